@@ -1,0 +1,423 @@
+"""Types of the Rust core. Checked against the built module by stubtest."""
+
+from collections.abc import Sequence
+from typing import Final, final
+
+from typing_extensions import Buffer
+
+__version__: Final[str]
+
+# ---------------------------------------------------------------- wire
+
+@final
+class Header:
+    """The 2,256-byte message header (`clusterMsg`), fields as in `protocol.md`."""
+
+    def __new__(
+        cls,
+        *,
+        sender: str,
+        port: int = 0,
+        pport: int = 0,
+        cport: int = 0,
+        current_epoch: int = 0,
+        config_epoch: int = 0,
+        offset: int = 0,
+        myslots: bytes | None = None,
+        replicaof: str | None = None,
+        myip: str = "",
+        flags: int = 0,
+        state: int = 0,
+        mflags: int = 0,
+    ) -> Header: ...
+    @property
+    def sender(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def pport(self) -> int: ...
+    @property
+    def cport(self) -> int: ...
+    @property
+    def current_epoch(self) -> int: ...
+    @property
+    def config_epoch(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def myslots(self) -> bytes: ...
+    @property
+    def replicaof(self) -> str | None: ...
+    @property
+    def myip(self) -> str: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def state(self) -> int: ...
+    @property
+    def mflags(self) -> int: ...
+
+@final
+class GossipEntry:
+    """What one node says about another. `ping_sent_s` and `pong_received_s` are unix seconds."""
+
+    def __new__(
+        cls,
+        *,
+        node_id: str,
+        ping_sent_s: int = 0,
+        pong_received_s: int = 0,
+        ip: str = "",
+        port: int = 0,
+        cport: int = 0,
+        flags: int = 0,
+        pport: int = 0,
+    ) -> GossipEntry: ...
+    @property
+    def node_id(self) -> str: ...
+    @property
+    def ping_sent_s(self) -> int: ...
+    @property
+    def pong_received_s(self) -> int: ...
+    @property
+    def ip(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def cport(self) -> int: ...
+    @property
+    def flags(self) -> int: ...
+    @property
+    def pport(self) -> int: ...
+
+@final
+class Extension:
+    """One heartbeat extension: `type` is the number on the wire, `data` its bytes (padding included)."""
+
+    def __new__(cls, type: int, data: bytes) -> Extension: ...
+    @property
+    def type(self) -> int: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def text(self) -> str | None:
+        """The text of a string extension (hostname, human nodename, client IPs, zone); None for others."""
+    @property
+    def forgotten_node(self) -> tuple[str, int] | None:
+        """(node id, ttl in seconds) of a forgotten-node extension; None for others."""
+    @property
+    def shard_id(self) -> str | None: ...
+    @staticmethod
+    def hostname_of(hostname: str) -> Extension: ...
+    @staticmethod
+    def nodename_of(nodename: str) -> Extension: ...
+    @staticmethod
+    def forgotten_node_of(node_id: str, ttl_s: int) -> Extension: ...
+    @staticmethod
+    def shard_id_of(shard_id: str) -> Extension: ...
+
+@final
+class Heartbeat:
+    """PING, PONG or MEET (`type` 0, 1, 2). The header's mflags gain bit 4 when extensions are given."""
+
+    def __new__(
+        cls,
+        type: int,
+        header: Header,
+        gossip: Sequence[GossipEntry] = (),
+        extensions: Sequence[Extension] = (),
+    ) -> Heartbeat: ...
+    @property
+    def type(self) -> int: ...
+    @property
+    def header(self) -> Header: ...
+    @property
+    def gossip(self) -> list[GossipEntry]: ...
+    @property
+    def extensions(self) -> list[Extension]: ...
+
+@final
+class Fail:
+    def __new__(cls, header: Header, node_id: str) -> Fail: ...
+    @property
+    def type(self) -> int: ...
+    @property
+    def header(self) -> Header: ...
+    @property
+    def node_id(self) -> str: ...
+
+@final
+class Publish:
+    """PUBLISH or PUBLISHSHARD. `header=None` is the light form."""
+
+    def __new__(
+        cls, header: Header | None, channel: bytes, message: bytes, sharded: bool = False
+    ) -> Publish: ...
+    @property
+    def type(self) -> int: ...
+    @property
+    def header(self) -> Header | None: ...
+    @property
+    def channel(self) -> bytes: ...
+    @property
+    def message(self) -> bytes: ...
+    @property
+    def sharded(self) -> bool: ...
+
+@final
+class Update:
+    def __new__(cls, header: Header, config_epoch: int, node_id: str, slots: bytes) -> Update: ...
+    @property
+    def type(self) -> int: ...
+    @property
+    def header(self) -> Header: ...
+    @property
+    def config_epoch(self) -> int: ...
+    @property
+    def node_id(self) -> str: ...
+    @property
+    def slots(self) -> bytes: ...
+
+@final
+class ModuleMessage:
+    """MODULE. `header=None` is the light form."""
+
+    def __new__(
+        cls, header: Header | None, module_id: int, module_type: int, data: bytes
+    ) -> ModuleMessage: ...
+    @property
+    def type(self) -> int: ...
+    @property
+    def header(self) -> Header | None: ...
+    @property
+    def module_id(self) -> int: ...
+    @property
+    def module_type(self) -> int: ...
+    @property
+    def data(self) -> bytes: ...
+
+@final
+class HeaderOnly:
+    """FAILOVER_AUTH_REQUEST, FAILOVER_AUTH_ACK or MFSTART (`type` 5, 6, 8)."""
+
+    def __new__(cls, type: int, header: Header) -> HeaderOnly: ...
+    @property
+    def type(self) -> int: ...
+    @property
+    def header(self) -> Header: ...
+
+@final
+class Unknown:
+    """A message of a type this version does not know; `data` is what follows the header."""
+
+    def __new__(cls, type: int, header: Header, data: bytes) -> Unknown: ...
+    @property
+    def type(self) -> int: ...
+    @property
+    def header(self) -> Header: ...
+    @property
+    def data(self) -> bytes: ...
+
+@final
+class Packet:
+    """One whole message as it came. Immutable, decoded lazily, shares its buffer with Rust.
+
+    Header properties of a light packet are the defaults of `Header` with an empty sender.
+    """
+
+    def __bytes__(self) -> bytes: ...
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    @property
+    def type(self) -> int: ...
+    @property
+    def is_light(self) -> bool: ...
+    @property
+    def sender(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def pport(self) -> int: ...
+    @property
+    def cport(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def current_epoch(self) -> int: ...
+    @property
+    def config_epoch(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def myslots(self) -> bytes: ...
+    @property
+    def replicaof(self) -> str | None: ...
+    @property
+    def myip(self) -> str:
+        """The announced address, "" when none (or when it is no address: see `refused`)."""
+    @property
+    def flags(self) -> int: ...
+    @property
+    def state(self) -> int: ...
+    @property
+    def mflags(self) -> int: ...
+    @property
+    def gossip(self) -> list[GossipEntry]:
+        """The entries that hold: an entry with a bad id or ip is left out and named in `refused`."""
+    @property
+    def extensions(self) -> list[Extension]:
+        """The extensions that hold: one with bad text is left out and named in `refused`."""
+    @property
+    def refused(self) -> list[str]:
+        """Names of the fields that were refused, as `gossip[3].ip` or `extensions[0].hostname`."""
+    def decode(self) -> Heartbeat | Fail | Publish | Update | ModuleMessage | HeaderOnly | Unknown: ...
+
+def parse(data: Buffer) -> list[Packet]:
+    """Splits packets laid end to end; raises PeerError naming offset and field."""
+
+def decode(data: Buffer) -> Heartbeat | Fail | Publish | Update | ModuleMessage | HeaderOnly | Unknown:
+    """Decodes exactly one packet; raises PeerError naming the field."""
+
+def encode(
+    message: Heartbeat | Fail | Publish | Update | ModuleMessage | HeaderOnly | Unknown,
+) -> bytes: ...
+def key_slot(key: bytes) -> int:
+    """CRC16/XMODEM of the key, or of its non-empty {tag}, modulo 16,384."""
+
+# ---------------------------------------------------------------- engine
+
+@final
+class TlsConfig:
+    """Keys and rules of TLS, read from PEM files. Raises ConfigError naming directive and file."""
+
+    def __new__(
+        cls, *, cert_file: str, key_file: str, ca_cert_file: str, auth_clients: str = "yes"
+    ) -> TlsConfig: ...
+
+# Events, in the order they happened. `link` is the engine's id of the link.
+
+@final
+class LinkAccepted:
+    """A peer's connection is up, its TLS handshake done. `listener` is what `listen` returned."""
+    @property
+    def link(self) -> int: ...
+    @property
+    def listener(self) -> int: ...
+    @property
+    def ip(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def local_ip(self) -> str: ...
+
+@final
+class LinkConnected:
+    """Our dial came up, its TLS handshake done. `owner` is what was given to `connect`."""
+    @property
+    def link(self) -> int: ...
+    @property
+    def owner(self) -> int: ...
+    @property
+    def local_ip(self) -> str: ...
+
+@final
+class PacketsReceived:
+    """Whole packets of one link, in order. `dropped` are refusals (H4-H9, H16, H18) among them, each
+    as the error text; a PacketsReceived may carry only refusals."""
+    @property
+    def link(self) -> int: ...
+    @property
+    def packets(self) -> list[Packet]: ...
+    @property
+    def dropped(self) -> list[str]: ...
+
+@final
+class LinkLost:
+    """The link cannot go on: `kind` is one of eof, error, bad-signature, bad-length, handshake,
+    handshake-timeout, first-packet-timeout, connect, sendbuf-limit, panic. The main loop answers
+    with close(link). What came before it has been handed over already."""
+    @property
+    def link(self) -> int: ...
+    @property
+    def owner(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+
+@final
+class LinkDrained:
+    """A closed link's last job is home; the main loop answers with free(link)."""
+    @property
+    def link(self) -> int: ...
+
+@final
+class AcceptRefused:
+    """An inbound connection ended before it became a link (TLS refused, deadline, caps)."""
+    @property
+    def listener(self) -> int: ...
+    @property
+    def ip(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+
+Event = LinkAccepted | LinkConnected | PacketsReceived | LinkLost | LinkDrained | AcceptRefused
+
+@final
+class Engine:
+    """I/O threads, queues and sockets. Every method is the main thread's; a call from a second thread
+    while one is inside raises StateError."""
+
+    def __new__(
+        cls,
+        *,
+        io_threads: int = 2,
+        io_threads_always_active: bool = False,
+        handshake_timeout_ms: int = 5000,
+        first_packet_timeout_ms: int = 15000,
+        max_links: int = 10000,
+        max_handshakes: int = 256,
+        link_sendbuf_limit_bytes: int = 0,
+        inbox_jobs: int = 4096,
+        outbox_completions: int = 16384,
+        tls: TlsConfig | None = None,
+    ) -> Engine: ...
+    def fileno(self) -> int:
+        """Readable when poll(0) has something to do."""
+    def poll(self, timeout_ms: int | None = 0) -> list[Event]:
+        """Dispatches queued sends, waits at most `timeout_ms` (None: until something happens), and
+        returns what happened. Detached from Python meanwhile."""
+    def flush(self) -> bool:
+        """Dispatches queued sends and arms the wake-up; the end of every main-loop step. True when
+        poll(0) already has something to do, so that the loop goes round again at once."""
+    def listen(self, ip: str, port: int, *, tls: bool = False, backlog: int = 511) -> int: ...
+    def listener_port(self, listener: int) -> int: ...
+    def stop_listening(self, listener: int) -> None: ...
+    def connect(
+        self, ip: str, port: int, *, owner: int = 0, tls: bool = False, source_ip: str | None = None
+    ) -> int:
+        """Starts a dial and returns its link at once; the end is LinkConnected or LinkLost."""
+    def send(self, link: int, data: bytes) -> bool:
+        """Queues one encoded message; False when the link is closed, closing or unknown."""
+    def broadcast(self, links: Sequence[int], data: bytes) -> int:
+        """Queues one message on many links, stored once; returns how many took it."""
+    def close(self, link: int) -> None: ...
+    def free(self, link: int) -> None: ...
+    def last_read_ms(self, link: int) -> int | None:
+        """Milliseconds since bytes were last read from the link; None before the first."""
+    def send_queue(self, link: int) -> tuple[int, int]:
+        """(messages, bytes) queued on the link, those in flight included."""
+    def resize(self, io_threads: int) -> None: ...
+    def set_always_active(self, always: bool) -> None: ...
+    def set_link_sendbuf_limit(self, limit_bytes: int) -> None: ...
+    def set_tls(self, tls: TlsConfig | None) -> None:
+        """Connections made from now on use it."""
+    def drain(self) -> None:
+        """Waits until no job is away; events met meanwhile come with the next poll."""
+    def stats(self) -> dict[str, int]:
+        """Counters and gauges by name; see `clusterbus.runtime.info`."""
+    def reset_stats(self) -> None: ...
+    def shutdown(self) -> None:
+        """Stops the workers cooperatively and closes every socket."""

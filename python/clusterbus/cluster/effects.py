@@ -1,0 +1,70 @@
+"""What the protocol core asks the world to do: the only way out of `ClusterState`.
+
+Owned by the cluster layer; carried out, in order, by the runtime (real sockets) or by a simulator. Plain
+immutable data: no socket, clock, file or randomness here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clusterbus.cluster.events import Event
+from clusterbus.wire import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open our outbound link to a node. Answered by `handle_link_opened` or `handle_dial_failed`."""
+
+    node_id: str
+    ip: str
+    cport: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Queue one message on one link."""
+
+    link: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Queue one message on many links; encoded once."""
+
+    links: tuple[int, ...]
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """Close a link; the state has forgotten it already."""
+
+    link: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Write nodes.conf. `durable`: it must be on disk before any later effect is carried out."""
+
+    durable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One line for the operator. `level` is debug, verbose, notice or warning, as in valkey.conf."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """A typed event for `Bus.events()`."""
+
+    event: Event
+
+
+Effect = Dial | Send | Broadcast | CloseLink | Save | Log | Notify
