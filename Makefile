@@ -1,0 +1,70 @@
+# Builds, tests and runs clusterbus. Needs only Rust, Python 3.11 or newer and make; `make help` lists the targets.
+# Everything Python lives in .venv, pinned by requirements.lock; everything Rust in target/, pinned by Cargo.lock.
+# Every target depends on what it needs, so each works on a fresh clone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Stamps: the environment holds the locked packages; the package in it is built from the present Rust sources.
+INSTALLED := $(VENV)/.installed
+BUILT := $(VENV)/.built
+RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name build.rs)
+PYTHON_FILES := python tests examples
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-rust test-python lint format bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: $(BUILT) ## make .venv and install a release build into it, with everything tests and demo need
+
+$(INSTALLED): requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "clusterbus needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --require-hashes --requirement requirements.lock
+	touch $@
+
+# An editable install: edits of Python files are live, only the Rust core is rebuilt.
+$(BUILT): $(INSTALLED) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras test,demo,uvloop
+	touch $@
+
+demo: build ## six nodes over mutual TLS: join, fail, come back
+	$(BIN)/clusterbus demo
+
+test: test-rust test-python ## run every test, Rust and Python
+
+test-rust:
+	cargo test --workspace --locked
+
+test-python: build
+	$(BIN)/python -m pytest
+
+lint: build ## rustfmt, clippy, ruff, mypy and stubtest; any finding fails
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(BIN)/ruff check $(wildcard $(PYTHON_FILES))
+	$(BIN)/ruff format --check $(wildcard $(PYTHON_FILES))
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest clusterbus._core --concise
+
+format: build ## rewrite the sources as rustfmt and ruff want them
+	cargo fmt --all
+	$(BIN)/ruff check --fix $(wildcard $(PYTHON_FILES))
+	$(BIN)/ruff format $(wildcard $(PYTHON_FILES))
+
+bench: ## run the criterion benchmarks
+	cargo bench --workspace --locked
+
+lock: $(INSTALLED) ## pin the newest versions that pyproject.toml and requirements.in allow
+	$(PIP) install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml requirements.in --extra test --extra demo --extra uvloop \
+		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --output-file requirements.lock
+	cargo update
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) target
+	find python -name '*.so' -delete
