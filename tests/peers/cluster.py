@@ -1,0 +1,129 @@
+"""Questions and orders to several servers at once: who knows whom, meet, give slots, wait until.
+
+Works on anything that answers CLUSTER NODES, so a statement about a mixed cluster is checked by asking
+every member, ours and the others', in the same words.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tests.peers.server import Server
+
+SLOT_COUNT = 16_384
+POLL_INTERVAL_S = 0.05
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], deadline_s: float, describe: str | Callable[[], str]) -> T:
+    """Polls until `condition()` is true and returns its value; fails with `describe` at the deadline."""
+    end = time.monotonic() + deadline_s
+    while not (value := condition()):
+        if time.monotonic() >= end:
+            text = describe if isinstance(describe, str) else describe()
+            raise AssertionError(f"not within {deadline_s} s: {text}")
+        time.sleep(POLL_INTERVAL_S)
+    return value
+
+
+@dataclass(frozen=True)
+class NodeLine:
+    """One line of CLUSTER NODES."""
+
+    node_id: str
+    ip: str
+    port: int
+    cport: int
+    flags: frozenset[str]
+    primary: str | None
+    config_epoch: int
+    connected: bool
+    slots: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, line: str) -> NodeLine:
+        node_id, address, flags, primary, _sent, _received, epoch, link, *slots = line.split()
+        ip_port, cport = address.split(",")[0].split("@")
+        ip, port = ip_port.rsplit(":", 1)
+        return cls(
+            node_id,
+            ip,
+            int(port),
+            int(cport),
+            frozenset(flags.split(",")),
+            None if primary == "-" else primary,
+            int(epoch),
+            link == "connected",
+            tuple(slots),
+        )
+
+    @property
+    def is_failed(self) -> bool:
+        return "fail" in self.flags
+
+    @property
+    def is_suspected(self) -> bool:
+        """PFAIL or FAIL: this node is held failing."""
+        return "fail?" in self.flags or self.is_failed
+
+    @property
+    def is_well(self) -> bool:
+        """A full member, linked, and held failing by nobody here."""
+        return self.connected and not self.is_suspected and not self.flags & {"handshake", "noaddr"}
+
+
+def cluster_nodes(server: Server) -> dict[str, NodeLine]:
+    """CLUSTER NODES of one server, by node id."""
+    lines = [NodeLine.parse(line) for line in server.call("CLUSTER", "NODES").splitlines() if line]
+    return {line.node_id: line for line in lines}
+
+
+def node_id(server: Server) -> str:
+    return str(server.call("CLUSTER", "MYID"))
+
+
+def views(servers: Iterable[Server]) -> str:
+    """What every server believes, for the text of a failure."""
+    return "\n".join(f"--- {server}\n{server.call('CLUSTER', 'NODES')}" for server in servers)
+
+
+def all_know_all(servers: Sequence[Server]) -> bool:
+    """Every server lists exactly these servers, all connected and well."""
+    ids = {node_id(server) for server in servers}
+    return all(
+        set(table) == ids and all(line.is_well for line in table.values())
+        for table in map(cluster_nodes, servers)
+    )
+
+
+def meet(servers: Sequence[Server]) -> None:
+    """Tells the first server to meet each of the others; returns at once."""
+    for other in servers[1:]:
+        assert servers[0].call("CLUSTER", "MEET", "127.0.0.1", other.port) == "OK"
+
+
+def assign_slots(primaries: Sequence[Server]) -> None:
+    """Spreads all slots over the servers, each with a config epoch of its own; before they meet."""
+    for index, server in enumerate(primaries):
+        first = SLOT_COUNT * index // len(primaries)
+        last = SLOT_COUNT * (index + 1) // len(primaries) - 1
+        assert server.call("CLUSTER", "SET-CONFIG-EPOCH", index + 1) == "OK"
+        assert server.call("CLUSTER", "ADDSLOTSRANGE", first, last) == "OK"
+
+
+def form(servers: Sequence[Server], primaries: Sequence[Server], deadline_s: float = 10.0) -> None:
+    """Gives all slots to `primaries` and joins `servers`, until each lists all as connected."""
+    assign_slots(primaries)
+    meet(servers)
+    wait_until(
+        lambda: all_know_all(servers), deadline_s, lambda: f"all list all as connected\n{views(servers)}"
+    )
+
+
+def hold_failed(servers: Iterable[Server], victim_id: str) -> bool:
+    """Every one of these servers holds the victim FAIL, not merely PFAIL."""
+    return all(cluster_nodes(server)[victim_id].is_failed for server in servers)
