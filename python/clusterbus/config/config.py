@@ -1,0 +1,338 @@
+"""`Config`: the values of all directives, typed attributes by underscore name, changed only through checks.
+
+A change is all or nothing: parsed, checked against the other values, offered to the listeners, and taken
+back when any of them refuses. Opens no socket; reads only configuration files. Main thread.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from clusterbus.config.directives import BUS_PORT_OFFSET, BY_NAME, DIRECTIVES, PORT_MAX, Directive
+from clusterbus.config.kinds import Value
+from clusterbus.config.rewrite import replace_file, rewritten
+from clusterbus.config.syntax import Line, parse_command_line, read_file, read_stdin, read_text
+from clusterbus.errors import ConfigError
+
+Listener = Callable[["Config", frozenset[str]], None]
+"""Called with the config and the names that changed; refuses by raising ConfigError."""
+
+_TLS_FILES: Final = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file")
+
+
+@dataclass(frozen=True, slots=True)
+class BindAddress:
+    """An address to listen on. `optional`: a machine without it still starts. `wildcard`: every address."""
+
+    ip: str
+    optional: bool
+    wildcard: bool
+
+
+class Config:
+    """The values of all directives. Attributes are read-only; `set`, `set_many` and `update` change them.
+
+    Built by `Config()` (defaults), `Config.from_arguments` (a command line) or `Config.from_keywords`
+    (Python values).
+    """
+
+    port: int
+    bind: tuple[str, ...]
+    tcp_backlog: int
+    tcp_keepalive: int
+    timeout: int
+    maxclients: int
+    protected_mode: bool
+    requirepass: str
+    dir: str
+    loglevel: str
+    logfile: str
+    pidfile: str
+    daemonize: bool
+    enable_debug_command: str
+    save: str
+    appendonly: bool
+    io_threads: int
+    io_threads_always_active: bool
+    cluster_enabled: bool
+    cluster_config_file: str
+    cluster_node_timeout: int
+    cluster_port: int
+    cluster_announce_ip: str
+    cluster_announce_port: int
+    cluster_announce_tls_port: int
+    cluster_announce_bus_port: int
+    cluster_announce_hostname: str
+    cluster_announce_human_nodename: str
+    cluster_link_sendbuf_limit: int
+    cluster_require_full_coverage: bool
+    cluster_allow_reads_when_down: bool
+    tls_port: int
+    tls_cluster: bool
+    tls_cert_file: str
+    tls_key_file: str
+    tls_ca_cert_file: str
+    tls_auth_clients: str
+
+    config_file: str | None
+    """Absolute path of the file read at start, which `rewrite` writes; None when there was none."""
+
+    def __init__(self) -> None:
+        self._listeners: list[tuple[Listener, frozenset[str] | None]]
+        object.__setattr__(self, "_listeners", [])
+        object.__setattr__(self, "config_file", None)
+        for directive in DIRECTIVES:
+            self._store(directive, directive.kind.parse(_words(directive, directive.default)))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Config.{name} is read-only: change it by update({name}=...) or set()")
+
+    def _store(self, directive: Directive, value: Value) -> None:
+        if directive.name == "dir":
+            value = os.path.abspath(str(value))
+        object.__setattr__(self, directive.attribute, value)
+
+    # ---------------------------------------------------------------- building
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str]) -> Config:
+        """Config of a command line `[CONFIG_FILE] [-] [--directive value ...]`; what comes later wins.
+
+        Order as in valkey-server: the file, standard input, then the command line. Raises ConfigError, one
+        line naming the directive, its value, the file and line, and for an unknown name the nearest known
+        one.
+        """
+        command_line = parse_command_line(arguments)
+        config = cls()
+        lines: list[Line] = []
+        if command_line.config_file is not None:
+            path = command_line.config_file
+            lines += read_text(read_file(path), path)
+            object.__setattr__(config, "config_file", os.path.abspath(path))
+        if command_line.reads_stdin:
+            lines += read_text(read_stdin(), "standard input")
+        config._load([*lines, *command_line.lines])
+        return config
+
+    @classmethod
+    def from_keywords(cls, config_file: str | None = None, **keywords: object) -> Config:
+        """Config of Python values by underscore name (`cluster_node_timeout=2000`, `bind=["127.0.0.1"]`,
+        `tls_cluster=True`), over those of a file if one is given. None leaves a directive alone. Raises
+        ConfigError.
+        """
+        config = cls()
+        lines: list[Line] = []
+        if config_file is not None:
+            lines += read_text(read_file(config_file), config_file)
+            object.__setattr__(config, "config_file", os.path.abspath(config_file))
+        config._load([*lines, *_lines_of_keywords(keywords)])
+        return config
+
+    def _load(self, lines: Iterable[Line]) -> None:
+        saves: list[str] = []
+        for line in lines:
+            directive = BY_NAME.get(line.name)
+            if directive is None:
+                raise ConfigError(f"{line.where}: unknown directive {line.name!r}{_nearest(line.name)}")
+            arguments = line.arguments
+            if directive.kind.several and len(arguments) == 1 and arguments[0]:
+                arguments = tuple(arguments[0].split())
+            try:
+                value = directive.kind.parse(arguments)
+            except ConfigError as error:
+                shown = "".join(f" {word!r}" for word in line.arguments) if not directive.secret else ""
+                raise ConfigError(f"{line.where}: {directive.name}{shown}: {error}") from None
+            if directive.name == "save":
+                saves = [*saves, str(value)] if value else []
+                value = " ".join(saves)
+            self._store(directive, value)
+        self._check()
+
+    # ---------------------------------------------------------------- checks across directives
+
+    def _check(self) -> None:
+        _ = self.bus_port
+        if self.port and self.port == self.tls_port:
+            raise ConfigError(f"port and tls-port are both {self.port}")
+        if self.bus_port in (self.port, self.tls_port):
+            raise ConfigError(f"cluster-port {self.bus_port} is a client port already")
+        needs = [
+            name for name, on in (("tls-cluster yes", self.tls_cluster), ("tls-port", self.tls_port)) if on
+        ]
+        if not needs:
+            return
+        missing = [name for name in _TLS_FILES if not self.path(name)]
+        if missing:
+            raise ConfigError(f"{' and '.join(needs)} needs {', '.join(missing)}")
+        for name in _TLS_FILES:
+            try:
+                with open(self.path(name), "rb"):
+                    pass
+            except OSError as error:
+                raise ConfigError(f"{name} {self.path(name)!r}: {error.strerror}") from None
+
+    @property
+    def bus_port(self) -> int:
+        """Port of the bus: `cluster-port`, or the client port (`tls-port` under `tls-cluster`) + 10000."""
+        if self.cluster_port:
+            return self.cluster_port
+        name, base = ("tls-port", self.tls_port) if self.tls_cluster else ("port", self.port)
+        if base + BUS_PORT_OFFSET > PORT_MAX:
+            raise ConfigError(
+                f"{name} {base}: the cluster bus would listen on {base + BUS_PORT_OFFSET}, above {PORT_MAX}; "
+                f"take a port up to {PORT_MAX - BUS_PORT_OFFSET} or give cluster-port"
+            )
+        return base + BUS_PORT_OFFSET
+
+    @property
+    def bind_addresses(self) -> tuple[BindAddress, ...]:
+        """`bind` made ready for sockets: `*` is 0.0.0.0, `::*` is ::, a leading `-` is `optional`."""
+        every = {"*": "0.0.0.0", "::*": "::"}
+        return tuple(
+            BindAddress(every.get(plain, plain), text.startswith("-"), plain in every)
+            for text in self.bind
+            for plain in (text.removeprefix("-"),)
+        )
+
+    def path(self, name: str) -> str:
+        """Absolute path of a directive that names a file, relative to `dir`; "" when it is not set."""
+        text = BY_NAME[name].kind.format(getattr(self, BY_NAME[name].attribute))
+        return os.path.join(self.dir, text) if text else ""
+
+    # ---------------------------------------------------------------- reading and changing
+
+    def get(self, *patterns: str) -> dict[str, str]:
+        """Name and text of every directive whose name (or alias) a glob pattern matches, as CONFIG GET."""
+        names = [pattern.lower().replace("[^", "[!") for pattern in patterns]
+        return {
+            spelling: self.text(spelling)
+            for spelling in BY_NAME
+            if any(fnmatch.fnmatchcase(spelling, pattern) for pattern in names)
+        }
+
+    def text(self, name: str) -> str:
+        """One directive's value as text."""
+        directive = BY_NAME[name]
+        return directive.kind.format(getattr(self, directive.attribute))
+
+    def set(self, name: str, text: str) -> None:
+        """`set_many` of one pair."""
+        self.set_many([(name, text)])
+
+    def set_many(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Changes several directives, all or none, as CONFIG SET; the error is its text (src/config.c).
+
+        Raises ConfigError for an unknown, immutable, repeated or ill-valued directive, and for what a
+        listener refuses; nothing has changed then.
+        """
+        wanted: dict[str, tuple[Directive, str, str]] = {}
+        pairs = list(pairs)
+        for spelling, _ in pairs:
+            if spelling.lower() not in BY_NAME:
+                raise ConfigError(f"Unknown option or number of arguments for CONFIG SET - '{spelling}'")
+        for spelling, text in pairs:
+            directive = BY_NAME[spelling.lower()]
+            if not directive.mutable:
+                raise _refusal(spelling, "can't set immutable config")
+            if directive.name in wanted:
+                raise _refusal(spelling, "duplicate parameter")
+            wanted[directive.name] = (directive, spelling, text)
+        parsed: dict[str, Value] = {}
+        for name, (directive, _, text) in wanted.items():
+            try:
+                parsed[name] = directive.kind.parse(_words(directive, text))
+            except ConfigError as error:
+                raise _refusal(name, str(error)) from None
+        self._apply(parsed)
+
+    def update(self, **keywords: object) -> None:
+        """`set_many` of Python values by underscore name: `config.update(cluster_node_timeout=500)`."""
+        self.set_many([(line.name, " ".join(line.arguments)) for line in _lines_of_keywords(keywords)])
+
+    def on_change(self, listener: Listener, *names: str) -> None:
+        """Calls `listener` after each change of the named directives (all of them when none is named).
+
+        It may refuse by raising ConfigError: all values go back, and listeners called before are called
+        again.
+        """
+        unknown = [name for name in names if name not in BY_NAME]
+        if unknown:
+            raise ConfigError(f"unknown directive {unknown[0]!r}{_nearest(unknown[0])}")
+        self._listeners.append((listener, frozenset(names) if names else None))
+
+    def _apply(self, parsed: Mapping[str, Value]) -> None:
+        old = {name: getattr(self, BY_NAME[name].attribute) for name in parsed}
+        changed = frozenset(name for name in parsed if parsed[name] != old[name] or name in _TLS_FILES)
+        for name, value in parsed.items():
+            self._store(BY_NAME[name], value)
+        called: list[Listener] = []
+        try:
+            self._check()
+            for listener, names in self._listeners:
+                if changed if names is None else changed & names:
+                    called.append(listener)
+                    listener(self, changed)
+        except ConfigError as error:
+            for name, value in old.items():
+                self._store(BY_NAME[name], value)
+            for listener in called:
+                listener(self, changed)
+            raise _refusal(next(iter(parsed)), str(error)) from error
+
+    def rewrite(self) -> None:
+        """Writes the present values into the file read at start, as CONFIG REWRITE: comments and order stay,
+        lines of changed directives change, what differs from the default and is not there is appended.
+
+        Raises ConfigError without a file, or when it cannot be written (the old one stays).
+        """
+        if self.config_file is None:
+            raise ConfigError("The server is running without a config file")
+        try:
+            with open(self.config_file, "rb") as file:
+                old = file.read()
+        except FileNotFoundError:
+            old = b""
+        except OSError as error:
+            raise ConfigError(f"Rewriting config file: {error.strerror}") from error
+        values = {directive.name: self.text(directive.name) for directive in DIRECTIVES}
+        replace_file(self.config_file, rewritten(old, values))
+
+
+def _words(directive: Directive, text: str) -> list[str]:
+    """Arguments of a value given as one text."""
+    return (text.split() or [""]) if directive.kind.several else [text]
+
+
+def _refusal(name: str, reason: str) -> ConfigError:
+    return ConfigError(f"CONFIG SET failed (possibly related to argument '{name}') - {reason}")
+
+
+def _nearest(name: str, names: Iterable[str] = BY_NAME) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)
+    return f" (nearest: {near[0]})" if near else ""
+
+
+def _lines_of_keywords(keywords: Mapping[str, object]) -> list[Line]:
+    """Python keywords as lines; bool is yes/no, a sequence several arguments, None is left out."""
+    attributes = {directive.attribute: directive.name for directive in DIRECTIVES}
+    lines = []
+    for keyword, value in keywords.items():
+        if keyword not in attributes:
+            raise ConfigError(f"unknown keyword {keyword!r}{_nearest(keyword, attributes)}")
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            arguments = ["yes" if value else "no"]
+        elif isinstance(value, (list, tuple)):
+            arguments = [str(part) for part in value] or [""]
+        elif isinstance(value, (int, str, os.PathLike)):
+            arguments = [os.fspath(value) if isinstance(value, os.PathLike) else str(value)]
+        else:
+            raise ConfigError(f"{keyword}: {type(value).__name__} is no value of a directive")
+        lines.append(Line("keyword", attributes[keyword], tuple(arguments)))
+    return lines

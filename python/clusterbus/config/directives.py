@@ -1,0 +1,229 @@
+"""The table of directives: the one declaration that feeds the parser, CONFIG GET/SET/REWRITE, the help and
+the docs.
+
+Names, ranges, defaults and spellings are valkey.conf's (src/config.c of Valkey 9.1), except `io-threads`,
+which defaults to 2 because offloading is what this package is for. Pure data: reads no file, holds no
+value. Any thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from clusterbus.config.kinds import (
+    Addresses,
+    Choice,
+    Disabled,
+    Enabled,
+    Integer,
+    Kind,
+    Memory,
+    SavePoints,
+    Text,
+    YesNo,
+    announced_address,
+    announced_hostname,
+    announced_nodename,
+    existing_folder,
+    not_empty,
+)
+
+INT_MAX: Final = 2**31 - 1
+LONG_MAX: Final = 2**63 - 1
+PORT_MAX: Final = 65_535
+BUS_PORT_OFFSET: Final = 10_000
+"""The bus listens this far above the client port unless `cluster-port` says otherwise."""
+IO_THREADS_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """One directive. `default` is text, parsed by `kind` like any other; `mutable`: CONFIG SET may change
+    it.
+    """
+
+    name: str
+    kind: Kind
+    default: str
+    doc: str
+    mutable: bool = False
+    aliases: tuple[str, ...] = ()
+    secret: bool = False
+
+    @property
+    def attribute(self) -> str:
+        """The name as `Config` spells it."""
+        return self.name.replace("-", "_")
+
+
+_PORT = Integer(0, PORT_MAX)
+
+DIRECTIVES: Final[tuple[Directive, ...]] = (
+    # ---- network
+    Directive("port", _PORT, "6379", "TCP port for clients; 0 turns it off."),
+    Directive(
+        "bind",
+        Addresses(),
+        "* -::*",
+        "Addresses to listen on, clients and bus alike; a leading '-' lets a missing address pass.",
+    ),
+    Directive(
+        "tcp-backlog", Integer(0, INT_MAX), "511", "Length of the queue of connections not yet accepted."
+    ),
+    Directive(
+        "tcp-keepalive",
+        Integer(0, INT_MAX),
+        "300",
+        "Seconds between keepalive probes to clients; 0 is off.",
+        True,
+    ),
+    Directive(
+        "timeout", Integer(0, INT_MAX), "0", "Seconds after which an idle client is closed; 0 is never.", True
+    ),
+    Directive("maxclients", Integer(1, 2**32 - 1), "10000", "Clients connected at once, at most.", True),
+    Directive(
+        "protected-mode",
+        YesNo(),
+        "yes",
+        "Without a password, serve clients of this machine only.",
+        True,
+    ),
+    Directive("requirepass", Text(), "", "Password clients give to AUTH; empty is none.", True, secret=True),
+    # ---- process
+    Directive(
+        "dir", Text(existing_folder), ".", "Working folder: relative file names below are looked up in it."
+    ),
+    Directive(
+        "loglevel",
+        Choice("debug", "verbose", "notice", "warning", "nothing"),
+        "notice",
+        "Least important line that is logged.",
+        True,
+    ),
+    Directive("logfile", Text(), "", "File the log is appended to; empty is standard output."),
+    Directive("pidfile", Text(), "", "File the process id is written to while the node runs."),
+    Directive(
+        "daemonize",
+        Disabled("clusterbus runs in the foreground; let a supervisor detach it"),
+        "no",
+        "Only 'no'.",
+    ),
+    Directive(
+        "enable-debug-command",
+        Choice("no", "yes", "local"),
+        "no",
+        "Whether DEBUG is answered: never, to all, or to clients of this machine.",
+    ),
+    Directive("save", SavePoints(), "", "Accepted and ignored: there is no data set to save.", True),
+    Directive("appendonly", Disabled("there is no data set to log"), "no", "Only 'no'.", True),
+    # ---- offload
+    Directive(
+        "io-threads",
+        Integer(1, IO_THREADS_MAX),
+        "2",
+        "Threads that do socket and TLS work, the main thread included; 1 turns offloading off.",
+        True,
+    ),
+    Directive(
+        "io-threads-always-active",
+        YesNo(),
+        "no",
+        "Keep all I/O threads awake whatever the load; for tests and benchmarks.",
+        True,
+    ),
+    # ---- cluster
+    Directive(
+        "cluster-enabled",
+        Enabled("a clusterbus node is a member of a cluster and nothing else"),
+        "yes",
+        "Only 'yes'.",
+    ),
+    Directive(
+        "cluster-config-file",
+        Text(not_empty("cluster-config-file can't be empty")),
+        "nodes.conf",
+        "File the node keeps its view of the cluster in; written by the node, not by hand.",
+    ),
+    Directive(
+        "cluster-node-timeout",
+        Integer(0, LONG_MAX),
+        "15000",
+        "Milliseconds without an answer before a node is suspected of failure.",
+        True,
+    ),
+    Directive("cluster-port", _PORT, "0", "Port of the cluster bus; 0 is the client port + 10000."),
+    Directive(
+        "cluster-announce-ip",
+        Text(announced_address("cluster-announce-ip")),
+        "",
+        "Address told to the other nodes instead of the one they see.",
+        True,
+    ),
+    Directive(
+        "cluster-announce-port", _PORT, "0", "Client port told to the others; 0 is the real one.", True
+    ),
+    Directive(
+        "cluster-announce-tls-port",
+        _PORT,
+        "0",
+        "TLS client port told to the others; 0 is the real one.",
+        True,
+    ),
+    Directive(
+        "cluster-announce-bus-port", _PORT, "0", "Bus port told to the others; 0 is the real one.", True
+    ),
+    Directive(
+        "cluster-announce-hostname",
+        Text(announced_hostname),
+        "",
+        "Hostname told to the others and to clients.",
+        True,
+    ),
+    Directive(
+        "cluster-announce-human-nodename",
+        Text(announced_nodename),
+        "",
+        "Name of the node for people, shown in logs.",
+        True,
+    ),
+    Directive(
+        "cluster-link-sendbuf-limit",
+        Memory(),
+        "0",
+        "Memory a bus link's send queue may take before the link is closed; 0 is no limit.",
+        True,
+    ),
+    Directive(
+        "cluster-require-full-coverage",
+        YesNo(),
+        "yes",
+        "The cluster is down when any slot has no owner.",
+        True,
+    ),
+    Directive(
+        "cluster-allow-reads-when-down",
+        YesNo(),
+        "no",
+        "Whether a node serves reads while the cluster is down.",
+        True,
+    ),
+    # ---- TLS
+    Directive("tls-port", _PORT, "0", "TLS port for clients; 0 is none."),
+    Directive("tls-cluster", YesNo(), "no", "Speak TLS on the cluster bus."),
+    Directive("tls-cert-file", Text(), "", "This node's certificate, PEM.", True),
+    Directive("tls-key-file", Text(), "", "Private key of the certificate, PEM.", True),
+    Directive("tls-ca-cert-file", Text(), "", "Certificates of the authorities trusted, PEM.", True),
+    Directive(
+        "tls-auth-clients",
+        Choice("no", "yes", "optional"),
+        "yes",
+        "Whether who connects must show a certificate: no, yes, or only verified when shown.",
+        True,
+    ),
+)
+
+BY_NAME: Final[dict[str, Directive]] = {
+    name: directive for directive in DIRECTIVES for name in (directive.name, *directive.aliases)
+}
+"""Every accepted spelling, aliases included."""

@@ -1,0 +1,284 @@
+"""The kinds of values a directive takes: text to value, value to text, and the reasons for refusing.
+
+The refusals are worded as Valkey words them (src/config.c), because CONFIG SET passes them on. Nothing here
+knows a directive's name, reads a file or keeps state. Any thread.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from clusterbus.errors import ConfigError
+
+Value = int | bool | str | tuple[str, ...]
+
+BIND_ADDRESSES_MAX: Final = 16
+HOSTNAME_LEN_MAX: Final = 255
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
+_MEMORY: Final = re.compile(r"([0-9]+)(b|kb?|mb?|gb?)?", re.IGNORECASE)
+_UNIT_BYTES: Final = {
+    "": 1,
+    "b": 1,
+    "k": 1000,
+    "kb": 1024,
+    "m": 1000**2,
+    "mb": 1024**2,
+    "g": 1000**3,
+    "gb": 1024**3,
+}
+_HOSTNAME: Final = re.compile(r"[A-Za-z0-9.-]*")
+_NODENAME: Final = re.compile(r"[A-Za-z0-9._:/-]*")
+_ADDRESS: Final = re.compile(r"[A-Za-z0-9._:%-]*")
+
+Check = Callable[[str], str | None]
+"""Returns why a text is refused, or None."""
+
+
+class Kind(Protocol):
+    """A kind of value. `several`: takes more than one argument on a line."""
+
+    @property
+    def several(self) -> bool: ...
+    def parse(self, arguments: Sequence[str]) -> Value:
+        """Value of a directive's arguments. Raises ConfigError with the reason alone."""
+
+    def format(self, value: Value) -> str:
+        """The text CONFIG GET answers."""
+
+    def syntax(self) -> str:
+        """What may be written, for the help."""
+
+
+class _Single:
+    several = False
+
+    @staticmethod
+    def _only(arguments: Sequence[str]) -> str:
+        if len(arguments) != 1:
+            raise ConfigError("wrong number of arguments")
+        return arguments[0]
+
+
+class Integer(_Single):
+    """A decimal integer within bounds, both inclusive."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, most
+
+    def parse(self, arguments: Sequence[str]) -> int:
+        text = self._only(arguments)
+        if not _INTEGER.fullmatch(text) or len(text) > 20:
+            raise ConfigError("argument couldn't be parsed into an integer")
+        number = int(text)
+        if not self._least <= number <= self._most:
+            raise ConfigError(f"argument must be between {self._least} and {self._most} inclusive")
+        return number
+
+    def format(self, value: Value) -> str:
+        return str(value)
+
+    def syntax(self) -> str:
+        return f"{self._least}-{self._most}" if self._most <= 10**9 else "number"
+
+
+class Memory(_Single):
+    """Bytes, with valkey.conf's units: 1k is 1000, 1kb is 1024, and so on; case does not matter."""
+
+    def parse(self, arguments: Sequence[str]) -> int:
+        match = _MEMORY.fullmatch(self._only(arguments))
+        if match is None:
+            raise ConfigError("argument must be a memory value")
+        number = int(match[1][:20]) * _UNIT_BYTES[(match[2] or "").lower()]
+        if len(match[1]) > 20 or number >= 2**64:
+            raise ConfigError("argument must be a memory value")
+        return number
+
+    def format(self, value: Value) -> str:
+        return str(value)
+
+    def syntax(self) -> str:
+        return "bytes, 1kb, 1mb ..."
+
+
+class YesNo(_Single):
+    """`yes` or `no` in any case."""
+
+    def parse(self, arguments: Sequence[str]) -> bool:
+        text = self._only(arguments).lower()
+        if text not in ("yes", "no"):
+            raise ConfigError("argument must be 'yes' or 'no'")
+        return text == "yes"
+
+    def format(self, value: Value) -> str:
+        return "yes" if value else "no"
+
+    def syntax(self) -> str:
+        return "yes|no"
+
+
+class Enabled(YesNo):
+    """A switch that is always on here: `no` is refused with the reason."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def parse(self, arguments: Sequence[str]) -> bool:
+        if not super().parse(arguments):
+            raise ConfigError(f"argument must be 'yes': {self._reason}")
+        return True
+
+    def syntax(self) -> str:
+        return "yes"
+
+
+class Disabled(YesNo):
+    """A switch that is always off here: `yes` is refused with the reason."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def parse(self, arguments: Sequence[str]) -> bool:
+        if super().parse(arguments):
+            raise ConfigError(f"argument must be 'no': {self._reason}")
+        return False
+
+    def syntax(self) -> str:
+        return "no"
+
+
+class Choice(_Single):
+    """One of a few words, in any case."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def parse(self, arguments: Sequence[str]) -> str:
+        text = self._only(arguments).lower()
+        if text not in self._words:
+            raise ConfigError(f"argument(s) must be one of the following: {', '.join(self._words)}")
+        return text
+
+    def format(self, value: Value) -> str:
+        return str(value)
+
+    def syntax(self) -> str:
+        return "|".join(self._words)
+
+
+class Text(_Single):
+    """A string, if `check` has nothing against it."""
+
+    def __init__(self, check: Check | None = None) -> None:
+        self._check = check
+
+    def parse(self, arguments: Sequence[str]) -> str:
+        text = self._only(arguments)
+        reason = self._check(text) if self._check else None
+        if reason:
+            raise ConfigError(reason)
+        return text
+
+    def format(self, value: Value) -> str:
+        return str(value)
+
+    def syntax(self) -> str:
+        return "text"
+
+
+class Addresses:
+    """Addresses to listen on: IPv4, IPv6, `*` or `::*`, each perhaps after a `-`; one empty argument is
+    none.
+    """
+
+    several = True
+
+    def parse(self, arguments: Sequence[str]) -> tuple[str, ...]:
+        if len(arguments) > BIND_ADDRESSES_MAX:
+            raise ConfigError("Too many bind addresses specified.")
+        if not arguments:
+            raise ConfigError("wrong number of arguments")
+        if tuple(arguments) == ("",):
+            return ()
+        for text in arguments:
+            plain = text.removeprefix("-")
+            if plain in ("*", "::*") or (_HOSTNAME.fullmatch(plain) and plain):
+                continue
+            try:
+                ipaddress.ip_address(plain)
+            except ValueError:
+                raise ConfigError(f"invalid bind address {text!r}") from None
+        return tuple(arguments)
+
+    def format(self, value: Value) -> str:
+        return " ".join(value) if isinstance(value, tuple) else str(value)
+
+    def syntax(self) -> str:
+        return "ADDRESS ..."
+
+
+class SavePoints:
+    """Pairs of seconds and changes; kept only to be shown again."""
+
+    several = True
+
+    def parse(self, arguments: Sequence[str]) -> str:
+        words = [] if list(arguments) == [""] else arguments
+        pairs = zip(words[::2], words[1::2], strict=False)
+        if len(words) % 2 or not all(
+            seconds.isdecimal() and int(seconds) >= 1 and changes.isdecimal() for seconds, changes in pairs
+        ):
+            raise ConfigError("Invalid save parameters")
+        return " ".join(words)
+
+    def format(self, value: Value) -> str:
+        return str(value)
+
+    def syntax(self) -> str:
+        return 'SECONDS CHANGES ... | ""'
+
+
+def not_empty(reason: str) -> Check:
+    """A check that refuses the empty text."""
+    return lambda text: None if text else reason
+
+
+def existing_folder(text: str) -> str | None:
+    """Refuses what is no folder, in the words of the operating system."""
+    if not text:
+        return "dir can't be empty"
+    if os.path.isdir(text):
+        return None
+    return "Not a directory" if os.path.exists(text) else "No such file or directory"
+
+
+def announced_hostname(text: str) -> str | None:
+    """Rule of hostnames in gossip and nodes.conf (H12)."""
+    if len(text) > HOSTNAME_LEN_MAX:
+        return f"Hostnames must be less than {HOSTNAME_LEN_MAX + 1} characters"
+    if not _HOSTNAME.fullmatch(text):
+        return "Hostnames may only contain alphanumeric characters, hyphens or dots"
+    return None
+
+
+def announced_nodename(text: str) -> str | None:
+    """Rule of node names in gossip and nodes.conf (H12)."""
+    if not _NODENAME.fullmatch(text):
+        return "Announced human node name contained invalid character"
+    return None
+
+
+def announced_address(name: str) -> Check:
+    """A check for addresses that end up in gossip headers and nodes.conf (H12): at most 45 plain
+    characters.
+    """
+
+    def check(text: str) -> str | None:
+        if len(text) > 45 or not _ADDRESS.fullmatch(text):
+            return f"{name} contains invalid character"
+        return None
+
+    return check
