@@ -48,6 +48,7 @@ lint: build ## rustfmt, clippy, ruff, mypy and stubtest; any finding fails
 	$(BIN)/ruff check $(wildcard $(PYTHON_FILES))
 	$(BIN)/ruff format --check $(wildcard $(PYTHON_FILES))
 	$(BIN)/mypy
+	$(BIN)/mypy tests/conftest.py tests/peers tests/interop tests/test_architecture.py
 	$(BIN)/python -m mypy.stubtest clusterbus._core --concise
 
 format: build ## rewrite the sources as rustfmt and ruff want them

@@ -1,0 +1,375 @@
+"""The shape of the project, held by tests: import directions, sizes, headers, dead modules, unsafe code.
+
+Every check is a function from source text to complaints; it runs over the whole tree, and beside it stands
+a test that shows it bites on a bad example. Reads files only, imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "python" / "clusterbus"
+
+FILE_LINES_MAX = 800
+FUNCTION_LINES_MAX = 70
+HEADER_LINES_MAX = 14
+
+# Who may import whom: a module imports its own row and the rows above it.
+LAYERS = (
+    ("errors",),
+    ("_core",),
+    ("config", "wire"),
+    ("cluster",),
+    ("runtime",),
+    ("bus",),
+    ("", "cli", "__main__"),
+)
+# The core's types reach the rest of the package through `wire`; only the runtime holds its engine.
+CORE_USERS = {"wire", "runtime", "bus"}
+
+# The protocol layer takes time, randomness and input as arguments (R38); these modules would bring their own.
+WORLDLY_MODULES = {
+    "asyncio", "concurrent", "datetime", "io", "multiprocessing", "os", "pathlib", "secrets", "select",
+    "selectors", "shutil", "signal", "socket", "ssl", "subprocess", "tempfile", "threading", "time", "uuid",
+}  # fmt: skip
+WORLDLY_CALLS = {"open", "input", "print"}
+
+# Modules that nobody inside imports because users do.
+ENTRY_MODULES = {"clusterbus", "clusterbus.__main__", "clusterbus.cli", "clusterbus.wire"}
+ENTRY_CRATE_FILES = {"lib.rs", "main.rs", "build.rs"}
+
+UNFINISHED_WORDS = re.compile("TO" + "DO|FIX" + "ME")
+
+
+# ---------------------------------------------------------------- the files
+
+
+def python_files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def rust_files() -> list[Path]:
+    return sorted(path for folder in ("rust", "benches") for path in (ROOT / folder).rglob("*.rs"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+# ---------------------------------------------------------------- the checks
+
+
+def imported_modules(text: str, module: str) -> Iterator[str]:
+    """Every module or name `text` imports, those for type checking and those inside functions included."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports inside the package are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(module: str) -> int:
+    part = module.removeprefix("clusterbus").lstrip(".").split(".")[0]
+    return next((row for row, members in enumerate(LAYERS) if part in members), len(LAYERS))
+
+
+def import_complaints(text: str, module: str, known: set[str]) -> list[str]:
+    """Imports against the direction of the layers, and of the core by those who should not know it."""
+    complaints = []
+    for target in imported_modules(text, module):
+        if target not in known:  # a name out of a module, or nothing of this package
+            target = target.rpartition(".")[0]
+        if target not in known:
+            continue
+        if layer(target) > layer(module):
+            complaints.append(f"{module} imports {target}, a layer above it")
+        area = module.removeprefix("clusterbus.").split(".")[0]
+        if target == "clusterbus._core" and area not in CORE_USERS:
+            complaints.append(f"{module} imports the core past clusterbus.wire and the runtime")
+    return complaints
+
+
+def worldly_complaints(text: str, module: str) -> list[str]:
+    """Clocks, sockets, files and draws of randomness in the protocol layer."""
+    complaints = [
+        f"{module} imports {target}"
+        for target in imported_modules(text, module)
+        if target.split(".")[0] in WORLDLY_MODULES
+    ]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module == "random":
+            names = [alias.name for alias in node.names if alias.name != "Random"]
+            complaints += [f"{module} imports random.{taken}" for taken in names]
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "random" and node.attr != "Random":
+            complaints.append(f"{module}:{node.lineno} uses random.{node.attr}")
+        if isinstance(node, ast.Call):
+            called = node.func
+            if isinstance(called, ast.Name) and called.id in WORLDLY_CALLS:
+                complaints.append(f"{module}:{node.lineno} calls {called.id}()")
+            if (called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")) == "Random":
+                complaints.append(f"{module}:{node.lineno} makes a random source of its own")
+    return complaints
+
+
+def size_complaints(text: str, path: str) -> list[str]:
+    lines = text.count("\n")
+    return [f"{path} has {lines} lines, over {FILE_LINES_MAX}"] if lines > FILE_LINES_MAX else []
+
+
+def function_complaints(text: str, path: str) -> list[str]:
+    functions = [
+        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return [
+        f"{path}: {function.name} has {lines} lines, over {FUNCTION_LINES_MAX}"
+        for function in functions
+        if (lines := (function.end_lineno or 0) - function.lineno + 1) > FUNCTION_LINES_MAX
+    ]
+
+
+def header_complaints(text: str, path: str) -> list[str]:
+    """A file opens with what it owns: a docstring in Python, `//!` or `//` lines in Rust."""
+    if path.endswith(".py"):
+        header = (ast.get_docstring(ast.parse(text)) or "").splitlines()
+    else:
+        header = []
+        for line in text.splitlines():
+            if not line.startswith("//"):
+                break
+            header.append(line)
+    if not header:
+        return [f"{path} does not open with what it owns"]
+    too_long = len(header) > HEADER_LINES_MAX
+    return [f"{path} opens with {len(header)} lines, over {HEADER_LINES_MAX}"] if too_long else []
+
+
+def dead_python_modules(sources: dict[str, str]) -> list[str]:
+    """Modules of the package that no other module imports and that are no entry."""
+    imported = {
+        target
+        for module, text in sources.items()
+        for target in imported_modules(text, module)
+        if target != module
+    }
+    # An imported name makes its module alive, and a living module its packages.
+    alive = {parent for target in imported for parent in _prefixes(target)} | ENTRY_MODULES
+    return sorted(set(sources) - alive)
+
+
+def _prefixes(module: str) -> Iterator[str]:
+    parts = module.split(".")
+    return (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
+def dead_rust_files(sources: dict[str, str]) -> list[str]:
+    """Files of a crate's src that no `mod` declares: rustc never sees them."""
+    modules = re.compile(r"\bmod\s+(\w+)\s*;")
+    declared = {module for text in sources.values() for module in modules.findall(strip_rust(text))}
+    dead = []
+    for path in sources:
+        file = Path(path)
+        module = file.parent.name if file.name == "mod.rs" else file.stem
+        if file.name not in ENTRY_CRATE_FILES and module not in declared:
+            dead.append(path)
+    return sorted(dead)
+
+
+RUST_NOISE = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|r(\#*)".*?"\1|b?"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\\n])'""", re.DOTALL
+)
+
+
+def strip_rust(text: str) -> str:
+    """The source without comments, strings and character literals; line numbers stay."""
+    return RUST_NOISE.sub(lambda match: "\n" * match.group().count("\n"), text)
+
+
+def unsafe_complaints(text: str, path: str) -> list[str]:
+    """`unsafe` stands only in the binding crate, and each use under a SAFETY comment (R37)."""
+    complaints = []
+    lines = text.splitlines()
+    for number, code in enumerate(strip_rust(text).splitlines()):
+        if not re.search(r"\bunsafe\b", code):
+            continue
+        if not path.startswith("rust/py/"):
+            complaints.append(f"{path}:{number + 1}: unsafe outside the binding crate")
+            continue
+        above = number - 1
+        while above >= 0 and re.match(r"\s*(//|#\[)", lines[above]):
+            above -= 1
+        if not any("SAFETY:" in line for line in lines[above + 1 : number + 1]):
+            complaints.append(f"{path}:{number + 1}: unsafe without a SAFETY comment")
+    return complaints
+
+
+def forbid_complaints(text: str, path: str) -> list[str]:
+    if "#![forbid(unsafe_code)]" in strip_rust(text):
+        return []
+    return [f"{path} does not forbid unsafe code"]
+
+
+def unfinished_complaints(text: str, path: str) -> list[str]:
+    return [
+        f"{path}:{number}: {line.strip()}"
+        for number, line in enumerate(text.splitlines(), 1)
+        if UNFINISHED_WORDS.search(line)
+    ]
+
+
+# ---------------------------------------------------------------- the tree
+
+
+def package_sources() -> dict[str, str]:
+    return {module_name(path): path.read_text() for path in python_files("python/clusterbus")}
+
+
+def gather(found: Iterator[list[str]]) -> None:
+    complaints = [complaint for group in found for complaint in group]
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
+def test_layers_import_downwards_only() -> None:
+    sources = package_sources()
+    known = {*sources, "clusterbus._core"}
+    gather(import_complaints(text, module, known) for module, text in sources.items())
+
+
+def test_the_protocol_layer_has_no_clock_socket_file_or_randomness_of_its_own_r38() -> None:
+    cluster = {module: text for module, text in package_sources().items() if ".cluster" in module}
+    assert cluster
+    gather(worldly_complaints(text, module) for module, text in cluster.items())
+
+
+def test_files_are_small_and_say_what_they_own() -> None:
+    files = python_files("python", "tests", "examples") + rust_files()
+    gather(size_complaints(path.read_text(), name(path)) for path in files)
+    gather(header_complaints(path.read_text(), name(path)) for path in files)
+
+
+def test_python_functions_are_short() -> None:
+    files = python_files("python", "tests", "examples")
+    gather(function_complaints(path.read_text(), name(path)) for path in files)
+
+
+def test_no_module_is_dead() -> None:
+    assert dead_python_modules(package_sources()) == []
+    for crate in sorted({path.parts[len(ROOT.parts) + 1] for path in rust_files() if "src" in path.parts}):
+        sources = {name(path): path.read_text() for path in (ROOT / "rust" / crate / "src").rglob("*.rs")}
+        assert dead_rust_files(sources) == []
+
+
+def test_unsafe_code_stands_only_in_the_binding_crate_and_is_explained_r37() -> None:
+    gather(unsafe_complaints(path.read_text(), name(path)) for path in rust_files())
+    for crate in ("wire", "engine"):
+        library = ROOT / "rust" / crate / "src" / "lib.rs"
+        gather(iter([forbid_complaints(library.read_text(), name(library))]))
+
+
+def test_nothing_is_left_for_later() -> None:
+    prose = [path for suffix in ("*.md", "*.toml", "*.pyi", "Makefile") for path in ROOT.glob(suffix)]
+    files = python_files("python", "tests", "examples") + rust_files() + prose
+    files += list(PACKAGE.rglob("*.pyi"))
+    gather(unfinished_complaints(path.read_text(), name(path)) for path in files)
+
+
+# ---------------------------------------------------------------- the checks bite
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("clusterbus.cluster.state", "from clusterbus.runtime import node"),
+        ("clusterbus.config.kinds", "import clusterbus.cluster.state"),
+        ("clusterbus.runtime.node", "from clusterbus.cli import main"),
+        ("clusterbus.errors", "from clusterbus import wire"),
+        ("clusterbus.cluster.state", "from clusterbus import _core"),
+        ("clusterbus.cluster.state", "def f():\n    import clusterbus.bus"),
+    ],
+)
+def test_an_import_against_the_layers_is_seen(module: str, line: str) -> None:
+    known = {
+        *("clusterbus.runtime", "clusterbus.runtime.node", "clusterbus.cluster.state", "clusterbus.bus"),
+        *("clusterbus.cli", "clusterbus.wire", "clusterbus._core"),
+    }
+    assert import_complaints(line, module, known)
+
+
+def test_an_import_along_the_layers_is_no_complaint() -> None:
+    known = {"clusterbus.wire", "clusterbus.cluster.state", "clusterbus._core"}
+    assert not import_complaints("from clusterbus.wire import Message", "clusterbus.cluster.state", known)
+    assert not import_complaints("from clusterbus.cluster import state", "clusterbus.runtime.node", known)
+    assert not import_complaints("from clusterbus import _core", "clusterbus.runtime.node", known)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import time",
+        "from os import path",
+        "import asyncio.events",
+        "import random\nx = random.random()",
+        "from random import randrange",
+        "import random\nx = random.Random(1)",
+        "f = open('nodes.conf')",
+    ],
+)
+def test_a_worldly_protocol_layer_is_seen(text: str) -> None:
+    assert worldly_complaints(text, "clusterbus.cluster.state")
+
+
+def test_a_given_random_source_is_no_complaint() -> None:
+    text = "from random import Random\nimport random\ndef f(a: Random, b: random.Random): return a.random()"
+    assert not worldly_complaints(text, "clusterbus.cluster.state")
+
+
+def test_a_file_over_the_limit_is_seen() -> None:
+    assert size_complaints("\n" * (FILE_LINES_MAX + 1), "x.py")
+    assert not size_complaints("\n" * FILE_LINES_MAX, "x.py")
+
+
+def test_a_function_over_the_limit_is_seen() -> None:
+    body = "    pass\n" * FUNCTION_LINES_MAX
+    assert function_complaints(f"class A:\n  def f():\n{body}", "x.py")
+    assert not function_complaints(f"def f():\n{body[9:]}", "x.py")
+
+
+def test_a_file_without_a_header_is_seen() -> None:
+    assert header_complaints("import ast\n", "x.py")
+    assert header_complaints("use std::fmt;\n", "x.rs")
+    assert header_complaints("//! a\n" * (HEADER_LINES_MAX + 1), "x.rs")
+    assert not header_complaints("//! Owns x.\nuse std::fmt;\n", "x.rs")
+
+
+def test_a_dead_module_is_seen() -> None:
+    sources = {"clusterbus": "", "clusterbus.cli": "from clusterbus.a import f", "clusterbus.a": ""}
+    assert dead_python_modules(sources) == []
+    assert dead_python_modules(sources | {"clusterbus.b": "import clusterbus.b"}) == ["clusterbus.b"]
+    crate = {"rust/x/src/lib.rs": "mod a;\n// mod b;\n", "rust/x/src/a.rs": ""}
+    assert dead_rust_files(crate) == []
+    assert dead_rust_files(crate | {"rust/x/src/b.rs": ""}) == ["rust/x/src/b.rs"]
+
+
+def test_unexplained_or_misplaced_unsafe_code_is_seen() -> None:
+    assert unsafe_complaints("let a = unsafe { b() };", "rust/engine/src/a.rs")
+    assert unsafe_complaints("let a = unsafe { b() };", "rust/py/src/a.rs")
+    assert not unsafe_complaints("// SAFETY: b is pure.\nlet a = unsafe { b() };", "rust/py/src/a.rs")
+    assert not unsafe_complaints('// unsafe\nlet a = "unsafe";', "rust/engine/src/a.rs")
+    assert forbid_complaints("// #![forbid(unsafe_code)]\n", "rust/wire/src/lib.rs")
+    assert not forbid_complaints("#![forbid(unsafe_code)]\n", "rust/wire/src/lib.rs")
+
+
+def test_a_note_for_later_is_seen() -> None:
+    assert unfinished_complaints("# TO" + "DO: more\n", "x.py")
+    assert not unfinished_complaints("# done\n", "x.py")
