@@ -1,0 +1,307 @@
+//! Is a frame a sound packet? Structure only, checked arithmetic, no allocation; runs on I/O workers.
+//!
+//! Owns rows H4-H11, H14-H16 and H18: what fails here drops the whole packet and is counted by kind. What a sound
+//! packet's texts and addresses hold is judged when they are read, entry by entry (rows H12, H13).
+
+use thiserror::Error;
+use zerocopy::FromBytes;
+
+use crate::extension::RawExtensions;
+use crate::frame::{FrameError, peek_frame_len};
+use crate::kind::{MessageClass, MessageType};
+use crate::layout::{
+    FailLayout, GossipLayout, HeaderLayout, LightHeaderLayout, ModuleHeadLayout, PublishHeadLayout,
+    UpdateLayout,
+};
+use crate::node_id::is_node_id;
+use crate::{
+    GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT,
+    MFLAG_EXTENSIONS, NODE_ID_LEN_BYTES, PROTOCOL_VERSION,
+};
+
+/// What a sound packet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// Message type without the light bit; may be one this version does not know (row H14).
+    pub message_type: u16,
+    /// Whether the header is the light one.
+    pub is_light: bool,
+    /// What its bytes are counted as.
+    pub class: MessageClass,
+    /// Whether its extensions count: flag and number agree (row H10).
+    pub extensions_hold: bool,
+}
+
+macro_rules! packet_errors {
+    ($($(#[$doc:meta])* $text:literal $name:literal $variant:ident {
+        $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+    })*) => {
+        /// The packet is dropped and counted; the peer misbehaved, its link goes on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+        pub enum PacketError {
+            $($(#[$doc])* #[error($text)] $variant { $($(#[$field_doc])* $field: $type,)* },)*
+        }
+
+        #[derive(Clone, Copy)]
+        enum Kind { $($variant,)* }
+
+        impl PacketError {
+            /// Names of all kinds, by [`PacketError::index`].
+            pub const NAMES: &'static [&'static str] = &[$($name,)*];
+
+            /// Number of the kind, below `NAMES.len()`: for an array of counters.
+            pub fn index(&self) -> usize {
+                match self { $(PacketError::$variant { .. } => Kind::$variant as usize,)* }
+            }
+        }
+    };
+}
+
+packet_errors! {
+    /// The frame does not start like a message (rows H1-H3).
+    "{error}" "frame" Frame {
+        /// Why.
+        error: FrameError,
+    }
+    /// The bytes handed in are not exactly one message.
+    "totlen: {totlen}, but the frame has {len} bytes" "frame_length" FrameLength {
+        /// What came.
+        totlen: usize,
+        /// How many bytes there are.
+        len: usize,
+    }
+    /// Row H5.
+    "ver: {ver}, expected 1" "version" Version {
+        /// What came.
+        ver: u16,
+    }
+    /// Row H16.
+    "type: {message_type} cannot have a light header" "light_type" LightType {
+        /// What came, without the light bit.
+        message_type: u16,
+    }
+    /// An id that is no id would name nobody.
+    "{field}: not 40 lower-case hex characters" "node_id" BadNodeId {
+        /// Which one.
+        field: &'static str,
+    }
+    /// Row H4.
+    "totlen: {totlen}, expected {expected}" "length" Length {
+        /// What came.
+        totlen: usize,
+        /// What the content needs.
+        expected: u64,
+    }
+    /// Row H6.
+    "count: {count} gossip entries need {needed} bytes, {available} are there" "gossip_count" GossipCount {
+        /// What came.
+        count: u16,
+        /// Bytes they need.
+        needed: usize,
+        /// Bytes there are.
+        available: usize,
+    }
+    /// Row H7.
+    "extensions[{index}].length: {length} is below {minimum}" "extension_length" ExtensionLength {
+        /// Which extension.
+        index: usize,
+        /// What came.
+        length: u32,
+        /// The least this type needs.
+        minimum: usize,
+    }
+    /// Row H8.
+    "extensions[{index}].length: {length} is not a multiple of 8" "extension_alignment" ExtensionAlignment {
+        /// Which extension.
+        index: usize,
+        /// What came.
+        length: u32,
+    }
+    /// Row H9.
+    "extensions[{index}].length: {length} is over 65536 or over the {available} bytes left" "extension_overrun" ExtensionOverrun {
+        /// Which extension.
+        index: usize,
+        /// What came; 0 when not even a head is left.
+        length: u32,
+        /// Bytes left of the packet.
+        available: usize,
+    }
+    /// Row H11.
+    "extensions[{index}].{name}: no NUL at the end" "extension_text" ExtensionText {
+        /// Which extension.
+        index: usize,
+        /// Its type.
+        name: &'static str,
+    }
+    /// Row H18.
+    "{field}: {claimed} bytes claimed, {available} are there" "payload_length" PayloadLength {
+        /// Which length.
+        field: &'static str,
+        /// What came.
+        claimed: u64,
+        /// Bytes there are.
+        available: usize,
+    }
+}
+
+impl PacketError {
+    /// Name of the kind, for counters and logs.
+    pub fn name(&self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+}
+
+impl From<FrameError> for PacketError {
+    fn from(error: FrameError) -> PacketError {
+        PacketError::Frame { error }
+    }
+}
+
+/// Checks the whole structure of one frame: `frame` is exactly the bytes [`peek_frame_len`] announced.
+///
+/// # Errors
+/// The first thing that is wrong with it; see [`PacketError`].
+pub fn check_packet(frame: &[u8]) -> Result<Checked, PacketError> {
+    let totlen = peek_frame_len(frame)?;
+    let short = |totlen| PacketError::FrameLength { totlen, len: frame.len() };
+    let totlen = totlen.ok_or(short(LIGHT_HEADER_LEN_BYTES))?;
+    if frame.len() != totlen {
+        return Err(short(totlen));
+    }
+    let (start, light_body) =
+        LightHeaderLayout::ref_from_prefix(frame).map_err(|_| short(LIGHT_HEADER_LEN_BYTES))?;
+    let ver = start.ver.get();
+    if ver != PROTOCOL_VERSION {
+        return Err(PacketError::Version { ver });
+    }
+    let is_light = start.message_type.get() & LIGHT_TYPE_BIT != 0;
+    let number = start.message_type.get() & !LIGHT_TYPE_BIT;
+    let message_type = MessageType::from_number(number);
+    if is_light && !message_type.is_some_and(MessageType::supports_light) {
+        return Err(PacketError::LightType { message_type: number });
+    }
+    let extensions_hold = if is_light {
+        check_body(message_type, totlen, light_body)?;
+        false
+    } else {
+        let (header, body) =
+            HeaderLayout::ref_from_prefix(frame).map_err(|_| short(HEADER_LEN_BYTES))?;
+        check_ids(header)?;
+        if message_type.is_some_and(MessageType::is_heartbeat) {
+            check_heartbeat(header, totlen, body)?
+        } else {
+            check_body(message_type, totlen, body)?;
+            false
+        }
+    };
+    let class = message_type.map_or(MessageClass::Cluster, MessageType::class);
+    Ok(Checked { message_type: number, is_light, class, extensions_hold })
+}
+
+fn check_ids(header: &HeaderLayout) -> Result<(), PacketError> {
+    check_id("sender", &header.sender)?;
+    if header.replicaof == [0; NODE_ID_LEN_BYTES] {
+        return Ok(());
+    }
+    check_id("replicaof", &header.replicaof)
+}
+
+fn check_id(field: &'static str, id: &[u8; NODE_ID_LEN_BYTES]) -> Result<(), PacketError> {
+    if is_node_id(id) { Ok(()) } else { Err(PacketError::BadNodeId { field }) }
+}
+
+/// Gossip entries, then extensions, then nothing. Answers whether the extensions count: when flag and number
+/// disagree they must still be sound, but are not used (row H10).
+fn check_heartbeat(header: &HeaderLayout, totlen: usize, body: &[u8]) -> Result<bool, PacketError> {
+    let count = header.count.get();
+    let needed = usize::from(count) * GOSSIP_ENTRY_LEN_BYTES;
+    let available = body.len();
+    let (_, tail) = body.split_at_checked(needed).ok_or(PacketError::GossipCount {
+        count,
+        needed,
+        available,
+    })?;
+    let announced = usize::from(header.extensions.get());
+    let flagged = header.mflags[0] & MFLAG_EXTENSIONS != 0;
+    let hold = flagged && announced > 0;
+    let excess = || PacketError::Length { totlen, expected: (totlen - tail.len()) as u64 };
+    if !flagged && announced == 0 && !tail.is_empty() {
+        return Err(excess());
+    }
+    let mut walk = RawExtensions::new(tail);
+    let mut found = 0;
+    while found < announced || !hold {
+        match walk.next() {
+            Some(step) => step?,
+            None => break,
+        };
+        found += 1;
+    }
+    let matches =
+        if hold { found == announced } else { found == 0 || announced == 0 || found == announced };
+    if !matches {
+        let (index, length, available) = (found, 0, 0);
+        return Err(PacketError::ExtensionOverrun { index, length, available });
+    }
+    match walk.rest().len() {
+        0 => Ok(hold),
+        left => Err(PacketError::Length { totlen, expected: (totlen - left) as u64 }),
+    }
+}
+
+/// Everything that is no heartbeat. A light and a full header carry the same bodies.
+fn check_body(
+    message_type: Option<MessageType>,
+    totlen: usize,
+    body: &[u8],
+) -> Result<(), PacketError> {
+    let exactly = |len: usize| {
+        let expected = (totlen - body.len() + len) as u64;
+        if body.len() == len { Ok(()) } else { Err(PacketError::Length { totlen, expected }) }
+    };
+    let payload = |field, claimed: u64, rest: &[u8]| {
+        let available = rest.len();
+        match claimed.cmp(&(available as u64)) {
+            core::cmp::Ordering::Equal => Ok(()),
+            core::cmp::Ordering::Greater => {
+                Err(PacketError::PayloadLength { field, claimed, available })
+            }
+            core::cmp::Ordering::Less => {
+                Err(PacketError::Length { totlen, expected: (totlen - available) as u64 + claimed })
+            }
+        }
+    };
+    match message_type {
+        Some(MessageType::Fail) => {
+            exactly(size_of::<FailLayout>())?;
+            FailLayout::ref_from_bytes(body)
+                .map_or(Ok(()), |fail| check_id("node_id", &fail.node_id))
+        }
+        Some(MessageType::Update) => {
+            exactly(size_of::<UpdateLayout>())?;
+            UpdateLayout::ref_from_bytes(body)
+                .map_or(Ok(()), |update| check_id("node_id", &update.node_id))
+        }
+        Some(MessageType::Publish | MessageType::PublishShard) => {
+            let Ok((head, rest)) = PublishHeadLayout::ref_from_prefix(body) else {
+                return exactly(size_of::<PublishHeadLayout>());
+            };
+            let claimed = u64::from(head.channel_len.get()) + u64::from(head.message_len.get());
+            payload("channel_len + message_len", claimed, rest)
+        }
+        Some(MessageType::Module) => {
+            let Ok((head, rest)) = ModuleHeadLayout::ref_from_prefix(body) else {
+                return exactly(size_of::<ModuleHeadLayout>());
+            };
+            payload("len", u64::from(head.len.get()), rest)
+        }
+        Some(
+            MessageType::FailoverAuthRequest
+            | MessageType::FailoverAuthAck
+            | MessageType::ManualFailoverStart,
+        ) => exactly(0),
+        Some(MessageType::Ping | MessageType::Pong | MessageType::Meet) | None => Ok(()),
+    }
+}
+
+const _: () = assert!(GOSSIP_ENTRY_LEN_BYTES == size_of::<GossipLayout>());
