@@ -1,0 +1,83 @@
+"""The node's log: Valkey's levels and line format on top of Python's logging.
+
+Owns the logger `clusterbus` and the format of its lines. Must never let text that came from a peer break a
+line in two. Embedding programs keep their own handlers: only `open_log`, called by the node command,
+installs one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from logging.handlers import WatchedFileHandler
+from typing import Final
+
+from clusterbus.errors import ConfigError
+
+VERBOSE: Final = 15
+logging.addLevelName(VERBOSE, "VERBOSE")
+
+# valkey.conf's name of a level, Python's number for it, and the mark Valkey prints in its lines.
+_LEVELS: Final = (
+    ("debug", logging.DEBUG, "."),
+    ("verbose", VERBOSE, "-"),
+    ("notice", logging.INFO, "*"),
+    ("warning", logging.WARNING, "#"),
+    ("nothing", logging.CRITICAL + 1, "#"),
+)
+LEVEL_NUMBERS: Final = {name: number for name, number, _ in _LEVELS}
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_CONTROL_TO_VISIBLE: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+
+logger: Final = logging.getLogger("clusterbus")
+
+
+class ValkeyFormatter(logging.Formatter):
+    """`pid:M 23 Nov 2026 08:26:09.786 * text`, as every tool that reads Valkey's log expects."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, and the traceback below it if there is one."""
+        moment = time.localtime(record.created)
+        stamp = (
+            f"{moment.tm_mday:02d} {_MONTHS[moment.tm_mon - 1]} {moment.tm_year} "
+            f"{moment.tm_hour:02d}:{moment.tm_min:02d}:{moment.tm_sec:02d}.{int(record.msecs):03d}"
+        )
+        mark = next((mark for _, number, mark in reversed(_LEVELS[:4]) if record.levelno >= number), ".")
+        line = f"{os.getpid()}:M {stamp} {mark} {record.getMessage().translate(_CONTROL_TO_VISIBLE)}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def open_log(level_name: str, path: str) -> logging.Handler:
+    """Sends the log to the file `path`, or to standard output when it is empty; returns the handler.
+
+    Raises ConfigError when the file cannot be opened.
+    """
+    handler: logging.Handler
+    if path:
+        try:
+            handler = WatchedFileHandler(path)
+        except OSError as error:
+            raise ConfigError(f"logfile: can't open the log file '{path}': {error.strerror}") from error
+    else:
+        handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(ValkeyFormatter())
+    logger.addHandler(handler)
+    logger.propagate = False
+    set_level(level_name)
+    return handler
+
+
+def close_log(handler: logging.Handler) -> None:
+    """Takes the handler of `open_log` away again."""
+    logger.removeHandler(handler)
+    logger.propagate = True
+    handler.close()
+
+
+def set_level(level_name: str) -> None:
+    """`level_name` is a value of the directive loglevel."""
+    logger.setLevel(LEVEL_NUMBERS[level_name])
