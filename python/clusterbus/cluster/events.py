@@ -1,0 +1,126 @@
+"""What `Bus.events()` yields: facts about the cluster as this node sees it, each a small frozen record.
+
+Owned by the cluster layer, which wraps them in the `Notify` effect in the order they happened. Plain data:
+holds no reference into the state, so a reader may keep them. Any thread may read one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """A node is known by its true id, past its handshake. `ip` may be "" when it has no address."""
+
+    node_id: str
+    ip: str
+    port: int
+    cport: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLeft:
+    """A node was forgotten. `reason` is "forgotten", "forgotten by a peer" or "never answered"."""
+
+    node_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSuspected:
+    """This node holds another PFAIL: silent for longer than the node timeout."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailed:
+    """A node is FAIL. `reported_by` is the sender of the FAIL message, or None when we reached the quorum."""
+
+    node_id: str
+    reported_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecovered:
+    """A node that was PFAIL or FAIL (`was_failed`) is held well again."""
+
+    node_id: str
+    was_failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChanged:
+    """A node is now "primary" or "replica"; `primary_id` names a replica's primary when it is known."""
+
+    node_id: str
+    role: str
+    primary_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsChanged:
+    """A node gained and lost slots; both are inclusive (first, last) ranges."""
+
+    node_id: str
+    gained: tuple[tuple[int, int], ...]
+    lost: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochChanged:
+    """The config epoch of a node changed."""
+
+    node_id: str
+    config_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressChanged:
+    """A node is found elsewhere; `ip` is "" when its address is no longer known."""
+
+    node_id: str
+    ip: str
+    port: int
+    cport: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The cluster state is now "ok" or "fail"."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A link of a known node is up; `inbound` when the node dialled us."""
+
+    node_id: str
+    inbound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """A link of a known node is gone."""
+
+    node_id: str
+    inbound: bool
+    reason: str
+
+
+Event = (
+    NodeJoined
+    | NodeLeft
+    | NodeSuspected
+    | NodeFailed
+    | NodeRecovered
+    | RoleChanged
+    | SlotsChanged
+    | EpochChanged
+    | AddressChanged
+    | StateChanged
+    | LinkUp
+    | LinkDown
+)

@@ -1,0 +1,104 @@
+"""The lines of nodes.conf as data, and their text: `NodeRecord`, `NodesConf`, `text_of`.
+
+Owns the format (aux fields of newer servers included), the names of the flags and of slot ranges. Reads and
+writes no file (the runtime does) and never looks at live state (`persist` does). Plain data, any thread.
+
+A line: `id ip:port@cport,hostname,aux=value,... flags primary|- ping_sent pong_received epoch link slots...`,
+then `vars currentEpoch N lastVoteEpoch N`. Source: `clusterGenNodeDescription`, `clusterSaveConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from clusterbus.cluster import constants as c
+
+FLAG_NAMES: Final = (
+    (c.FLAG_MYSELF, "myself"),
+    (c.FLAG_PRIMARY, "master"),
+    (c.FLAG_REPLICA, "slave"),
+    (c.FLAG_PFAIL, "fail?"),
+    (c.FLAG_FAIL, "fail"),
+    (c.FLAG_HANDSHAKE, "handshake"),
+    (c.FLAG_NOADDR, "noaddr"),
+    (c.FLAG_NOFAILOVER, "nofailover"),
+)
+NO_FLAGS: Final = "noflags"
+FLAG_OF_NAME: Final = {name: flag for flag, name in FLAG_NAMES} | {
+    "primary": c.FLAG_PRIMARY,
+    "replica": c.FLAG_REPLICA,
+    NO_FLAGS: 0,
+}
+"""The flag of each name that may stand in a file; `primary` and `replica` are other spellings."""
+
+AUX_FIELDS: Final = (
+    "availability-zone", "client-ipv6", "client-ipv4", "tls-port", "tcp-port", "nodename", "shard-id",
+)  # fmt: skip
+"""Names of the aux fields, in the order they are written. Every one may stand in a file, in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """One node's line.
+
+    `aux` holds the aux fields by name (see AUX_FIELDS). `flags` is the number made of FLAG_OF_NAME.
+    `slots` are inclusive (first, last) ranges; `migrating` and `importing` are (slot, other node's id).
+    Times are unix milliseconds, 0 for none.
+    """
+
+    node_id: str
+    ip: str
+    port: int
+    cport: int
+    flags: int
+    hostname: str = ""
+    aux: dict[str, str] = field(default_factory=dict)
+    primary_id: str | None = None
+    ping_sent_ms: int = 0
+    pong_received_ms: int = 0
+    config_epoch: int = 0
+    connected: bool = False
+    slots: tuple[tuple[int, int], ...] = ()
+    migrating: tuple[tuple[int, str], ...] = ()
+    importing: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodesConf:
+    """A whole nodes.conf. Invariant: exactly one record carries the flag MYSELF."""
+
+    nodes: tuple[NodeRecord, ...]
+    current_epoch: int = 0
+    last_vote_epoch: int = 0
+
+
+def flags_text(flags: int) -> str:
+    """The names of the flags joined by commas, or `noflags`."""
+    return ",".join(name for flag, name in FLAG_NAMES if flags & flag) or NO_FLAGS
+
+
+def ranges_text(ranges: Iterable[tuple[int, int]]) -> str:
+    """` 5 10-20` for ((5, 5), (10, 20)): each range after one blank, "" for none."""
+    return "".join(f" {first}" if first == last else f" {first}-{last}" for first, last in ranges)
+
+
+def line_of(record: NodeRecord) -> str:
+    """The record's line in nodes.conf, without the newline."""
+    aux = "".join(f",{name}={record.aux[name]}" for name in AUX_FIELDS if name in record.aux)
+    moving = "".join(f" [{slot}->-{other}]" for slot, other in record.migrating)
+    moving += "".join(f" [{slot}-<-{other}]" for slot, other in record.importing)
+    return (
+        f"{record.node_id} {record.ip}:{record.port}@{record.cport},{record.hostname}{aux}"
+        f" {flags_text(record.flags)} {record.primary_id or '-'}"
+        f" {record.ping_sent_ms} {record.pong_received_ms} {record.config_epoch}"
+        f" {'connected' if record.connected else 'disconnected'}{ranges_text(record.slots)}{moving}"
+    )
+
+
+def text_of(conf: NodesConf) -> str:
+    """The text of nodes.conf, newline at the end."""
+    lines = [line_of(record) for record in conf.nodes]
+    lines.append(f"vars currentEpoch {conf.current_epoch} lastVoteEpoch {conf.last_vote_epoch}")
+    return "\n".join(lines) + "\n"
