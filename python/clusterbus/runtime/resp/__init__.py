@@ -1,0 +1,34 @@
+"""The RESP port: Valkey's client protocol on asyncio, and the table of commands it answers.
+
+`standard_registry()` knows the commands of a connection itself; the node adds its own. Main thread.
+"""
+
+from clusterbus.runtime.resp.client import Client
+from clusterbus.runtime.resp.registry import CommandSpec, Handler, Registry
+from clusterbus.runtime.resp.reply import (
+    OK,
+    ErrorReply,
+    NullArray,
+    Push,
+    Reply,
+    SetOf,
+    Status,
+    Verbatim,
+    error,
+)
+
+__all__ = [
+    "OK",
+    "Client",
+    "CommandSpec",
+    "ErrorReply",
+    "Handler",
+    "NullArray",
+    "Push",
+    "Registry",
+    "Reply",
+    "SetOf",
+    "Status",
+    "Verbatim",
+    "error",
+]

@@ -1,0 +1,160 @@
+"""The command table: what a command is, and the way from a request to its handler.
+
+One declaration per command feeds dispatch, arity and subcommand errors, HELP, and COMMAND with its
+subcommands. Error texts are Valkey's (src/server.c, processCommand). Knows no socket. Main thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from clusterbus.errors import StateError
+from clusterbus.runtime.resp.client import Client
+from clusterbus.runtime.resp.reply import ErrorReply, Reply, Status, error
+
+Handler: TypeAlias = Callable[[Any, Client, list[bytes]], Reply | Awaitable[Reply]]
+"""`handler(node, client, arguments)`: the arguments are those after the command's (and subcommand's) name.
+It returns the reply, or an awaitable of it; the client's next command waits. A ClusterBusError it raises is
+replied as `ERR text`; anything else is logged and replied as an internal error."""
+
+ARGUMENTS_SHOWN_LEN_MAX: Final = 128
+NOAUTH: Final = ErrorReply("NOAUTH Authentication required.")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """One command or subcommand.
+
+    `name` in lower case (of a subcommand its own, `meet`). `arity` counts the name, and for a subcommand
+    both names; negative: at least so many. `handler` None: the command is only a container of
+    `subcommands`. `synopsis` are the arguments as HELP shows them. `keys` is first, last and step of the
+    key arguments. `flags`, `categories` and `tips` are the words COMMAND INFO shows; `no_auth` lets a
+    client without a password in.
+    """
+
+    name: str
+    handler: Handler | None
+    arity: int
+    flags: tuple[str, ...] = ()
+    summary: str = ""
+    synopsis: str = ""
+    since: str = "1.0.0"
+    group: str = "server"
+    complexity: str = "O(1)"
+    subcommands: tuple[CommandSpec, ...] = ()
+    keys: tuple[int, int, int] = (0, 0, 0)
+    categories: tuple[str, ...] = ("@slow",)
+    tips: tuple[str, ...] = ()
+    help_lines: tuple[str, ...] = ()
+
+    def takes(self, count: int) -> bool:
+        """Whether a request of so many words, names included, has the right length."""
+        return count == self.arity if self.arity >= 0 else count >= -self.arity
+
+
+class Registry:
+    """All commands by name. A container gains a `help` subcommand unless it brings its own."""
+
+    def __init__(self, commands: Iterable[CommandSpec] = ()) -> None:
+        self._commands: dict[str, CommandSpec] = {}
+        self._subcommands: dict[str, dict[str, CommandSpec]] = {}
+        self.add(*commands)
+
+    def add(self, *commands: CommandSpec) -> None:
+        """Adds commands; raises StateError when a name is taken."""
+        for spec in commands:
+            if spec.name in self._commands:
+                raise StateError(f"command {spec.name} is in the table already")
+            self._commands[spec.name] = spec
+            if spec.subcommands:
+                table = {sub.name: sub for sub in spec.subcommands}
+                if len(table) != len(spec.subcommands):
+                    raise StateError(f"command {spec.name} names a subcommand twice")
+                table.setdefault("help", _help_spec(spec))
+                self._subcommands[spec.name] = table
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def __iter__(self) -> Iterator[CommandSpec]:
+        return iter(self._commands.values())
+
+    def subcommands_of(self, spec: CommandSpec) -> Iterable[CommandSpec]:
+        """A container's subcommands, HELP included; empty for others."""
+        return self._subcommands.get(spec.name, {}).values()
+
+    def find(self, name: str) -> tuple[str, CommandSpec] | None:
+        """Full name and spec of `ping` or `cluster|meet`, in any case."""
+        container, _, subcommand = name.lower().partition("|")
+        spec = self._commands.get(container)
+        if spec is not None and subcommand:
+            spec = self._subcommands.get(container, {}).get(subcommand)
+        return (name.lower(), spec) if spec else None
+
+    def resolve(self, words: list[bytes]) -> Call | ErrorReply:
+        """The command a request names with its arguments, or the error Valkey gives."""
+        name = words[0].decode("utf-8", "surrogateescape").lower()
+        spec = self._commands.get(name)
+        if spec is None:
+            return _unknown_command(words)
+        table = self._subcommands.get(name)
+        if table is not None and len(words) > 1:
+            subcommand = words[1].decode("utf-8", "surrogateescape")
+            found = table.get(subcommand.lower())
+            if found is None:
+                return error(f"unknown subcommand '{subcommand:.128}'. Try {name.upper()} HELP.")
+            spec, name = found, f"{name}|{found.name}"
+        if spec.handler is None or not spec.takes(len(words)):
+            return error(f"wrong number of arguments for '{name}' command")
+        return Call(name, spec, spec.handler, words[2:] if "|" in name else words[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request understood: `name` is the full name, `cluster|meet`."""
+
+    name: str
+    spec: CommandSpec
+    handler: Handler
+    arguments: list[bytes]
+
+    def refused_for(self, client: Client) -> ErrorReply | None:
+        """NOAUTH for a client that owes a password, unless the command is there to give it."""
+        owes = bool(client.server.config.requirepass) and not client.authenticated
+        return NOAUTH if owes and "no_auth" not in self.spec.flags else None
+
+
+def _unknown_command(words: list[bytes]) -> ErrorReply:
+    shown = ""
+    for word in words[1:]:
+        if len(shown) >= ARGUMENTS_SHOWN_LEN_MAX:
+            break
+        text = word.decode("utf-8", "surrogateescape")[: ARGUMENTS_SHOWN_LEN_MAX - len(shown)]
+        shown += f"'{text}' "
+    name = words[0].decode("utf-8", "surrogateescape")[:ARGUMENTS_SHOWN_LEN_MAX]
+    return error(f"unknown command '{name}', with args beginning with: {shown}")
+
+
+def _help_spec(container: CommandSpec) -> CommandSpec:
+    lines = [f"{container.name.upper()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
+    if container.handler is not None:
+        lines += ["(no subcommand)", f"    {container.summary}"]
+    for sub in container.subcommands:
+        lines.append(f"{sub.name.upper()} {sub.synopsis}".rstrip())
+        lines += [f"    {line}" for line in (sub.help_lines or (sub.summary,))]
+    lines += ["HELP", "    Print this help."]
+
+    def print_help(_node: object, _client: Client, _arguments: list[bytes]) -> Reply:
+        return [Status(line) for line in lines]
+
+    return CommandSpec(
+        "help",
+        print_help,
+        2,
+        ("loading", "stale"),
+        "Returns helpful text about the different subcommands.",
+        group=container.group,
+        since="5.0.0",
+    )
