@@ -1,0 +1,199 @@
+"""The file nodes.conf: its locks, its reading with the signs of damage, and its atomic replacement.
+
+Knows text, not its meaning: `clusterbus.cluster.persist` turns text into state and back. Must never change a
+file it has refused, and never leave a half-written one under the real name. Main thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+from clusterbus.errors import ConfigError
+
+FILE_LEN_MAX_BYTES: Final = 64 * 1024 * 1024
+LOCK_ATTEMPTS_MAX: Final = 10
+LOCK_SUFFIX: Final = ".lock"
+TEMPORARY_SUFFIX: Final = ".tmp"
+
+Parsed = TypeVar("Parsed")
+
+
+class NodesFile:
+    """A nodes.conf held by this process (S10, H44-H47).
+
+    Two locks guard it until `close`. One is on `nodes.conf.lock`, which is never replaced, so it outlives
+    every atomic replace of the real file. The other is on nodes.conf itself, where Valkey looks for one
+    (clusterLockConfig in src/cluster_legacy.c); each new file is locked before it takes the old one's place.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Takes the locks. Raises ConfigError when another process has them or the folder cannot be
+        written.
+        """
+        self.path = os.path.abspath(path)
+        self._folder = os.path.dirname(self.path)
+        self._file_lock: int | None = None
+        self._lock: int | None = None
+        with self._explained("lock"):
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._lock = os.open(self.path + LOCK_SUFFIX, flags, 0o644)
+        try:
+            self._take_lock(self._lock)
+            self._file_lock = self._lock_present_file()
+        except BaseException:
+            self.close()
+            raise
+
+    def _take_lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"cluster-config-file {self.path} is already used by another node; give each node its own"
+            ) from None
+        except OSError as error:
+            raise ConfigError(f"{self.path}: lock: {error.strerror}") from error
+
+    def _lock_present_file(self) -> int | None:
+        """Locks the file under the real name, if there is one; goes round again when it is replaced
+        meanwhile.
+        """
+        for _ in range(LOCK_ATTEMPTS_MAX):
+            with self._explained("open"):
+                try:
+                    descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    return None
+            try:
+                self._take_lock(descriptor)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
+                        return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+        raise ConfigError(f"{self.path}: another process keeps replacing the file")
+
+    def read(self) -> str | None:
+        """The text of the file; None when there is none yet, which is how a new node begins.
+
+        Raises ConfigError naming file and line when it is empty, torn or no text; the file stays as it is.
+        """
+        if self._file_lock is None:
+            return None
+        with self._explained("read"):
+            os.lseek(self._file_lock, 0, os.SEEK_SET)
+            with os.fdopen(os.dup(self._file_lock), "rb") as file:
+                raw = file.read(FILE_LEN_MAX_BYTES + 1)
+        if len(raw) > FILE_LEN_MAX_BYTES:
+            raise ConfigError(f"{self.path} is over {FILE_LEN_MAX_BYTES} bytes, which no nodes.conf is")
+        if not raw.strip():
+            raise ConfigError(
+                f"{self.path}:1: the file is empty; delete it if this node is to start as a new one"
+            )
+        last_line = raw.rstrip(b"\n").count(b"\n") + 1
+        if not raw.endswith(b"\n"):
+            raise ConfigError(f"{self.path}:{last_line}: the file is cut off: its last line has no end")
+        if not raw.rstrip(b"\n").rsplit(b"\n", 1)[-1].startswith(b"vars "):
+            raise ConfigError(
+                f"{self.path}:{last_line}: the file is cut off: its last line is not 'vars ...'"
+            )
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            raise ConfigError(
+                f"{self.path}:{line}: the file is damaged: byte {error.start} is no text"
+            ) from None
+        if "\0" in text:
+            line = text.count("\n", 0, text.index("\0")) + 1
+            raise ConfigError(f"{self.path}:{line}: the file is damaged: it holds a zero byte")
+        return text
+
+    def load(self, parse: Callable[[str], Parsed]) -> Parsed | None:
+        """`parse` of the text, None for a new node. A ConfigError of `parse` gains the name of the file."""
+        text = self.read()
+        if text is None:
+            return None
+        try:
+            return parse(text)
+        except ConfigError as error:
+            raise ConfigError(f"{self.path}: {error}") from error
+
+    def save(self, text: str, durable: bool) -> None:
+        """Replaces the file as a whole. `durable`: on disk, with its folder's entry, before this returns.
+
+        Raises ConfigError naming the step that failed; the old file is then still in place, except when
+        only the last step, the flush of the folder, failed.
+        """
+        temporary = self.path + TEMPORARY_SUFFIX
+        try:
+            self._write_temporary(temporary, text.encode("utf-8"), durable)
+            lock = self._put_in_place(temporary)
+        except ConfigError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        previous, self._file_lock = self._file_lock, lock
+        if previous is not None:
+            os.close(previous)
+        if durable:
+            with self._explained("fsync of the folder"):
+                folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
+
+    def _write_temporary(self, temporary: str, raw: bytes, durable: bool) -> None:
+        with self._explained("creation of the new file"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(temporary, flags, 0o644)
+        try:
+            with self._explained("write of the new file"):
+                rest = memoryview(raw)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+            if durable:
+                with self._explained("fsync of the new file"):
+                    os.fsync(descriptor)
+        except ConfigError:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+            raise
+        with self._explained("close of the new file"):
+            os.close(descriptor)
+
+    def _put_in_place(self, temporary: str) -> int:
+        """Renames the new file over the old one, locked before it can be seen; returns the lock's
+        descriptor.
+        """
+        with self._explained("lock of the new file"):
+            lock = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            self._take_lock(lock)
+            with self._explained("rename of the new file"):
+                os.rename(temporary, self.path)
+        except ConfigError:
+            os.close(lock)
+            raise
+        return lock
+
+    def close(self) -> None:
+        """Gives the locks back; nothing else of the object works after it."""
+        for descriptor in (self._file_lock, self._lock):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._file_lock = self._lock = None
+
+    @contextlib.contextmanager
+    def _explained(self, step: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(f"cluster-config-file {self.path}: {step}: {error.strerror}") from error
