@@ -1,4 +1,34 @@
-//! Threads, readiness, sockets, TLS and queues of the cluster bus.
+//! Threads, readiness, sockets, TLS and queues of the cluster bus. Holds no cluster state and no Python object.
 //!
-//! Holds no cluster state and no Python object.
+//! ```text
+//!  main thread: Engine::poll                                   workers 1..N-1
+//!    wait for the kernel                bounded queues
+//!    edge -> take the half -> Job  -->  inbox, two lanes  -->  JobRunner::complete
+//!    apply: half home, Event       <--  outbox            <--  Completion
+//!    Vec<Event> to the caller
+//! ```
+//! `pool` knows threads and queues but not what a job is; `plain`, `tls` and `transfer` know sockets and frames but
+//! no thread; `link` says who has which half; `dispatch` moves halves; `engine` is the face of it all.
 #![forbid(unsafe_code)]
+
+mod connect;
+mod deadline;
+mod dispatch;
+mod engine;
+mod job;
+pub mod limits;
+mod link;
+mod listener;
+mod plain;
+mod pool;
+mod socket;
+mod stats;
+mod sync;
+mod tls;
+mod transfer;
+
+pub use engine::{Engine, EngineConfig, Event, TlsSide};
+pub use link::LinkId;
+pub use socket::Socket;
+pub use tls::{ClientAuth, TlsError, TlsFiles, TlsSetup};
+pub use transfer::OutMessage;

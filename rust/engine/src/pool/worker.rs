@@ -1,0 +1,161 @@
+//! One I/O thread: takes jobs, runs them, delivers completions, parks. Runs on its own thread only, but for
+//! `wake`, `wake_if_stalled` and `stop`, which are the main thread's.
+
+use std::collections::VecDeque;
+#[cfg(not(loom))]
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use super::{Run, Shared, Wake};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering, Thread, fence, park};
+#[cfg(loom)]
+use once::OnceLock;
+
+const AWAKE: u8 = 0;
+/// Parked with an empty inbox.
+const IDLE: u8 = 1;
+/// Parked with a backlog that the outbox had no room for.
+const STALLED: u8 = 2;
+
+/// A worker that never parks brings its used time up to date once in this many jobs.
+const USED_TIME_JOBS: u32 = 64;
+
+#[derive(Default)]
+pub(crate) struct Worker {
+    /// AWAKE, IDLE or STALLED. Set by the worker before its last look at the queues, swapped to AWAKE by the main thread after it changed
+    /// them; ordered by SeqCst fences in `park_unless`, `Pool::dispatch`, `Pool::made_room` and `stop`.
+    state: AtomicU8,
+    /// Set once by the main thread (Release) and read by the worker (Acquire): what was in the queues before is seen.
+    stopping: AtomicBool,
+    /// Microseconds awake. A statistic: Relaxed.
+    pub(crate) used_us: AtomicU64,
+    /// Whom to unpark; set before the first dispatch.
+    thread: OnceLock<Thread>,
+}
+
+impl Worker {
+    pub(super) fn announce(&self, thread: Thread) {
+        drop(self.thread.set(thread));
+    }
+
+    fn unpark(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Wakes the worker if it is parked; says whether it was.
+    pub(super) fn wake(&self) -> bool {
+        let parked = self.state.load(Ordering::Relaxed) != AWAKE
+            && self.state.swap(AWAKE, Ordering::Relaxed) != AWAKE;
+        if parked {
+            self.unpark();
+        }
+        parked
+    }
+
+    pub(super) fn wake_if_stalled(&self) {
+        if self.state.load(Ordering::Relaxed) == STALLED {
+            self.wake();
+        }
+    }
+
+    /// Asks the worker to end after the job at hand.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// The thread's body. Returns the completions it could not deliver.
+    pub(super) fn serve<J, C, R, W>(&self, shared: &Shared<J, C, W>, run: &R) -> VecDeque<C>
+    where
+        R: Run<J, C>,
+        W: Wake,
+    {
+        let mut backlog = VecDeque::new();
+        let mut scratch = R::Scratch::default();
+        let mut turn = 0;
+        let mut awake_since = Instant::now();
+        loop {
+            deliver(shared, &mut backlog);
+            if self.stopping.load(Ordering::Acquire) {
+                return backlog;
+            }
+            if let Some(job) = shared.next_job(&mut turn) {
+                backlog.push_back(run.run(job, &mut scratch));
+                if turn.is_multiple_of(USED_TIME_JOBS) {
+                    self.count_used(&mut awake_since);
+                }
+                continue;
+            }
+            self.count_used(&mut awake_since);
+            let state = if backlog.is_empty() { IDLE } else { STALLED };
+            self.park_unless(state, || {
+                !shared.inbox_is_empty() || (state == STALLED && !shared.outbox.is_full())
+            });
+            awake_since = Instant::now();
+        }
+    }
+
+    fn count_used(&self, awake_since: &mut Instant) {
+        let now = Instant::now();
+        let awake_us = now.duration_since(*awake_since).as_micros() as u64;
+        self.used_us.fetch_add(awake_us, Ordering::Relaxed);
+        *awake_since = now;
+    }
+
+    /// Marks the worker parked, looks once more, then parks until somebody swaps the mark away.
+    fn park_unless(&self, state: u8, has_work: impl Fn() -> bool) {
+        self.state.store(state, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if !has_work() && !self.stopping.load(Ordering::Relaxed) {
+            // `park` may return for no reason, or for a token of an earlier wake; the mark tells.
+            while self.state.load(Ordering::Relaxed) != AWAKE {
+                park();
+            }
+            // Pairs with the fence that the waker ran between its change and the swap of the mark.
+            fence(Ordering::SeqCst);
+            return;
+        }
+        self.state.store(AWAKE, Ordering::Relaxed);
+    }
+}
+
+/// Moves the backlog to the outbox as far as it has room, oldest first, and tells the main thread.
+fn deliver<J, C, W: Wake>(shared: &Shared<J, C, W>, backlog: &mut VecDeque<C>) {
+    let mut delivered = false;
+    while let Some(completion) = backlog.pop_front() {
+        if let Err(completion) = shared.outbox.push(completion) {
+            backlog.push_front(completion);
+            break;
+        }
+        delivered = true;
+    }
+    if delivered {
+        shared.main.notify();
+    }
+}
+
+/// loom has no `OnceLock`; a mutex says the same.
+#[cfg(loom)]
+mod once {
+    pub(super) struct OnceLock<T>(loom::sync::Mutex<Option<T>>);
+
+    impl<T> Default for OnceLock<T> {
+        fn default() -> Self {
+            Self(loom::sync::Mutex::new(None))
+        }
+    }
+
+    impl<T: Clone> OnceLock<T> {
+        pub(super) fn set(&self, value: T) -> Result<(), T> {
+            *self.0.lock().expect("the model never poisons its lock") = Some(value);
+            Ok(())
+        }
+
+        pub(super) fn get(&self) -> Option<T> {
+            self.0.lock().expect("the model never poisons its lock").clone()
+        }
+    }
+}

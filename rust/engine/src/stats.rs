@@ -1,0 +1,84 @@
+//! Counters and gauges of the engine (R10, R24). Main thread only; jobs bring their figures home in reports.
+
+use std::collections::BTreeMap;
+
+use crate::transfer::ByClass;
+
+const CLASSES: [&str; 3] = ["cluster", "pubsub", "module"];
+
+/// What has been counted since the start or the last reset.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) threaded_reads: u64,
+    pub(crate) threaded_writes: u64,
+    pub(crate) threaded_accepts: u64,
+    pub(crate) threaded_connects: u64,
+    pub(crate) main_reads: u64,
+    pub(crate) main_writes: u64,
+    pub(crate) main_accepts: u64,
+    pub(crate) main_connects: u64,
+    pub(crate) main_thread_fallbacks: u64,
+    pub(crate) job_panics: u64,
+    pub(crate) sendbuf_limit_exceeded: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) packets_dropped: u64,
+    pub(crate) bytes_received: ByClass,
+    pub(crate) bytes_sent: ByClass,
+    pub(crate) messages_sent: ByClass,
+    /// By `PacketError::name`.
+    pub(crate) dropped: BTreeMap<&'static str, u64>,
+    /// By kind of refusal.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// By kind of loss.
+    pub(crate) lost: BTreeMap<&'static str, u64>,
+    /// Microseconds the main thread was awake.
+    pub(crate) main_thread_us: u64,
+}
+
+pub(crate) fn add_by_class(total: &mut ByClass, more: &ByClass) {
+    for (total, more) in total.iter_mut().zip(more) {
+        *total += more;
+    }
+}
+
+impl Counters {
+    /// Every counter with its name.
+    pub(crate) fn entries(&self) -> Vec<(String, u64)> {
+        let fixed = [
+            ("threaded_reads", self.threaded_reads),
+            ("threaded_writes", self.threaded_writes),
+            ("threaded_accepts", self.threaded_accepts),
+            ("threaded_connects", self.threaded_connects),
+            ("main_reads", self.main_reads),
+            ("main_writes", self.main_writes),
+            ("main_accepts", self.main_accepts),
+            ("main_connects", self.main_connects),
+            ("main_thread_fallbacks", self.main_thread_fallbacks),
+            ("job_panics", self.job_panics),
+            ("sendbuf_limit_exceeded", self.sendbuf_limit_exceeded),
+            ("packets_received", self.packets_received),
+            ("packets_dropped", self.packets_dropped),
+            ("used_active_time_us_main_thread", self.main_thread_us),
+        ];
+        let mut entries: Vec<_> = fixed.map(|(name, value)| (name.to_owned(), value)).into();
+        for (prefix, by_class) in [
+            ("bytes_received", &self.bytes_received),
+            ("bytes_sent", &self.bytes_sent),
+            ("messages_sent", &self.messages_sent),
+        ] {
+            for (class, value) in CLASSES.iter().zip(by_class) {
+                entries.push((format!("{prefix}_{class}"), *value));
+            }
+        }
+        for (prefix, by_kind) in [
+            ("dropped", &self.dropped),
+            ("accepts_refused", &self.refused),
+            ("links_lost", &self.lost),
+        ] {
+            for (kind, value) in by_kind {
+                entries.push((format!("{prefix}_{}", kind.replace('-', "_")), *value));
+            }
+        }
+        entries
+    }
+}

@@ -1,0 +1,222 @@
+//! A TLS link: rustls keeps one state for both directions, so one job at a time serves both (R13).
+//!
+//! The transport is owned by the job while it is away. Handshakes, inbound and outbound, are the same job in the
+//! second lane (R16, R30). rustls is driven directly: read_tls, process_new_packets, write_tls.
+
+mod config;
+
+pub use config::{ClientAuth, TlsError, TlsFiles, TlsSetup};
+
+use std::io::{self, BufRead, ErrorKind, IoSlice, Write};
+use std::sync::Arc;
+
+use rustls::{Connection, InvalidMessage};
+
+use crate::limits::{HANDSHAKE_BYTES, READ_BUDGET_BYTES, TLS_CHUNK_BYTES, WRITE_BUDGET_BYTES};
+use crate::socket::Socket;
+use crate::transfer::{Batch, Deframer, LastRead, ReadReport, ReadStop, WriteReport};
+
+/// Memory for socket reads that a thread keeps between jobs.
+pub(crate) struct TlsScratch(Vec<u8>);
+
+impl Default for TlsScratch {
+    fn default() -> Self {
+        Self(vec![0; TLS_CHUNK_BYTES])
+    }
+}
+
+/// How a TLS connection failed, for counters and logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsFailure {
+    pub(crate) kind: &'static str,
+    pub(crate) detail: String,
+}
+
+/// What one job on a TLS link brought, both directions apart (R14).
+pub(crate) struct TlsReport {
+    pub(crate) was_handshaking: bool,
+    pub(crate) is_handshaking: bool,
+    pub(crate) read: ReadReport,
+    pub(crate) write: WriteReport,
+    pub(crate) failure: Option<TlsFailure>,
+}
+
+/// Everything a TLS link needs to receive and to send.
+pub(crate) struct TlsTransport {
+    socket: Arc<dyn Socket>,
+    connection: Connection,
+    last_read: Arc<LastRead>,
+    deframer: Deframer,
+    handshake_bytes: usize,
+    pub(crate) batch: Batch,
+    /// See `RecvHalf::expect_eof`.
+    pub(crate) expect_eof: bool,
+}
+
+impl TlsTransport {
+    pub(crate) fn new(
+        socket: Arc<dyn Socket>,
+        connection: Connection,
+        last_read: Arc<LastRead>,
+    ) -> Box<Self> {
+        Box::new(Self {
+            socket,
+            connection,
+            last_read,
+            deframer: Deframer::default(),
+            handshake_bytes: 0,
+            batch: Batch::default(),
+            expect_eof: false,
+        })
+    }
+
+    /// Reads what is there, then writes what is to go; each within its budget.
+    pub(crate) fn serve(&mut self, scratch: &mut TlsScratch) -> TlsReport {
+        let was_handshaking = self.connection.is_handshaking();
+        let mut report = TlsReport {
+            was_handshaking,
+            is_handshaking: was_handshaking,
+            read: ReadReport::new(),
+            write: WriteReport::default(),
+            failure: None,
+        };
+        match self.fill(&mut scratch.0, &mut report.read.read_bytes) {
+            Ok(stop) => report.read.stop = stop,
+            Err(failure) => {
+                report.read.stop = ReadStop::Error(failure.detail.clone());
+                report.failure = Some(failure);
+            }
+        }
+        self.deframer.take_frames(&mut report.read);
+        // After a failure too: the alert tells the peer why.
+        self.write(&mut report.write);
+        report.is_handshaking = self.connection.is_handshaking();
+        report
+    }
+
+    fn fill(
+        &mut self,
+        scratch: &mut [u8],
+        read_bytes: &mut usize,
+    ) -> Result<ReadStop, TlsFailure> {
+        loop {
+            let read = match self.socket.recv(scratch) {
+                Ok(0) => return Ok(ReadStop::Eof),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(ReadStop::WouldBlock);
+                }
+                Err(error) => return Ok(ReadStop::Error(error.to_string())),
+            };
+            self.last_read.touch();
+            *read_bytes += read;
+            let mut records = &scratch[..read];
+            while !records.is_empty() {
+                if let Some(stop) = self.decrypt(&mut records)? {
+                    return Ok(stop);
+                }
+            }
+            if read < scratch.len() && self.socket.short_read_drains() && !self.expect_eof {
+                return Ok(ReadStop::WouldBlock);
+            }
+            if *read_bytes >= READ_BUDGET_BYTES {
+                return Ok(ReadStop::Budget);
+            }
+        }
+    }
+
+    /// Takes some of `records`; `Some` when reading is over.
+    fn decrypt(&mut self, records: &mut &[u8]) -> Result<Option<ReadStop>, TlsFailure> {
+        let offered = records.len();
+        let taken = self.connection.read_tls(records).map_err(|error| TlsFailure {
+            kind: "tls",
+            detail: error.to_string(),
+        })?;
+        if self.connection.is_handshaking() {
+            self.handshake_bytes += offered - records.len();
+            if self.handshake_bytes > HANDSHAKE_BYTES {
+                let detail = format!("handshake of more than {HANDSHAKE_BYTES} bytes");
+                return Err(TlsFailure { kind: "tls", detail });
+            }
+        }
+        let state = self.connection.process_new_packets().map_err(|e| failure_of(&e))?;
+        let mut reader = self.connection.reader();
+        while let Ok(chunk) = reader.fill_buf() {
+            if chunk.is_empty() {
+                break;
+            }
+            let len = chunk.len();
+            let space = self.deframer.space();
+            space.extend_from_slice(chunk);
+            reader.consume(len);
+        }
+        if let Err(stop) = self.deframer.scan() {
+            return Ok(Some(stop));
+        }
+        Ok((taken == 0 || state.peer_has_closed()).then_some(ReadStop::Eof))
+    }
+
+    fn write(&mut self, report: &mut WriteReport) {
+        let mut budget_bytes = WRITE_BUDGET_BYTES;
+        loop {
+            while self.connection.wants_write() {
+                match self.connection.write_tls(&mut SocketWriter(&*self.socket)) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        report.blocked = true;
+                        return;
+                    }
+                    Err(error) => {
+                        report.error = Some(error.to_string());
+                        return;
+                    }
+                }
+            }
+            if self.connection.is_handshaking() || self.batch.is_empty() || budget_bytes == 0 {
+                return;
+            }
+            match self.connection.writer().write_vectored(&self.batch.slices(budget_bytes)) {
+                Ok(0) => return,
+                Ok(taken_bytes) => {
+                    self.batch.advance(taken_bytes, report);
+                    budget_bytes -= taken_bytes;
+                }
+                Err(error) => {
+                    report.error = Some(error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Sorts a rustls error by what an operator would do about it (H35-H37).
+fn failure_of(error: &rustls::Error) -> TlsFailure {
+    use rustls::Error as E;
+    let kind = match error {
+        E::InvalidMessage(InvalidMessage::InvalidContentType) => "not-tls",
+        E::NoCertificatesPresented => "no-certificate",
+        E::InvalidCertificate(_) => "bad-certificate",
+        E::AlertReceived(_) => "tls-alert",
+        _ => "tls",
+    };
+    TlsFailure { kind, detail: error.to_string() }
+}
+
+struct SocketWriter<'a>(&'a dyn Socket);
+
+impl Write for SocketWriter<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.send(&[IoSlice::new(buffer)])
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.send(buffers)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

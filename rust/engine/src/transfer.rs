@@ -1,0 +1,267 @@
+//! What both directions of every link share: the deframer, the batch being sent, and their reports.
+//!
+//! Runs on whatever thread runs the job; owned by the job while it does.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use clusterbus_wire::{FrameError, MessageClass, PacketError, check_packet, peek_frame_len};
+
+use crate::limits::{
+    DROPPED_LISTED, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES, WRITE_BUDGET_BYTES, WRITE_BUFFERS,
+};
+
+/// Bytes and messages by class, in the order of [`MessageClass`].
+pub(crate) type ByClass = [u64; 3];
+
+pub(crate) fn class_index(class: MessageClass) -> usize {
+    match class {
+        MessageClass::Cluster => 0,
+        MessageClass::Pubsub => 1,
+        MessageClass::Module => 2,
+    }
+}
+
+/// When bytes last came in on a link: written by the job that read them, read by failure detection (R23).
+#[derive(Debug)]
+pub(crate) struct LastRead {
+    epoch: Instant,
+    /// Milliseconds since `epoch` plus one; 0 is "never". A single value without companions: Relaxed.
+    at_ms: AtomicU64,
+}
+
+impl LastRead {
+    pub(crate) fn new(epoch: Instant) -> Arc<Self> {
+        Arc::new(Self { epoch, at_ms: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn touch(&self) {
+        self.at_ms.store(self.epoch.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+    }
+
+    /// Milliseconds since the last read; `None` before the first.
+    pub(crate) fn age_ms(&self) -> Option<u64> {
+        match self.at_ms.load(Ordering::Relaxed) {
+            0 => None,
+            at_ms => Some((self.epoch.elapsed().as_millis() as u64 + 1).saturating_sub(at_ms)),
+        }
+    }
+}
+
+/// Why reading stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ReadStop {
+    /// Everything there was has been read.
+    WouldBlock,
+    /// More may be there; others go first (R7).
+    Budget,
+    Eof,
+    Error(String),
+    BadSignature(String),
+    BadLength(String),
+}
+
+impl ReadStop {
+    fn of_frame_error(error: &FrameError) -> Self {
+        match error {
+            FrameError::BadSignature { .. } => Self::BadSignature(error.to_string()),
+            _ => Self::BadLength(error.to_string()),
+        }
+    }
+}
+
+/// What one read brought: whole packets in order, then the reason it stopped.
+#[derive(Debug)]
+pub(crate) struct ReadReport {
+    pub(crate) frames: Vec<Bytes>,
+    pub(crate) bytes_by_class: ByClass,
+    /// The first refusals; `dropped_len` counts all.
+    pub(crate) dropped: Vec<PacketError>,
+    pub(crate) dropped_len: u32,
+    /// What came off the socket, frames or not.
+    pub(crate) read_bytes: usize,
+    pub(crate) stop: ReadStop,
+}
+
+impl ReadReport {
+    pub(crate) fn new() -> Self {
+        Self {
+            frames: Vec::new(),
+            bytes_by_class: [0; 3],
+            dropped: Vec::new(),
+            dropped_len: 0,
+            read_bytes: 0,
+            stop: ReadStop::WouldBlock,
+        }
+    }
+
+    fn add(&mut self, frame: Bytes) {
+        match check_packet(&frame) {
+            Ok(checked) => {
+                self.bytes_by_class[class_index(checked.class)] += frame.len() as u64;
+                self.frames.push(frame);
+            }
+            Err(error) => {
+                self.dropped_len += 1;
+                if self.dropped.len() < DROPPED_LISTED {
+                    self.dropped.push(error);
+                }
+            }
+        }
+    }
+}
+
+/// The receive buffer of a link: a partial packet at most, between two jobs.
+#[derive(Debug, Default)]
+pub(crate) struct Deframer {
+    buffer: Vec<u8>,
+    /// The frames up to here are whole; what follows has been looked at as far as possible.
+    whole_len_bytes: usize,
+    /// How much the frame that starts at `whole_len_bytes` needs in all, once known.
+    wanted_len_bytes: usize,
+    chunk_bytes: usize,
+}
+
+impl Deframer {
+    /// The buffer with room for the next read behind what it holds.
+    pub(crate) fn space(&mut self) -> &mut Vec<u8> {
+        let chunk_bytes = self.chunk_bytes.max(READ_CHUNK_BYTES);
+        let partial_len = self.buffer.len() - self.whole_len_bytes;
+        // What a peer promises is not worth more memory than one chunk until it comes.
+        let missing = self.wanted_len_bytes.saturating_sub(partial_len).min(READ_CHUNK_MAX_BYTES);
+        self.buffer.reserve(chunk_bytes.max(missing));
+        &mut self.buffer
+    }
+
+    /// The last read filled its space: ask for more the next time.
+    pub(crate) fn grow(&mut self) {
+        let doubled = self.chunk_bytes.max(READ_CHUNK_BYTES).saturating_mul(2);
+        self.chunk_bytes = doubled.min(READ_CHUNK_MAX_BYTES);
+    }
+
+    /// Finds the frames completed since the last call. The length of a frame is checked before its body is waited for (H3).
+    pub(crate) fn scan(&mut self) -> Result<(), ReadStop> {
+        loop {
+            let rest = &self.buffer[self.whole_len_bytes..];
+            match peek_frame_len(rest) {
+                Ok(Some(len)) if len <= rest.len() => {
+                    self.whole_len_bytes += len;
+                    self.wanted_len_bytes = 0;
+                }
+                Ok(wanted) => {
+                    self.wanted_len_bytes = wanted.unwrap_or(0);
+                    return Ok(());
+                }
+                Err(error) => return Err(ReadStop::of_frame_error(&error)),
+            }
+        }
+    }
+
+    /// Hands the whole frames over as slices of the buffer, uncopied (R32); only a partial tail moves, to a
+    /// buffer of its own that is no larger than it needs (R8).
+    pub(crate) fn take_frames(&mut self, report: &mut ReadReport) {
+        self.chunk_bytes = 0;
+        let whole_len_bytes = std::mem::take(&mut self.whole_len_bytes);
+        if whole_len_bytes == 0 {
+            return;
+        }
+        let tail = self.buffer[whole_len_bytes..].to_vec();
+        let mut whole = Bytes::from(std::mem::replace(&mut self.buffer, tail));
+        whole.truncate(whole_len_bytes);
+        while let Ok(Some(len)) = peek_frame_len(&whole) {
+            report.add(whole.split_to(len));
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+}
+
+/// One encoded message, shared by all links it goes to (R11).
+#[derive(Clone, Debug)]
+pub struct OutMessage {
+    /// The whole message.
+    pub data: Bytes,
+    /// What its bytes are counted as (R10).
+    pub class: MessageClass,
+}
+
+/// Messages on their way out of one link, oldest first; the first may be partly sent.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    messages: VecDeque<OutMessage>,
+    sent_of_first_bytes: usize,
+    len_bytes: usize,
+}
+
+/// What one write achieved.
+#[derive(Debug, Default)]
+pub(crate) struct WriteReport {
+    pub(crate) bytes_by_class: ByClass,
+    pub(crate) messages_by_class: ByClass,
+    /// Bytes of the messages that are wholly sent: what the link's account gets back.
+    pub(crate) released_bytes: usize,
+    pub(crate) released_messages: usize,
+    /// The socket takes no more now.
+    pub(crate) blocked: bool,
+    pub(crate) error: Option<String>,
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Takes from `queue` what one job may send, never leaving an empty batch while there is a message.
+    pub(crate) fn fill(&mut self, queue: &mut VecDeque<OutMessage>) {
+        while self.messages.len() < WRITE_BUFFERS && self.len_bytes < WRITE_BUDGET_BYTES {
+            let Some(message) = queue.pop_front() else { break };
+            self.len_bytes += message.data.len();
+            self.messages.push_back(message);
+        }
+    }
+
+    /// The unsent bytes, for a vectored send.
+    pub(crate) fn slices(&self, limit_bytes: usize) -> Vec<IoSlice<'_>> {
+        let mut slices = Vec::with_capacity(self.messages.len());
+        let (mut skip, mut room) = (self.sent_of_first_bytes, limit_bytes);
+        for message in &self.messages {
+            let unsent = &message.data[skip..];
+            skip = 0;
+            let taken = &unsent[..unsent.len().min(room)];
+            room -= taken.len();
+            slices.push(IoSlice::new(taken));
+            if room == 0 {
+                break;
+            }
+        }
+        slices
+    }
+
+    /// Moves the offset by what the socket took; whole messages leave.
+    pub(crate) fn advance(&mut self, mut sent_bytes: usize, report: &mut WriteReport) {
+        while let Some(first) = self.messages.front() {
+            let class = class_index(first.class);
+            let unsent_bytes = first.data.len() - self.sent_of_first_bytes;
+            if sent_bytes < unsent_bytes {
+                self.sent_of_first_bytes += sent_bytes;
+                report.bytes_by_class[class] += sent_bytes as u64;
+                return;
+            }
+            sent_bytes -= unsent_bytes;
+            report.bytes_by_class[class] += unsent_bytes as u64;
+            report.messages_by_class[class] += 1;
+            report.released_messages += 1;
+            report.released_bytes += first.data.len();
+            self.len_bytes -= first.data.len();
+            self.sent_of_first_bytes = 0;
+            self.messages.pop_front();
+        }
+    }
+}
