@@ -1,0 +1,196 @@
+"""Hostile rows at the bus port of a real process, four ways: worker and main-thread path, TCP and TLS.
+
+For every row: the link is closed or the packet dropped as the row says, a counter with a name goes up, one
+log line names the peer, nothing of it reaches the state, and a good peer is answered afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from clusterbus import wire
+
+from tests.interop.bus_peer import Link, Peer, PeerGroup
+from tests.peers.cluster import cluster_nodes, node_id, views, wait_until
+from tests.peers.server import Server
+from tests.peers.tls import Certificates
+
+Peers = Callable[..., Server]
+Bytes = Callable[[Peer, Server], list[bytes]]
+
+WAYS = {"main-tcp": (1, False), "worker-tcp": (3, False), "main-tls": (1, True), "worker-tls": (3, True)}
+GOOD_ID, EVIL_ID, THIRD_ID = "a" * 40, "e" * 40, "c" * 40
+DEADLINE_S = 10.0
+FRAME_MAX_BYTES = 8 << 20
+
+FLAG_MYSELF, FLAG_HANDSHAKE, FLAG_PRIMARY = 16, 32, 1
+EXTENSION_HOSTNAME, EXTENSION_NODENAME = 0, 1
+# Each would break a line of nodes.conf, or of a log.
+EVIL_CHARACTERS = "\n,=\x01"
+
+
+def head(totlen: int, type: int) -> bytes:
+    """The first 16 bytes of a message: enough to judge its length, none of its body."""
+    return b"RCmb" + struct.pack(">IHHHH", totlen, 1, 0, type, 0)
+
+
+def with_count(data: bytes, count: int) -> bytes:
+    return data[:14] + struct.pack(">H", count) + data[16:]
+
+
+def lying_counts(evil: Peer, _node: Server) -> list[bytes]:
+    return [with_count(evil.heartbeat(), count) for count in (1, 3, 0xFFFF)]
+
+
+def evil_texts(evil: Peer, _node: Server) -> list[bytes]:
+    """A heartbeat for every character that must not pass, in every text of an extension."""
+    return [
+        evil.heartbeat(extensions=[wire.Extension(type, f"evil{character}text".encode().ljust(16, b"\0"))])
+        for type in (EXTENSION_HOSTNAME, EXTENSION_NODENAME)
+        for character in EVIL_CHARACTERS
+    ]
+
+
+def evil_addresses(evil: Peer, _node: Server) -> list[bytes]:
+    """A heartbeat for every character that must not pass, in the address of a third node."""
+    entry = wire.GossipEntry(node_id=THIRD_ID, ip="10.9.8.7", port=7000, cport=17000, flags=FLAG_PRIMARY)
+    data = evil.heartbeat(gossip=[entry])
+    return [data.replace(b"10.9.8.7", f"10.9{character}8.7".encode()) for character in EVIL_CHARACTERS]
+
+
+def own_id(evil: Peer, node: Server) -> list[bytes]:
+    return [evil.heartbeat().replace(EVIL_ID.encode(), node_id(node).encode())]
+
+
+def private_flags(_evil: Peer, _node: Server) -> list[bytes]:
+    """Gossip about a known node that claims it is the receiver itself, and in handshake."""
+    entry = wire.GossipEntry(
+        node_id=GOOD_ID, ip="127.0.0.1", port=1, cport=2, flags=FLAG_PRIMARY | FLAG_MYSELF | FLAG_HANDSHAKE
+    )
+    return [_evil.heartbeat(gossip=[entry])] * 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """One hostile input: what is sent, whether the link ends, and what it counts as."""
+
+    send: Bytes
+    closes: bool
+    counter: str
+    logged: str = field(default="")
+
+
+CASES = {
+    "H2-full": Case(lambda e, n: [head(2255, 0)], True, "cluster_links_lost_bad_length", "bad-length"),
+    "H2-light": Case(lambda e, n: [head(15, 0x8004)], True, "cluster_links_lost_bad_length", "bad-length"),
+    "H3-cap": Case(
+        lambda e, n: [head(FRAME_MAX_BYTES + 1, 0)], True, "cluster_links_lost_bad_length", "bad-length"
+    ),
+    "H3-4GiB": Case(lambda e, n: [head(0xFFFFFFFF, 0)], True, "cluster_links_lost_bad_length", "bad-length"),
+    "H6": Case(lying_counts, False, "cluster_dropped_gossip_count", "gossip entries"),
+    "H12-text": Case(evil_texts, False, "cluster_refused_text", "hostname"),
+    "H12-address": Case(evil_addresses, False, "cluster_refused_text", "gossip"),
+    "H20": Case(own_id, True, "cluster_refused_own_id", "own id"),
+    "H25": Case(private_flags, False, "cluster_refused_private_flags", "flags"),
+}
+
+
+@pytest.fixture(params=WAYS, ids=WAYS)
+def node(request: pytest.FixtureRequest, peers: Peers, certificates: Certificates) -> Server:
+    """A node of its own for each of the four ways."""
+    return start(peers, certificates, request.param)
+
+
+def start(peers: Peers, certificates: Certificates, way: str) -> Server:
+    io_threads, with_tls = WAYS[way]
+    return peers("clusterbus", certificates=certificates if with_tls else None, io_threads=io_threads)
+
+
+def introduce(bus: PeerGroup, node: Server, *ids: str) -> list[Peer]:
+    """Hand-made peers that the node holds for full members."""
+    members = [bus.peer(peer_id, node) for peer_id in ids]
+    wait_until(
+        lambda: sum(line.is_well for line in cluster_nodes(node).values()) == len(ids) + 1,
+        DEADLINE_S,
+        lambda: views([node]),
+    )
+    return members
+
+
+def count(node: Server, counter: str) -> int:
+    """A counter that appears with its first count."""
+    return int(node.info().get(counter, 0))
+
+
+@pytest.mark.parametrize("row", CASES)
+def test_a_hostile_packet_is_refused_counted_logged_and_harmless(
+    node: Server, bus: PeerGroup, row: str
+) -> None:
+    case = CASES[row]
+    good, evil = introduce(bus, node, GOOD_ID, EVIL_ID)
+    assert evil.link is not None
+    members = {key: line.flags for key, line in cluster_nodes(node).items()}
+    counted, logged = count(node, case.counter), len(node.log_text())
+    packets = case.send(evil, node)
+    for data in packets:
+        bus.loop.run(evil.link.send(data))
+
+    if case.closes:
+        bus.loop.run(evil.link.wait_closed(DEADLINE_S))
+    else:
+        assert bus.loop.run(evil.ping()) is not None, "the link goes on"
+    wait_until(
+        lambda: count(node, case.counter) == counted + len(packets),
+        DEADLINE_S,
+        lambda: f"{case.counter} counts {len(packets)}: {node.info()}",
+    )
+    lines = [line for line in node.log_text()[logged:].splitlines() if case.logged in line]
+    assert len(lines) == 1, f"one line about it: {node.log_text()[logged:]}"
+    assert "127.0.0.1" in lines[0] or EVIL_ID in lines[0]
+
+    assert bus.loop.run(good.ping()) is not None, "a good peer is answered"
+    assert {key: line.flags for key, line in cluster_nodes(node).items()} == members
+    assert node.call("CLUSTER", "SAVECONFIG") == "OK"
+    for text in (node.call("CLUSTER", "NODES"), (node.folder / "nodes.conf").read_text()):
+        assert "evil" not in text
+        assert "10.9" not in text
+        assert text.count("myself") == 1
+        assert len(text.splitlines()) - text.count("vars ") == 3
+
+
+async def nothing_heard(link: Link, limit_s: float) -> float:
+    """How long the other side kept a link on which nothing was said."""
+    begun = asyncio.get_running_loop().time()
+    await link.wait_closed(limit_s)
+    return asyncio.get_running_loop().time() - begun
+
+
+def test_slow_openers_are_closed_at_their_deadline_h31(
+    peers: Peers, bus: PeerGroup, certificates: Certificates
+) -> None:
+    """All four ways at once, because the deadline is long."""
+    handshake_s, first_packet_s, late_s = 5.0, 15.0, 4.0
+    nodes = {way: start(peers, certificates, way) for way in WAYS}
+    goods = {way: introduce(bus, node, GOOD_ID)[0] for way, node in nodes.items()}
+    waits = []
+    for way, node in nodes.items():
+        silent = bus.loop.run(Link.open(node))
+        context = certificates.client_context() if WAYS[way][1] else None
+        partial = bus.loop.run(Link.open(node, context))
+        bus.loop.run(partial.send(goods[way].heartbeat()[:100]))
+        silent_s = handshake_s if context else first_packet_s
+        for link, least_s in ((silent, silent_s), (partial, first_packet_s)):
+            bus.closes(link)
+            waits.append((way, least_s, bus.loop.start(nothing_heard(link, least_s + late_s))))
+    for way, least_s, wait in waits:
+        assert wait.result(first_packet_s + 2 * late_s) >= least_s - 0.5, way
+    for way, node in nodes.items():
+        tls = WAYS[way][1]
+        assert count(node, "cluster_links_lost_first_packet_timeout") == (1 if tls else 2)
+        assert count(node, "cluster_accepts_refused_handshake_timeout") == (1 if tls else 0)
+        assert "first-packet-timeout" in node.log_text()
+        assert bus.loop.run(goods[way].ping()) is not None

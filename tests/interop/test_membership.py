@@ -1,0 +1,165 @@
+"""Clusters of clusterbus nodes with real servers: everybody lists everybody, and agrees on the dead.
+
+The statements are made by asking every member in the same words; the figures of the offload come from INFO
+of our nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests.interop.bus_peer import PeerGroup, ask_once
+from tests.peers.cluster import cluster_nodes, form, hold_failed, node_id, views, wait_until
+from tests.peers.server import Server
+from tests.peers.tls import Certificates
+
+Peers = Callable[..., Server]
+
+JOIN_DEADLINE_S = 10.0
+FAIL_DEADLINE_S = 15.0
+NODE_TIMEOUT_MS = 2000
+IO_THREADS = 3
+CALM_PACKETS = 20
+GOOD_ID = "a" * 40
+
+
+@pytest.mark.parametrize(("kind", "with_tls"), [("valkey", False), ("redis", True)])
+def test_three_primaries_and_three_nodes_join_and_agree_on_the_dead_r1_r25_s3_s12(
+    peers: Peers, certificates: Certificates, kind: str, with_tls: bool
+) -> None:
+    tls = certificates if with_tls else None
+    primaries = [peers(kind, certificates=tls, cluster_node_timeout=NODE_TIMEOUT_MS) for _ in range(3)]
+    ours = [start_node(peers, tls) for _ in range(3)]
+    servers = primaries + ours
+    form(servers, primaries, JOIN_DEADLINE_S)
+    check_work_ran_on_workers(ours, with_tls=with_tls)
+
+    dead_id = node_id(ours[-1])
+    ours.pop().kill()
+    servers = primaries + ours
+    wait_until(lambda: hold_failed(servers, dead_id), FAIL_DEADLINE_S, lambda: views(servers))
+
+    dead_id = node_id(primaries[-1])
+    primaries.pop().kill()
+    servers = primaries + ours
+    wait_until(lambda: hold_failed(servers, dead_id), FAIL_DEADLINE_S, lambda: views(servers))
+    # Slots without an owner: everybody's state says so.
+    wait_until(
+        lambda: all(server.info()["cluster_state"] == "fail" for server in servers),
+        FAIL_DEADLINE_S,
+        lambda: views(servers),
+    )
+
+
+def start_node(peers: Peers, tls: Certificates | None, **directives: object) -> Server:
+    directives = {"cluster_node_timeout": NODE_TIMEOUT_MS, "io_threads": IO_THREADS} | directives
+    return peers("clusterbus", certificates=tls, **directives)
+
+
+def check_work_ran_on_workers(nodes: Sequence[Server], *, with_tls: bool) -> None:
+    """R1, R4, R16, R24, R30: packets and handshakes went over workers, and in a calm cluster all did."""
+    for node in nodes:
+        received = node.counter("cluster_stats_messages_received")
+        wait_until(
+            lambda node=node, least=received + CALM_PACKETS: (  # type: ignore[misc]
+                node.counter("cluster_stats_messages_received") >= least
+            ),
+            JOIN_DEADLINE_S,
+            f"{node} receives {CALM_PACKETS} more packets",
+        )
+        assert node.counter("cluster_threaded_reads_processed") > 0
+        assert node.counter("cluster_threaded_writes_processed") > 0
+        assert node.counter("cluster_io_main_thread_fallbacks") == 0
+        accepts = node.counter("cluster_threaded_accepts_processed")
+        assert accepts > 0 if with_tls else accepts == 0
+
+
+def test_counters_of_the_offload_stand_in_info_and_in_cluster_info_r24(peers: Peers) -> None:
+    node = start_node(peers, None)
+    for text in (node.call("INFO"), node.call("CLUSTER", "INFO")):
+        for name in ("reads", "writes", "accepts"):
+            assert f"cluster_threaded_{name}_processed:" in text
+        assert "cluster_io_main_thread_fallbacks:" in text
+    info = node.call("INFO")
+    assert "io_threads_active:" in info
+    assert "used_active_time_main_thread:" in info
+    assert "used_active_time_io_thread_1:" in info
+    assert "used_active_time_io_thread_2:" in info
+
+
+def test_with_one_io_thread_everything_runs_on_the_main_thread_r4(
+    peers: Peers, certificates: Certificates
+) -> None:
+    nodes = [start_node(peers, certificates, io_threads=1) for _ in range(3)]
+    form(nodes, nodes)
+    for node in nodes:
+        assert node.counter("cluster_stats_messages_received") > 0
+        assert node.counter("cluster_threaded_reads_processed") == 0
+        assert node.counter("cluster_threaded_writes_processed") == 0
+        assert node.counter("cluster_threaded_accepts_processed") == 0
+        assert node.counter("cluster_io_main_thread_fallbacks") == 0
+
+
+def test_valkey_redis_and_clusterbus_agree_on_members_slots_and_epochs_s12(peers: Peers) -> None:
+    kinds = ("valkey", "redis", "valkey", "redis")
+    theirs = [peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS) for kind in kinds]
+    ours = [start_node(peers, None) for _ in range(2)]
+    servers = theirs + ours
+    form(servers, [theirs[0], theirs[1], ours[0]], JOIN_DEADLINE_S)
+    wait_until(lambda: len({shared_view(server) for server in servers}) == 1, 10, lambda: views(servers))
+    wait_until(
+        lambda: all(server.info()["cluster_state"] == "ok" for server in servers), 10, lambda: views(servers)
+    )
+    assert {server.counter("cluster_slots_assigned") for server in servers} == {16_384}
+    assert {server.counter("cluster_size") for server in servers} == {3}
+    assert len({server.counter("cluster_current_epoch") for server in servers}) == 1
+
+
+def shared_view(server: Server) -> frozenset[tuple[object, ...]]:
+    """What all members must agree on: who, where, what role, which slots, which epoch."""
+    return frozenset(
+        (line.node_id, line.port, line.cport, line.flags - {"myself"}, line.config_epoch, line.slots)
+        for line in cluster_nodes(server).values()
+    )
+
+
+@pytest.mark.parametrize("io_threads", [1, 3])
+def test_a_client_the_authority_does_not_vouch_for_is_refused_on_the_bus_h35_h36(
+    peers: Peers,
+    bus: PeerGroup,
+    certificates: Certificates,
+    stranger_certificates: Certificates,
+    io_threads: int,
+) -> None:
+    node = start_node(peers, certificates, io_threads=io_threads)
+    good = bus.peer(GOOD_ID, node)
+    wait_until(lambda: knows_well(node, GOOD_ID), JOIN_DEADLINE_S, lambda: views([node]))
+
+    without = certificates.client_context(with_certificate=False)
+    stranger = stranger_certificates.client_context()
+    stranger.load_verify_locations(certificates.ca_cert_file)
+    for context in (without, stranger, None):  # None: plain bytes where TLS is spoken
+        refused = accepts_refused(node)
+        assert bus.loop.run(ask_once(node, context, good.heartbeat())) is None
+        wait_until(
+            lambda before=refused: accepts_refused(node) > before,  # type: ignore[misc]
+            JOIN_DEADLINE_S,
+            lambda: f"a refusal is counted: {node.info()}",
+        )
+    # The good one is still served, on its old link and on a new one.
+    assert bus.loop.run(good.ping()) is not None
+    assert bus.loop.run(ask_once(node, certificates.client_context(), good.heartbeat())) is not None
+    assert set(cluster_nodes(node)) == {node_id(node), GOOD_ID}
+
+
+def accepts_refused(node: Server) -> int:
+    """Connections that ended before they became links, whatever the reason."""
+    table = node.info()
+    return sum(int(value) for name, value in table.items() if name.startswith("cluster_accepts_refused_"))
+
+
+def knows_well(node: Server, peer_id: str) -> bool:
+    line = cluster_nodes(node).get(peer_id)
+    return line is not None and line.is_well
