@@ -1,26 +1,17 @@
 //! Extensions of a heartbeat: their table, walking them, and what one may hold.
 //!
-//! Owns the rules of rows H7-H9, H11 and H15. Lengths are 32 bits throughout and every step is checked against what
-//! is left of the packet.
+//! Owns the rules of rows H7-H9, H11, H12 and H15. Lengths are 32 bits throughout and every step is checked against
+//! what is left of the packet. Numbers and forms from 6 on are those Valkey 9.1.2 sends.
 
-use zerocopy::FromBytes;
+use bytes::Bytes;
+use zerocopy::byteorder::big_endian::U16;
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::check::PacketError;
 use crate::layout::{ExtensionHeadLayout, ForgottenNodeLayout};
+use crate::node_id::NodeId;
+use crate::text::{InvalidField, TextKind, before_nul};
 use crate::{EXTENSION_HEAD_LEN_BYTES, MAX_EXTENSION_LEN_BYTES, NODE_ID_LEN_BYTES};
-
-/// What kind of text a string extension holds (row H12).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TextKind {
-    /// Letters, digits, `-`, `.`, `_`.
-    Hostname,
-    /// Printable ASCII without what nodes.conf gives a meaning to: space, comma, `=`, quotes.
-    Label,
-    /// An IPv4 address.
-    Ipv4,
-    /// An IPv6 address.
-    Ipv6,
-}
 
 macro_rules! extension_types {
     ($($(#[$doc:meta])* $number:literal $variant:ident $name:literal $minimum:expr, $text:expr;)*) => {
@@ -69,6 +60,12 @@ extension_types! {
     4 ClientIpv4 "client_ipv4" 1, Some(TextKind::Ipv4);
     /// IPv6 address announced to clients.
     5 ClientIpv6 "client_ipv6" 1, Some(TextKind::Ipv6);
+    /// Port announced to clients.
+    6 ClientPort "client_port" size_of::<u16>(), None;
+    /// TLS port announced to clients.
+    7 ClientTlsPort "client_tls_port" size_of::<u16>(), None;
+    /// Availability zone of the sender.
+    8 AvailabilityZone "availability_zone" 1, Some(TextKind::Label);
 }
 
 impl ExtensionType {
@@ -153,5 +150,209 @@ impl<'a> Iterator for RawExtensions<'a> {
             self.rest = &[];
         }
         Some(step)
+    }
+}
+
+/// What a known extension says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtensionContent<'a> {
+    /// A string extension's text.
+    Text(&'a str),
+    /// A node to forget.
+    ForgottenNode {
+        /// Which one.
+        node_id: NodeId,
+        /// For how long, seconds.
+        ttl_s: u64,
+    },
+    /// The sender's shard.
+    ShardId(NodeId),
+    /// A port announced to clients.
+    Port(u16),
+    /// A type this version does not know.
+    Unknown,
+}
+
+impl<'a> RawExtension<'a> {
+    /// Reads what the extension says.
+    ///
+    /// # Errors
+    /// Names the extension when its text or id is not what its type allows (row H12).
+    pub fn content(&self) -> Result<ExtensionContent<'a>, InvalidField> {
+        let Some(known) = ExtensionType::from_number(self.number) else {
+            return Ok(ExtensionContent::Unknown);
+        };
+        let field = known.name();
+        let short = InvalidField { field, expected: "expected more data" };
+        let id = |bytes: &[u8]| {
+            NodeId::new(bytes).map_err(|_| InvalidField {
+                field,
+                expected: "expected 40 lower-case hex characters",
+            })
+        };
+        if let Some(kind) = known.text_kind() {
+            let text = before_nul(self.data)
+                .ok_or(InvalidField { field, expected: "expected a NUL at the end" })?;
+            let text = kind.parse(text).map_err(|expected| InvalidField { field, expected })?;
+            return Ok(ExtensionContent::Text(text));
+        }
+        match known {
+            ExtensionType::ForgottenNode => {
+                let (data, _) =
+                    ForgottenNodeLayout::ref_from_prefix(self.data).map_err(|_| short)?;
+                let (node_id, ttl_s) = (id(&data.node_id)?, data.ttl_s.get());
+                Ok(ExtensionContent::ForgottenNode { node_id, ttl_s })
+            }
+            ExtensionType::ShardId => {
+                let data = self.data.get(..NODE_ID_LEN_BYTES).ok_or(short)?;
+                Ok(ExtensionContent::ShardId(id(data)?))
+            }
+            _ => {
+                let (port, _) = U16::ref_from_prefix(self.data).map_err(|_| short)?;
+                Ok(ExtensionContent::Port(port.get()))
+            }
+        }
+    }
+}
+
+/// One extension as an owned value; what its type allows has been checked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Extension {
+    number: u16,
+    /// Padding included: a multiple of 8 bytes, at most 64 KiB with its head.
+    data: Bytes,
+}
+
+impl Extension {
+    /// Takes an extension's data, padding included.
+    ///
+    /// # Errors
+    /// When the length is not a multiple of 8 or over the limit, or a known type's content is not what it allows.
+    pub fn new(number: u16, data: Bytes) -> Result<Extension, InvalidField> {
+        let invalid = |expected| InvalidField { field: "data", expected };
+        if !data.len().is_multiple_of(8) {
+            return Err(invalid("expected a multiple of 8 bytes"));
+        }
+        if data.len() + EXTENSION_HEAD_LEN_BYTES > MAX_EXTENSION_LEN_BYTES {
+            return Err(invalid("expected at most 65528 bytes"));
+        }
+        RawExtension { number, data: &data }.content()?;
+        Ok(Extension { number, data })
+    }
+
+    /// A string extension.
+    ///
+    /// # Errors
+    /// When `kind` is no string extension or does not allow the text.
+    pub fn text_of(kind: ExtensionType, text: &str) -> Result<Extension, InvalidField> {
+        let field = kind.name();
+        let rule = kind.text_kind();
+        let rule = rule.ok_or(InvalidField { field, expected: "expected a string extension" })?;
+        // Checked here too: the wire's text ends at the first NUL, the caller's must not hold one.
+        rule.parse(text.as_bytes()).map_err(|expected| InvalidField { field, expected })?;
+        Extension::new(kind.number(), padded(&[text.as_bytes(), &[0]].concat()))
+    }
+
+    /// A forgotten-node extension.
+    pub fn forgotten_node_of(node_id: NodeId, ttl_s: u64) -> Extension {
+        let data = ForgottenNodeLayout { node_id: *node_id.as_bytes(), ttl_s: ttl_s.into() };
+        Extension { number: ExtensionType::ForgottenNode.number(), data: padded(data.as_bytes()) }
+    }
+
+    /// A shard-id extension.
+    pub fn shard_id_of(shard_id: NodeId) -> Extension {
+        Extension { number: ExtensionType::ShardId.number(), data: padded(shard_id.as_bytes()) }
+    }
+
+    /// A port extension.
+    ///
+    /// # Errors
+    /// When `kind` is no port extension.
+    pub fn port_of(kind: ExtensionType, port: u16) -> Result<Extension, InvalidField> {
+        if !matches!(kind, ExtensionType::ClientPort | ExtensionType::ClientTlsPort) {
+            return Err(InvalidField { field: kind.name(), expected: "expected a port extension" });
+        }
+        Ok(Extension { number: kind.number(), data: padded(&port.to_be_bytes()) })
+    }
+
+    /// Type on the wire.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// What follows the head, padding included.
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// What it says.
+    pub fn content(&self) -> ExtensionContent<'_> {
+        // Checked at construction, so the default is never taken.
+        let raw = RawExtension { number: self.number, data: &self.data };
+        raw.content().unwrap_or(ExtensionContent::Unknown)
+    }
+
+    /// Length on the wire, head included.
+    pub fn encoded_len(&self) -> usize {
+        EXTENSION_HEAD_LEN_BYTES + self.data.len()
+    }
+}
+
+fn padded(data: &[u8]) -> Bytes {
+    let mut padded = data.to_vec();
+    padded.resize(data.len().next_multiple_of(8), 0);
+    Bytes::from(padded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> NodeId {
+        NodeId::new(&[b'a'; 40]).expect("an id")
+    }
+
+    #[test]
+    fn s8_each_constructor_says_what_it_was_given() {
+        let text = |kind, text| Extension::text_of(kind, text).expect("good text");
+        for (kind, value) in [
+            (ExtensionType::Hostname, "node1.example.org"),
+            (ExtensionType::HumanNodename, "human-1"),
+            (ExtensionType::ClientIpv4, "10.1.1.1"),
+            (ExtensionType::ClientIpv6, "2001:db8::1"),
+            (ExtensionType::AvailabilityZone, "az-0"),
+        ] {
+            let extension = text(kind, value);
+            assert_eq!(extension.content(), ExtensionContent::Text(value));
+            assert_eq!(extension.encoded_len() % 8, 0);
+        }
+        assert_eq!(text(ExtensionType::Hostname, "1234567").data().len(), 8);
+        assert_eq!(text(ExtensionType::Hostname, "12345678").data().len(), 16);
+        assert_eq!(
+            Extension::forgotten_node_of(id(), 60).content(),
+            ExtensionContent::ForgottenNode { node_id: id(), ttl_s: 60 }
+        );
+        assert_eq!(Extension::shard_id_of(id()).content(), ExtensionContent::ShardId(id()));
+        let port = Extension::port_of(ExtensionType::ClientTlsPort, 7000).expect("a port type");
+        assert_eq!(port.content(), ExtensionContent::Port(7000));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_sent_is_refused_by_name() {
+        let refused = |number, data: &'static [u8]| {
+            Extension::new(number, Bytes::from_static(data))
+                .expect_err("must be refused")
+                .to_string()
+        };
+        assert_eq!(refused(99, b"1234567"), "data: expected a multiple of 8 bytes");
+        assert_eq!(refused(99, &[0; 65_536]), "data: expected at most 65528 bytes");
+        assert_eq!(refused(0, b"12345678"), "hostname: expected a NUL at the end");
+        assert_eq!(refused(2, &[0; 40]), "forgotten_node: expected more data");
+        assert_eq!(refused(3, &[0; 40]), "shard_id: expected 40 lower-case hex characters");
+        assert!(refused(8, b"a=b\0\0\0\0\0").starts_with("availability_zone: "));
+        assert!(Extension::text_of(ExtensionType::ShardId, "x").is_err());
+        assert!(Extension::text_of(ExtensionType::ClientPort, "xy").is_err());
+        assert!(Extension::text_of(ExtensionType::Hostname, "a\0b").is_err());
+        assert!(Extension::port_of(ExtensionType::Hostname, 7).is_err());
     }
 }

@@ -12,19 +12,34 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod encode;
 mod extension;
 mod frame;
+mod gossip;
+mod header;
 mod kind;
 pub mod layout;
+mod message;
 mod node_id;
+mod packet;
 mod slots;
+mod text;
 
 pub use check::{Checked, PacketError, check_packet};
-pub use extension::{ExtensionType, RawExtension, RawExtensions, TextKind};
+pub use encode::EncodeError;
+pub use extension::{Extension, ExtensionContent, ExtensionType, RawExtension, RawExtensions};
 pub use frame::{FrameError, peek_frame_len};
+pub use gossip::GossipEntry;
+pub use header::Header;
 pub use kind::{MessageClass, MessageType, message_class_of};
+pub use message::{
+    Fail, HeaderOnly, HeaderOnlyKind, Heartbeat, HeartbeatKind, Message, ModuleMessage, Publish,
+    Unknown, Update, decode,
+};
 pub use node_id::{InvalidNodeId, NodeId};
-pub use slots::key_hash_slot;
+pub use packet::{Packet, PacketView, Refused};
+pub use slots::{SlotBitmap, key_hash_slot};
+pub use text::{InvalidField, IpText, TextKind};
 
 /// Longest message the bus takes: covers the largest legal gossip packet (65,535 entries and extensions).
 pub const MAX_PACKET_LEN_BYTES: usize = 8 * 1024 * 1024;
@@ -42,6 +57,8 @@ pub const MAX_EXTENSION_LEN_BYTES: usize = 64 * 1024;
 pub const NODE_ID_LEN_BYTES: usize = 40;
 /// Length of an address field, its NUL included.
 pub const IP_LEN_BYTES: usize = 46;
+/// Longest text of a string extension, its NUL not counted (row H12).
+pub const MAX_TEXT_LEN_BYTES: usize = 255;
 /// Number of hash slots of a cluster.
 pub const CLUSTER_SLOTS: u16 = 16_384;
 /// Length of a slot bitmap.

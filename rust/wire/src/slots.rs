@@ -1,6 +1,11 @@
-//! Hash slots: which of the 16,384 slots a key belongs to.
+//! Hash slots: which of the 16,384 slots a key belongs to, and sets of slots.
 
-use crate::CLUSTER_SLOTS;
+use core::fmt;
+
+use bytes::Bytes;
+
+use crate::text::InvalidField;
+use crate::{CLUSTER_SLOTS, SLOT_BITMAP_LEN_BYTES};
 
 /// CRC16/XMODEM: polynomial 0x1021, start 0, no reflection.
 const CRC16_TABLE: [u16; 256] = {
@@ -38,6 +43,64 @@ fn hash_tag(key: &[u8]) -> Option<&[u8]> {
     (close > 0).then(|| &inner[..close])
 }
 
+/// A set of slots as the wire has it: slot n is bit n % 8 (from the low end) of byte n / 8. Cloning shares.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SlotBitmap(Bytes);
+
+impl SlotBitmap {
+    /// No slot.
+    pub const fn empty() -> SlotBitmap {
+        SlotBitmap(Bytes::from_static(&[0; SLOT_BITMAP_LEN_BYTES]))
+    }
+
+    /// Copies a bitmap.
+    ///
+    /// # Errors
+    /// Names `field` when it is not 2,048 bytes long.
+    pub fn new(field: &'static str, bitmap: &[u8]) -> Result<SlotBitmap, InvalidField> {
+        match <&[u8; SLOT_BITMAP_LEN_BYTES]>::try_from(bitmap) {
+            Ok(bitmap) => Ok(SlotBitmap::from(bitmap)),
+            Err(_) => Err(InvalidField { field, expected: "expected 2048 bytes" }),
+        }
+    }
+
+    /// The bitmap.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether the slot is in the set; false from 16,384 on.
+    pub fn contains(&self, slot: u16) -> bool {
+        self.0.get(usize::from(slot / 8)).is_some_and(|byte| byte & (1 << (slot % 8)) != 0)
+    }
+
+    /// How many slots are in the set.
+    pub fn count(&self) -> u32 {
+        self.0.iter().map(|byte| byte.count_ones()).sum()
+    }
+}
+
+impl From<&[u8; SLOT_BITMAP_LEN_BYTES]> for SlotBitmap {
+    fn from(bitmap: &[u8; SLOT_BITMAP_LEN_BYTES]) -> SlotBitmap {
+        if bitmap == &[0; SLOT_BITMAP_LEN_BYTES] {
+            return SlotBitmap::empty();
+        }
+        SlotBitmap(Bytes::copy_from_slice(bitmap))
+    }
+}
+
+impl Default for SlotBitmap {
+    fn default() -> SlotBitmap {
+        SlotBitmap::empty()
+    }
+}
+
+impl fmt::Debug for SlotBitmap {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "SlotBitmap({} slots)", self.count())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +127,19 @@ mod tests {
         assert_eq!(slot("foo{}{bar}"), crc16(b"foo{}{bar}") % CLUSTER_SLOTS);
         assert_eq!(slot("foo{bar"), crc16(b"foo{bar") % CLUSTER_SLOTS);
         assert_eq!(slot("foo}{bar"), crc16(b"foo}{bar") % CLUSTER_SLOTS);
+    }
+
+    #[test]
+    fn bitmap_bits_count_from_the_low_end() {
+        let mut bytes = [0; SLOT_BITMAP_LEN_BYTES];
+        bytes[0] = 0b0000_0010;
+        bytes[2047] = 0b1000_0000;
+        let slots = SlotBitmap::from(&bytes);
+        let owned: Vec<u16> = (0..=u16::MAX).filter(|&slot| slots.contains(slot)).collect();
+        assert_eq!(owned, [1, 16_383]);
+        assert_eq!(slots.count(), 2);
+        assert_eq!(SlotBitmap::new("slots", &bytes), Ok(slots));
+        let refused = SlotBitmap::new("slots", &bytes[1..]).expect_err("too short");
+        assert_eq!(refused.to_string(), "slots: expected 2048 bytes");
     }
 }

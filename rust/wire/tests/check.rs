@@ -99,7 +99,9 @@ fn h7_extension_lengths_have_a_minimum() {
             "extension_length"
         );
     }
-    for (number, short) in [(0, 0), (1, 0), (2, 40), (3, 32), (4, 0), (5, 0)] {
+    for (number, short) in
+        [(0, 0), (1, 0), (2, 40), (3, 32), (4, 0), (5, 0), (6, 0), (7, 0), (8, 0)]
+    {
         let packet = ping.clone().with_extension(number, &vec![0; short]);
         assert_eq!(refused(&packet), "extension_length", "type {number}");
         let packet = ping.clone().with_extension(number, &vec![0; short + 8]);
@@ -153,7 +155,7 @@ fn h10_extensions_count_only_when_flag_and_number_agree() {
 
 #[test]
 fn h11_a_string_extension_ends_with_nul() {
-    for number in [0, 1, 4, 5] {
+    for number in [0, 1, 4, 5, 8] {
         let packet = RawPacket::full(0).with_extension(number, b"12345678");
         assert_eq!(refused(&packet), "extension_text");
     }

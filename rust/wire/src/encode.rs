@@ -1,0 +1,209 @@
+//! Messages to bytes.
+//!
+//! Owns the fields that follow from the content: length, type, counts, the extension flag. Refuses what would not pass
+//! a receiver's check; never panics.
+
+use thiserror::Error;
+use zerocopy::IntoBytes;
+
+use crate::header::Header;
+use crate::kind::MessageType;
+use crate::layout::{
+    ExtensionHeadLayout, FailLayout, HeaderLayout, LightHeaderLayout, ModuleHeadLayout,
+    PublishHeadLayout, UpdateLayout,
+};
+use crate::message::{Heartbeat, Message};
+use crate::{
+    GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT,
+    MAX_PACKET_LEN_BYTES, MFLAG_EXTENSIONS, NODE_ID_LEN_BYTES, PROTOCOL_VERSION, SIGNATURE,
+};
+
+/// The message cannot be sent; the caller gave too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum EncodeError {
+    /// A 16-bit count cannot hold that many.
+    #[error("{field}: {count} is over 65535")]
+    Count {
+        /// `gossip` or `extensions`.
+        field: &'static str,
+        /// How many there are.
+        count: usize,
+    },
+    /// Over [`MAX_PACKET_LEN_BYTES`].
+    #[error("message: {len} bytes are over the cap of {cap}", cap = MAX_PACKET_LEN_BYTES)]
+    Length {
+        /// How many bytes there would be.
+        len: usize,
+    },
+    /// An unknown message must not pass for a known one.
+    #[error("type: {number} is a known message type or over 32767")]
+    Type {
+        /// The number given.
+        number: u16,
+    },
+}
+
+/// Counts that go into the header.
+struct Counts {
+    gossip: u16,
+    extensions: u16,
+}
+
+impl Message {
+    /// Length of the encoded message; tells without encoding whether it can be.
+    ///
+    /// # Errors
+    /// What cannot be sent; see [`EncodeError`].
+    pub fn encoded_len(&self) -> Result<usize, EncodeError> {
+        self.counts()?;
+        let header_len =
+            if self.header().is_some() { HEADER_LEN_BYTES } else { LIGHT_HEADER_LEN_BYTES };
+        let body_len = match self {
+            Message::Heartbeat(heartbeat) => {
+                let extensions =
+                    heartbeat.extensions.iter().map(|extension| extension.encoded_len());
+                heartbeat.gossip.len() * GOSSIP_ENTRY_LEN_BYTES + extensions.sum::<usize>()
+            }
+            Message::Fail(_) => size_of::<FailLayout>(),
+            Message::Publish(publish) => {
+                size_of::<PublishHeadLayout>() + publish.channel.len() + publish.message.len()
+            }
+            Message::Update(_) => size_of::<UpdateLayout>(),
+            Message::Module(module) => size_of::<ModuleHeadLayout>() + module.data.len(),
+            Message::HeaderOnly(_) => 0,
+            Message::Unknown(unknown) => unknown.data.len(),
+        };
+        match header_len + body_len {
+            len if len > MAX_PACKET_LEN_BYTES => Err(EncodeError::Length { len }),
+            len => Ok(len),
+        }
+    }
+
+    fn counts(&self) -> Result<Counts, EncodeError> {
+        let count = |field, count: usize| {
+            u16::try_from(count).map_err(|_| EncodeError::Count { field, count })
+        };
+        match self {
+            Message::Heartbeat(Heartbeat { gossip, extensions, .. }) => Ok(Counts {
+                gossip: count("gossip", gossip.len())?,
+                extensions: count("extensions", extensions.len())?,
+            }),
+            Message::Unknown(unknown)
+                if unknown.number & LIGHT_TYPE_BIT != 0
+                    || MessageType::from_number(unknown.number).is_some() =>
+            {
+                Err(EncodeError::Type { number: unknown.number })
+            }
+            _ => Ok(Counts { gossip: 0, extensions: 0 }),
+        }
+    }
+
+    /// Encodes the message.
+    ///
+    /// # Errors
+    /// What cannot be sent; see [`EncodeError`].
+    pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+        let len = self.encoded_len()?;
+        let counts = self.counts()?;
+        // The cap keeps it in range.
+        let totlen = len as u32;
+        let mut out = Vec::with_capacity(len);
+        match self.header() {
+            Some(header) => write_header(&mut out, header, totlen, self.number(), &counts),
+            None => write_light_header(&mut out, totlen, self.number()),
+        }
+        self.write_body(&mut out);
+        debug_assert_eq!(out.len(), len);
+        Ok(out)
+    }
+
+    fn write_body(&self, out: &mut Vec<u8>) {
+        match self {
+            Message::Heartbeat(heartbeat) => {
+                for entry in &heartbeat.gossip {
+                    out.extend_from_slice(entry.to_layout().as_bytes());
+                }
+                for extension in &heartbeat.extensions {
+                    let head = ExtensionHeadLayout {
+                        length: (extension.encoded_len() as u32).into(),
+                        extension_type: extension.number().into(),
+                        unused: 0.into(),
+                    };
+                    out.extend_from_slice(head.as_bytes());
+                    out.extend_from_slice(extension.data());
+                }
+            }
+            Message::Fail(fail) => out.extend_from_slice(fail.node_id.as_bytes()),
+            Message::Publish(publish) => {
+                let head = PublishHeadLayout {
+                    channel_len: (publish.channel.len() as u32).into(),
+                    message_len: (publish.message.len() as u32).into(),
+                };
+                out.extend_from_slice(head.as_bytes());
+                out.extend_from_slice(&publish.channel);
+                out.extend_from_slice(&publish.message);
+            }
+            Message::Update(update) => {
+                out.extend_from_slice(&update.config_epoch.to_be_bytes());
+                out.extend_from_slice(update.node_id.as_bytes());
+                out.extend_from_slice(update.slots.as_bytes());
+            }
+            Message::Module(module) => {
+                let head = ModuleHeadLayout {
+                    module_id: module.module_id.into(),
+                    len: (module.data.len() as u32).into(),
+                    module_type: module.module_type,
+                };
+                out.extend_from_slice(head.as_bytes());
+                out.extend_from_slice(&module.data);
+            }
+            Message::HeaderOnly(_) => {}
+            Message::Unknown(unknown) => out.extend_from_slice(&unknown.data),
+        }
+    }
+}
+
+fn write_header(out: &mut Vec<u8>, header: &Header, totlen: u32, number: u16, counts: &Counts) {
+    let mut mflags = header.mflags;
+    if counts.extensions > 0 {
+        mflags[0] |= MFLAG_EXTENSIONS;
+    }
+    let mut layout = HeaderLayout {
+        sig: SIGNATURE,
+        totlen: totlen.into(),
+        ver: PROTOCOL_VERSION.into(),
+        port: header.port.into(),
+        message_type: number.into(),
+        count: counts.gossip.into(),
+        current_epoch: header.current_epoch.into(),
+        config_epoch: header.config_epoch.into(),
+        offset: header.offset.into(),
+        sender: *header.sender.as_bytes(),
+        myslots: [0; crate::SLOT_BITMAP_LEN_BYTES],
+        replicaof: header.replicaof.map_or([0; NODE_ID_LEN_BYTES], |id| *id.as_bytes()),
+        myip: *header.myip.as_field(),
+        extensions: counts.extensions.into(),
+        unused: [0; 30],
+        pport: header.pport.into(),
+        cport: header.cport.into(),
+        flags: header.flags.into(),
+        state: header.state,
+        mflags,
+    };
+    layout.myslots.copy_from_slice(header.myslots.as_bytes());
+    out.extend_from_slice(layout.as_bytes());
+}
+
+fn write_light_header(out: &mut Vec<u8>, totlen: u32, number: u16) {
+    let layout = LightHeaderLayout {
+        sig: SIGNATURE,
+        totlen: totlen.into(),
+        ver: PROTOCOL_VERSION.into(),
+        unused_port: 0.into(),
+        message_type: (number | LIGHT_TYPE_BIT).into(),
+        unused_count: 0.into(),
+    };
+    out.extend_from_slice(layout.as_bytes());
+}
+
+const _: () = assert!(MAX_PACKET_LEN_BYTES <= u32::MAX as usize);

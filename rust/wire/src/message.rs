@@ -1,0 +1,282 @@
+//! Messages as owned values, and reading one from a checked packet.
+//!
+//! What a packet says and a message cannot hold (unused bytes, refused entries) is left out; what real servers send
+//! survives decoding and encoding byte for byte.
+
+use bytes::Bytes;
+use zerocopy::FromBytes;
+
+use crate::check::PacketError;
+use crate::extension::Extension;
+use crate::gossip::GossipEntry;
+use crate::header::Header;
+use crate::kind::MessageType;
+use crate::layout::{FailLayout, ModuleHeadLayout, PublishHeadLayout, UpdateLayout};
+use crate::node_id::NodeId;
+use crate::packet::PacketView;
+use crate::slots::SlotBitmap;
+
+macro_rules! subset {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $(#[doc = concat!("[`MessageType::", stringify!($variant), "`]")] $variant,)*
+        }
+
+        impl $name {
+            /// The kind with this type, if it is one.
+            pub const fn from_message_type(message_type: MessageType) -> Option<$name> {
+                match message_type { $(MessageType::$variant => Some($name::$variant),)* _ => None }
+            }
+
+            /// Its type.
+            pub const fn message_type(self) -> MessageType {
+                match self { $($name::$variant => MessageType::$variant,)* }
+            }
+        }
+    };
+}
+
+subset! {
+    /// The three heartbeats.
+    HeartbeatKind { Ping, Pong, Meet, }
+}
+
+subset! {
+    /// The messages that are a header and nothing else.
+    HeaderOnlyKind { FailoverAuthRequest, FailoverAuthAck, ManualFailoverStart, }
+}
+
+/// PING, PONG or MEET.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Heartbeat {
+    /// Which one.
+    pub kind: HeartbeatKind,
+    /// Who speaks.
+    pub header: Header,
+    /// What it says about others.
+    pub gossip: Vec<GossipEntry>,
+    /// What it adds about itself.
+    pub extensions: Vec<Extension>,
+}
+
+/// FAIL: a node failed by quorum.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Fail {
+    /// Who speaks.
+    pub header: Header,
+    /// Who failed.
+    pub node_id: NodeId,
+}
+
+/// PUBLISH or PUBLISHSHARD.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Publish {
+    /// Who speaks; `None` is the light form.
+    pub header: Option<Header>,
+    /// Channel.
+    pub channel: Bytes,
+    /// Message.
+    pub message: Bytes,
+    /// PUBLISHSHARD instead of PUBLISH.
+    pub sharded: bool,
+}
+
+/// UPDATE: newer configuration of some slots' owner.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Update {
+    /// Who speaks.
+    pub header: Header,
+    /// The owner's config epoch.
+    pub config_epoch: u64,
+    /// The owner.
+    pub node_id: NodeId,
+    /// Its slots.
+    pub slots: SlotBitmap,
+}
+
+/// MODULE.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ModuleMessage {
+    /// Who speaks; `None` is the light form.
+    pub header: Option<Header>,
+    /// Module id.
+    pub module_id: u64,
+    /// The module's own message type.
+    pub module_type: u8,
+    /// Its data.
+    pub data: Bytes,
+}
+
+/// FAILOVER_AUTH_REQUEST, FAILOVER_AUTH_ACK or MFSTART.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct HeaderOnly {
+    /// Which one.
+    pub kind: HeaderOnlyKind,
+    /// Who speaks.
+    pub header: Header,
+}
+
+/// A message of a type this version does not know (row H14).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Unknown {
+    /// Type on the wire.
+    pub number: u16,
+    /// Who speaks.
+    pub header: Header,
+    /// What follows the header.
+    pub data: Bytes,
+}
+
+/// Any message.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // Each variant is documented at its struct.
+pub enum Message {
+    Heartbeat(Heartbeat),
+    Fail(Fail),
+    Publish(Publish),
+    Update(Update),
+    Module(ModuleMessage),
+    HeaderOnly(HeaderOnly),
+    Unknown(Unknown),
+}
+
+impl Message {
+    /// Type on the wire, without the light bit.
+    pub fn number(&self) -> u16 {
+        match self {
+            Message::Heartbeat(heartbeat) => heartbeat.kind.message_type().number(),
+            Message::Fail(_) => MessageType::Fail.number(),
+            Message::Publish(Publish { sharded: false, .. }) => MessageType::Publish.number(),
+            Message::Publish(_) => MessageType::PublishShard.number(),
+            Message::Update(_) => MessageType::Update.number(),
+            Message::Module(_) => MessageType::Module.number(),
+            Message::HeaderOnly(message) => message.kind.message_type().number(),
+            Message::Unknown(unknown) => unknown.number,
+        }
+    }
+
+    /// Who speaks; `None` is the light form.
+    pub fn header(&self) -> Option<&Header> {
+        match self {
+            Message::Heartbeat(message) => Some(&message.header),
+            Message::Fail(message) => Some(&message.header),
+            Message::Publish(message) => message.header.as_ref(),
+            Message::Update(message) => Some(&message.header),
+            Message::Module(message) => message.header.as_ref(),
+            Message::HeaderOnly(message) => Some(&message.header),
+            Message::Unknown(message) => Some(&message.header),
+        }
+    }
+}
+
+/// Checks and decodes one frame.
+///
+/// # Errors
+/// What [`crate::check_packet`] finds; a frame it lets through decodes.
+pub fn decode(frame: &[u8]) -> Result<Message, PacketError> {
+    PacketView::new(frame)?.decode()
+}
+
+impl PacketView<'_> {
+    /// Decodes the packet.
+    ///
+    /// # Errors
+    /// None on a frame that passed [`crate::check_packet`].
+    pub fn decode(&self) -> Result<Message, PacketError> {
+        let body = self.body();
+        let Some(message_type) = self.message_type() else {
+            let number = self.checked().message_type;
+            let (header, data) = (self.owned_header()?, Bytes::copy_from_slice(body));
+            return Ok(Message::Unknown(Unknown { number, header, data }));
+        };
+        if let Some(kind) = HeartbeatKind::from_message_type(message_type) {
+            return Ok(Message::Heartbeat(self.decode_heartbeat(kind)?));
+        }
+        if let Some(kind) = HeaderOnlyKind::from_message_type(message_type) {
+            return Ok(Message::HeaderOnly(HeaderOnly { kind, header: self.owned_header()? }));
+        }
+        match message_type {
+            MessageType::Fail => {
+                let fail =
+                    FailLayout::ref_from_bytes(body).map_err(|_| self.unchecked("node_id"))?;
+                let node_id = self.owned_id(&fail.node_id)?;
+                Ok(Message::Fail(Fail { header: self.owned_header()?, node_id }))
+            }
+            MessageType::Update => {
+                let update =
+                    UpdateLayout::ref_from_bytes(body).map_err(|_| self.unchecked("node_id"))?;
+                Ok(Message::Update(Update {
+                    header: self.owned_header()?,
+                    config_epoch: update.config_epoch.get(),
+                    node_id: self.owned_id(&update.node_id)?,
+                    slots: SlotBitmap::from(&update.slots),
+                }))
+            }
+            MessageType::Module => Ok(Message::Module(self.decode_module()?)),
+            _ => Ok(Message::Publish(self.decode_publish(message_type)?)),
+        }
+    }
+
+    fn decode_heartbeat(&self, kind: HeartbeatKind) -> Result<Heartbeat, PacketError> {
+        let mut gossip = Vec::with_capacity(self.gossip().len());
+        gossip.extend(self.gossip_entries());
+        let extensions = self.owned_extensions().collect();
+        Ok(Heartbeat { kind, header: self.owned_header()?, gossip, extensions })
+    }
+
+    fn decode_publish(&self, message_type: MessageType) -> Result<Publish, PacketError> {
+        let unchecked = self.unchecked("channel_len");
+        let (head, payload) =
+            PublishHeadLayout::ref_from_prefix(self.body()).map_err(|_| unchecked)?;
+        let (channel, message) =
+            payload.split_at_checked(head.channel_len.get() as usize).ok_or(unchecked)?;
+        Ok(Publish {
+            header: self.optional_header()?,
+            channel: Bytes::copy_from_slice(channel),
+            message: Bytes::copy_from_slice(message),
+            sharded: message_type == MessageType::PublishShard,
+        })
+    }
+
+    fn decode_module(&self) -> Result<ModuleMessage, PacketError> {
+        let (head, data) =
+            ModuleHeadLayout::ref_from_prefix(self.body()).map_err(|_| self.unchecked("len"))?;
+        Ok(ModuleMessage {
+            header: self.optional_header()?,
+            module_id: head.module_id.get(),
+            module_type: head.module_type,
+            data: Bytes::copy_from_slice(data),
+        })
+    }
+
+    /// The extensions that hold, owned.
+    pub fn owned_extensions(&self) -> impl Iterator<Item = Extension> {
+        self.extensions()
+            .filter_map(|raw| Extension::new(raw.number, Bytes::copy_from_slice(raw.data)).ok())
+    }
+
+    /// The full header, owned.
+    ///
+    /// # Errors
+    /// When there is none: the packet is light.
+    pub fn owned_header(&self) -> Result<Header, PacketError> {
+        self.header()
+            .and_then(Header::from_layout)
+            .ok_or(PacketError::BadNodeId { field: "sender" })
+    }
+
+    fn optional_header(&self) -> Result<Option<Header>, PacketError> {
+        if self.checked().is_light { Ok(None) } else { self.owned_header().map(Some) }
+    }
+
+    fn owned_id(&self, id: &[u8]) -> Result<NodeId, PacketError> {
+        NodeId::new(id).map_err(|_| PacketError::BadNodeId { field: "node_id" })
+    }
+
+    /// Only reachable when the view was made with another frame's `Checked`.
+    fn unchecked(&self, field: &'static str) -> PacketError {
+        PacketError::PayloadLength { field, claimed: 0, available: self.body().len() }
+    }
+}

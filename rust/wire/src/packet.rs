@@ -1,0 +1,190 @@
+//! A frame read in place: [`PacketView`] borrows it, [`Packet`] shares it.
+//!
+//! Reading allocates nothing. Every accessor is total: on a frame that passed `check_packet` it gives what is there,
+//! on any other bytes it gives less, and it never panics.
+
+use core::fmt;
+
+use bytes::Bytes;
+use zerocopy::FromBytes;
+
+use crate::check::{Checked, PacketError, check_packet};
+use crate::extension::{ExtensionType, RawExtension, RawExtensions};
+use crate::gossip::GossipEntry;
+use crate::kind::MessageType;
+use crate::layout::{GossipLayout, HeaderLayout};
+use crate::text::IpText;
+use crate::{GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, MFLAG_EXTENSIONS};
+
+/// A part of a sound packet that is left out, by name (rows H10, H12, H13).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The announced address is none.
+    MyIp,
+    /// A gossip entry: its id or its address is none.
+    Gossip {
+        /// Which entry.
+        index: usize,
+        /// `node_id` or `ip`.
+        field: &'static str,
+    },
+    /// An extension: its text or id is not what its type allows.
+    Extension {
+        /// Which one.
+        index: usize,
+        /// Name of its type.
+        name: &'static str,
+    },
+    /// All extensions: flag and number disagree.
+    Extensions,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::MyIp => formatter.write_str("myip"),
+            Refused::Gossip { index, field } => write!(formatter, "gossip[{index}].{field}"),
+            Refused::Extension { index, name } => write!(formatter, "extensions[{index}].{name}"),
+            Refused::Extensions => formatter.write_str("extensions"),
+        }
+    }
+}
+
+/// A checked frame, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct PacketView<'a> {
+    frame: &'a [u8],
+    checked: Checked,
+}
+
+impl<'a> PacketView<'a> {
+    /// Checks a frame and borrows it.
+    ///
+    /// # Errors
+    /// What [`check_packet`] finds.
+    pub fn new(frame: &'a [u8]) -> Result<PacketView<'a>, PacketError> {
+        Ok(PacketView { frame, checked: check_packet(frame)? })
+    }
+
+    /// Borrows a frame that was checked before; `checked` is what [`check_packet`] said of it.
+    pub fn from_checked(frame: &'a [u8], checked: Checked) -> PacketView<'a> {
+        PacketView { frame, checked }
+    }
+
+    /// What the check found.
+    pub fn checked(&self) -> Checked {
+        self.checked
+    }
+
+    /// The message type, when this version knows it.
+    pub fn message_type(&self) -> Option<MessageType> {
+        MessageType::from_number(self.checked.message_type)
+    }
+
+    /// The full header; `None` for a light packet.
+    pub fn header(&self) -> Option<&'a HeaderLayout> {
+        if self.checked.is_light {
+            return None;
+        }
+        HeaderLayout::ref_from_prefix(self.frame).ok().map(|(header, _)| header)
+    }
+
+    /// What follows the header.
+    pub fn body(&self) -> &'a [u8] {
+        let header_len =
+            if self.checked.is_light { LIGHT_HEADER_LEN_BYTES } else { HEADER_LEN_BYTES };
+        self.frame.get(header_len..).unwrap_or_default()
+    }
+
+    /// The announced address; empty for none, and for one that is no address.
+    pub fn myip(&self) -> IpText {
+        self.header().and_then(|header| IpText::from_field(&header.myip)).unwrap_or_default()
+    }
+
+    /// The gossip section as it came; empty unless a heartbeat.
+    pub fn gossip(&self) -> &'a [GossipLayout] {
+        let Some(header) = self.heartbeat_header() else { return &[] };
+        let count = usize::from(header.count.get());
+        <[GossipLayout]>::ref_from_prefix_with_elems(self.body(), count)
+            .map(|(entries, _)| entries)
+            .unwrap_or_default()
+    }
+
+    /// The gossip entries that hold.
+    pub fn gossip_entries(&self) -> impl Iterator<Item = GossipEntry> + use<'a> {
+        self.gossip().iter().filter_map(|layout| GossipEntry::from_layout(layout).ok())
+    }
+
+    /// The extensions as they came; none when flag and number disagree (row H10).
+    pub fn extensions(&self) -> impl Iterator<Item = RawExtension<'a>> + use<'a> {
+        let bytes = if self.checked.extensions_hold { self.extension_bytes() } else { &[] };
+        RawExtensions::new(bytes).map_while(Result::ok)
+    }
+
+    /// The parts of the packet that are left out.
+    pub fn refused(&self) -> impl Iterator<Item = Refused> + use<'a> {
+        let bad_myip = self
+            .header()
+            .is_some_and(|header| IpText::from_field(&header.myip).is_none())
+            .then_some(Refused::MyIp);
+        let gossip = self.gossip().iter().enumerate().filter_map(|(index, layout)| {
+            GossipEntry::from_layout(layout).err().map(|field| Refused::Gossip { index, field })
+        });
+        let extensions = self.extensions().enumerate().filter_map(|(index, extension)| {
+            let name = ExtensionType::from_number(extension.number)?.name();
+            extension.content().err().map(|_| Refused::Extension { index, name })
+        });
+        let dropped = self.extensions_dropped().then_some(Refused::Extensions);
+        bad_myip.into_iter().chain(gossip).chain(extensions).chain(dropped)
+    }
+
+    fn heartbeat_header(&self) -> Option<&'a HeaderLayout> {
+        self.header().filter(|_| self.message_type().is_some_and(MessageType::is_heartbeat))
+    }
+
+    fn extension_bytes(&self) -> &'a [u8] {
+        self.body().get(self.gossip().len() * GOSSIP_ENTRY_LEN_BYTES..).unwrap_or_default()
+    }
+
+    /// The flag alone is no refusal: real servers set it without extensions to say that they take them.
+    fn extensions_dropped(&self) -> bool {
+        let Some(header) = self.heartbeat_header() else { return false };
+        let flagged = header.mflags[0] & MFLAG_EXTENSIONS != 0;
+        let announced = header.extensions.get() > 0;
+        !self.checked.extensions_hold
+            && ((announced && !flagged) || !self.extension_bytes().is_empty())
+    }
+}
+
+/// A checked frame, shared: cloning copies no bytes.
+#[derive(Debug, Clone)]
+pub struct Packet {
+    bytes: Bytes,
+    checked: Checked,
+}
+
+impl Packet {
+    /// Checks a frame and keeps it.
+    ///
+    /// # Errors
+    /// What [`check_packet`] finds.
+    pub fn new(bytes: Bytes) -> Result<Packet, PacketError> {
+        let checked = check_packet(&bytes)?;
+        Ok(Packet { bytes, checked })
+    }
+
+    /// Keeps a frame that was checked before; `checked` is what [`check_packet`] said of it.
+    pub fn from_checked(bytes: Bytes, checked: Checked) -> Packet {
+        Packet { bytes, checked }
+    }
+
+    /// The frame.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Reads it in place.
+    pub fn view(&self) -> PacketView<'_> {
+        PacketView::from_checked(&self.bytes, self.checked)
+    }
+}
