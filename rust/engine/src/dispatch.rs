@@ -129,7 +129,7 @@ impl Engine {
                 return;
             }
             self.count_handshake(origin, on_worker);
-            if report.is_handshaking || (report.failure.is_some() && report.read.frames.is_empty()) {
+            if report.is_handshaking || (report.failure.is_some() && report.read.packets.is_empty()) {
                 self.end_handshake(id, report);
                 return;
             }
@@ -177,7 +177,7 @@ impl Engine {
         if matches!(link.life, Life::Closing | Life::Drained) {
             return;
         }
-        link.first_packet_seen |= !report.frames.is_empty();
+        link.first_packet_seen |= !report.packets.is_empty();
         link.dropped_len = link.dropped_len.saturating_add(report.dropped_len);
         let too_many_dropped = link.dropped_len >= limits::DROPPED_CLOSES;
         if report.stop == ReadStop::Budget {
@@ -186,9 +186,9 @@ impl Engine {
         if link.wants_job() {
             self.make_ready(id);
         }
-        if !report.frames.is_empty() || !report.dropped.is_empty() {
-            let (frames, dropped) = (report.frames, report.dropped);
-            self.events.push(Event::Packets { link: id, frames, dropped });
+        if !report.packets.is_empty() || !report.dropped.is_empty() {
+            let (packets, dropped) = (report.packets, report.dropped);
+            self.events.push(Event::Packets { link: id, packets, dropped });
         }
         match report.stop {
             ReadStop::WouldBlock | ReadStop::Budget if too_many_dropped => {
@@ -281,7 +281,7 @@ impl Engine {
     fn count_read(&mut self, report: &ReadReport, on_worker: bool) {
         let counters = &mut self.counters;
         *(if on_worker { &mut counters.threaded_reads } else { &mut counters.main_reads }) += 1;
-        counters.packets_received += report.frames.len() as u64;
+        counters.packets_received += report.packets.len() as u64;
         counters.packets_dropped += u64::from(report.dropped_len);
         add_by_class(&mut counters.bytes_received, &report.bytes_by_class);
         for error in &report.dropped {

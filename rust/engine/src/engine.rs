@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use clusterbus_wire::PacketError;
+use clusterbus_wire::{Packet, PacketError};
 use mio::{Events, Poll, Token, Waker};
 
 use crate::deadline::Deadlines;
@@ -96,7 +96,7 @@ pub enum Event {
         /// Where they came in.
         link: LinkId,
         /// The packets, checked, uncopied.
-        frames: Vec<Bytes>,
+        packets: Vec<Packet>,
         /// Refused ones among them, the first few of a job.
         dropped: Vec<PacketError>,
     },

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use clusterbus_wire::{FrameError, MessageClass, PacketError, check_packet, peek_frame_len};
+use clusterbus_wire::{FrameError, MessageClass, Packet, PacketError, peek_frame_len};
 
 use crate::limits::{
     DROPPED_LISTED, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES, WRITE_BUDGET_BYTES, WRITE_BUFFERS,
@@ -77,7 +77,7 @@ impl ReadStop {
 /// What one read brought: whole packets in order, then the reason it stopped.
 #[derive(Debug)]
 pub(crate) struct ReadReport {
-    pub(crate) frames: Vec<Bytes>,
+    pub(crate) packets: Vec<Packet>,
     pub(crate) bytes_by_class: ByClass,
     /// The first refusals; `dropped_len` counts all.
     pub(crate) dropped: Vec<PacketError>,
@@ -90,7 +90,7 @@ pub(crate) struct ReadReport {
 impl ReadReport {
     pub(crate) fn new() -> Self {
         Self {
-            frames: Vec::new(),
+            packets: Vec::new(),
             bytes_by_class: [0; 3],
             dropped: Vec::new(),
             dropped_len: 0,
@@ -100,10 +100,11 @@ impl ReadReport {
     }
 
     fn add(&mut self, frame: Bytes) {
-        match check_packet(&frame) {
-            Ok(checked) => {
-                self.bytes_by_class[class_index(checked.class)] += frame.len() as u64;
-                self.frames.push(frame);
+        match Packet::new(frame) {
+            Ok(packet) => {
+                let class = class_index(packet.view().checked().class);
+                self.bytes_by_class[class] += packet.bytes().len() as u64;
+                self.packets.push(packet);
             }
             Err(error) => {
                 self.dropped_len += 1;
