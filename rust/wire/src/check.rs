@@ -32,6 +32,26 @@ pub struct Checked {
     pub extensions_hold: bool,
 }
 
+impl Checked {
+    /// Reads the verdict off a frame that [`check_packet`] let through before; `None` when it cannot have.
+    pub fn of_checked(frame: &[u8]) -> Option<Checked> {
+        let (start, _) = LightHeaderLayout::ref_from_prefix(frame).ok()?;
+        let is_light = start.message_type.get() & LIGHT_TYPE_BIT != 0;
+        let number = start.message_type.get() & !LIGHT_TYPE_BIT;
+        let message_type = MessageType::from_number(number);
+        let class = message_type.map_or(MessageClass::Cluster, MessageType::class);
+        let extensions_hold = !is_light
+            && message_type.is_some_and(MessageType::is_heartbeat)
+            && HeaderLayout::ref_from_prefix(frame).is_ok_and(|(header, _)| announces(header));
+        Some(Checked { message_type: number, is_light, class, extensions_hold })
+    }
+}
+
+/// Flag and number of extensions agree that there are some (row H10).
+fn announces(header: &HeaderLayout) -> bool {
+    header.mflags[0] & MFLAG_EXTENSIONS != 0 && header.extensions.get() > 0
+}
+
 macro_rules! packet_errors {
     ($($(#[$doc:meta])* $text:literal $name:literal $variant:ident {
         $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
@@ -174,28 +194,24 @@ pub fn check_packet(frame: &[u8]) -> Result<Checked, PacketError> {
     if ver != PROTOCOL_VERSION {
         return Err(PacketError::Version { ver });
     }
-    let is_light = start.message_type.get() & LIGHT_TYPE_BIT != 0;
-    let number = start.message_type.get() & !LIGHT_TYPE_BIT;
-    let message_type = MessageType::from_number(number);
-    if is_light && !message_type.is_some_and(MessageType::supports_light) {
-        return Err(PacketError::LightType { message_type: number });
-    }
-    let extensions_hold = if is_light {
+    let checked = Checked::of_checked(frame).ok_or(short(LIGHT_HEADER_LEN_BYTES))?;
+    let message_type = MessageType::from_number(checked.message_type);
+    if checked.is_light {
+        if !message_type.is_some_and(MessageType::supports_light) {
+            return Err(PacketError::LightType { message_type: checked.message_type });
+        }
         check_body(message_type, totlen, light_body)?;
-        false
     } else {
         let (header, body) =
             HeaderLayout::ref_from_prefix(frame).map_err(|_| short(HEADER_LEN_BYTES))?;
         check_ids(header)?;
         if message_type.is_some_and(MessageType::is_heartbeat) {
-            check_heartbeat(header, totlen, body)?
+            check_heartbeat(header, totlen, body)?;
         } else {
             check_body(message_type, totlen, body)?;
-            false
         }
-    };
-    let class = message_type.map_or(MessageClass::Cluster, MessageType::class);
-    Ok(Checked { message_type: number, is_light, class, extensions_hold })
+    }
+    Ok(checked)
 }
 
 fn check_ids(header: &HeaderLayout) -> Result<(), PacketError> {
@@ -210,9 +226,9 @@ fn check_id(field: &'static str, id: &[u8; NODE_ID_LEN_BYTES]) -> Result<(), Pac
     if is_node_id(id) { Ok(()) } else { Err(PacketError::BadNodeId { field }) }
 }
 
-/// Gossip entries, then extensions, then nothing. Answers whether the extensions count: when flag and number
-/// disagree they must still be sound, but are not used (row H10).
-fn check_heartbeat(header: &HeaderLayout, totlen: usize, body: &[u8]) -> Result<bool, PacketError> {
+/// Gossip entries, then extensions, then nothing. When flag and number of extensions disagree, what there is must still
+/// be sound, but is not used (row H10).
+fn check_heartbeat(header: &HeaderLayout, totlen: usize, body: &[u8]) -> Result<(), PacketError> {
     let count = header.count.get();
     let needed = usize::from(count) * GOSSIP_ENTRY_LEN_BYTES;
     let available = body.len();
@@ -221,32 +237,29 @@ fn check_heartbeat(header: &HeaderLayout, totlen: usize, body: &[u8]) -> Result<
         needed,
         available,
     })?;
+    let excess = |left: usize| {
+        let expected = (totlen - left) as u64;
+        if left == 0 { Ok(()) } else { Err(PacketError::Length { totlen, expected }) }
+    };
     let announced = usize::from(header.extensions.get());
     let flagged = header.mflags[0] & MFLAG_EXTENSIONS != 0;
-    let hold = flagged && announced > 0;
-    let excess = || PacketError::Length { totlen, expected: (totlen - tail.len()) as u64 };
-    if !flagged && announced == 0 && !tail.is_empty() {
-        return Err(excess());
+    if (announced == 0 && !flagged) || (tail.is_empty() && !announces(header)) {
+        return excess(tail.len());
     }
+    // The flag without a number announces as many as there are.
+    let wanted = if announced == 0 { usize::MAX } else { announced };
     let mut walk = RawExtensions::new(tail);
-    let mut found = 0;
-    while found < announced || !hold {
+    for index in 0..wanted {
         match walk.next() {
             Some(step) => step?,
-            None => break,
+            None if announced == 0 => break,
+            None => {
+                let (length, available) = (0, 0);
+                return Err(PacketError::ExtensionOverrun { index, length, available });
+            }
         };
-        found += 1;
     }
-    let matches =
-        if hold { found == announced } else { found == 0 || announced == 0 || found == announced };
-    if !matches {
-        let (index, length, available) = (found, 0, 0);
-        return Err(PacketError::ExtensionOverrun { index, length, available });
-    }
-    match walk.rest().len() {
-        0 => Ok(hold),
-        left => Err(PacketError::Length { totlen, expected: (totlen - left) as u64 }),
-    }
+    excess(walk.rest().len())
 }
 
 /// Everything that is no heartbeat. A light and a full header carry the same bodies.

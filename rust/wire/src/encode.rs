@@ -12,7 +12,7 @@ use crate::layout::{
     ExtensionHeadLayout, FailLayout, HeaderLayout, LightHeaderLayout, ModuleHeadLayout,
     PublishHeadLayout, UpdateLayout,
 };
-use crate::message::{Heartbeat, Message};
+use crate::message::{Heartbeat, MessageRef};
 use crate::{
     GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT,
     MAX_PACKET_LEN_BYTES, MFLAG_EXTENSIONS, NODE_ID_LEN_BYTES, PROTOCOL_VERSION, SIGNATURE,
@@ -49,29 +49,29 @@ struct Counts {
     extensions: u16,
 }
 
-impl Message {
+impl MessageRef<'_> {
     /// Length of the encoded message; tells without encoding whether it can be.
     ///
     /// # Errors
     /// What cannot be sent; see [`EncodeError`].
-    pub fn encoded_len(&self) -> Result<usize, EncodeError> {
+    pub fn encoded_len(self) -> Result<usize, EncodeError> {
         self.counts()?;
         let header_len =
             if self.header().is_some() { HEADER_LEN_BYTES } else { LIGHT_HEADER_LEN_BYTES };
         let body_len = match self {
-            Message::Heartbeat(heartbeat) => {
+            MessageRef::Heartbeat(heartbeat) => {
                 let extensions =
                     heartbeat.extensions.iter().map(|extension| extension.encoded_len());
                 heartbeat.gossip.len() * GOSSIP_ENTRY_LEN_BYTES + extensions.sum::<usize>()
             }
-            Message::Fail(_) => size_of::<FailLayout>(),
-            Message::Publish(publish) => {
+            MessageRef::Fail(_) => size_of::<FailLayout>(),
+            MessageRef::Publish(publish) => {
                 size_of::<PublishHeadLayout>() + publish.channel.len() + publish.message.len()
             }
-            Message::Update(_) => size_of::<UpdateLayout>(),
-            Message::Module(module) => size_of::<ModuleHeadLayout>() + module.data.len(),
-            Message::HeaderOnly(_) => 0,
-            Message::Unknown(unknown) => unknown.data.len(),
+            MessageRef::Update(_) => size_of::<UpdateLayout>(),
+            MessageRef::Module(module) => size_of::<ModuleHeadLayout>() + module.data.len(),
+            MessageRef::HeaderOnly(_) => 0,
+            MessageRef::Unknown(unknown) => unknown.data.len(),
         };
         match header_len + body_len {
             len if len > MAX_PACKET_LEN_BYTES => Err(EncodeError::Length { len }),
@@ -79,16 +79,16 @@ impl Message {
         }
     }
 
-    fn counts(&self) -> Result<Counts, EncodeError> {
+    fn counts(self) -> Result<Counts, EncodeError> {
         let count = |field, count: usize| {
             u16::try_from(count).map_err(|_| EncodeError::Count { field, count })
         };
         match self {
-            Message::Heartbeat(Heartbeat { gossip, extensions, .. }) => Ok(Counts {
+            MessageRef::Heartbeat(Heartbeat { gossip, extensions, .. }) => Ok(Counts {
                 gossip: count("gossip", gossip.len())?,
                 extensions: count("extensions", extensions.len())?,
             }),
-            Message::Unknown(unknown)
+            MessageRef::Unknown(unknown)
                 if unknown.number & LIGHT_TYPE_BIT != 0
                     || MessageType::from_number(unknown.number).is_some() =>
             {
@@ -102,7 +102,7 @@ impl Message {
     ///
     /// # Errors
     /// What cannot be sent; see [`EncodeError`].
-    pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+    pub fn encode(self) -> Result<Vec<u8>, EncodeError> {
         let len = self.encoded_len()?;
         let counts = self.counts()?;
         // The cap keeps it in range.
@@ -117,9 +117,9 @@ impl Message {
         Ok(out)
     }
 
-    fn write_body(&self, out: &mut Vec<u8>) {
+    fn write_body(self, out: &mut Vec<u8>) {
         match self {
-            Message::Heartbeat(heartbeat) => {
+            MessageRef::Heartbeat(heartbeat) => {
                 for entry in &heartbeat.gossip {
                     out.extend_from_slice(entry.to_layout().as_bytes());
                 }
@@ -133,8 +133,8 @@ impl Message {
                     out.extend_from_slice(extension.data());
                 }
             }
-            Message::Fail(fail) => out.extend_from_slice(fail.node_id.as_bytes()),
-            Message::Publish(publish) => {
+            MessageRef::Fail(fail) => out.extend_from_slice(fail.node_id.as_bytes()),
+            MessageRef::Publish(publish) => {
                 let head = PublishHeadLayout {
                     channel_len: (publish.channel.len() as u32).into(),
                     message_len: (publish.message.len() as u32).into(),
@@ -143,12 +143,12 @@ impl Message {
                 out.extend_from_slice(&publish.channel);
                 out.extend_from_slice(&publish.message);
             }
-            Message::Update(update) => {
+            MessageRef::Update(update) => {
                 out.extend_from_slice(&update.config_epoch.to_be_bytes());
                 out.extend_from_slice(update.node_id.as_bytes());
                 out.extend_from_slice(update.slots.as_bytes());
             }
-            Message::Module(module) => {
+            MessageRef::Module(module) => {
                 let head = ModuleHeadLayout {
                     module_id: module.module_id.into(),
                     len: (module.data.len() as u32).into(),
@@ -157,8 +157,8 @@ impl Message {
                 out.extend_from_slice(head.as_bytes());
                 out.extend_from_slice(&module.data);
             }
-            Message::HeaderOnly(_) => {}
-            Message::Unknown(unknown) => out.extend_from_slice(&unknown.data),
+            MessageRef::HeaderOnly(_) => {}
+            MessageRef::Unknown(unknown) => out.extend_from_slice(&unknown.data),
         }
     }
 }

@@ -33,8 +33,8 @@ pub use gossip::GossipEntry;
 pub use header::Header;
 pub use kind::{MessageClass, MessageType, message_class_of};
 pub use message::{
-    Fail, HeaderOnly, HeaderOnlyKind, Heartbeat, HeartbeatKind, Message, ModuleMessage, Publish,
-    Unknown, Update, decode,
+    Fail, HeaderOnly, HeaderOnlyKind, Heartbeat, HeartbeatKind, Message, MessageRef, ModuleMessage,
+    Publish, Unknown, Update, decode,
 };
 pub use node_id::{InvalidNodeId, NodeId};
 pub use packet::{Packet, PacketView, Refused};

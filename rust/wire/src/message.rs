@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use zerocopy::FromBytes;
 
+use crate::MFLAG_EXTENSIONS;
 use crate::check::PacketError;
+use crate::encode::EncodeError;
 use crate::extension::Extension;
 use crate::gossip::GossipEntry;
 use crate::header::Header;
@@ -59,6 +61,21 @@ pub struct Heartbeat {
     pub gossip: Vec<GossipEntry>,
     /// What it adds about itself.
     pub extensions: Vec<Extension>,
+}
+
+impl Heartbeat {
+    /// A heartbeat; the header's `mflags` gain [`crate::MFLAG_EXTENSIONS`] when there are extensions.
+    pub fn new(
+        kind: HeartbeatKind,
+        mut header: Header,
+        gossip: Vec<GossipEntry>,
+        extensions: Vec<Extension>,
+    ) -> Heartbeat {
+        if !extensions.is_empty() {
+            header.mflags[0] |= MFLAG_EXTENSIONS;
+        }
+        Heartbeat { kind, header, gossip, extensions }
+    }
 }
 
 /// FAIL: a node failed by quorum.
@@ -142,31 +159,74 @@ pub enum Message {
     Unknown(Unknown),
 }
 
+/// Any message, borrowed: what encoding takes.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)] // Each variant is documented at its struct.
+pub enum MessageRef<'a> {
+    Heartbeat(&'a Heartbeat),
+    Fail(&'a Fail),
+    Publish(&'a Publish),
+    Update(&'a Update),
+    Module(&'a ModuleMessage),
+    HeaderOnly(&'a HeaderOnly),
+    Unknown(&'a Unknown),
+}
+
+macro_rules! from_each {
+    ($($variant:ident($name:ident),)*) => {
+        impl<'a> From<&'a Message> for MessageRef<'a> {
+            fn from(message: &'a Message) -> MessageRef<'a> {
+                match message { $(Message::$variant(message) => MessageRef::$variant(message),)* }
+            }
+        }
+        $(impl<'a> From<&'a $name> for MessageRef<'a> {
+            fn from(message: &'a $name) -> MessageRef<'a> {
+                MessageRef::$variant(message)
+            }
+        })*
+    };
+}
+
+from_each! {
+    Heartbeat(Heartbeat), Fail(Fail), Publish(Publish), Update(Update), Module(ModuleMessage),
+    HeaderOnly(HeaderOnly), Unknown(Unknown),
+}
+
 impl Message {
+    /// Encodes the message.
+    ///
+    /// # Errors
+    /// What cannot be sent; see [`EncodeError`].
+    pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+        MessageRef::from(self).encode()
+    }
+}
+
+impl<'a> MessageRef<'a> {
     /// Type on the wire, without the light bit.
-    pub fn number(&self) -> u16 {
+    pub fn number(self) -> u16 {
         match self {
-            Message::Heartbeat(heartbeat) => heartbeat.kind.message_type().number(),
-            Message::Fail(_) => MessageType::Fail.number(),
-            Message::Publish(Publish { sharded: false, .. }) => MessageType::Publish.number(),
-            Message::Publish(_) => MessageType::PublishShard.number(),
-            Message::Update(_) => MessageType::Update.number(),
-            Message::Module(_) => MessageType::Module.number(),
-            Message::HeaderOnly(message) => message.kind.message_type().number(),
-            Message::Unknown(unknown) => unknown.number,
+            MessageRef::Heartbeat(heartbeat) => heartbeat.kind.message_type().number(),
+            MessageRef::Fail(_) => MessageType::Fail.number(),
+            MessageRef::Publish(Publish { sharded: false, .. }) => MessageType::Publish.number(),
+            MessageRef::Publish(_) => MessageType::PublishShard.number(),
+            MessageRef::Update(_) => MessageType::Update.number(),
+            MessageRef::Module(_) => MessageType::Module.number(),
+            MessageRef::HeaderOnly(message) => message.kind.message_type().number(),
+            MessageRef::Unknown(unknown) => unknown.number,
         }
     }
 
     /// Who speaks; `None` is the light form.
-    pub fn header(&self) -> Option<&Header> {
+    pub fn header(self) -> Option<&'a Header> {
         match self {
-            Message::Heartbeat(message) => Some(&message.header),
-            Message::Fail(message) => Some(&message.header),
-            Message::Publish(message) => message.header.as_ref(),
-            Message::Update(message) => Some(&message.header),
-            Message::Module(message) => message.header.as_ref(),
-            Message::HeaderOnly(message) => Some(&message.header),
-            Message::Unknown(message) => Some(&message.header),
+            MessageRef::Heartbeat(message) => Some(&message.header),
+            MessageRef::Fail(message) => Some(&message.header),
+            MessageRef::Publish(message) => message.header.as_ref(),
+            MessageRef::Update(message) => Some(&message.header),
+            MessageRef::Module(message) => message.header.as_ref(),
+            MessageRef::HeaderOnly(message) => Some(&message.header),
+            MessageRef::Unknown(message) => Some(&message.header),
         }
     }
 }

@@ -11,10 +11,13 @@ use zerocopy::FromBytes;
 use crate::check::{Checked, PacketError, check_packet};
 use crate::extension::{ExtensionType, RawExtension, RawExtensions};
 use crate::gossip::GossipEntry;
-use crate::kind::MessageType;
+use crate::kind::{MessageClass, MessageType};
 use crate::layout::{GossipLayout, HeaderLayout};
 use crate::text::IpText;
-use crate::{GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, MFLAG_EXTENSIONS};
+use crate::{
+    GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT,
+    MFLAG_EXTENSIONS,
+};
 
 /// A part of a sound packet that is left out, by name (rows H10, H12, H13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +69,9 @@ impl<'a> PacketView<'a> {
         Ok(PacketView { frame, checked: check_packet(frame)? })
     }
 
-    /// Borrows a frame that was checked before; `checked` is what [`check_packet`] said of it.
-    pub fn from_checked(frame: &'a [u8], checked: Checked) -> PacketView<'a> {
-        PacketView { frame, checked }
+    /// Borrows a frame that [`check_packet`] let through before; on any other bytes the accessors give less.
+    pub fn from_checked(frame: &'a [u8]) -> PacketView<'a> {
+        PacketView { frame, checked: Checked::of_checked(frame).unwrap_or(NO_MESSAGE) }
     }
 
     /// What the check found.
@@ -156,12 +159,17 @@ impl<'a> PacketView<'a> {
     }
 }
 
+/// What bytes too short for any header read as.
+const NO_MESSAGE: Checked = Checked {
+    message_type: LIGHT_TYPE_BIT - 1,
+    is_light: true,
+    class: MessageClass::Cluster,
+    extensions_hold: false,
+};
+
 /// A checked frame, shared: cloning copies no bytes.
-#[derive(Debug, Clone)]
-pub struct Packet {
-    bytes: Bytes,
-    checked: Checked,
-}
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Packet(Bytes);
 
 impl Packet {
     /// Checks a frame and keeps it.
@@ -169,22 +177,22 @@ impl Packet {
     /// # Errors
     /// What [`check_packet`] finds.
     pub fn new(bytes: Bytes) -> Result<Packet, PacketError> {
-        let checked = check_packet(&bytes)?;
-        Ok(Packet { bytes, checked })
+        check_packet(&bytes)?;
+        Ok(Packet(bytes))
     }
 
-    /// Keeps a frame that was checked before; `checked` is what [`check_packet`] said of it.
-    pub fn from_checked(bytes: Bytes, checked: Checked) -> Packet {
-        Packet { bytes, checked }
+    /// Keeps a frame that [`check_packet`] let through before.
+    pub fn from_checked(bytes: Bytes) -> Packet {
+        Packet(bytes)
     }
 
     /// The frame.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        &self.0
     }
 
     /// Reads it in place.
     pub fn view(&self) -> PacketView<'_> {
-        PacketView::from_checked(&self.bytes, self.checked)
+        PacketView::from_checked(&self.0)
     }
 }
