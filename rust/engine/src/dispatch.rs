@@ -129,9 +129,12 @@ impl Engine {
                 return;
             }
             self.count_handshake(origin, on_worker);
-            if report.is_handshaking || (report.failure.is_some() && report.read.packets.is_empty()) {
-                self.end_handshake(id, report);
-                return;
+            // Sound packets prove the handshake, whatever came after them; nothing else outlives its failure.
+            if let ReadStop::Ended { kind, detail } = &report.read.stop
+                && (report.is_handshaking || report.read.packets.is_empty())
+            {
+                let (kind, detail) = (*kind, detail.clone());
+                return self.lose(id, kind, detail);
             }
             if self.links.get(id).is_some_and(|link| link.life == Life::Up) {
                 self.handshakes -= usize::from(matches!(origin, Origin::Accepted { .. }));
@@ -146,17 +149,6 @@ impl Engine {
         }
         self.settle_write(id, &report.write);
         self.deliver(id, report.read);
-    }
-
-    /// A handshake failed, or the peer left in the middle of it.
-    fn end_handshake(&mut self, id: LinkId, report: TlsReport) {
-        let (kind, detail) = match (report.failure, report.read.stop) {
-            (Some(failure), _) => (failure.kind, failure.detail),
-            (None, ReadStop::Error(detail)) => ("error", detail),
-            (None, ReadStop::BadSignature(detail) | ReadStop::BadLength(detail)) => ("tls", detail),
-            (None, _) => ("eof", "the connection ended inside the TLS handshake".to_owned()),
-        };
-        self.lose(id, kind, detail);
     }
 
     fn apply_panic(&mut self, id: LinkId, kind: JobKind, detail: String) {
@@ -196,10 +188,7 @@ impl Engine {
                 self.lose(id, "bad-packets", detail);
             }
             ReadStop::WouldBlock | ReadStop::Budget => {}
-            ReadStop::Eof => self.lose(id, "eof", "the peer ended the connection".to_owned()),
-            ReadStop::Error(detail) => self.lose(id, "error", detail),
-            ReadStop::BadSignature(detail) => self.lose(id, "bad-signature", detail),
-            ReadStop::BadLength(detail) => self.lose(id, "bad-length", detail),
+            ReadStop::Ended { kind, detail } => self.lose(id, kind, detail),
         }
     }
 
@@ -228,7 +217,8 @@ impl Engine {
         if matches!(link.life, Life::Closing | Life::Drained) {
             return;
         }
-        let (owner, peer, origin, announced) = (link.owner(), link.peer, link.origin, link.announced);
+        let (owner, peer, origin, announced) =
+            (link.owner(), link.peer, link.origin, link.announced);
         link.life = Life::Lost;
         match origin {
             Origin::Accepted { listener } if !announced => {

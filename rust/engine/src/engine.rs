@@ -218,8 +218,11 @@ impl Engine {
         self.look_after();
         let timeout = self.sleep_time(timeout);
         // With a zero timeout nobody sleeps and no worker need know; `arm` says whether we may sleep at all.
-        let timeout =
-            if timeout == Some(Duration::ZERO) || self.arm() { timeout } else { Some(Duration::ZERO) };
+        let timeout = if timeout == Some(Duration::ZERO) || self.arm() {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        };
         self.wait(timeout)?;
         self.wake_up();
         self.look_after();

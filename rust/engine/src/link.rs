@@ -72,9 +72,17 @@ impl<T> Half<T> {
 /// What carries the bytes.
 pub(crate) enum Io {
     /// Still dialling: nothing to read from or write to (R12).
-    Connecting { tls: bool },
-    Plain { recv: Half<RecvHalf>, send: Half<SendHalf> },
-    Tls { transport: Half<Box<TlsTransport>>, is_handshaking: bool },
+    Connecting {
+        tls: bool,
+    },
+    Plain {
+        recv: Half<RecvHalf>,
+        send: Half<SendHalf>,
+    },
+    Tls {
+        transport: Half<Box<TlsTransport>>,
+        is_handshaking: bool,
+    },
 }
 
 /// Whose a connection is, known before there is a link (R17).

@@ -92,7 +92,9 @@ impl Engine {
 
     /// Closes a listening socket; links that came through it stay.
     pub fn stop_listening(&mut self, listener: u64) {
-        if let Some(slot) = usize::try_from(listener).ok().and_then(|n| self.listeners.sockets.get_mut(n)) {
+        if let Some(slot) =
+            usize::try_from(listener).ok().and_then(|n| self.listeners.sockets.get_mut(n))
+        {
             *slot = None;
         }
     }

@@ -36,11 +36,11 @@ impl RecvHalf {
             let space = self.deframer.space();
             let room = space.capacity() - space.len();
             let read = match self.socket.recv_spare(space) {
-                Ok(0) => return ReadStop::Eof,
+                Ok(0) => return ReadStop::eof(),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return ReadStop::WouldBlock,
-                Err(error) => return ReadStop::Error(error.to_string()),
+                Err(error) => return ReadStop::error(&error),
             };
             self.last_read.touch();
             *read_bytes += read;

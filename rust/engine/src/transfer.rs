@@ -52,6 +52,9 @@ impl LastRead {
     }
 }
 
+/// What a TLS connection starts with: a peer that has TLS on where we do not (H35).
+const TLS_HANDSHAKE_RECORD: u8 = 0x16;
+
 /// Why reading stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ReadStop {
@@ -59,18 +62,28 @@ pub(crate) enum ReadStop {
     WouldBlock,
     /// More may be there; others go first (R7).
     Budget,
-    Eof,
-    Error(String),
-    BadSignature(String),
-    BadLength(String),
+    /// The stream is over; `kind` is what counters and `LinkLost` call the reason.
+    Ended { kind: &'static str, detail: String },
 }
 
 impl ReadStop {
-    fn of_frame_error(error: &FrameError) -> Self {
-        match error {
-            FrameError::BadSignature { .. } => Self::BadSignature(error.to_string()),
-            _ => Self::BadLength(error.to_string()),
-        }
+    pub(crate) fn eof() -> Self {
+        Self::Ended { kind: "eof", detail: "the peer ended the connection".to_owned() }
+    }
+
+    pub(crate) fn error(error: &dyn std::fmt::Display) -> Self {
+        Self::Ended { kind: "error", detail: error.to_string() }
+    }
+
+    fn broken(error: &FrameError) -> Self {
+        let kind = match error {
+            FrameError::BadSignature { position: 0, found: TLS_HANDSHAKE_RECORD, .. } => {
+                "tls-on-plain"
+            }
+            FrameError::BadSignature { .. } => "bad-signature",
+            FrameError::BadLength { .. } => "bad-length",
+        };
+        Self::Ended { kind, detail: error.to_string() }
     }
 }
 
@@ -157,7 +170,7 @@ impl Deframer {
                     self.wanted_len_bytes = wanted.unwrap_or(0);
                     return Ok(());
                 }
-                Err(error) => return Err(ReadStop::of_frame_error(&error)),
+                Err(error) => return Err(ReadStop::broken(&error)),
             }
         }
     }

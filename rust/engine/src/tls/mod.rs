@@ -25,20 +25,12 @@ impl Default for TlsScratch {
     }
 }
 
-/// How a TLS connection failed, for counters and logs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TlsFailure {
-    pub(crate) kind: &'static str,
-    pub(crate) detail: String,
-}
-
 /// What one job on a TLS link brought, both directions apart (R14).
 pub(crate) struct TlsReport {
     pub(crate) was_handshaking: bool,
     pub(crate) is_handshaking: bool,
     pub(crate) read: ReadReport,
     pub(crate) write: WriteReport,
-    pub(crate) failure: Option<TlsFailure>,
 }
 
 /// Everything a TLS link needs to receive and to send.
@@ -78,15 +70,10 @@ impl TlsTransport {
             is_handshaking: was_handshaking,
             read: ReadReport::new(),
             write: WriteReport::default(),
-            failure: None,
         };
-        match self.fill(&mut scratch.0, &mut report.read.read_bytes) {
-            Ok(stop) => report.read.stop = stop,
-            Err(failure) => {
-                report.read.stop = ReadStop::Error(failure.detail.clone());
-                report.failure = Some(failure);
-            }
-        }
+        report.read.stop = match self.fill(&mut scratch.0, &mut report.read.read_bytes) {
+            Ok(stop) | Err(stop) => stop,
+        };
         self.deframer.take_frames(&mut report.read);
         // After a failure too: the alert tells the peer why.
         self.write(&mut report.write);
@@ -94,28 +81,22 @@ impl TlsTransport {
         report
     }
 
-    fn fill(
-        &mut self,
-        scratch: &mut [u8],
-        read_bytes: &mut usize,
-    ) -> Result<ReadStop, TlsFailure> {
+    fn fill(&mut self, scratch: &mut [u8], read_bytes: &mut usize) -> Result<ReadStop, ReadStop> {
         loop {
             let read = match self.socket.recv(scratch) {
-                Ok(0) => return Ok(ReadStop::Eof),
+                Ok(0) => return Ok(ReadStop::eof()),
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Ok(ReadStop::WouldBlock);
                 }
-                Err(error) => return Ok(ReadStop::Error(error.to_string())),
+                Err(error) => return Ok(ReadStop::error(&error)),
             };
             self.last_read.touch();
             *read_bytes += read;
             let mut records = &scratch[..read];
             while !records.is_empty() {
-                if let Some(stop) = self.decrypt(&mut records)? {
-                    return Ok(stop);
-                }
+                self.decrypt(&mut records)?;
             }
             if read < scratch.len() && self.socket.short_read_drains() && !self.expect_eof {
                 return Ok(ReadStop::WouldBlock);
@@ -126,18 +107,15 @@ impl TlsTransport {
         }
     }
 
-    /// Takes some of `records`; `Some` when reading is over.
-    fn decrypt(&mut self, records: &mut &[u8]) -> Result<Option<ReadStop>, TlsFailure> {
+    /// Takes some of `records`; `Err` when reading is over.
+    fn decrypt(&mut self, records: &mut &[u8]) -> Result<(), ReadStop> {
         let offered = records.len();
-        let taken = self.connection.read_tls(records).map_err(|error| TlsFailure {
-            kind: "tls",
-            detail: error.to_string(),
-        })?;
+        let taken = self.connection.read_tls(records).map_err(|error| ReadStop::error(&error))?;
         if self.connection.is_handshaking() {
             self.handshake_bytes += offered - records.len();
             if self.handshake_bytes > HANDSHAKE_BYTES {
                 let detail = format!("handshake of more than {HANDSHAKE_BYTES} bytes");
-                return Err(TlsFailure { kind: "tls", detail });
+                return Err(ReadStop::Ended { kind: "tls", detail });
             }
         }
         let state = self.connection.process_new_packets().map_err(|e| failure_of(&e))?;
@@ -151,10 +129,8 @@ impl TlsTransport {
             space.extend_from_slice(chunk);
             reader.consume(len);
         }
-        if let Err(stop) = self.deframer.scan() {
-            return Ok(Some(stop));
-        }
-        Ok((taken == 0 || state.peer_has_closed()).then_some(ReadStop::Eof))
+        self.deframer.scan()?;
+        if taken == 0 || state.peer_has_closed() { Err(ReadStop::eof()) } else { Ok(()) }
     }
 
     fn write(&mut self, report: &mut WriteReport) {
@@ -193,7 +169,7 @@ impl TlsTransport {
 }
 
 /// Sorts a rustls error by what an operator would do about it (H35-H37).
-fn failure_of(error: &rustls::Error) -> TlsFailure {
+fn failure_of(error: &rustls::Error) -> ReadStop {
     use rustls::Error as E;
     let kind = match error {
         E::InvalidMessage(InvalidMessage::InvalidContentType) => "not-tls",
@@ -202,7 +178,7 @@ fn failure_of(error: &rustls::Error) -> TlsFailure {
         E::AlertReceived(_) => "tls-alert",
         _ => "tls",
     };
-    TlsFailure { kind, detail: error.to_string() }
+    ReadStop::Ended { kind, detail: error.to_string() }
 }
 
 struct SocketWriter<'a>(&'a dyn Socket);
