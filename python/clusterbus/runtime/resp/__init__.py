@@ -4,6 +4,7 @@
 """
 
 from clusterbus.runtime.resp.client import Client
+from clusterbus.runtime.resp.introspection import standard_registry
 from clusterbus.runtime.resp.registry import CommandSpec, Handler, Registry
 from clusterbus.runtime.resp.reply import (
     OK,
@@ -16,6 +17,7 @@ from clusterbus.runtime.resp.reply import (
     Verbatim,
     error,
 )
+from clusterbus.runtime.resp.server import RespServer
 
 __all__ = [
     "OK",
@@ -27,8 +29,10 @@ __all__ = [
     "Push",
     "Registry",
     "Reply",
+    "RespServer",
     "SetOf",
     "Status",
     "Verbatim",
     "error",
+    "standard_registry",
 ]

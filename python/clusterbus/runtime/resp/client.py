@@ -40,6 +40,9 @@ class Clients(Protocol):
     def now_s(self) -> float:
         """Seconds of a clock that never goes back."""
 
+    def greeting(self) -> Mapping[str, Reply]:
+        """What HELLO says of the node."""
+
 
 @dataclass(eq=False, slots=True)
 class Client:

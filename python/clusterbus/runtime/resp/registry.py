@@ -14,7 +14,7 @@ from clusterbus.errors import StateError
 from clusterbus.runtime.resp.client import Client
 from clusterbus.runtime.resp.reply import ErrorReply, Reply, Status, error
 
-Handler: TypeAlias = Callable[[Any, Client, list[bytes]], Reply | Awaitable[Reply]]
+Handler: TypeAlias = "Callable[[Any, Client, list[bytes]], Reply | Awaitable[Reply]]"
 """`handler(node, client, arguments)`: the arguments are those after the command's (and subcommand's) name.
 It returns the reply, or an awaitable of it; the client's next command waits. A ClusterBusError it raises is
 replied as `ERR text`; anything else is logged and replied as an internal error."""
@@ -83,7 +83,8 @@ class Registry:
 
     def subcommands_of(self, spec: CommandSpec) -> Iterable[CommandSpec]:
         """A container's subcommands, HELP included; empty for others."""
-        return self._subcommands.get(spec.name, {}).values()
+        is_command = self._commands.get(spec.name) is spec
+        return self._subcommands.get(spec.name, {}).values() if is_command else ()
 
     def find(self, name: str) -> tuple[str, CommandSpec] | None:
         """Full name and spec of `ping` or `cluster|meet`, in any case."""
@@ -93,22 +94,29 @@ class Registry:
             spec = self._subcommands.get(container, {}).get(subcommand)
         return (name.lower(), spec) if spec else None
 
-    def resolve(self, words: list[bytes]) -> Call | ErrorReply:
-        """The command a request names with its arguments, or the error Valkey gives."""
+    def resolve(self, words: list[bytes], client: Client) -> Call | ErrorReply:
+        """The command a request names with its arguments, or the error Valkey gives.
+
+        A client that owes a password learns nothing else, unless the command is there to give it (`no_auth`).
+        """
         name = words[0].decode("utf-8", "surrogateescape").lower()
         spec = self._commands.get(name)
+        owes = bool(client.server.config.requirepass) and not client.authenticated
+        if owes and (spec is None or "no_auth" not in spec.flags):
+            return NOAUTH
         if spec is None:
             return _unknown_command(words)
+        arguments = words[1:]
         table = self._subcommands.get(name)
-        if table is not None and len(words) > 1:
-            subcommand = words[1].decode("utf-8", "surrogateescape")
+        if table is not None and arguments:
+            subcommand = arguments[0].decode("utf-8", "surrogateescape")
             found = table.get(subcommand.lower())
             if found is None:
                 return error(f"unknown subcommand '{subcommand:.128}'. Try {name.upper()} HELP.")
-            spec, name = found, f"{name}|{found.name}"
+            spec, name, arguments = found, f"{name}|{found.name}", arguments[1:]
         if spec.handler is None or not spec.takes(len(words)):
             return error(f"wrong number of arguments for '{name}' command")
-        return Call(name, spec, spec.handler, words[2:] if "|" in name else words[1:])
+        return Call(name, spec.handler, arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +124,8 @@ class Call:
     """A request understood: `name` is the full name, `cluster|meet`."""
 
     name: str
-    spec: CommandSpec
     handler: Handler
     arguments: list[bytes]
-
-    def refused_for(self, client: Client) -> ErrorReply | None:
-        """NOAUTH for a client that owes a password, unless the command is there to give it."""
-        owes = bool(client.server.config.requirepass) and not client.authenticated
-        return NOAUTH if owes and "no_auth" not in self.spec.flags else None
 
 
 def _unknown_command(words: list[bytes]) -> ErrorReply:
@@ -154,7 +156,7 @@ def _help_spec(container: CommandSpec) -> CommandSpec:
         print_help,
         2,
         ("loading", "stale"),
-        "Returns helpful text about the different subcommands.",
+        "Lists the subcommands.",
         group=container.group,
         since="5.0.0",
     )

@@ -51,8 +51,8 @@ class NullArray:
 
 
 Reply: TypeAlias = (
-    "None | bool | int | float | str | bytes | Verbatim | Push | SetOf | NullArray"
-    " | Sequence[Reply] | Mapping[str, Reply]"
+    "bool | int | float | str | bytes | Verbatim | Push | SetOf | NullArray"
+    " | Sequence[Reply] | Mapping[str, Reply] | None"
 )
 """None is null, str and bytes are bulk strings (unless Status or ErrorReply), a mapping is a map (a flat
 array in RESP2), bool is #t/#f (1/0 in RESP2), float a double (a bulk string in RESP2), any other sequence

@@ -1,0 +1,167 @@
+"""COMMAND and its subcommands: the command table as clients ask for it.
+
+Reads the registry, changes nothing. Shapes are Valkey's (addReplyCommandInfo in src/server.c). Main thread.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import Final
+
+from clusterbus.runtime.resp.client import Client
+from clusterbus.runtime.resp.connection_commands import CONNECTION_COMMANDS, SYNTAX_ERROR
+from clusterbus.runtime.resp.registry import CommandSpec, Registry
+from clusterbus.runtime.resp.reply import Reply, SetOf, Status, error
+
+_FLAGS: Final = ("loading", "stale")
+
+
+def standard_registry() -> Registry:
+    """A registry of the commands about a connection and about commands; the node adds its own."""
+    registry = Registry(CONNECTION_COMMANDS)
+    registry.add(_Introspection(registry).spec())
+    return registry
+
+
+def _text(word: bytes) -> str:
+    return word.decode("utf-8", "surrogateescape")
+
+
+class _Introspection:
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def spec(self) -> CommandSpec:
+        """The command COMMAND."""
+
+        def sub(
+            name: str, handler: object, arity: int, summary: str, synopsis: str = "", since: str = "2.8.13"
+        ) -> CommandSpec:
+            return CommandSpec(
+                name,
+                handler,  # type: ignore[arg-type]
+                arity,
+                _FLAGS,
+                summary,
+                synopsis=synopsis,
+                since=since,
+                categories=("@slow", "@connection"),
+            )
+
+        return CommandSpec(
+            "command",
+            self.everything,
+            -1,
+            _FLAGS,
+            "All commands with arity, flags and key positions.",
+            since="2.8.13",
+            categories=("@slow", "@connection"),
+            subcommands=(
+                sub("count", self.count, 2, "How many commands there are."),
+                sub(
+                    "docs",
+                    self.docs,
+                    -2,
+                    "Summary, group and age of commands.",
+                    "[<command-name> ...]",
+                    "7.0.0",
+                ),
+                sub("getkeys", self.getkeys, -3, "The keys among a command's arguments.", "<full-command>"),
+                sub(
+                    "info",
+                    self.info,
+                    -2,
+                    "Some commands with arity, flags and key positions.",
+                    "[<command-name> ...]",
+                ),
+                sub(
+                    "list",
+                    self.names,
+                    -2,
+                    "Names of commands.",
+                    "[FILTERBY <filter> <value>]",
+                    "7.0.0",
+                ),
+            ),
+        )
+
+    # ---------------------------------------------------------------- handlers
+
+    def everything(self, _node: object, _client: Client, _arguments: list[bytes]) -> Reply:
+        return [self._entry(spec.name, spec) for spec in self._registry]
+
+    def count(self, _node: object, _client: Client, _arguments: list[bytes]) -> Reply:
+        return len(self._registry)
+
+    def info(self, _node: object, client: Client, arguments: list[bytes]) -> Reply:
+        if not arguments:
+            return self.everything(_node, client, arguments)
+        found = [self._registry.find(_text(word)) for word in arguments]
+        return [self._entry(*one) if one else None for one in found]
+
+    def docs(self, _node: object, _client: Client, arguments: list[bytes]) -> Reply:
+        if not arguments:
+            return {spec.name: self._documentation(spec) for spec in self._registry}
+        found = [self._registry.find(_text(word)) for word in arguments]
+        return {name: self._documentation(spec) for name, spec in filter(None, found)}
+
+    def getkeys(self, _node: object, _client: Client, arguments: list[bytes]) -> Reply:
+        found = self._registry.find(_text(arguments[0]))
+        if found is None:
+            return error("Invalid command specified")
+        _, spec = found
+        first, last, step = spec.keys
+        if not first:
+            return error("The command has no key arguments")
+        if not spec.takes(len(arguments)):
+            return error("Invalid number of arguments specified for command")
+        return arguments[first : (last if last >= 0 else len(arguments) + last) + 1 : step]
+
+    def names(self, _node: object, _client: Client, arguments: list[bytes]) -> Reply:
+        specs = list(self._registry)
+        if not arguments:
+            return [spec.name for spec in specs]
+        if len(arguments) != 3 or arguments[0].lower() != b"filterby":
+            return SYNTAX_ERROR
+        kind, value = arguments[1].lower(), _text(arguments[2]).lower()
+        if kind == b"pattern":
+            full = [spec.name for spec in specs]
+            full += [
+                f"{spec.name}|{sub.name}" for spec in specs for sub in self._registry.subcommands_of(spec)
+            ]
+            return fnmatch.filter(full, value)
+        if kind == b"aclcat":
+            return [spec.name for spec in specs if f"@{value}" in spec.categories]
+        return [] if kind == b"module" else SYNTAX_ERROR
+
+    # ---------------------------------------------------------------- shapes
+
+    def _entry(self, name: str, spec: CommandSpec) -> Reply:
+        """Ten fields: name, arity, flags, first key, last key, step, categories, tips, key specs,
+        subcommands.
+        """
+        subcommands = self._registry.subcommands_of(spec) if "|" not in name else ()
+        return [
+            name,
+            spec.arity,
+            SetOf([Status(flag) for flag in spec.flags]),
+            *spec.keys,
+            SetOf([Status(category) for category in spec.categories]),
+            list(spec.tips),
+            [],
+            [self._entry(f"{name}|{sub.name}", sub) for sub in subcommands],
+        ]
+
+    def _documentation(self, spec: CommandSpec) -> Reply:
+        facts: dict[str, Reply] = {
+            "summary": spec.summary,
+            "since": spec.since,
+            "group": spec.group,
+            "complexity": spec.complexity,
+        }
+        subcommands = {
+            f"{spec.name}|{sub.name}": self._documentation(sub) for sub in self._registry.subcommands_of(spec)
+        }
+        if subcommands:
+            facts["subcommands"] = subcommands
+        return facts

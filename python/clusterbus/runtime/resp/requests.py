@@ -1,0 +1,151 @@
+"""Requests out of bytes: multibulk and inline commands, each checked before its body is buffered.
+
+Written here rather than taken from hiredis because a request comes from anybody: hiredis allocates what a
+header announces (14 bytes, `*2000000000`, hold its caller for seconds and ask for 16 GB), cannot bound a
+bulk string before it has it, and knows no inline commands. Error texts are Valkey's (src/networking.c). No
+socket here. Main thread.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clusterbus.config.syntax import split_arguments
+from clusterbus.errors import PeerError
+
+INLINE_LEN_MAX_BYTES: Final = 64 * 1024
+ARGUMENTS_MAX: Final = 1024 * 1024
+BULK_LEN_MAX_BYTES: Final = 16 * 1024 * 1024
+REQUEST_LEN_MAX_BYTES: Final = 32 * 1024 * 1024
+"""All arguments of one request together."""
+UNAUTHENTICATED_ARGUMENTS_MAX: Final = 10
+UNAUTHENTICATED_BULK_LEN_MAX_BYTES: Final = 16 * 1024
+_NUMBER_LEN_MAX: Final = 20
+
+
+class RequestParser:
+    """Feed bytes, take requests. `authenticated` False tightens the limits, as Valkey does before AUTH."""
+
+    def __init__(self) -> None:
+        self.authenticated = True
+        self._buffer = bytearray()
+        self._position = 0
+        self._arguments: list[bytes] = []
+        self._arguments_len_bytes = 0
+        self._missing = 0
+        self._bulk_len_bytes = -1
+
+    def __len__(self) -> int:
+        """Bytes held: those not read yet and the arguments of the request under way."""
+        return len(self._buffer) - self._position + self._arguments_len_bytes
+
+    def feed(self, data: bytes) -> None:
+        """Adds bytes as they came; bounded by the caller, which reads on only when `take` has nothing
+        more.
+        """
+        if self._position:
+            del self._buffer[: self._position]
+            self._position = 0
+        self._buffer += data
+
+    def take(self) -> list[bytes] | None:
+        """The next whole request, or None until more bytes come. Raises PeerError with the text for the
+        client; the stream is beyond repair then.
+        """
+        while True:
+            if not self._missing:
+                if self._position >= len(self._buffer):
+                    return None
+                if self._buffer[self._position] != 0x2A:  # '*'
+                    words = self._take_inline()
+                    if words is None or words:
+                        return words
+                    continue
+                if not self._start_multibulk():
+                    return None
+                continue
+            if not self._continue_multibulk():
+                return None
+            request, self._arguments, self._arguments_len_bytes = self._arguments, [], 0
+            return request
+
+    def _take_line(self, limit_bytes: int, reason: str) -> bytes | None:
+        end = self._buffer.find(b"\r", self._position)
+        if end < 0 or end + 1 >= len(self._buffer):
+            if len(self._buffer) - self._position > limit_bytes:
+                raise PeerError(f"Protocol error: {reason}")
+            return None
+        line = bytes(self._buffer[self._position : end])
+        self._position = end + 2
+        return line
+
+    def _take_inline(self) -> list[bytes] | None:
+        end = self._buffer.find(b"\n", self._position)
+        if end < 0 or end - self._position > INLINE_LEN_MAX_BYTES:
+            if len(self._buffer) - self._position > INLINE_LEN_MAX_BYTES:
+                raise PeerError("Protocol error: too big inline request")
+            return None
+        line = bytes(self._buffer[self._position : end])
+        self._position = end + 1
+        words = split_arguments(line.removesuffix(b"\r"))
+        if words is None:
+            raise PeerError("Protocol error: unbalanced quotes in request")
+        return words
+
+    def _start_multibulk(self) -> bool:
+        line = self._take_line(INLINE_LEN_MAX_BYTES, "too big mbulk count string")
+        if line is None:
+            return False
+        count = _number(line[1:])
+        if count is None or count > ARGUMENTS_MAX:
+            raise PeerError("Protocol error: invalid multibulk length")
+        if count > UNAUTHENTICATED_ARGUMENTS_MAX and not self.authenticated:
+            raise PeerError("Protocol error: unauthenticated multibulk length")
+        self._missing = max(count, 0)
+        return True
+
+    def _continue_multibulk(self) -> bool:
+        """Reads arguments; True when the last one is there."""
+        buffer = self._buffer
+        while self._missing:
+            if self._bulk_len_bytes < 0 and not self._start_bulk():
+                return False
+            end = self._position + self._bulk_len_bytes
+            if len(buffer) < end + 2:
+                return False
+            if buffer[end : end + 2] != b"\r\n":
+                raise PeerError("Protocol error: invalid CRLF in request")
+            self._arguments.append(bytes(buffer[self._position : end]))
+            self._arguments_len_bytes += self._bulk_len_bytes
+            self._position = end + 2
+            self._bulk_len_bytes = -1
+            self._missing -= 1
+        return True
+
+    def _start_bulk(self) -> bool:
+        if self._position < len(self._buffer) and self._buffer[self._position] != 0x24:  # '$'
+            # The whole line is waited for first, as in Valkey.
+            mark = chr(self._buffer[self._position])
+            if self._take_line(INLINE_LEN_MAX_BYTES, "too big bulk count string") is None:
+                return False
+            raise PeerError(f"Protocol error: expected '$', got '{mark}'")
+        line = self._take_line(INLINE_LEN_MAX_BYTES, "too big bulk count string")
+        if line is None:
+            return False
+        length = _number(line[1:])
+        if length is None or length < 0 or length > BULK_LEN_MAX_BYTES:
+            raise PeerError("Protocol error: invalid bulk length")
+        if length > UNAUTHENTICATED_BULK_LEN_MAX_BYTES and not self.authenticated:
+            raise PeerError("Protocol error: unauthenticated bulk length")
+        if self._arguments_len_bytes + length > REQUEST_LEN_MAX_BYTES:
+            raise PeerError("Protocol error: too big request")
+        self._bulk_len_bytes = length
+        return True
+
+
+def _number(digits: bytes) -> int | None:
+    """A decimal integer as Valkey reads one (string2ll): no sign but '-', no leading zero, no blank."""
+    plain = digits.removeprefix(b"-")
+    if not plain.isdigit() or len(plain) > _NUMBER_LEN_MAX or (plain.startswith(b"0") and digits != b"0"):
+        return None
+    return int(digits)
