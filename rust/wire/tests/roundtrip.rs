@@ -35,7 +35,7 @@ fn read_all(frame: &[u8]) -> Result<Message, PacketError> {
             assert!(!entry.ip.is_empty());
         }
     }
-    assert_eq!(message.number(), checked.message_type);
+    assert_eq!(MessageRef::from(&message).number(), checked.message_type);
     let encoded = message.encode().expect("what was decoded can be encoded");
     assert_eq!(decode(&encoded).as_ref(), Ok(&message));
     Ok(message)
