@@ -99,7 +99,7 @@ CASES = {
 }
 
 
-@pytest.fixture(params=WAYS, ids=WAYS)
+@pytest.fixture(params=list(WAYS), ids=list(WAYS))
 def node(request: pytest.FixtureRequest, peers: Peers, certificates: Certificates) -> Server:
     """A node of its own for each of the four ways."""
     return start(peers, certificates, request.param)

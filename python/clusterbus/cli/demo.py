@@ -206,9 +206,7 @@ def _start(story: Story) -> None:
     for node in story.nodes:
         node.wait_ready()
         story.look()
-    story.say(
-        f"{NODE_COUNT} nodes are up, io-threads {IO_THREADS}, mutual TLS with certificates made just now"
-    )
+    story.say(f"{NODE_COUNT} nodes are up, io-threads {IO_THREADS}, mutual TLS, fresh certificates")
 
 
 def _join(story: Story) -> None:
