@@ -86,6 +86,12 @@ REDIAL_ALIVE_PARTS: Final = 8
 """A node not held failing is dialled again at least this often within the node timeout."""
 REDIAL_FAILING_PARTS: Final = 2
 """The same for a node held failing."""
+MEET_AGAIN_MS: Final = 60_000
+"""For so long after an operator's MEET it is repeated while the peer has not dialled us; not longer than a
+FORGET lasts, so that a node forgotten on purpose does not come back by it."""
+INBOUND_IDLE_MIN_MS: Final = 15_000
+INBOUND_IDLE: Final = 4
+"""An inbound link silent for so many node timeouts (and the minimum above) is closed (H32)."""
 LOG_INTERVAL_MS: Final = 10_000
 """One line per peer and reason within this time."""
 

@@ -1,0 +1,135 @@
+"""What an operator may ask of the cluster: MEET, FORGET, slots, epochs, counts (S1, S9, S4).
+
+Owns the checks of the arguments and Valkey's own error texts, raised as StateError without the leading
+"ERR". Parsing of the command line is the RESP port's. Main loop only. Source: `clusterCommandSpecial`,
+`checkSlotAssignmentsOrReply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster import epochs, failure, handshake
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.node import Node
+from clusterbus.cluster.slots import bits_of
+from clusterbus.errors import StateError
+
+
+def meet(core: Core, ip: str, port: int, cport: int | None) -> None:
+    """CLUSTER MEET: starts a handshake; does nothing when one with that address is under way.
+
+    `cport` None is `port` + 10000. Raises StateError for an address that is none.
+    """
+    if cport is None:
+        cport = port + c.BUS_PORT_OFFSET
+    if not 0 < port <= c.PORT_MAX:
+        raise StateError("Port number is out of range")
+    if not 0 < cport <= c.PORT_MAX:
+        raise StateError("Cluster bus port number is out of range")
+    try:
+        normal_ip = str(ip_address(ip))
+    except ValueError:
+        raise StateError(f"Invalid node address specified: {ip}:{port}") from None
+    tls = core.config.tls_cluster
+    handshake.start(core, normal_ip, 0 if tls else port, port if tls else 0, cport, asked_by_us=True)
+
+
+def forget(core: Core, node_id: str) -> None:
+    """CLUSTER FORGET: removes a node and keeps it out for a minute, here and at peers with extensions."""
+    node = core.table.find(node_id)
+    if node is None:
+        if core.forgotten.has(node_id, core.now_ms):
+            return  # a peer's gossip was faster
+        raise StateError(f"Unknown node {node_id}")
+    if node is core.myself:
+        raise StateError("I tried hard but I can't forget myself...")
+    if node is core.myself.replicaof:
+        raise StateError("Can't forget my master!")
+    core.forgotten.add(node_id, core.now_ms + c.FORGET_TTL_MS)
+    core.remove_node(node, "forgotten")
+
+
+def add_slots(core: Core, slots: Iterable[int]) -> None:
+    """CLUSTER ADDSLOTS: all of them or, with StateError, none."""
+    core.move_slots(core.myself, _checked(core, slots, busy=True))
+
+
+def del_slots(core: Core, slots: Iterable[int]) -> None:
+    """CLUSTER DELSLOTS: leaves slots without an owner in this node's view."""
+    core.take_slots(_checked(core, slots, busy=False))
+
+
+def slots_of_ranges(ranges: Sequence[tuple[int, int]]) -> list[int]:
+    """The slots of ADDSLOTSRANGE's inclusive ranges. Raises StateError for one that is none."""
+    slots: list[int] = []
+    for first, last in ranges:
+        for slot in (first, last):
+            if not 0 <= slot < c.SLOTS:
+                raise StateError("Invalid or out of range slot")
+        if first > last:
+            raise StateError(f"start slot number {first} is greater than end slot number {last}")
+        slots.extend(range(first, last + 1))
+    return slots
+
+
+def flush_slots(core: Core) -> None:
+    """CLUSTER FLUSHSLOTS: this node owns nothing."""
+    core.take_slots(core.myself.slot_bits)
+
+
+def set_config_epoch(core: Core, epoch: int) -> None:
+    """CLUSTER SET-CONFIG-EPOCH: only for a node that knows nobody and has none yet."""
+    if not 0 <= epoch <= c.EPOCH_MAX:
+        raise StateError(f"Invalid config epoch specified: {epoch}")
+    if len(core.table) > 1:
+        raise StateError(
+            "The user can assign a config epoch only when the node does not know any other node."
+        )
+    if core.myself.config_epoch != 0:
+        raise StateError("Node config epoch is already non-zero")
+    core.set_config_epoch(core.myself, epoch)
+    core.log("notice", f"configEpoch set to {epoch} via CLUSTER SET-CONFIG-EPOCH")
+    core.current_epoch = max(core.current_epoch, epoch)
+    core.want_state_update()
+
+
+def bump_epoch(core: Core) -> bool:
+    """CLUSTER BUMPEPOCH: True when there is a new config epoch, False when ours was the greatest already."""
+    return epochs.bump(core)
+
+
+def count_failure_reports(core: Core, node_id: str) -> int:
+    """CLUSTER COUNT-FAILURE-REPORTS."""
+    return failure.count_reports(core, known(core, node_id))
+
+
+def known(core: Core, node_id: str) -> Node:
+    """The node of that id. Raises StateError when there is none."""
+    node = core.table.find(node_id)
+    if node is None:
+        raise StateError(f"Unknown node {node_id}")
+    return node
+
+
+def _checked(core: Core, slots: Iterable[int], *, busy: bool) -> int:
+    """The bitmap of the slots. `busy`: having an owner is wrong; else having none is."""
+    wanted = list(slots)
+    for slot in wanted:
+        if not 0 <= slot < c.SLOTS:
+            raise StateError("Invalid or out of range slot")
+    seen = bytearray(c.SLOTS)
+    assigned = core.slots.assigned
+    taken = assigned.to_bytes(c.SLOTS // 8, "little")
+    for slot in wanted:
+        has_owner = bool(taken[slot >> 3] >> (slot & 7) & 1)
+        if has_owner and busy:
+            raise StateError(f"Slot {slot} is already busy")
+        if not has_owner and not busy:
+            raise StateError(f"Slot {slot} is already unassigned")
+        if seen[slot]:
+            raise StateError(f"Slot {slot} specified multiple times")
+        seen[slot] = 1
+    return bits_of(wanted)

@@ -1,0 +1,306 @@
+"""`Core`: the state all rules of the protocol share, and the few ways to change it that keep it in step.
+
+Owns the table, the slots, the epochs, the links, the effects asked for and the counters. Each module by topic
+(`heartbeat`, `gossip`, `failure`, ...) is functions over it. Opens no socket, reads no clock, draws no
+randomness of its own. Main loop only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Final, Protocol
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.effects import CloseLink, Effect, Log, Notify, Save, Send
+from clusterbus.cluster.events import (
+    AddressChanged,
+    EpochChanged,
+    Event,
+    LinkDown,
+    NodeLeft,
+    RoleChanged,
+    SlotsChanged,
+)
+from clusterbus.cluster.node import Link, Node
+from clusterbus.cluster.slots import SlotMap, ranges_of
+from clusterbus.cluster.table import ForgottenNodes, NodeTable
+from clusterbus.wire import Message
+
+MESSAGES_SENT: Final = tuple(f"messages_{name}_sent" for name in c.MESSAGE_NAMES)
+MESSAGES_RECEIVED: Final = tuple(f"messages_{name}_received" for name in c.MESSAGE_NAMES)
+
+
+class ClusterConfig(Protocol):
+    """The directives this layer reads, each at the time of use. `clusterbus.config.Config` is one."""
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def tls_port(self) -> int: ...
+    @property
+    def tls_cluster(self) -> bool: ...
+    @property
+    def cluster_port(self) -> int: ...
+    @property
+    def cluster_node_timeout(self) -> int: ...
+    @property
+    def cluster_announce_ip(self) -> str: ...
+    @property
+    def cluster_announce_port(self) -> int: ...
+    @property
+    def cluster_announce_tls_port(self) -> int: ...
+    @property
+    def cluster_announce_bus_port(self) -> int: ...
+    @property
+    def cluster_announce_hostname(self) -> str: ...
+    @property
+    def cluster_announce_human_nodename(self) -> str: ...
+    @property
+    def cluster_require_full_coverage(self) -> bool: ...
+
+
+class HasPorts(Protocol):
+    """A header or a gossip entry."""
+
+    @property
+    def port(self) -> int: ...
+    @property
+    def pport(self) -> int: ...
+
+
+class LogLimiter:
+    """Lets one line per key through in LOG_INTERVAL_MS; remembers at most LOG_KEYS_MAX keys."""
+
+    def __init__(self) -> None:
+        self._last_ms: dict[str, int] = {}
+
+    def allows(self, key: str, now_ms: int) -> bool:
+        last_ms = self._last_ms.get(key)
+        if last_ms is not None and now_ms - last_ms < c.LOG_INTERVAL_MS:
+            return False
+        if last_ms is None and len(self._last_ms) >= c.LOG_KEYS_MAX:
+            del self._last_ms[next(iter(self._last_ms))]
+        self._last_ms.pop(key, None)
+        self._last_ms[key] = now_ms
+        return True
+
+
+class Core:
+    """Shared state. Invariant: `now_ms` is the time of the input being handled and never goes back.
+
+    `read_age_ms(link)` gives the milliseconds since bytes were last read on a link, None before the first
+    (R23). `wants_save` and `wants_state_update` are settled by `ClusterState.poll_effects`.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: ClusterConfig,
+        myself: Node,
+        random: Random,
+        now_ms: int,
+        read_age_ms: Callable[[int], int | None],
+    ) -> None:
+        self.config = config
+        self.random = random
+        self.now_ms = now_ms
+        self.read_age_ms = read_age_ms
+        self.myself = myself
+        self.table = NodeTable(myself)
+        self.slots = SlotMap()
+        self.forgotten = ForgottenNodes()
+        self.links: dict[int, Link] = {}
+        self.unbound_links = 0
+        self.current_epoch = 0
+        self.last_vote_epoch = 0
+        self.state_is_ok = False
+        self.started_ms = now_ms
+        self.minority_ms = 0
+        self.repl_offset = 0
+        self.counters: Counter[str] = Counter()
+        self.wants_save = False
+        self.wants_durable_save = False
+        self.wants_state_update = False
+        self._effects: list[Effect] = []
+        self._log_limiter = LogLimiter()
+
+    # ------------------------------------------------------------ time and numbers
+
+    @property
+    def node_timeout_ms(self) -> int:
+        return self.config.cluster_node_timeout
+
+    @property
+    def handshake_timeout_ms(self) -> int:
+        """A handshake not done by then is forgotten."""
+        return max(self.config.cluster_node_timeout, c.HANDSHAKE_TIMEOUT_MIN_MS)
+
+    def set_now(self, now_ms: int) -> None:
+        """Takes the time of an input; a time before the last one counts as the last one (H29)."""
+        self.now_ms = max(self.now_ms, now_ms)
+
+    def new_id(self) -> str:
+        """A random id: of a node in handshake, or of a shard."""
+        return f"{self.random.getrandbits(160):040x}"
+
+    # ------------------------------------------------------------ effects
+
+    def emit(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    def send(self, link: Link, message: Message) -> None:
+        self._effects.append(Send(link.link_id, message))
+        self.counters[MESSAGES_SENT[message.type]] += 1
+
+    def notify(self, event: Event) -> None:
+        self._effects.append(Notify(event))
+
+    def log(self, level: str, text: str) -> None:
+        self._effects.append(Log(level, text))
+
+    def refuse(self, reason: str, peer: str, text: str) -> None:
+        """Counts something a peer should not have sent and, at most now and then, says so."""
+        self.counters[f"refused_{reason}"] += 1
+        if self._log_limiter.allows(f"{reason} {peer}", self.now_ms):
+            self.log("warning", f"{peer}: {text}")
+
+    def want_save(self, *, durable: bool = False) -> None:
+        """nodes.conf is to be written after this input."""
+        self.wants_save = True
+        self.wants_durable_save = self.wants_durable_save or durable
+
+    def save_now(self) -> None:
+        """nodes.conf is to be on disk before any effect that comes after."""
+        self.wants_save = False
+        self.wants_durable_save = False
+        self._effects.append(Save(durable=True))
+
+    def want_state_update(self) -> None:
+        """Coverage or majority may have changed."""
+        self.wants_state_update = True
+
+    # ------------------------------------------------------------ nodes
+
+    def set_failure_flags(self, node: Node, flags: int) -> None:
+        """Makes `flags` (PFAIL, FAIL or 0) the node's failure flags."""
+        node.flags = (node.flags & ~c.FAILING) | flags
+        if flags:
+            self.table.failing[node.node_id] = node
+        else:
+            self.table.failing.pop(node.node_id, None)
+        self.want_state_update()
+
+    def remove_node(self, node: Node, reason: str) -> None:
+        """Takes a node out of everything (`clusterDelNode`) and closes its links."""
+        self.take_slots(node.slot_bits)
+        for other in list(self.table.reported.values()):
+            other.fail_reports.pop(node, None)
+            if not other.fail_reports:
+                self.table.reported.pop(other.node_id, None)
+        for replica in list(node.replicas.values()):
+            replica.follow(None)
+        node.follow(None)
+        for link in (node.link, node.inbound_link):
+            if link is not None:
+                self.close_link(link, reason)
+        was_known = not node.in_handshake
+        self.table.remove(node)
+        if was_known:
+            self.notify(NodeLeft(node.node_id, reason))
+            self.want_save()
+            self.want_state_update()
+
+    def close_link(self, link: Link, reason: str) -> None:
+        """Forgets a link and asks for its connection to be closed."""
+        self.forget_link(link, reason)
+        self.emit(CloseLink(link.link_id, reason))
+
+    def forget_link(self, link: Link, reason: str) -> None:
+        """Detaches a link from its node and drops it."""
+        if self.links.pop(link.link_id, None) is None:
+            return
+        node, link.node = link.node, None
+        if node is None:
+            self.unbound_links -= 1
+            return
+        if node.link is link:
+            node.link = None
+        elif node.inbound_link is link:
+            node.inbound_link = None
+            node.inbound_lost_ms = self.now_ms
+        if not node.in_handshake:
+            self.notify(LinkDown(node.node_id, link.inbound, reason))
+
+    def set_address(self, node: Node, ip: str, port: int, tls_port: int, cport: int) -> None:
+        """Moves a known node to another address and drops the link to the old one."""
+        node.ip, node.port, node.tls_port, node.cport = ip, port, tls_port, cport
+        node.address_changed_ms = self.now_ms
+        node.flags &= ~c.FLAG_NOADDR
+        node.dial_failures = 0
+        node.next_dial_ms = 0
+        if node.link is not None:
+            self.close_link(node.link, "address changed")
+        self.log("notice", f"Address updated for node {node.name}, now {ip}:{self.client_port(node)}")
+        self.notify(AddressChanged(node.node_id, ip, self.client_port(node), cport))
+        self.want_save()
+        self.want_state_update()
+
+    def client_port(self, node: Node) -> int:
+        """The port the bus calls `port`: TLS when the bus speaks TLS."""
+        return node.tls_port if self.config.tls_cluster else node.port
+
+    def other_port(self, node: Node) -> int:
+        """The port the bus calls `pport`."""
+        return node.port if self.config.tls_cluster else node.tls_port
+
+    def ports_of(self, message: HasPorts) -> tuple[int, int]:
+        """(TCP port, TLS port) of a header or gossip entry, which carry `port` and `pport`."""
+        if self.config.tls_cluster:
+            return message.pport, message.port
+        return message.port, message.pport
+
+    def notify_role(self, node: Node) -> None:
+        primary = node.replicaof
+        self.notify(
+            RoleChanged(
+                node.node_id,
+                "replica" if node.is_replica else "primary",
+                primary.node_id if primary is not None else None,
+            )
+        )
+
+    # ------------------------------------------------------------ slots and epochs
+
+    def move_slots(self, node: Node, bits: int) -> None:
+        """Gives slots to a node, taking them from their owners."""
+        self.take_slots(bits & self.slots.assigned)
+        if not bits:
+            return
+        self.slots.give(node, bits)
+        self.notify(SlotsChanged(node.node_id, ranges_of(bits), ()))
+        self.want_save(durable=True)
+        self.want_state_update()
+
+    def take_slots(self, bits: int) -> None:
+        """Leaves slots without an owner."""
+        lost = [
+            (owner, owner.slot_bits & bits) for owner in self.slots.owners.values() if owner.slot_bits & bits
+        ]
+        if not lost:
+            return
+        self.slots.free(bits)
+        for owner, gone in lost:
+            self.notify(SlotsChanged(owner.node_id, (), ranges_of(gone)))
+        self.want_save()
+        self.want_state_update()
+
+    def set_config_epoch(self, node: Node, config_epoch: int) -> None:
+        node.config_epoch = config_epoch
+        self.notify(EpochChanged(node.node_id, config_epoch))
+        self.want_save(durable=True)

@@ -1,0 +1,113 @@
+"""The tick, ten times a second: who is dialled, who is pinged, who is late, what expires (S1-S3).
+
+Owns the periodic rules and nothing else; one pass over the table. Main loop only. Source: `clusterCron`,
+`clusterNodeCronHandleReconnect`.
+"""
+
+from __future__ import annotations
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster import failure, handshake, heartbeat, links, own
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.node import Link, Node
+
+UNREACHABLE_ON_PURPOSE = c.FLAG_MYSELF | c.FLAG_NOADDR
+
+
+def tick(core: Core, number: int) -> None:
+    """One tick. `number` counts them; every tenth does what is done once a second."""
+    own.refresh(core)
+    core.forgotten.expire(core.now_ms)
+    if number % c.TICKS_PER_RANDOM_PING == 0:
+        _ping_longest_unheard(core)
+        _close_idle_inbound(core)
+    dials_left = c.DIALS_PER_TICK_MAX
+    for node in core.table:
+        flags = node.flags
+        if flags & UNREACHABLE_ON_PURPOSE:
+            continue
+        if (flags & c.FLAG_HANDSHAKE or node.provisional) and handshake.expire(core, node):
+            continue
+        if not flags & c.FLAG_HANDSHAKE:
+            _watch(core, node)
+        if node.link is None and node.dialing is None and core.now_ms >= node.next_dial_ms and dials_left:
+            dials_left -= 1
+            links.dial(core, node)
+    if not core.state_is_ok:
+        core.want_state_update()
+
+
+def _ping_longest_unheard(core: Core) -> None:
+    """Of five random nodes, PING the one heard from longest ago."""
+    chosen: Node | None = None
+    for _ in range(c.RANDOM_PING_CANDIDATES):
+        node = core.table.pick(core.random)
+        if node.link is None or node.ping_sent_ms or node.flags & (c.FLAG_MYSELF | c.FLAG_HANDSHAKE):
+            continue
+        if chosen is None or node.pong_received_ms < chosen.pong_received_ms:
+            chosen = node
+    if chosen is not None and chosen.link is not None:
+        heartbeat.send(core, chosen.link, c.PING)
+
+
+def _watch(core: Core, node: Node) -> None:
+    """PINGs an idle node; drops the link of a silent one; holds it PFAIL after the node timeout."""
+    now_ms = core.now_ms
+    timeout_ms = core.node_timeout_ms
+    link = node.link
+    if node.ping_sent_ms == 0:
+        if now_ms - node.pong_received_ms > timeout_ms // 2:
+            if link is not None:
+                heartbeat.send(core, link, c.MEET if _is_to_be_met_again(core, node, link) else c.PING)
+            else:
+                node.ping_sent_ms = now_ms  # there is no link to carry it, but the wait begins
+        return
+    ping_delay_ms = now_ms - node.ping_sent_ms
+    if ping_delay_ms <= timeout_ms // 2:
+        return
+    data_delay_ms = silence_ms(core, node)
+    if link is not None and data_delay_ms > timeout_ms // 2 and now_ms - link.created_ms > timeout_ms:
+        core.close_link(link, "no answer and no data")
+    if min(ping_delay_ms, data_delay_ms) > timeout_ms:
+        failure.suspect(core, node)
+
+
+def silence_ms(core: Core, node: Node) -> int:
+    """Milliseconds since anything at all was read from a node, on either link (R23)."""
+    silence = core.now_ms - node.data_received_ms
+    for link in (node.link, node.inbound_link):
+        if link is not None:
+            age_ms = core.read_age_ms(link.link_id)
+            if age_ms is not None and age_ms < silence:
+                silence = age_ms
+    return silence
+
+
+def _is_to_be_met_again(core: Core, node: Node, link: Link) -> bool:
+    """An operator's MEET reached the node, but it has not dialled us: it may have given its handshake up.
+
+    Only peers that announce they take MEET again get one.
+    """
+    timeout_ms = core.handshake_timeout_ms
+    if not node.met_by_operator or node.inbound_link is not None or not node.flags & c.FLAG_LIGHT_MODULE:
+        return False
+    now_ms = core.now_ms
+    return (
+        now_ms - node.created_ms < c.MEET_AGAIN_MS
+        and now_ms - node.inbound_lost_ms > timeout_ms
+        and now_ms - link.created_ms > timeout_ms
+    )
+
+
+def _close_idle_inbound(core: Core) -> None:
+    """Inbound links nothing came from for long are half-open, or of nobody (H32)."""
+    idle_max_ms = max(c.INBOUND_IDLE_MIN_MS, c.INBOUND_IDLE * core.node_timeout_ms)
+    for link in list(core.links.values()):
+        if not link.inbound:
+            continue
+        age_ms = core.read_age_ms(link.link_id)
+        if age_ms is None:
+            age_ms = core.now_ms - link.created_ms
+        if age_ms > idle_max_ms:
+            core.counters["inbound_links_idle"] += 1
+            core.close_link(link, "idle")

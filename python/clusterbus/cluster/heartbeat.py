@@ -1,0 +1,75 @@
+"""What goes out: the header, PING, PONG and MEET with gossip and extensions, FAIL and UPDATE.
+
+Owns building every message this layer sends. Whom to ping and when is in `cron`; the decision to answer is in
+`receive`. Main loop only. Source: `clusterBuildMessageHdr`, `clusterSendPing`, `clusterSendUpdate`.
+"""
+
+from __future__ import annotations
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster import extensions, gossip
+from clusterbus.cluster.core import MESSAGES_SENT, Core
+from clusterbus.cluster.effects import Broadcast
+from clusterbus.cluster.node import Link, Node
+from clusterbus.cluster.slots import bits_to_wire
+from clusterbus.wire import Fail, Header, Heartbeat, Update
+
+
+def header(core: Core, mflags: int = 0) -> Header:
+    """The header of a message: we speak for our primary's slots and epoch when we are a replica."""
+    myself = core.myself
+    speaker = myself.primary
+    return Header(
+        sender=myself.node_id,
+        port=core.client_port(myself),
+        pport=core.other_port(myself),
+        cport=myself.cport,
+        current_epoch=core.current_epoch,
+        config_epoch=speaker.config_epoch,
+        offset=core.repl_offset,
+        myslots=speaker.slots,
+        replicaof=myself.replicaof.node_id if myself.replicaof is not None else None,
+        myip=core.config.cluster_announce_ip or "",
+        flags=myself.flags,
+        state=0 if core.state_is_ok else 1,
+        mflags=mflags,
+    )
+
+
+def send(core: Core, link: Link, kind: int) -> None:
+    """Queues a PING, PONG or MEET (`kind`) on a link. On a link we dialled, PING and MEET await a PONG.
+
+    The flag for extensions is always set: it tells the peer that we take them. They are sent only to a
+    peer known to take them.
+    """
+    node = link.node
+    if kind != c.PONG and node is not None and not link.inbound:
+        node.ping_sent_ms = core.now_ms
+    takes_extensions = node is not None and node.flags & c.FLAG_EXTENSIONS
+    core.send(
+        link,
+        Heartbeat(
+            kind,
+            header(core, c.MFLAG_EXTENSIONS),
+            [gossip.entry_about(core, mentioned) for mentioned in gossip.select(core, node)],
+            extensions.own_extensions(core) if takes_extensions else (),
+        ),
+    )
+
+
+def broadcast_fail(core: Core, node: Node) -> None:
+    """Tells every connected node that `node` is FAIL."""
+    links = tuple(
+        other.link.link_id
+        for other in core.table
+        if other.link is not None and not other.flags & (c.FLAG_MYSELF | c.FLAG_HANDSHAKE)
+    )
+    if links:
+        core.emit(Broadcast(links, Fail(header(core), node.node_id)))
+        core.counters[MESSAGES_SENT[c.FAIL]] += len(links)
+
+
+def send_update(core: Core, link: Link, owner: Node) -> None:
+    """Tells a stale sender who owns slots by now, without those the owner has stopped claiming."""
+    slots = bits_to_wire(owner.slot_bits & ~core.slots.not_claimed)
+    core.send(link, Update(header(core), owner.config_epoch, owner.node_id, slots))

@@ -1,0 +1,228 @@
+"""What a packet does: whose it is, what its header says, and what its type asks for.
+
+Owns the order of the checks between a packet and the state, and the proof of who is on a link (H17, H20, H21,
+H23, H24). The rules by topic are in the modules it calls. Nothing a peer sends raises out of `handle`. Main
+loop only. Source: `clusterProcessPacket`, `getNodeFromLinkAndMsg`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from clusterbus.cluster import (
+    address,
+    epochs,
+    extensions,
+    failure,
+    gossip_received,
+    handshake,
+    heartbeat,
+    own,
+    roles,
+)
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import MESSAGES_RECEIVED, Core
+from clusterbus.cluster.node import Link, Node
+from clusterbus.wire import Fail, Packet, Update
+
+Handler = Callable[[Core, Link, Node, Packet], None]
+
+_INDEX: Final = re.compile(r"\[\d+\]")
+REFUSED_FIELDS_NAMED_MAX: Final = 8
+"""One log line names this many refused fields at most."""
+
+
+def handle(core: Core, link: Link, packet: Packet) -> None:
+    """Applies one packet of a link."""
+    kind = packet.type
+    if kind < len(MESSAGES_RECEIVED):
+        core.counters[MESSAGES_RECEIVED[kind]] += 1
+    if packet.is_light:
+        _handle_light(core, link)
+        return
+    if packet.sender == core.myself.node_id:
+        _close(core, link, "own_id", "sends packets under our own id")
+        return
+    if packet.refused:
+        _count_refused(core, link, packet)
+    if kind in (c.PING, c.PONG, c.MEET):
+        _handle_heartbeat(core, link, packet)
+        return
+    sender, _proven = _sender_of(core, link, packet)
+    if link.link_id not in core.links:
+        return
+    if sender is None:
+        core.counters["refused_stranger"] += 1
+        return
+    _note_sender(core, sender, packet)
+    handler = _HANDLERS.get(kind)
+    if handler is not None:
+        handler(core, link, sender, packet)
+    elif kind >= len(MESSAGES_RECEIVED):
+        core.counters["refused_unknown_type"] += 1
+
+
+# ---------------------------------------------------------------- who is it
+
+
+def _sender_of(core: Core, link: Link, packet: Packet) -> tuple[Node | None, bool]:
+    """(the known node that sent this, True) or (None, whether an unknown id may be dealt with as a stranger).
+
+    The link's node once there is one; before that the id in the header, which is taken for proven only
+    when the node has no live inbound link already (H21, H22). A link whose packets change their id is closed.
+    """
+    node = link.node
+    if node is not None and not node.flags & c.FLAG_HANDSHAKE:
+        if node.node_id == packet.sender:
+            return node, True
+        _wrong_id(core, link, node, packet)
+        return None, False
+    sender = core.table.find(packet.sender)
+    if sender is None or sender.flags & c.FLAG_HANDSHAKE:
+        return None, sender is None
+    if node is not None:
+        if not link.inbound:
+            return None, True  # a handshake met somebody known; `handshake.complete` sees to it
+        handshake.unbind(core, link)
+    if _inbound_is_live(core, sender):
+        core.refuse("duplicate_id", sender.node_id, f"is claimed by a second link, from {link.peer_ip}")
+        return None, False
+    handshake.bind(core, link, sender)
+    return sender, True
+
+
+def _inbound_is_live(core: Core, node: Node) -> bool:
+    """Whether the node's inbound link has been read from within the node timeout."""
+    if node.inbound_link is None:
+        return False
+    age_ms = core.read_age_ms(node.inbound_link.link_id)
+    return age_ms is not None and age_ms < core.node_timeout_ms
+
+
+def _wrong_id(core: Core, link: Link, node: Node, packet: Packet) -> None:
+    """A packet under another id than the link's: on our dial, the node is no longer there (H24)."""
+    core.refuse("sender_changed", node.node_id, f"a packet of {packet.sender} came on its link: link closed")
+    core.close_link(link, "packet of another node")
+    if not link.inbound and packet.type <= c.MEET:
+        address.lose_address(core, node)
+
+
+def _note_sender(core: Core, sender: Node, packet: Packet) -> None:
+    """What every full header of a known sender updates: abilities, liveness, epochs, offset."""
+    flags = sender.flags
+    if packet.mflags & c.MFLAG_EXTENSIONS:
+        flags |= c.FLAG_EXTENSIONS
+    lights = c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE
+    sender.flags = (flags & ~lights) | (packet.flags & lights)
+    sender.data_received_ms = core.now_ms
+    if packet.current_epoch > core.current_epoch:
+        epochs.observe(core, sender, packet.current_epoch)
+    if packet.config_epoch > sender.config_epoch and packet.replicaof is None:
+        epochs.observe_config(core, sender, packet.config_epoch)
+    sender.repl_offset = packet.offset
+
+
+def _close(core: Core, link: Link, reason: str, text: str) -> None:
+    core.refuse(reason, link.peer_ip or f"link {link.link_id}", text)
+    node = link.node
+    core.close_link(link, text)
+    if node is not None and node.in_handshake:
+        core.remove_node(node, text)
+
+
+def _count_refused(core: Core, link: Link, packet: Packet) -> None:
+    """Fields the wire layer did not let through (H12, H13): counted by kind, told now and then."""
+    refused = packet.refused
+    for field in refused:
+        core.counters[f"refused_field_{_INDEX.sub('', field)}"] += 1
+    core.refuse(
+        "fields",
+        packet.sender or link.peer_ip,
+        f"refused {', '.join(refused[:REFUSED_FIELDS_NAMED_MAX])} of a packet",
+    )
+
+
+# ---------------------------------------------------------------- heartbeats
+
+
+def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
+    kind = packet.type
+    if kind == c.MEET and not link.inbound:
+        _close(core, link, "meet_on_our_link", "MEET on a link we dialled")
+        return
+    sender, may_be_met = _sender_of(core, link, packet)
+    if link.link_id not in core.links:
+        return
+    if sender is not None:
+        _note_sender(core, sender, packet)
+    if kind != c.PONG:
+        own.learn_ip(core, link, sure=kind == c.MEET)
+        if kind == c.MEET and sender is None and may_be_met:
+            _meet_stranger(core, link, packet)
+        heartbeat.send(core, link, c.PONG)
+    if not link.inbound and link.node is not None and link.node.in_handshake:
+        sender = handshake.complete(core, link, packet)
+        if sender is not None:
+            _note_sender(core, sender, packet)
+    if sender is None:
+        return
+    sender.flags &= ~c.FLAG_MEET
+    sender.flags = (sender.flags & ~c.FLAG_NOFAILOVER) | (packet.flags & c.FLAG_NOFAILOVER)
+    if kind == c.PING:
+        address.update_from_header(core, sender, link, packet)
+    elif kind == c.PONG and not link.inbound:
+        sender.pong_received_ms = core.now_ms
+        sender.ping_sent_ms = 0
+        sender.dial_failures = 0
+        core.table.confirm(sender)
+        if sender.flags & c.FAILING:
+            failure.note_answer(core, sender)
+    roles.apply_header(core, sender, packet)
+    if sender.config_epoch == core.myself.config_epoch:
+        epochs.resolve_collision(core, sender)
+    if packet.count:
+        gossip_received.apply(core, sender, packet)
+    extensions.apply(core, sender, packet)
+
+
+def _meet_stranger(core: Core, link: Link, packet: Packet) -> None:
+    if link.node is not None:
+        return  # its handshake is under way
+    handshake.accept_meet(core, link, packet)
+    if link.node is not None:
+        gossip_received.apply_from_stranger(core, packet)
+
+
+# ---------------------------------------------------------------- other types
+
+
+def _handle_light(core: Core, link: Link) -> None:
+    """A light packet names no sender: it is the link's node's, so there must be one (H17)."""
+    node = link.node
+    if node is None or node.in_handshake:
+        _close(core, link, "light_first", "a light packet came first on the link")
+        return
+    node.data_received_ms = core.now_ms
+
+
+def _handle_fail(core: Core, link: Link, sender: Node, packet: Packet) -> None:
+    message = packet.decode()
+    assert isinstance(message, Fail)
+    node = core.table.find(message.node_id)
+    if node is None or node is core.myself or node.in_handshake:
+        core.counters["refused_fail_subject"] += 1
+        return
+    failure.take_fail_message(core, node, sender)
+
+
+def _handle_update(core: Core, link: Link, sender: Node, packet: Packet) -> None:
+    message = packet.decode()
+    assert isinstance(message, Update)
+    roles.apply_update(core, message)
+
+
+_HANDLERS: Final[dict[int, Handler]] = {c.FAIL: _handle_fail, c.UPDATE: _handle_update}
+"""Types that change the state beyond their header. The others are counted; elections, manual failover,
+pub/sub and modules register theirs here."""

@@ -1,0 +1,124 @@
+"""Roles and slots of the others, learnt from their headers and from UPDATE (S4).
+
+Owns primary/replica switches, who replicates whom, and slot conflicts by config epoch. Must never make this
+node a replica: elections and replication are not its business. Main loop only. Source:
+`clusterProcessPacket`, `clusterSetNodeAsPrimary`, `clusterUpdateSlotsConfigWith`.
+"""
+
+from __future__ import annotations
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster import extensions, heartbeat
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.node import Node
+from clusterbus.cluster.slots import bits_from_wire
+from clusterbus.wire import Packet, Update
+
+
+def apply_header(core: Core, sender: Node, packet: Packet) -> None:
+    """Role, primary and slots a known sender's heartbeat announces."""
+    was_replica = sender.is_replica
+    primary_id = packet.replicaof
+    if primary_id is not None:
+        _apply_replica(core, sender, primary_id, packet.config_epoch)
+        return
+    set_primary(core, sender)
+    myslots = packet.myslots
+    if was_replica or myslots != sender.slots:
+        bits = bits_from_wire(myslots)
+        apply_claims(core, sender, packet.config_epoch, bits)
+        _inform_if_stale(core, sender, packet.config_epoch, bits)
+
+
+def apply_update(core: Core, update: Update) -> None:
+    """An UPDATE about a node: its newer slots and config epoch. About us or an unknown id: ignored (H26)."""
+    node = core.table.find(update.node_id)
+    if node is None or node is core.myself or node.in_handshake:
+        core.counters["refused_update_subject"] += 1
+        return
+    if update.config_epoch <= node.config_epoch:
+        return
+    set_primary(core, node)
+    core.set_config_epoch(node, update.config_epoch)
+    apply_claims(core, node, update.config_epoch, bits_from_wire(update.slots))
+
+
+def set_primary(core: Core, node: Node) -> None:
+    """A node acts as primary."""
+    if node.is_primary:
+        return
+    node.follow(None)
+    node.flags = (node.flags & ~c.FLAG_REPLICA) | c.FLAG_PRIMARY
+    core.notify_role(node)
+    core.want_save()
+    core.want_state_update()
+
+
+def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
+    """A primary claims slots under a config epoch: the free ones and those of lower epochs become its.
+
+    Slots it owns and no longer claims stay its own until somebody takes them, but are told to nobody.
+    """
+    slots = core.slots
+    slots.not_claimed |= sender.slot_bits & ~claimed
+    slots.not_claimed &= ~(sender.slot_bits & claimed)
+    wanted = claimed & ~sender.slot_bits
+    gained = wanted & ~slots.assigned
+    contested = wanted & slots.assigned
+    if contested:
+        for owner in list(slots.owners.values()):
+            overlap = owner.slot_bits & contested
+            if overlap and owner.config_epoch < config_epoch:
+                core.log(
+                    "notice",
+                    f"{overlap.bit_count()} slots moved from node {owner.name} to node {sender.name}",
+                )
+                gained |= overlap
+    if gained:
+        core.move_slots(sender, gained)
+
+
+def _inform_if_stale(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
+    """The sender claims slots that have an owner of a greater epoch: it is told, one owner at a time."""
+    contested = claimed & core.slots.assigned & ~sender.slot_bits
+    if not contested or sender.link is None:
+        return
+    for owner in core.slots.owners.values():
+        if owner.slot_bits & contested and owner.config_epoch > config_epoch:
+            core.log("verbose", f"Node {sender.name} has old slots configuration, told about {owner.name}")
+            heartbeat.send_update(core, sender.link, owner)
+            return
+
+
+def _apply_replica(core: Core, sender: Node, primary_id: str, config_epoch: int) -> None:
+    primary = core.table.find(primary_id)
+    if primary is sender or (primary is not None and primary.in_handshake):
+        primary = None
+    if sender.is_primary:
+        _demote(core, sender, primary, config_epoch)
+    elif not sender.is_replica:
+        sender.flags |= c.FLAG_REPLICA
+        core.want_save()
+    if primary is not None and sender.replicaof is not primary:
+        sender.follow(primary)
+        core.log("notice", f"Node {sender.name} is now a replica of node {primary.name}")
+        core.notify_role(sender)
+        extensions.set_shard_id(core, sender, primary.shard_id)
+        core.want_save()
+
+
+def _demote(core: Core, sender: Node, primary: Node | None, config_epoch: int) -> None:
+    """A primary became a replica: of another of its shard (a failover), or it left its slots behind."""
+    if primary is not None and primary.shard_id == sender.shard_id:
+        if primary is not core.myself and config_epoch >= sender.config_epoch:
+            set_primary(core, primary)
+            if config_epoch > primary.config_epoch:
+                core.set_config_epoch(primary, config_epoch)
+    else:
+        core.take_slots(sender.slot_bits)
+    sender.flags = (sender.flags & ~(c.FLAG_PRIMARY | c.FLAG_MIGRATE_TO)) | c.FLAG_REPLICA
+    core.log("notice", f"Node {sender.name} is no longer a primary")
+    if primary is None:
+        core.notify_role(sender)
+    core.want_save()
+    core.want_state_update()

@@ -1,0 +1,204 @@
+"""`ClusterState`: the protocol core as one object; inputs in, effects out.
+
+Owns the order in which an input is applied and settled, and the list of inputs. The rules are in the modules
+by topic (`receive`, `cron`, `links`, `commands`, ...). Must never do what an effect asks for. Main loop only.
+
+Every input takes `now_ms`, unix milliseconds of a timeline that never jumps, and may be followed by effects,
+which `poll_effects` hands out in order. Nothing a peer sends raises; an operator's mistake raises StateError.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from random import Random
+
+from clusterbus.cluster import commands, cron, health, links, own, persist, receive
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import ClusterConfig, Core
+from clusterbus.cluster.effects import Effect, Save
+from clusterbus.cluster.node import Link, Node
+from clusterbus.cluster.records import NodesConf
+from clusterbus.wire import Packet
+
+
+class ClusterState:
+    """One member of a cluster.
+
+    `config` is read at the time of use. `random` is the only source of randomness. `read_age_ms(link)` is
+    the milliseconds since bytes were last read on a link, None before the first (R23). `saved` is a parsed
+    nodes.conf, whose own id and epochs this node takes up; without it the node is new, a primary with no
+    slots, under `node_id` or a random id.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: ClusterConfig,
+        random: Random,
+        now_ms: int,
+        read_age_ms: Callable[[int], int | None],
+        node_id: str | None = None,
+        saved: NodesConf | None = None,
+    ) -> None:
+        if saved is not None:
+            node_id = persist.myself_of(saved).node_id
+        elif node_id is None:
+            node_id = f"{random.getrandbits(160):040x}"
+        shard_id = f"{random.getrandbits(160):040x}"
+        myself = Node(node_id, c.FLAG_PRIMARY | c.FLAG_MYSELF, shard_id, now_ms)
+        self._core = Core(config=config, myself=myself, random=random, now_ms=now_ms, read_age_ms=read_age_ms)
+        self._ticks = 0
+        if saved is not None:
+            persist.restore(self._core, saved)
+        own.refresh(self._core)
+
+    # ------------------------------------------------------------ inputs: links
+
+    def handle_link_opened(self, node_id: str, link: int, local_ip: str, now_ms: int) -> None:
+        """The answer to a Dial: the link to that node is up; `local_ip` is our end of it."""
+        self._core.set_now(now_ms)
+        links.opened(self._core, node_id, link, local_ip)
+
+    def handle_dial_failed(self, node_id: str, error: str, now_ms: int) -> None:
+        """The other answer to a Dial."""
+        self._core.set_now(now_ms)
+        links.dial_failed(self._core, node_id, error)
+
+    def handle_link_accepted(self, link: int, ip: str, local_ip: str, now_ms: int) -> None:
+        """A peer at `ip` dialled us."""
+        self._core.set_now(now_ms)
+        links.accepted(self._core, link, ip, local_ip)
+
+    def handle_packet(self, link: int, packet: Packet, now_ms: int) -> None:
+        """A whole packet came on a link. Ignored when the link is not known (any more)."""
+        core = self._core
+        core.set_now(now_ms)
+        found = core.links.get(link)
+        if found is not None:
+            receive.handle(core, found, packet)
+
+    def handle_link_closed(self, link: int, reason: str, now_ms: int) -> None:
+        """A link is gone, and not by our CloseLink."""
+        self._core.set_now(now_ms)
+        links.closed(self._core, link, reason)
+
+    def tick(self, now_ms: int) -> None:
+        """Ten times a second."""
+        self._core.set_now(now_ms)
+        self._ticks += 1
+        cron.tick(self._core, self._ticks)
+
+    # ------------------------------------------------------------ inputs: operator
+
+    def meet(self, ip: str, port: int, cport: int | None, now_ms: int) -> None:
+        """CLUSTER MEET; `cport` None is `port` + 10000. Raises StateError for an address that is none."""
+        self._core.set_now(now_ms)
+        commands.meet(self._core, ip, port, cport)
+
+    def forget(self, node_id: str, now_ms: int) -> None:
+        """CLUSTER FORGET. Raises StateError for an unknown node, this node or its primary."""
+        self._core.set_now(now_ms)
+        commands.forget(self._core, node_id)
+
+    def add_slots(self, slots: Iterable[int], now_ms: int) -> None:
+        """CLUSTER ADDSLOTS: all or, with StateError, none."""
+        self._core.set_now(now_ms)
+        commands.add_slots(self._core, slots)
+
+    def del_slots(self, slots: Iterable[int], now_ms: int) -> None:
+        """CLUSTER DELSLOTS: all or, with StateError, none."""
+        self._core.set_now(now_ms)
+        commands.del_slots(self._core, slots)
+
+    def flush_slots(self, now_ms: int) -> None:
+        """CLUSTER FLUSHSLOTS."""
+        self._core.set_now(now_ms)
+        commands.flush_slots(self._core)
+
+    def set_config_epoch(self, epoch: int, now_ms: int) -> None:
+        """CLUSTER SET-CONFIG-EPOCH. Raises StateError unless this node is new and alone."""
+        self._core.set_now(now_ms)
+        commands.set_config_epoch(self._core, epoch)
+
+    def bump_epoch(self, now_ms: int) -> bool:
+        """CLUSTER BUMPEPOCH: whether there is a new config epoch."""
+        self._core.set_now(now_ms)
+        return commands.bump_epoch(self._core)
+
+    def count_failure_reports(self, node_id: str, now_ms: int) -> int:
+        """CLUSTER COUNT-FAILURE-REPORTS. Raises StateError for an unknown node."""
+        self._core.set_now(now_ms)
+        return commands.count_failure_reports(self._core, node_id)
+
+    # ------------------------------------------------------------ outputs
+
+    def poll_effects(self) -> list[Effect]:
+        """What the inputs since the last call ask for, in order; then they are settled: a change of the
+        cluster's state is told, and nodes.conf is saved when anything in it changed.
+        """
+        core = self._core
+        if core.wants_state_update:
+            health.update(core)
+        effects = core.take_effects()
+        if core.wants_save:
+            effects.append(Save(durable=core.wants_durable_save))
+            core.wants_save = core.wants_durable_save = False
+        return effects
+
+    def snapshot(self) -> str:
+        """The text of nodes.conf as of now."""
+        return persist.snapshot(self._core)
+
+    # ------------------------------------------------------------ the view
+
+    @property
+    def myself(self) -> Node:
+        """This node. Like every node handed out here: for reading."""
+        return self._core.myself
+
+    @property
+    def nodes(self) -> Iterable[Node]:
+        """All nodes, this one first, those in handshake included."""
+        return self._core.table
+
+    @property
+    def known_nodes_count(self) -> int:
+        return len(self._core.table)
+
+    def find(self, node_id: str) -> Node | None:
+        """The node of that id."""
+        return self._core.table.find(node_id)
+
+    @property
+    def links(self) -> Iterable[Link]:
+        """All links that are up, those of nobody known included."""
+        return list(self._core.links.values())
+
+    @property
+    def slot_owners(self) -> Iterable[Node]:
+        """The nodes that own slots (`Node.slot_bits`)."""
+        return list(self._core.slots.owners.values())
+
+    @property
+    def assigned_slots(self) -> int:
+        """The slots that have an owner, as a bitmap."""
+        return self._core.slots.assigned
+
+    def owner_of(self, slot: int) -> Node | None:
+        """Who owns a slot."""
+        return self._core.slots.owner_of(slot)
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the cluster's state is ok, not fail."""
+        return self._core.state_is_ok
+
+    @property
+    def current_epoch(self) -> int:
+        return self._core.current_epoch
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Messages by type and direction (`messages_ping_sent`), refusals by reason (`refused_own_id`)."""
+        return self._core.counters
