@@ -5,13 +5,46 @@ from typing import Final, final
 
 from typing_extensions import Buffer
 
+__all__ = [
+    "AcceptRefused",
+    "Engine",
+    "Extension",
+    "Fail",
+    "GossipEntry",
+    "Header",
+    "HeaderOnly",
+    "Heartbeat",
+    "LinkAccepted",
+    "LinkConnected",
+    "LinkDrained",
+    "LinkLost",
+    "ModuleMessage",
+    "Packet",
+    "PacketsReceived",
+    "Publish",
+    "TlsConfig",
+    "Unknown",
+    "Update",
+    "__version__",
+    "decode",
+    "encode",
+    "key_slot",
+    "parse",
+]
+
 __version__: Final[str]
 
 # ---------------------------------------------------------------- wire
 
 @final
 class Header:
-    """The 2,256-byte message header (`clusterMsg`), fields as in `protocol.md`."""
+    """The 2,256-byte message header (`clusterMsg`); fields have Valkey's names in snake case.
+
+    Shapes: ids are 40 lower-case hex characters, `myslots` is 2,048 bytes (None: no slot), `myip` is an IPv4
+    or IPv6 address ("": the socket's), `mflags` is its three bytes as one number, the first byte lowest.
+    Raises ConfigError naming the field that is wrong. Like every class here: immutable, compared and hashed
+    by value.
+    """
 
     def __new__(
         cls,
@@ -59,7 +92,10 @@ class Header:
 
 @final
 class GossipEntry:
-    """What one node says about another. `ping_sent_s` and `pong_received_s` are unix seconds."""
+    """What one node says about another. `ping_sent_s` and `pong_received_s` are unix seconds.
+
+    Raises ConfigError naming the field that is wrong.
+    """
 
     def __new__(
         cls,
@@ -92,7 +128,12 @@ class GossipEntry:
 
 @final
 class Extension:
-    """One heartbeat extension: `type` is the number on the wire, `data` its bytes (padding included)."""
+    """One heartbeat extension: `type` is the number on the wire, `data` its bytes (padding included).
+
+    Raises ConfigError when the data is not what its type allows: a multiple of 8 bytes, at most 65,528; texts
+    NUL-ended, hostnames of letters, digits, `-._`, other texts printable without space, comma, `=`, quotes
+    and backslash (H12); ids 40 lower-case hex characters. Types the package does not know may hold anything.
+    """
 
     def __new__(cls, type: int, data: bytes) -> Extension: ...
     @property
@@ -106,7 +147,11 @@ class Extension:
     def forgotten_node(self) -> tuple[str, int] | None:
         """(node id, ttl in seconds) of a forgotten-node extension; None for others."""
     @property
-    def shard_id(self) -> str | None: ...
+    def shard_id(self) -> str | None:
+        """The id of a shard-id extension; None for others."""
+    @property
+    def port(self) -> int | None:
+        """The port of a client-port or client-TLS-port extension; None for others."""
     @staticmethod
     def hostname_of(hostname: str) -> Extension: ...
     @staticmethod
@@ -115,10 +160,23 @@ class Extension:
     def forgotten_node_of(node_id: str, ttl_s: int) -> Extension: ...
     @staticmethod
     def shard_id_of(shard_id: str) -> Extension: ...
+    @staticmethod
+    def client_ipv4_of(ip: str) -> Extension: ...
+    @staticmethod
+    def client_ipv6_of(ip: str) -> Extension: ...
+    @staticmethod
+    def client_port_of(port: int) -> Extension: ...
+    @staticmethod
+    def client_tls_port_of(port: int) -> Extension: ...
+    @staticmethod
+    def availability_zone_of(zone: str) -> Extension: ...
 
 @final
 class Heartbeat:
-    """PING, PONG or MEET (`type` 0, 1, 2). The header's mflags gain bit 4 when extensions are given."""
+    """PING, PONG or MEET (`type` 0, 1, 2). The header's mflags gain bit 4 when extensions are given.
+
+    Valkey sets bit 4 without extensions as well, to tell a peer that it takes them; a header keeps it.
+    """
 
     def __new__(
         cls,

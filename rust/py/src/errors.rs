@@ -1,0 +1,24 @@
+//! The one place where Rust errors become Python ones. The classes live in `clusterbus.errors`.
+
+use clusterbus_wire::{EncodeError, InvalidField, PacketError};
+use pyo3::import_exception;
+use pyo3::prelude::*;
+
+import_exception!(clusterbus.errors, PeerError);
+import_exception!(clusterbus.errors, ConfigError);
+import_exception!(clusterbus.errors, StateError);
+
+/// The caller gave a value that cannot be sent.
+pub fn invalid_field(error: InvalidField) -> PyErr {
+    ConfigError::new_err(error.to_string())
+}
+
+/// The caller gave more than a message can hold.
+pub fn cannot_encode(error: EncodeError) -> PyErr {
+    ConfigError::new_err(error.to_string())
+}
+
+/// A peer's bytes are no packet.
+pub fn bad_packet(error: PacketError) -> PyErr {
+    PeerError::new_err(error.to_string())
+}

@@ -1,0 +1,20 @@
+//! The wire crate for Python: classes over its values, `parse`, `decode`, `encode`, `key_slot`. No logic of its own.
+//!
+//! Every class is frozen, so any thread may read it.
+
+mod arguments;
+mod messages;
+mod packet;
+mod parts;
+
+pub use messages::{Fail, HeaderOnly, Heartbeat, ModuleMessage, Publish, Unknown, Update, encode};
+pub use packet::{Packet, decode, parse};
+pub use parts::{Extension, GossipEntry, Header};
+
+use pyo3::prelude::*;
+
+/// CRC16/XMODEM of the key, or of its non-empty {tag}, modulo 16,384.
+#[pyfunction]
+pub fn key_slot(key: &[u8]) -> u16 {
+    clusterbus_wire::key_hash_slot(key)
+}
