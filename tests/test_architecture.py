@@ -108,12 +108,15 @@ def worldly_complaints(text: str, module: str) -> list[str]:
         for target in imported_modules(text, module)
         if target.split(".")[0] in WORLDLY_MODULES
     ]
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    # Without that import the name is an argument: a source that was given.
+    has_module = "random" in set(imported_modules(text, module))
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "random":
             names = [alias.name for alias in node.names if alias.name != "Random"]
             complaints += [f"{module} imports random.{taken}" for taken in names]
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "random" and node.attr != "Random":
-            complaints.append(f"{module}:{node.lineno} uses random.{node.attr}")
+        if has_module and isinstance(node, ast.Attribute) and ast.unparse(node).startswith("random."):
+            complaints += [f"{module}:{node.lineno} uses random.{node.attr}"] * (node.attr != "Random")
         if isinstance(node, ast.Call):
             called = node.func
             if isinstance(called, ast.Name) and called.id in WORLDLY_CALLS:
@@ -140,7 +143,10 @@ def function_complaints(text: str, path: str) -> list[str]:
 
 
 def header_complaints(text: str, path: str) -> list[str]:
-    """A file opens with what it owns: a docstring in Python, `//!` or `//` lines in Rust."""
+    """A file opens with what it owns: a docstring in Python, `//!` or `//` lines in Rust. An empty one owns
+    nothing."""
+    if not text.strip():
+        return []
     if path.endswith(".py"):
         header = (ast.get_docstring(ast.parse(text)) or "").splitlines()
     else:
@@ -156,16 +162,23 @@ def header_complaints(text: str, path: str) -> list[str]:
 
 
 def dead_python_modules(sources: dict[str, str]) -> list[str]:
-    """Modules of the package that no other module imports and that are no entry."""
+    """Modules of the package that no other module imports or names in a text, and that are no entry."""
     imported = {
         target
         for module, text in sources.items()
-        for target in imported_modules(text, module)
+        for target in (*imported_modules(text, module), *named_modules(text))
         if target != module
     }
     # An imported name makes its module alive, and a living module its packages.
     alive = {parent for target in imported for parent in _prefixes(target)} | ENTRY_MODULES
     return sorted(set(sources) - alive)
+
+
+def named_modules(text: str) -> Iterator[str]:
+    """Texts that look like a module of the package: `importlib` takes such."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"^clusterbus(?:\.\w+)+$", node.value)
 
 
 def _prefixes(module: str) -> Iterator[str]:
@@ -207,9 +220,13 @@ def unsafe_complaints(text: str, path: str) -> list[str]:
             complaints.append(f"{path}:{number + 1}: unsafe outside the binding crate")
             continue
         above = number - 1
-        while above >= 0 and re.match(r"\s*(//|#\[)", lines[above]):
-            above -= 1
-        if not any("SAFETY:" in line for line in lines[above + 1 : number + 1]):
+        while above >= 0 and not lines[above].rstrip().endswith((";", "{", "}")) and "//" not in lines[above]:
+            above -= 1  # the statement began on an earlier line
+        first = above
+        while first >= 0 and re.match(r"\s*(//|#\[)", lines[first]):
+            first -= 1
+        word = "# Safety" if re.search(r"\bunsafe\s+fn\b", code) else "SAFETY:"
+        if not any(word in line for line in lines[first + 1 : above + 1]):
             complaints.append(f"{path}:{number + 1}: unsafe without a SAFETY comment")
     return complaints
 
@@ -332,6 +349,8 @@ def test_a_worldly_protocol_layer_is_seen(text: str) -> None:
 def test_a_given_random_source_is_no_complaint() -> None:
     text = "from random import Random\nimport random\ndef f(a: Random, b: random.Random): return a.random()"
     assert not worldly_complaints(text, "clusterbus.cluster.state")
+    text = "from random import Random\ndef f(random: Random): return random.random()"
+    assert not worldly_complaints(text, "clusterbus.cluster.state")
 
 
 def test_a_file_over_the_limit_is_seen() -> None:
@@ -356,6 +375,7 @@ def test_a_dead_module_is_seen() -> None:
     sources = {"clusterbus": "", "clusterbus.cli": "from clusterbus.a import f", "clusterbus.a": ""}
     assert dead_python_modules(sources) == []
     assert dead_python_modules(sources | {"clusterbus.b": "import clusterbus.b"}) == ["clusterbus.b"]
+    assert dead_python_modules({"clusterbus.cli": "load('clusterbus.a')", "clusterbus.a": ""}) == []
     crate = {"rust/x/src/lib.rs": "mod a;\n// mod b;\n", "rust/x/src/a.rs": ""}
     assert dead_rust_files(crate) == []
     assert dead_rust_files(crate | {"rust/x/src/b.rs": ""}) == ["rust/x/src/b.rs"]
@@ -365,6 +385,10 @@ def test_unexplained_or_misplaced_unsafe_code_is_seen() -> None:
     assert unsafe_complaints("let a = unsafe { b() };", "rust/engine/src/a.rs")
     assert unsafe_complaints("let a = unsafe { b() };", "rust/py/src/a.rs")
     assert not unsafe_complaints("// SAFETY: b is pure.\nlet a = unsafe { b() };", "rust/py/src/a.rs")
+    assert not unsafe_complaints("// SAFETY: b is pure.\nlet a =\n  unsafe { b() };", "rust/py/src/a.rs")
+    assert unsafe_complaints("// SAFETY: c.\nlet c = 1;\nlet a =\n  unsafe { b() };", "rust/py/src/a.rs")
+    assert unsafe_complaints("/// b\nunsafe fn b() {}", "rust/py/src/a.rs")
+    assert not unsafe_complaints("/// # Safety\n/// Alone.\nunsafe fn b() {}", "rust/py/src/a.rs")
     assert not unsafe_complaints('// unsafe\nlet a = "unsafe";', "rust/engine/src/a.rs")
     assert forbid_complaints("// #![forbid(unsafe_code)]\n", "rust/wire/src/lib.rs")
     assert not forbid_complaints("#![forbid(unsafe_code)]\n", "rust/wire/src/lib.rs")

@@ -128,7 +128,12 @@ class Peer:
         self.link: Link | None = None
 
     def header(self, **fields: Any) -> wire.Header:
-        ours = {"sender": self.node_id, "port": self.port, "cport": self.cport, "flags": FLAG_PRIMARY}
+        ours: dict[str, Any] = {
+            "sender": self.node_id,
+            "port": self.port,
+            "cport": self.cport,
+            "flags": FLAG_PRIMARY,
+        }
         return wire.Header(**(ours | fields))
 
     def heartbeat(self, type: int = TYPE_PING, **parts: Any) -> bytes:
@@ -178,12 +183,17 @@ class PeerGroup:
         self.loop = BusLoop()
         self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
-    def peer(self, node_id: str, server: Server) -> Peer:
-        """A listening peer that has introduced itself to the server, in the server's way of talking."""
+    def listener(self, node_id: str, server: Server) -> Peer:
+        """A listening peer that the server has not heard of, in the server's way of talking."""
         certificates = server.certificates
         peer = Peer(node_id, certificates.client_context() if certificates else None)
         self._closers.append(peer.close)
         self.loop.run(peer.listen(server_context(certificates) if certificates else None))
+        return peer
+
+    def peer(self, node_id: str, server: Server) -> Peer:
+        """A listening peer that has introduced itself to the server."""
+        peer = self.listener(node_id, server)
         self.loop.run(peer.meet(server))
         return peer
 
