@@ -56,6 +56,8 @@ FLAG_LIGHT_MODULE: Final = 4096
 FAILING: Final = FLAG_PFAIL | FLAG_FAIL
 GOSSIP_FLAGS_TAKEN: Final = FLAG_PRIMARY | FLAG_REPLICA | FLAG_FAIL | FLAG_NOFAILOVER
 """What is taken over from the flags of a node first heard of by gossip (H25 masks the rest)."""
+GOSSIP_FLAGS_PRIVATE: Final = FLAG_MYSELF | FLAG_HANDSHAKE
+"""Flags a node holds for itself alone: nobody may mention another with them (H25)."""
 
 # Message flags, first byte.
 MFLAG_EXTENSIONS: Final = 4

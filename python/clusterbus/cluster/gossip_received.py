@@ -20,6 +20,8 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
     nodes = core.table.nodes
     reports = sender.is_voting
     for entry in packet.gossip:
+        if entry.flags & c.GOSSIP_FLAGS_PRIVATE:
+            _note_private_flags(core, sender.node_id)
         node = nodes.get(entry.node_id)
         if node is None:
             _meet_by_gossip(core, entry, stranger=False)
@@ -32,8 +34,15 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
 def apply_from_stranger(core: Core, packet: Packet) -> None:
     """A MEET of a node not known yet: only what it says of nodes we do not know counts."""
     for entry in packet.gossip:
+        if entry.flags & c.GOSSIP_FLAGS_PRIVATE:
+            _note_private_flags(core, packet.sender)
         if core.table.find(entry.node_id) is None:
             _meet_by_gossip(core, entry, stranger=True)
+
+
+def _note_private_flags(core: Core, sender_id: str) -> None:
+    """The entry counts, the flags do not (H25): nothing below looks at them."""
+    core.refuse("gossip_flags", sender_id, "mentions a node with private flags (myself, handshake): masked")
 
 
 def _apply_known(core: Core, sender: Node, node: Node, entry: GossipEntry, *, reports: bool) -> None:
