@@ -110,6 +110,16 @@ class LinkDown:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A node published something to the cluster; `sharded` when it was meant for its shard alone."""
+
+    node_id: str
+    channel: bytes
+    message: bytes
+    sharded: bool
+
+
 Event = (
     NodeJoined
     | NodeLeft
@@ -123,4 +133,5 @@ Event = (
     | StateChanged
     | LinkUp
     | LinkDown
+    | Message
 )

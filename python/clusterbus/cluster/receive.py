@@ -40,7 +40,7 @@ def handle(core: Core, link: Link, packet: Packet) -> None:
     if kind < len(MESSAGES_RECEIVED):
         core.counters[MESSAGES_RECEIVED[kind]] += 1
     if packet.is_light:
-        _handle_light(core, link)
+        _handle_light(core, link, packet)
         return
     if packet.sender == core.myself.node_id:
         _close(core, link, "own_id", "sends packets under our own id")
@@ -198,13 +198,19 @@ def _meet_stranger(core: Core, link: Link, packet: Packet) -> None:
 # ---------------------------------------------------------------- other types
 
 
-def _handle_light(core: Core, link: Link) -> None:
+def _handle_light(core: Core, link: Link, packet: Packet) -> None:
     """A light packet names no sender: it is the link's node's, so there must be one (H17)."""
     node = link.node
     if node is None or node.in_handshake:
         _close(core, link, "light_first", "a light packet came first on the link")
         return
     node.data_received_ms = core.now_ms
+    if packet.type in (c.PUBLISH, c.PUBLISHSHARD):
+        pubsub.receive(core, node, packet)
+
+
+def _handle_publish(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
+    pubsub.receive(core, sender, packet)
 
 
 def _handle_fail(core: Core, link: Link, sender: Node, packet: Packet) -> None:
@@ -223,6 +229,11 @@ def _handle_update(core: Core, link: Link, sender: Node, packet: Packet) -> None
     roles.apply_update(core, message)
 
 
-_HANDLERS: Final[dict[int, Handler]] = {c.FAIL: _handle_fail, c.UPDATE: _handle_update}
-"""Types that change the state beyond their header. The others are counted; elections, manual failover,
-pub/sub and modules register theirs here."""
+_HANDLERS: Final[dict[int, Handler]] = {
+    c.FAIL: _handle_fail,
+    c.UPDATE: _handle_update,
+    c.PUBLISH: _handle_publish,
+    c.PUBLISHSHARD: _handle_publish,
+}
+"""Types that do something beyond their header. The others are counted; elections, manual failover and
+modules register theirs here."""

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from random import Random
 
-from clusterbus.cluster import commands, cron, health, links, own, persist, receive
+from clusterbus.cluster import commands, cron, health, links, own, persist, pubsub, receive
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
@@ -130,6 +130,11 @@ class ClusterState:
         """CLUSTER COUNT-FAILURE-REPORTS. Raises StateError for an unknown node."""
         self._core.set_now(now_ms)
         return commands.count_failure_reports(self._core, node_id)
+
+    def publish(self, channel: bytes, message: bytes, now_ms: int) -> int:
+        """PUBLISH to the subscribers of every connected node; how many nodes those are."""
+        self._core.set_now(now_ms)
+        return pubsub.publish(self._core, channel, message)
 
     # ------------------------------------------------------------ outputs
 
