@@ -1,7 +1,9 @@
 //! The module `clusterbus._core`: the only crate that knows Python. Thin by intent.
 use pyo3::prelude::*;
 
+mod engine;
 mod errors;
+mod events;
 mod wire;
 
 /// The Rust core of clusterbus.
@@ -9,6 +11,12 @@ mod wire;
 mod _core {
     use super::*;
 
+    #[pymodule_export]
+    use crate::engine::{Engine, TlsConfig};
+    #[pymodule_export]
+    use crate::events::{
+        AcceptRefused, LinkAccepted, LinkConnected, LinkDrained, LinkLost, PacketsReceived,
+    };
     #[pymodule_export]
     use crate::wire::{
         Extension, Fail, GossipEntry, Header, HeaderOnly, Heartbeat, ModuleMessage, Packet,

@@ -24,9 +24,9 @@ use crate::errors::{PeerError, bad_packet};
 pub struct Packet(wire::Packet);
 
 impl Packet {
-    /// Wraps a frame that `check_packet` let through before.
-    pub fn new(frame: Bytes) -> Packet {
-        Packet(wire::Packet::from_checked(frame))
+    /// Wraps a packet that the engine's workers have checked.
+    pub fn new(packet: wire::Packet) -> Packet {
+        Packet(packet)
     }
 
     fn header(&self) -> Option<&HeaderLayout> {

@@ -1,0 +1,235 @@
+//! `Engine` and `TlsConfig`: the engine crate for Python. One lock, taken by one thread at a time; a second caller
+//! gets a StateError instead of a wait, since every method is the main thread's.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clusterbus_engine::{ClientAuth, EngineConfig, LinkId, OutMessage, TlsFiles, TlsSetup};
+use pyo3::prelude::*;
+
+use crate::errors::{ConfigError, StateError};
+use crate::events;
+
+/// Keys and rules of TLS, read from PEM files.
+#[pyclass(frozen, module = "clusterbus._core")]
+pub struct TlsConfig {
+    setup: TlsSetup,
+}
+
+#[pymethods]
+impl TlsConfig {
+    #[new]
+    #[pyo3(signature = (*, cert_file, key_file, ca_cert_file, auth_clients = "yes"))]
+    fn new(
+        cert_file: String,
+        key_file: String,
+        ca_cert_file: String,
+        auth_clients: &str,
+    ) -> PyResult<Self> {
+        let client_auth = match auth_clients {
+            "yes" => ClientAuth::Required,
+            "optional" => ClientAuth::Optional,
+            "no" => ClientAuth::Off,
+            other => {
+                let text = format!("tls-auth-clients {other}: must be yes, no or optional");
+                return Err(ConfigError::new_err(text));
+            }
+        };
+        let files = TlsFiles {
+            cert_file: cert_file.into(),
+            key_file: key_file.into(),
+            ca_cert_file: ca_cert_file.into(),
+            client_auth,
+        };
+        let setup = TlsSetup::from_files(&files);
+        Ok(Self { setup: setup.map_err(|error| ConfigError::new_err(error.to_string()))? })
+    }
+}
+
+/// I/O threads, queues and sockets; see `_core.pyi` for each method.
+#[pyclass(frozen, module = "clusterbus._core")]
+pub struct Engine {
+    inner: Mutex<clusterbus_engine::Engine>,
+}
+
+impl Engine {
+    fn locked(&self) -> PyResult<MutexGuard<'_, clusterbus_engine::Engine>> {
+        self.inner.try_lock().map_err(|error| {
+            StateError::new_err(match error {
+                TryLockError::WouldBlock => "the engine is in use by another thread",
+                TryLockError::Poisoned(_) => "the engine broke down in an earlier call",
+            })
+        })
+    }
+
+    /// Runs a call that may wait, detached from Python.
+    fn detached<T: Send>(
+        &self,
+        py: Python<'_>,
+        call: impl FnOnce(&mut clusterbus_engine::Engine) -> T + Send,
+    ) -> PyResult<T> {
+        py.detach(|| match self.inner.try_lock() {
+            Ok(mut engine) => Some(call(&mut engine)),
+            Err(_) => None,
+        })
+        .map_or_else(|| self.locked().and_then(|_| Err(in_use())), Ok)
+    }
+}
+
+fn in_use() -> PyErr {
+    StateError::new_err("the engine is in use by another thread")
+}
+
+fn address(ip: &str, port: u16) -> PyResult<SocketAddr> {
+    Ok(SocketAddr::new(ip_address(ip)?, port))
+}
+
+fn ip_address(ip: &str) -> PyResult<IpAddr> {
+    ip.parse().map_err(|_| ConfigError::new_err(format!("{ip:?} is no IP address")))
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    #[pyo3(signature = (*, io_threads = 2, io_threads_always_active = false, handshake_timeout_ms = 5000,
+        first_packet_timeout_ms = 15000, max_links = 10000, max_handshakes = 256, link_sendbuf_limit_bytes = 0,
+        inbox_jobs = 4096, outbox_completions = 16384, tls = None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
+    fn new(
+        io_threads: usize,
+        io_threads_always_active: bool,
+        handshake_timeout_ms: u64,
+        first_packet_timeout_ms: u64,
+        max_links: usize,
+        max_handshakes: usize,
+        link_sendbuf_limit_bytes: usize,
+        inbox_jobs: usize,
+        outbox_completions: usize,
+        tls: Option<&TlsConfig>,
+    ) -> PyResult<Self> {
+        let config = EngineConfig {
+            io_threads,
+            io_threads_always_active,
+            handshake_timeout: Duration::from_millis(handshake_timeout_ms),
+            first_packet_timeout: Duration::from_millis(first_packet_timeout_ms),
+            max_links,
+            max_handshakes,
+            link_sendbuf_limit_bytes,
+            inbox_jobs,
+            outbox_completions,
+            tls: tls.map(|tls| tls.setup.clone()),
+        };
+        Ok(Self { inner: Mutex::new(clusterbus_engine::Engine::new(config)?) })
+    }
+
+    fn fileno(&self) -> PyResult<i32> {
+        Ok(self.locked()?.fd())
+    }
+
+    #[pyo3(signature = (timeout_ms = Some(0)))]
+    fn poll(&self, py: Python<'_>, timeout_ms: Option<u64>) -> PyResult<Vec<Py<PyAny>>> {
+        let timeout = timeout_ms.map(Duration::from_millis);
+        let happened = self.detached(py, |engine| engine.poll(timeout))??;
+        happened.into_iter().map(|event| events::to_python(py, event)).collect()
+    }
+
+    fn flush(&self, py: Python<'_>) -> PyResult<bool> {
+        self.detached(py, clusterbus_engine::Engine::flush)
+    }
+
+    #[pyo3(signature = (ip, port, *, tls = false, backlog = 511))]
+    fn listen(&self, ip: &str, port: u16, tls: bool, backlog: i32) -> PyResult<u64> {
+        Ok(self.locked()?.listen(address(ip, port)?, tls, backlog)?)
+    }
+
+    fn listener_port(&self, listener: u64) -> PyResult<u16> {
+        let port = self.locked()?.listener_port(listener);
+        port.ok_or_else(|| StateError::new_err(format!("no listener {listener}")))
+    }
+
+    fn stop_listening(&self, listener: u64) -> PyResult<()> {
+        self.locked()?.stop_listening(listener);
+        Ok(())
+    }
+
+    #[pyo3(signature = (ip, port, *, owner = 0, tls = false, source_ip = None))]
+    fn connect(
+        &self,
+        ip: &str,
+        port: u16,
+        owner: u64,
+        tls: bool,
+        source_ip: Option<&str>,
+    ) -> PyResult<u64> {
+        let source_ip = source_ip.map(ip_address).transpose()?;
+        Ok(self.locked()?.connect(address(ip, port)?, owner, tls, source_ip)?.as_u64())
+    }
+
+    fn send(&self, link: u64, data: &[u8]) -> PyResult<bool> {
+        let message = OutMessage::new(Bytes::copy_from_slice(data));
+        Ok(self.locked()?.send(LinkId::from_u64(link), message))
+    }
+
+    fn broadcast(&self, links: Vec<u64>, data: &[u8]) -> PyResult<usize> {
+        let links: Vec<_> = links.into_iter().map(LinkId::from_u64).collect();
+        let message = OutMessage::new(Bytes::copy_from_slice(data));
+        Ok(self.locked()?.broadcast(&links, &message))
+    }
+
+    fn close(&self, link: u64) -> PyResult<()> {
+        self.locked()?.close(LinkId::from_u64(link));
+        Ok(())
+    }
+
+    fn free(&self, link: u64) -> PyResult<()> {
+        self.locked()?.free(LinkId::from_u64(link));
+        Ok(())
+    }
+
+    fn last_read_ms(&self, link: u64) -> PyResult<Option<u64>> {
+        Ok(self.locked()?.last_read_ms(LinkId::from_u64(link)))
+    }
+
+    fn send_queue(&self, link: u64) -> PyResult<(usize, usize)> {
+        Ok(self.locked()?.send_queue(LinkId::from_u64(link)))
+    }
+
+    fn resize(&self, py: Python<'_>, io_threads: usize) -> PyResult<()> {
+        Ok(self.detached(py, |engine| engine.resize(io_threads))??)
+    }
+
+    fn set_always_active(&self, always: bool) -> PyResult<()> {
+        self.locked()?.set_always_active(always);
+        Ok(())
+    }
+
+    fn set_link_sendbuf_limit(&self, limit_bytes: usize) -> PyResult<()> {
+        self.locked()?.set_link_sendbuf_limit(limit_bytes);
+        Ok(())
+    }
+
+    fn set_tls(&self, tls: Option<&TlsConfig>) -> PyResult<()> {
+        self.locked()?.set_tls(tls.map(|tls| tls.setup.clone()));
+        Ok(())
+    }
+
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        Ok(self.detached(py, clusterbus_engine::Engine::drain)??)
+    }
+
+    fn stats(&self) -> PyResult<BTreeMap<String, u64>> {
+        Ok(self.locked()?.stats())
+    }
+
+    fn reset_stats(&self) -> PyResult<()> {
+        self.locked()?.reset_stats();
+        Ok(())
+    }
+
+    fn shutdown(&self, py: Python<'_>) -> PyResult<()> {
+        self.detached(py, clusterbus_engine::Engine::shutdown)
+    }
+}
