@@ -10,7 +10,7 @@ which `poll_effects` hands out in order. Nothing a peer sends raises; an operato
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
 from clusterbus.cluster import commands, cron, health, links, own, persist, pubsub, receive
@@ -207,3 +207,29 @@ class ClusterState:
     def counters(self) -> Counter[str]:
         """Messages by type and direction (`messages_ping_sent`), refusals by reason (`refused_own_id`)."""
         return self._core.counters
+
+    # ------------------------------------------------------------ as CLUSTER's answers
+
+    def nodes_text(self, *, tls: bool = False, ipv6: bool = False) -> str:
+        """CLUSTER NODES for a client over TLS or not, IPv6 or not."""
+        return describe.nodes_text(self._core, tls=tls, ipv6=ipv6)
+
+    def node_line(self, node: Node, *, tls: bool = False, ipv6: bool = False) -> str:
+        """One line of CLUSTER NODES and CLUSTER REPLICAS."""
+        return describe.node_line(self._core, node, tls=tls, ipv6=ipv6)
+
+    def info_text(self, engine_counters: Mapping[str, int]) -> str:
+        """CLUSTER INFO; `engine_counters` by the names of `describe.BYTE_COUNTERS`."""
+        return describe.info_text(self._core, engine_counters)
+
+    def slot_ranges(self, *, tls: bool = False, ipv6: bool = False) -> list[describe.SlotRange]:
+        """CLUSTER SLOTS."""
+        return describe.slot_ranges(self._core, tls=tls, ipv6=ipv6)
+
+    def shards(self, *, ipv6: bool = False) -> list[describe.Shard]:
+        """CLUSTER SHARDS."""
+        return describe.shards(self._core, ipv6=ipv6)
+
+    def link_rows(self) -> list[describe.LinkRow]:
+        """CLUSTER LINKS."""
+        return describe.links(self._core)
