@@ -1,7 +1,7 @@
 """Types of the Rust core. Checked against the built module by stubtest."""
 
 from collections.abc import Sequence
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 from typing_extensions import Buffer
 
@@ -391,9 +391,10 @@ class PacketsReceived:
 
 @final
 class LinkLost:
-    """The link cannot go on: `kind` is one of eof, error, bad-signature, bad-length, handshake,
-    handshake-timeout, first-packet-timeout, connect, sendbuf-limit, panic. The main loop answers
-    with close(link). What came before it has been handed over already."""
+    """The link cannot go on; the main loop answers with close(link). What came before it has been handed
+    over already. `kind` is one of eof, error, bad-signature, bad-length, bad-packets, tls-on-plain, connect,
+    handshake-timeout, first-packet-timeout, sendbuf-limit, panic, not-tls, no-certificate,
+    bad-certificate, tls-alert, tls. `owner` is 0 for an inbound link."""
     @property
     def link(self) -> int: ...
     @property
@@ -411,17 +412,20 @@ class LinkDrained:
 
 @final
 class AcceptRefused:
-    """An inbound connection ended before it became a link (TLS refused, deadline, caps)."""
+    """An inbound connection ended before it became a link. `kind` is one of max-links, max-handshakes,
+    handshake-timeout, eof, error, not-tls, no-certificate, bad-certificate, tls-alert, tls."""
     @property
     def listener(self) -> int: ...
     @property
     def ip(self) -> str: ...
     @property
+    def port(self) -> int: ...
+    @property
     def kind(self) -> str: ...
     @property
     def detail(self) -> str: ...
 
-Event = LinkAccepted | LinkConnected | PacketsReceived | LinkLost | LinkDrained | AcceptRefused
+_Event: TypeAlias = LinkAccepted | LinkConnected | PacketsReceived | LinkLost | LinkDrained | AcceptRefused
 
 @final
 class Engine:
@@ -444,7 +448,7 @@ class Engine:
     ) -> Engine: ...
     def fileno(self) -> int:
         """Readable when poll(0) has something to do."""
-    def poll(self, timeout_ms: int | None = 0) -> list[Event]:
+    def poll(self, timeout_ms: int | None = ...) -> list[_Event]:
         """Dispatches queued sends, waits at most `timeout_ms` (None: until something happens), and
         returns what happened. Detached from Python meanwhile."""
     def flush(self) -> bool:
