@@ -51,7 +51,7 @@ class SlotRange:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A shard of CLUSTER SHARDS: its slots as inclusive ranges, and its nodes, each a map in Valkey's order."""
+    """A shard of CLUSTER SHARDS: its slots as inclusive ranges, and its nodes as maps in Valkey's order."""
 
     shard_id: str
     slots: tuple[tuple[int, int], ...]

@@ -20,6 +20,7 @@ from clusterbus.cluster import (
     handshake,
     heartbeat,
     own,
+    pubsub,
     roles,
 )
 from clusterbus.cluster import constants as c

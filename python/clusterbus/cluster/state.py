@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
-from clusterbus.cluster import commands, cron, health, links, own, persist, pubsub, receive
+from clusterbus.cluster import commands, cron, describe, health, links, own, persist, pubsub, receive
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
