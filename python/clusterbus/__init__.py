@@ -1,1 +1,69 @@
-"""The Valkey/Redis cluster bus as a Python package: Rust moves bytes, Python decides."""
+"""The Valkey/Redis cluster bus as a Python package: Rust moves bytes, Python decides.
+
+A process that enters a `Bus` is a full member of a live Valkey or Redis cluster: it is met, gossips, detects
+failures and hears what happens.
+
+    import clusterbus
+
+    async with clusterbus.Bus(port=7000, io_threads=3, cluster_node_timeout=2000) as bus:
+        await bus.meet("10.0.0.1", 7000)
+        async for event in bus.events():
+            print(event, len(bus.nodes))
+
+`BlockingBus` is the same without an event loop, `clusterbus.wire` reads and writes the packets of the bus,
+and the command `clusterbus node` runs a node as valkey-server is run. Every error the package raises on
+purpose is a `ClusterBusError`.
+"""
+
+from clusterbus import wire
+from clusterbus._core import __version__
+from clusterbus.bus import BlockingBus, Bus
+from clusterbus.cluster.events import (
+    AddressChanged,
+    EpochChanged,
+    Event,
+    LinkDown,
+    LinkUp,
+    Message,
+    NodeFailed,
+    NodeJoined,
+    NodeLeft,
+    NodeRecovered,
+    NodeSuspected,
+    RoleChanged,
+    SlotsChanged,
+    StateChanged,
+)
+from clusterbus.errors import ClusterBusError, ConfigError, PeerError, StateError
+from clusterbus.runtime.event_stream import EventsLost, EventStream
+from clusterbus.runtime.views import LinkView, NodeView, SlotRange
+
+__all__ = [
+    "AddressChanged",
+    "BlockingBus",
+    "Bus",
+    "ClusterBusError",
+    "ConfigError",
+    "EpochChanged",
+    "Event",
+    "EventStream",
+    "EventsLost",
+    "LinkDown",
+    "LinkUp",
+    "LinkView",
+    "Message",
+    "NodeFailed",
+    "NodeJoined",
+    "NodeLeft",
+    "NodeRecovered",
+    "NodeSuspected",
+    "NodeView",
+    "PeerError",
+    "RoleChanged",
+    "SlotRange",
+    "SlotsChanged",
+    "StateChanged",
+    "StateError",
+    "__version__",
+    "wire",
+]

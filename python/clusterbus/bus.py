@@ -1,0 +1,273 @@
+"""`Bus` and `BlockingBus`: a member of a cluster inside a Python program.
+
+Owns the public face of a node: keyword arguments in, typed events and frozen snapshots out. Must never let
+a user touch the state itself. `Bus` belongs to the event loop it was entered in, `BlockingBus` to the thread
+that made it; neither is to be used from another.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+from clusterbus.cluster.events import Event
+from clusterbus.config import Config
+from clusterbus.errors import StateError
+from clusterbus.runtime.blocking import BlockingLoop
+from clusterbus.runtime.counters import cluster_info_lines
+from clusterbus.runtime.driver import Driver
+from clusterbus.runtime.event_stream import BACKLOG_EVENTS_MAX, EventBacklog, EventsLost, EventStream
+from clusterbus.runtime.info import info_table
+from clusterbus.runtime.node import Node
+from clusterbus.runtime.views import (
+    LinkView,
+    NodeView,
+    SlotRange,
+    link_views,
+    node_views,
+    slot_ranges,
+)
+
+PUBLISH_LEN_MAX_BYTES: Final = 1 << 20
+"""Channel and message together; every node of the cluster receives a copy."""
+
+
+class _Member:
+    """What `Bus` and `BlockingBus` share: everything that needs no waiting."""
+
+    def _driver(self) -> Driver:
+        raise StateError("the bus is not open")
+
+    def _settle(self) -> None:
+        raise StateError("the bus is not open")
+
+    @property
+    def node_id(self) -> str:
+        """This node's id, 40 hex characters; kept in nodes.conf over restarts."""
+        return self._driver().state.myself.node_id
+
+    @property
+    def nodes(self) -> dict[str, NodeView]:
+        """Every known node by id, this one included: a snapshot."""
+        return node_views(self._driver())
+
+    @property
+    def slots(self) -> tuple[SlotRange, ...]:
+        """Who owns which hash slots, ascending: a snapshot."""
+        return slot_ranges(self._driver())
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the cluster's state is ok, as CLUSTER INFO's cluster_state."""
+        return self._driver().state.is_ok
+
+    def links(self) -> list[LinkView]:
+        """Every TCP connection of the bus: a snapshot."""
+        return link_views(self._driver())
+
+    def cluster_info(self) -> dict[str, str]:
+        """CLUSTER INFO as a table, texts as values."""
+        return {name: str(value) for name, value in cluster_info_lines(self._driver())}
+
+    def _meet(self, ip: str, port: int, bus_port: int | None) -> None:
+        driver = self._driver()
+        driver.state.meet(ip, port, bus_port, driver.clock.now_ms())
+        self._settle()
+
+    def _forget(self, node_id: str) -> None:
+        driver = self._driver()
+        driver.state.forget(node_id, driver.clock.now_ms())
+        self._settle()
+
+    def _publish(self, channel: bytes | str, message: bytes | str) -> int:
+        channel, message = _bytes_of(channel), _bytes_of(message)
+        if len(channel) + len(message) > PUBLISH_LEN_MAX_BYTES:
+            raise StateError(f"channel and message are over {PUBLISH_LEN_MAX_BYTES} bytes")
+        driver = self._driver()
+        reached = driver.state.publish(channel, message, driver.clock.now_ms())
+        self._settle()
+        return reached
+
+
+class Bus(_Member):
+    """A member of a Valkey or Redis cluster on asyncio (and uvloop), used as an async context manager.
+
+    Keyword arguments are valkey.conf's directives with underscores (`port=7000`, `io_threads=3`,
+    `cluster_node_timeout=2000`, `bind=["127.0.0.1"]`, `dir=...`); `config_file` names a file in valkey.conf's
+    format, which the keywords override.
+
+    The client port is part of what a node announces, so it is served: `redis-cli -p PORT cluster nodes` and
+    cluster clients work. `resp=False` leaves it closed; `port` is then only announced, and the bus listens
+    on `port` + 10000 as always.
+
+    Raises ConfigError for a wrong directive at construction; on entry for what cannot be opened: a port in
+    use, a nodes.conf that is damaged or another node's, a certificate that cannot be read.
+    """
+
+    def __init__(
+        self, *, config_file: str | os.PathLike[str] | None = None, resp: bool = True, **directives: object
+    ) -> None:
+        path = os.fspath(config_file) if config_file is not None else None
+        self._config = Config.from_keywords(path, **directives)
+        self._resp = resp
+        self._node: Node | None = None
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Starts the node; entering the context does it. Raises ConfigError, or StateError when open."""
+        if self._node is not None:
+            raise StateError("the bus is open already")
+        node = Node(self._config, resp=self._resp)
+        await node.start()
+        self._node = node
+        node.driver.event_listeners.append(self._on_event)
+
+    async def close(self) -> None:
+        """Saves nodes.conf, closes every socket, ends the event streams. Idempotent."""
+        node, self._node = self._node, None
+        try:
+            if node is not None:
+                await node.stop()
+        finally:
+            for stream in list(self._streams):
+                stream.close()
+            self._streams.clear()
+
+    async def wait_stopped(self) -> None:
+        """Returns when somebody asked the node to stop from outside (SHUTDOWN on the client port)."""
+        await self._started().stop_requested.wait()
+
+    def events(self, *, backlog: int = BACKLOG_EVENTS_MAX) -> EventStream:
+        """Typed events from now on, as an async iterator that ends when the bus closes.
+
+        Every call gives a stream of its own. A consumer too slow for `backlog` waiting events finds an
+        `EventsLost(count)` where events are missing, and can look at `nodes` and `slots` afresh.
+        """
+        self._started()
+        stream = EventStream(backlog)
+        self._streams.add(stream)
+        return stream
+
+    async def meet(self, ip: str, port: int, *, bus_port: int | None = None) -> None:
+        """CLUSTER MEET: begins to join the cluster of the node at `ip`:`port`; NodeJoined tells of each
+        node that is joined. `bus_port` defaults to `port` + 10000. Raises StateError for a bad address.
+        """
+        self._meet(ip, port, bus_port)
+
+    async def forget(self, node_id: str) -> None:
+        """CLUSTER FORGET: removes a node and keeps it out for a minute. Raises StateError."""
+        self._forget(node_id)
+
+    async def publish(self, channel: bytes | str, message: bytes | str) -> int:
+        """Hands a message to every connected node, whose subscribers get it; how many nodes that is.
+
+        Text is sent as UTF-8. There is no reply and no second try. The sender itself gets no Message event.
+        """
+        return self._publish(channel, message)
+
+    def info(self) -> dict[str, dict[str, str]]:
+        """INFO as a table: section in lower case, name, value as text."""
+        return info_table(self._started())
+
+    def _started(self) -> Node:
+        if self._node is None:
+            raise StateError("the bus is not open")
+        return self._node
+
+    def _driver(self) -> Driver:
+        return self._started().driver
+
+    def _settle(self) -> None:
+        self._started().settle()
+
+    def _on_event(self, event: Event) -> None:
+        for stream in list(self._streams):
+            stream.put_nowait(event)
+
+
+class BlockingBus(_Member):
+    """The same member without an event loop: it lives while one of its `wait_` methods is being called.
+
+    Takes the keywords of `Bus`. There is no client port. A program that stops calling is, for its peers, a
+    node that hangs.
+    """
+
+    def __init__(
+        self,
+        *,
+        config_file: str | os.PathLike[str] | None = None,
+        backlog: int = BACKLOG_EVENTS_MAX,
+        **directives: object,
+    ) -> None:
+        path = os.fspath(config_file) if config_file is not None else None
+        self._backlog = EventBacklog(backlog)
+        self._loop: BlockingLoop | None = BlockingLoop(Config.from_keywords(path, **directives))
+        self._loop.driver.event_listeners.append(self._backlog.put_nowait)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Saves nodes.conf and closes every socket. Idempotent."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.close()
+
+    def wait_events(self, timeout_ms: int) -> list[Event | EventsLost]:
+        """Drives the node until there are events, at most so long; all that wait, oldest first."""
+        self._open().run(timeout_ms, lambda: len(self._backlog) > 0)
+        return self._backlog.take_all()
+
+    def wait_until(self, condition: Callable[[], bool], timeout_ms: int) -> bool:
+        """Drives the node until `condition()` is true, asked after every step; False when time is up."""
+        return self._open().run(timeout_ms, condition)
+
+    def meet(self, ip: str, port: int, *, bus_port: int | None = None) -> None:
+        """As `Bus.meet`; joined once the node has been driven."""
+        self._meet(ip, port, bus_port)
+
+    def forget(self, node_id: str) -> None:
+        """As `Bus.forget`."""
+        self._forget(node_id)
+
+    def publish(self, channel: bytes | str, message: bytes | str) -> int:
+        """As `Bus.publish`; the message leaves at the latest when the node is driven next."""
+        return self._publish(channel, message)
+
+    def _open(self) -> BlockingLoop:
+        if self._loop is None:
+            raise StateError("the bus is closed")
+        return self._loop
+
+    def _driver(self) -> Driver:
+        return self._open().driver
+
+    def _settle(self) -> None:
+        self._open().driver.settle()
+
+
+def _bytes_of(text: bytes | str) -> bytes:
+    return text.encode() if isinstance(text, str) else bytes(text)

@@ -1,0 +1,22 @@
+"""The commands a node answers on its RESP port, beside those of a connection itself.
+
+Owns the list of tables. One `CommandSpec` per command feeds dispatch, HELP and COMMAND. Main thread.
+"""
+
+from __future__ import annotations
+
+from clusterbus.runtime.commands.cluster import CLUSTER
+from clusterbus.runtime.commands.config import CONFIG
+from clusterbus.runtime.commands.debug import DEBUG
+from clusterbus.runtime.commands.server import SERVER
+from clusterbus.runtime.resp import Registry, standard_registry
+
+
+def command_table() -> Registry:
+    """Every command of a node: those of a connection (PING, HELLO, CLIENT ...) and the node's own."""
+    registry = standard_registry()
+    registry.add(CLUSTER, CONFIG, DEBUG, *SERVER)
+    return registry
+
+
+__all__ = ["command_table"]

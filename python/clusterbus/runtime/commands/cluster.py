@@ -1,0 +1,317 @@
+"""CLUSTER: questions to the state and an operator's orders to it.
+
+Owns the command's table and its error texts, which are Valkey's. Must never change the state itself: an
+order goes to `ClusterState`, and the node carries out what it asks for. Main thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from clusterbus.errors import ClusterBusError
+from clusterbus.runtime.commands.arguments import (
+    CommandError,
+    integer,
+    port,
+    slot_list,
+    slot_ranges,
+    text_of,
+)
+from clusterbus.runtime.counters import cluster_info_lines
+from clusterbus.runtime.resp import OK, Client, CommandSpec, Reply, Status, Verbatim
+from clusterbus.runtime.views import link_views
+from clusterbus.wire import key_slot
+
+if TYPE_CHECKING:
+    from clusterbus.cluster.describe import Endpoint
+    from clusterbus.cluster.node import Node as Member
+    from clusterbus.runtime.node import Node
+
+NO_DATA_PLANE: Final = "clusterbus keeps no keys, so there are no slots to migrate"
+
+# ---------------------------------------------------------------- questions
+
+
+def cluster_info(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """State, slots, epochs and counters (R24)."""
+    return Verbatim("".join(f"{name}:{value}\r\n" for name, value in cluster_info_lines(node.driver)))
+
+
+def cluster_nodes(node: Node, client: Client, _arguments: list[bytes]) -> Reply:
+    """One line a node."""
+    return Verbatim(node.driver.state.nodes_text(tls=client.tls, ipv6=_is_ipv6(client)))
+
+
+def cluster_slots(node: Node, client: Client, _arguments: list[bytes]) -> Reply:
+    """Slot ranges with who serves them."""
+    return [
+        [row.first, row.last, *(_endpoint(endpoint) for endpoint in (row.primary, *row.replicas))]
+        for row in node.driver.state.slot_ranges(tls=client.tls, ipv6=_is_ipv6(client))
+    ]
+
+
+def _endpoint(endpoint: Endpoint) -> Reply:
+    return [endpoint.ip, endpoint.port, endpoint.node_id, endpoint.metadata]
+
+
+def cluster_shards(node: Node, client: Client, _arguments: list[bytes]) -> Reply:
+    """Shards with their slots and members."""
+    return [
+        {
+            "slots": [bound for first_last in shard.slots for bound in first_last],
+            "nodes": shard.nodes,
+            "id": shard.shard_id,
+        }
+        for shard in node.driver.state.shards(ipv6=_is_ipv6(client))
+    ]
+
+
+def cluster_links(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """Both links of every peer."""
+    return [
+        {
+            "direction": "from" if view.inbound else "to",
+            "node": view.node_id,
+            "create-time": view.created_ms,
+            "events": "rw" if view.queued_messages else "r",
+            "send-buffer-allocated": view.queued_bytes,
+            "send-buffer-used": view.queued_bytes,
+        }
+        for view in link_views(node.driver)
+        if view.node_id is not None
+    ]
+
+
+def cluster_myid(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """This node's id."""
+    return node.driver.state.myself.node_id
+
+
+def cluster_myshardid(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """The id of this node's shard."""
+    return node.driver.state.myself.shard_id
+
+
+def cluster_replicas(node: Node, client: Client, arguments: list[bytes]) -> Reply:
+    """The replicas of one primary, as lines of CLUSTER NODES."""
+    primary = _known(node, arguments[0])
+    if primary.is_replica:
+        raise CommandError("The specified node is not a master")
+    state, ipv6 = node.driver.state, _is_ipv6(client)
+    return [state.node_line(replica, tls=client.tls, ipv6=ipv6) for replica in primary.replicas.values()]
+
+
+def cluster_count_failure_reports(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """How many primaries hold a node failing."""
+    member = _known(node, arguments[0])
+    return node.driver.state.count_failure_reports(member.node_id, node.clock.now_ms())
+
+
+def cluster_keyslot(_node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """The hash slot of a key."""
+    return key_slot(arguments[0])
+
+
+def cluster_countkeysinslot(_node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """0: there are no keys."""
+    if not 0 <= integer(arguments[0]) < 16_384:
+        raise CommandError("Invalid slot")
+    return 0
+
+
+def cluster_getkeysinslot(_node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """Nothing: there are no keys."""
+    slot_number, count = integer(arguments[0]), integer(arguments[1])
+    if not 0 <= slot_number < 16_384 or count < 0:
+        raise CommandError("Invalid slot or number of keys")
+    return []
+
+
+# ---------------------------------------------------------------- orders
+
+
+def cluster_meet(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """Begins a handshake with the node at an address; it is joined once it has answered."""
+    if len(arguments) > 3:
+        raise CommandError("wrong number of arguments for 'cluster|meet' command")
+    base_port = port(arguments[1], "base")
+    bus_port = port(arguments[2], "bus") if len(arguments) == 3 else None
+    node.driver.state.meet(text_of(arguments[0]), base_port, bus_port, node.clock.now_ms())
+    return _settled(node)
+
+
+def cluster_forget(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """Removes a node and keeps it out for a minute."""
+    node.driver.state.forget(text_of(arguments[0]), node.clock.now_ms())
+    return _settled(node)
+
+
+def cluster_addslots(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """Takes unassigned slots."""
+    node.driver.state.add_slots(slot_list(arguments), node.clock.now_ms())
+    return _settled(node)
+
+
+def cluster_addslotsrange(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """Takes unassigned slots, given as ranges."""
+    slots = slot_ranges(arguments, "cluster|addslotsrange")
+    node.driver.state.add_slots(slots, node.clock.now_ms())
+    return _settled(node)
+
+
+def cluster_delslots(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """Forgets who owns slots."""
+    node.driver.state.del_slots(slot_list(arguments), node.clock.now_ms())
+    return _settled(node)
+
+
+def cluster_delslotsrange(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """Forgets who owns slots, given as ranges."""
+    slots = slot_ranges(arguments, "cluster|delslotsrange")
+    node.driver.state.del_slots(slots, node.clock.now_ms())
+    return _settled(node)
+
+
+def cluster_flushslots(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """Gives up every slot of this node."""
+    node.driver.state.flush_slots(node.clock.now_ms())
+    return _settled(node)
+
+
+def cluster_set_config_epoch(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """Gives a new, lone node its config epoch."""
+    node.driver.state.set_config_epoch(integer(arguments[0]), node.clock.now_ms())
+    return _settled(node)
+
+
+def cluster_bumpepoch(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """Takes a new config epoch unless this node's is the greatest already."""
+    state = node.driver.state
+    bumped = state.bump_epoch(node.clock.now_ms())
+    node.settle()
+    return Status(f"{'BUMPED' if bumped else 'STILL'} {state.myself.config_epoch}")
+
+
+def _settled(node: Node) -> Reply:
+    """OK, once what the state asks for in consequence is on its way."""
+    node.settle()
+    return OK
+
+
+def cluster_saveconfig(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """Writes nodes.conf to disk now."""
+    try:
+        node.driver.save()
+    except ClusterBusError as error:
+        raise CommandError(f"error saving the cluster node config: {error}") from error
+    return OK
+
+
+def cluster_no_data_plane(_node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """Slot migration moves keys, and there are none."""
+    raise CommandError(NO_DATA_PLANE)
+
+
+def _is_ipv6(client: Client) -> bool:
+    return client.local_address.startswith("[") and not client.local_address.startswith("[::ffff:")
+
+
+def _known(node: Node, argument: bytes) -> Member:
+    member = node.driver.state.find(text_of(argument))
+    if member is None:
+        raise CommandError(f"Unknown node {text_of(argument)}")
+    return member
+
+
+# ---------------------------------------------------------------- the table
+
+_READ: Final = ("loading", "stale")
+_WRITE: Final = ("admin", "stale", "no_async_loading")
+
+CLUSTER: Final = CommandSpec(
+    "cluster",
+    None,
+    -2,
+    summary="Questions and orders to the cluster bus.",
+    since="3.0.0",
+    group="cluster",
+    subcommands=(
+        CommandSpec("info", cluster_info, 2, _READ, "State of the cluster, and counters of the bus."),
+        CommandSpec("nodes", cluster_nodes, 2, _READ, "What this node knows of each node, one line each."),
+        CommandSpec("slots", cluster_slots, 2, _READ, "Who serves which slots."),
+        CommandSpec("shards", cluster_shards, 2, _READ, "The shards with their slots and members."),
+        CommandSpec("links", cluster_links, 2, ("stale",), "The links to and from every peer."),
+        CommandSpec("myid", cluster_myid, 2, ("stale",), "This node's id."),
+        CommandSpec("myshardid", cluster_myshardid, 2, ("stale",), "The id of this node's shard."),
+        CommandSpec(
+            "replicas", cluster_replicas, 3, ("admin", "stale"), "The replicas of a primary.", "<node-id>"
+        ),
+        CommandSpec(
+            "slaves", cluster_replicas, 3, ("admin", "stale"), "Older name of REPLICAS.", "<node-id>"
+        ),
+        CommandSpec(
+            "count-failure-reports",
+            cluster_count_failure_reports,
+            3,
+            ("admin", "stale"),
+            "How many primaries hold a node failing.",
+            "<node-id>",
+        ),
+        CommandSpec("keyslot", cluster_keyslot, 3, ("stale",), "The hash slot of a key.", "<key>"),
+        CommandSpec(
+            "countkeysinslot", cluster_countkeysinslot, 3, ("stale",), "How many keys a slot has.", "<slot>"
+        ),
+        CommandSpec(
+            "getkeysinslot", cluster_getkeysinslot, 4, ("stale",), "Keys of a slot.", "<slot> <count>"
+        ),
+        CommandSpec(
+            "meet",
+            cluster_meet,
+            -4,
+            _WRITE,
+            "Joins the cluster of the node there.",
+            "<ip> <port> [<bus-port>]",
+        ),
+        CommandSpec(
+            "forget", cluster_forget, 3, _WRITE, "Removes a node from this node's view.", "<node-id>"
+        ),
+        CommandSpec(
+            "addslots", cluster_addslots, -3, _WRITE, "Takes unassigned slots.", "<slot> [<slot> ...]"
+        ),
+        CommandSpec(
+            "addslotsrange",
+            cluster_addslotsrange,
+            -4,
+            _WRITE,
+            "Takes unassigned slots, given as ranges.",
+            "<first> <last> [<first> <last> ...]",
+        ),
+        CommandSpec(
+            "delslots", cluster_delslots, -3, _WRITE, "Forgets who owns slots.", "<slot> [<slot> ...]"
+        ),
+        CommandSpec(
+            "delslotsrange",
+            cluster_delslotsrange,
+            -4,
+            _WRITE,
+            "Forgets who owns slots, given as ranges.",
+            "<first> <last> [<first> <last> ...]",
+        ),
+        CommandSpec("flushslots", cluster_flushslots, 2, _WRITE, "Gives up every slot of this node."),
+        CommandSpec(
+            "set-config-epoch",
+            cluster_set_config_epoch,
+            3,
+            _WRITE,
+            "Gives a node that knows no other its config epoch.",
+            "<epoch>",
+        ),
+        CommandSpec("bumpepoch", cluster_bumpepoch, 2, _WRITE, "Takes a new, greatest config epoch."),
+        CommandSpec("saveconfig", cluster_saveconfig, 2, _WRITE, "Writes nodes.conf to disk."),
+        CommandSpec("getslotmigrations", cluster_no_data_plane, 2, _READ, "Refused: no keys, no migrations."),
+        CommandSpec("migrateslots", cluster_no_data_plane, -4, _WRITE, "Refused: no keys, no migrations."),
+        CommandSpec(
+            "cancelslotmigrations", cluster_no_data_plane, -2, _WRITE, "Refused: no keys, no migrations."
+        ),
+    ),
+)

@@ -1,0 +1,78 @@
+"""Commands about the process: INFO, SHUTDOWN, DBSIZE, ROLE, TIME and the like.
+
+Owns their handlers and table rows. A node keeps no keys; what asks about data is answered for an empty
+data set. Main thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from clusterbus.runtime.commands.arguments import SYNTAX_ERROR, CommandError, text_of
+from clusterbus.runtime.info import info_text
+from clusterbus.runtime.resp import Client, CommandSpec, Reply, Verbatim
+
+if TYPE_CHECKING:
+    from clusterbus.runtime.node import Node
+
+_SHUTDOWN_WORDS: Final = frozenset({"nosave", "save", "now", "force", "abort"})
+
+
+def info(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """The sections named, or all of them."""
+    return Verbatim(info_text(node, [text_of(argument) for argument in arguments]))
+
+
+def shutdown(node: Node, client: Client, arguments: list[bytes]) -> Reply:
+    """Stops the node. On success the client sees its connection close, not a reply.
+
+    nodes.conf is saved in every case but NOSAVE: unlike a data set it is never too big to save.
+    """
+    words = {text_of(argument).lower() for argument in arguments}
+    if not words <= _SHUTDOWN_WORDS or {"save", "nosave"} <= words or ("abort" in words and len(words) > 1):
+        raise CommandError(SYNTAX_ERROR)
+    if "abort" in words:
+        raise CommandError("No shutdown in progress.")
+    node.request_stop(save="nosave" not in words)
+    client.replies = "skip"
+    client.connection.close_after_reply()
+    return None
+
+
+def dbsize(_node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """0: there are no keys."""
+    return 0
+
+
+def role(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """What this node is in its shard, as clients of replication ask."""
+    primary = node.driver.state.myself.replicaof
+    if primary is None:
+        return ["master", 0, []]
+    return ["slave", primary.ip, primary.port, "connect", 0]
+
+
+def time(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """Unix seconds and microseconds of the node's timeline."""
+    seconds, microseconds = divmod(node.clock.now_us(), 1_000_000)
+    return [str(seconds), str(microseconds)]
+
+
+_ADMIN: Final = ("admin", "noscript", "loading", "stale")
+
+SERVER: Final = (
+    CommandSpec(
+        "info", info, -1, ("loading", "stale"), "Counters and facts of the node.", "[<section> [...]]"
+    ),
+    CommandSpec(
+        "shutdown",
+        shutdown,
+        -1,
+        (*_ADMIN, "allow_busy"),
+        "Saves nodes.conf and stops the node.",
+        "[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]",
+    ),
+    CommandSpec("dbsize", dbsize, 1, ("readonly", "fast"), "How many keys there are: none."),
+    CommandSpec("role", role, 1, ("noscript", "loading", "stale", "fast"), "Whether primary or replica."),
+    CommandSpec("time", time, 1, ("loading", "stale", "fast"), "The node's clock."),
+)

@@ -1,0 +1,368 @@
+"""The heart of the main loop: engine events into the state, effects of the state into the engine.
+
+Owns the Engine, the ClusterState and nodes.conf of one node, and the links between them. Must never decide
+anything of the protocol, never wait except in `Engine.poll`, and never let what a peer sent raise out of
+`step`. Knows no event loop: asyncio (`node.py`) and the blocking twin (`blocking.py`) drive the same steps.
+Main thread only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from clusterbus import wire
+from clusterbus._core import (
+    AcceptRefused,
+    Engine,
+    LinkAccepted,
+    LinkConnected,
+    LinkDrained,
+    LinkLost,
+    PacketsReceived,
+)
+from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Save, Send
+from clusterbus.cluster.events import Event
+from clusterbus.cluster.state import ClusterState
+from clusterbus.config import Config
+from clusterbus.errors import ClusterBusError
+from clusterbus.runtime.clock import Clock
+from clusterbus.runtime.log import LEVEL_NUMBERS, logger
+from clusterbus.runtime.nodes_conf import NodesFile
+from clusterbus.runtime.refusals import RefusalLog
+
+TICK_PERIOD_MS: Final = 100
+REFUSED_PACKETS_PER_LINK_MAX: Final = 8
+"""A link is closed when this many of its packets had to be refused (H4: "close after several")."""
+EFFECT_ROUNDS_MAX: Final = 64
+"""Carrying out effects can raise more effects; this many rounds at most before the engine is polled again."""
+FILTER_NOTHING: Final = -1
+FILTER_EVERYTHING: Final = -2
+
+
+@dataclass(slots=True)
+class LinkRecord:
+    """What the runtime remembers of a link that is up. `node_id` is None for an inbound link."""
+
+    link: int
+    node_id: str | None
+    peer: str
+    opened_ms: int
+    refused_packets: int = 0
+
+
+@dataclass(slots=True)
+class DialRecord:
+    """A dial under way: invariant: its link is known to the engine and not yet to the state."""
+
+    link: int
+    node_id: str
+    peer: str
+
+
+@dataclass(slots=True)
+class SaveStatus:
+    """How nodes.conf fares: what INFO shows (H47)."""
+
+    saves: int = 0
+    failures: int = 0
+    last_error: str = ""
+    last_saved_ms: int = 0
+
+
+class Driver:
+    """Applies what the engine reports and carries out what the state asks for.
+
+    `events` receives every typed event of the state (`Bus.events()` is one of its listeners). All methods
+    belong to the main thread.
+    """
+
+    def __init__(
+        self, *, config: Config, engine: Engine, state: ClusterState, nodes_file: NodesFile, clock: Clock
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self.state = state
+        self.clock = clock
+        self.nodes_file = nodes_file
+        self.links: dict[int, LinkRecord] = {}
+        self.packet_filter = FILTER_NOTHING
+        self.save_status = SaveStatus()
+        self.counters: Counter[str] = Counter()
+        self.busy_ns = 0
+        self.event_listeners: list[Callable[[Event], None]] = []
+        self.closed = False
+        self._dials: dict[int, DialRecord] = {}
+        self._dials_begun = 0
+        self._failed_dials: list[tuple[str, str]] = []
+        self._save_wanted = False
+        self._save_failed = False
+        self._refusals = RefusalLog()
+        self._appliers: dict[type, Callable[[Any, int], None]] = {
+            PacketsReceived: self._apply_packets,
+            LinkAccepted: self._apply_link_accepted,
+            LinkConnected: self._apply_link_connected,
+            LinkLost: self._apply_link_lost,
+            LinkDrained: self._apply_link_drained,
+            AcceptRefused: self._apply_accept_refused,
+        }
+        self._carriers: dict[type, Callable[[Any], None]] = {
+            Send: self._carry_send,
+            Broadcast: self._carry_broadcast,
+            Dial: self._carry_dial,
+            CloseLink: self._carry_close_link,
+            Log: self._carry_log,
+            Notify: self._carry_notify,
+        }
+
+    # ------------------------------------------------------------ the step
+
+    def step(self, timeout_ms: int | None = 0) -> bool:
+        """One round of the main loop: poll, apply, carry out effects, flush.
+
+        Waits at most `timeout_ms` for something to happen (None: as long as it takes). True when there is
+        more to do at once. Raises nothing on behalf of a peer (hostile-inputs).
+        """
+        events = self.engine.poll(timeout_ms)
+        begun_ns = time.perf_counter_ns()
+        now_ms = self.clock.now_ms()
+        for event in events:
+            self._appliers[type(event)](event, now_ms)
+            self._carry_out_effects()
+        more = self.settle()
+        self.busy_ns += time.perf_counter_ns() - begun_ns
+        return more
+
+    def tick(self) -> None:
+        """The state's clock tick, ten times a second; retries a failed save. Ends with `settle`."""
+        begun_ns = time.perf_counter_ns()
+        if self._save_failed:
+            self._save_failed = False
+            self._save_wanted = True
+        try:
+            self.state.tick(self.clock.now_ms())
+        except Exception:
+            self.counters["tick_errors"] += 1
+            self._log_exception("tick", "the clock tick failed")
+        self.settle()
+        self.busy_ns += time.perf_counter_ns() - begun_ns
+
+    def settle(self) -> bool:
+        """Carries out pending effects, writes nodes.conf when asked to, dispatches queued sends.
+
+        The end of every step and of every operator's command. True when there is more to do at once.
+        """
+        failed_dials, self._failed_dials = self._failed_dials, []
+        for node_id, error in failed_dials:
+            self.state.handle_dial_failed(node_id, error, self.clock.now_ms())
+        self._carry_out_effects()
+        if self._save_wanted:
+            self._save(durable=False)
+        return self.engine.flush() or bool(self._failed_dials)
+
+    def save(self) -> None:
+        """Writes nodes.conf now, durably (CLUSTER SAVECONFIG). Raises ClusterBusError."""
+        if not self._save(durable=True):
+            raise ClusterBusError(self.save_status.last_error)
+
+    def kill_link(self, link: int, reason: str) -> None:
+        """Closes a link from our side and tells the state; does nothing when it is gone already."""
+        if self.links.pop(link, None) is None:
+            return
+        self.engine.close(link)
+        self.state.handle_link_closed(link, reason, self.clock.now_ms())
+
+    def close(self, *, save: bool = True) -> None:
+        """Saves nodes.conf (unless told not to), stops the workers, closes every socket. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        try:
+            if save:
+                self._carry_out_effects()
+                self._save(durable=True)
+        finally:
+            self.engine.shutdown()
+            self.nodes_file.close()
+
+    def reset_stats(self) -> None:
+        """CONFIG RESETSTAT (R24)."""
+        self.counters.clear()
+        self.state.counters.clear()
+        self.busy_ns = 0
+        self.engine.reset_stats()
+
+    # ------------------------------------------------------------ engine -> state
+
+    def _apply_packets(self, event: PacketsReceived, now_ms: int) -> None:
+        record = self.links.get(event.link)
+        if record is None:
+            return  # closed by an earlier event of this batch
+        for refusal in event.dropped:
+            self._refuse_packet(record, refusal, now_ms)
+        handle_packet = self.state.handle_packet
+        for packet in event.packets:
+            kind = packet.type
+            if self.packet_filter != FILTER_NOTHING and self.packet_filter in (FILTER_EVERYTHING, kind):
+                self.counters["packets_filtered"] += 1
+                continue
+            try:
+                handle_packet(event.link, packet, now_ms)
+            except Exception:
+                self.counters["packet_errors"] += 1
+                self._log_exception(record.peer, f"a packet of type {kind} could not be applied")
+                self._drop_link(event.link, "error while applying a packet", now_ms)
+            self._carry_out_effects()
+            if event.link not in self.links:
+                return
+
+    def _refuse_packet(self, record: LinkRecord, refusal: str, now_ms: int) -> None:
+        record.refused_packets += 1
+        self.counters["packets_refused"] += 1
+        self._note(record.peer, "packet refused", refusal, now_ms)
+        if record.refused_packets == REFUSED_PACKETS_PER_LINK_MAX:
+            self.counters["links_closed_for_refused_packets"] += 1
+            self._note(record.peer, "link closed", "too many packets had to be refused", now_ms)
+            self._drop_link(record.link, "too many refused packets", now_ms)
+
+    def _apply_link_accepted(self, event: LinkAccepted, now_ms: int) -> None:
+        peer = address_text(event.ip, event.port)
+        self.links[event.link] = LinkRecord(event.link, None, peer, now_ms)
+        self.state.handle_link_accepted(event.link, event.ip, event.local_ip, now_ms)
+
+    def _apply_link_connected(self, event: LinkConnected, now_ms: int) -> None:
+        dial = self._dials.pop(event.owner, None)
+        if dial is None:
+            self.engine.close(event.link)
+            return
+        self.links[event.link] = LinkRecord(event.link, dial.node_id, dial.peer, now_ms)
+        self.state.handle_link_opened(dial.node_id, event.link, event.local_ip, now_ms)
+
+    def _apply_link_lost(self, event: LinkLost, now_ms: int) -> None:
+        self.engine.close(event.link)
+        reason = f"{event.kind}: {event.detail}" if event.detail else event.kind
+        record = self.links.pop(event.link, None)
+        if record is not None:
+            self.counters[f"links_lost_{event.kind}"] += 1
+            self._note(record.peer, f"link lost ({event.kind})", event.detail, now_ms)
+            self.state.handle_link_closed(event.link, reason, now_ms)
+            return
+        dial = self._dials.get(event.owner)
+        if dial is not None and dial.link == event.link:
+            del self._dials[event.owner]
+            self.counters["dials_failed"] += 1
+            self.state.handle_dial_failed(dial.node_id, reason, now_ms)
+
+    def _apply_link_drained(self, event: LinkDrained, _now_ms: int) -> None:
+        self.engine.free(event.link)
+
+    def _apply_accept_refused(self, event: AcceptRefused, now_ms: int) -> None:
+        self._note(event.ip, f"connection refused ({event.kind})", event.detail, now_ms)
+
+    def _drop_link(self, link: int, reason: str, now_ms: int) -> None:
+        """Closes a link because of what came in on it; an error in the state's part is logged, not raised."""
+        if self.links.pop(link, None) is None:
+            return
+        self.engine.close(link)
+        try:
+            self.state.handle_link_closed(link, reason, now_ms)
+        except Exception:
+            self.counters["packet_errors"] += 1
+            self._log_exception(f"link {link}", "closing it failed in the state")
+
+    # ------------------------------------------------------------ state -> engine
+
+    def _carry_out_effects(self) -> None:
+        """Carries out what the last input asked for, in order.
+
+        A durable save that fails withholds the messages the same input sends after it: what they say is
+        not on disk (H47). Messages of other inputs, heartbeats above all, still go.
+        """
+        for _ in range(EFFECT_ROUNDS_MAX):
+            effects = self.state.poll_effects()
+            if not effects:
+                return
+            self._carry_out(effects)
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        withheld = False
+        for effect in effects:
+            kind = type(effect)
+            if isinstance(effect, Save):
+                if effect.durable:
+                    withheld = not self._save(durable=True) or withheld
+                else:  # one write for many changes, at the end of the step
+                    self._save_wanted = True
+            elif withheld and (kind is Send or kind is Broadcast):
+                self.counters["messages_withheld"] += 1
+            else:
+                self._carriers[kind](effect)
+
+    def _carry_send(self, effect: Send) -> None:
+        self.engine.send(effect.link, wire.encode(effect.message))
+
+    def _carry_broadcast(self, effect: Broadcast) -> None:
+        if effect.links:
+            self.engine.broadcast(effect.links, wire.encode(effect.message))
+
+    def _carry_dial(self, effect: Dial) -> None:
+        self._dials_begun += 1
+        owner = self._dials_begun
+        try:
+            link = self.engine.connect(effect.ip, effect.cport, owner=owner, tls=self.config.tls_cluster)
+        except (OSError, ClusterBusError) as error:
+            # Told at the next step: told now, a state that dials again at once would never come to an end.
+            self.counters["dials_failed"] += 1
+            self._failed_dials.append((effect.node_id, str(error)))
+            return
+        self._dials[owner] = DialRecord(link, effect.node_id, address_text(effect.ip, effect.cport))
+
+    def _carry_close_link(self, effect: CloseLink) -> None:
+        record = self.links.pop(effect.link, None)
+        if record is not None:
+            self._note(record.peer, "link closed", effect.reason, self.clock.now_ms(), level="verbose")
+        self.engine.close(effect.link)
+
+    def _carry_log(self, effect: Log) -> None:
+        logger.log(LEVEL_NUMBERS[effect.level], "%s", effect.text)
+
+    def _carry_notify(self, effect: Notify) -> None:
+        for listener in self.event_listeners:
+            listener(effect.event)
+
+    # ------------------------------------------------------------ nodes.conf and the log
+
+    def _save(self, *, durable: bool) -> bool:
+        now_ms = self.clock.now_ms()
+        self._save_wanted = False
+        try:
+            self.nodes_file.save(self.state.snapshot(), durable)
+        except (OSError, ClusterBusError) as error:
+            self.save_status.failures += 1
+            self.save_status.last_error = str(error)
+            self._save_failed = True
+            self._note("nodes.conf", "could not be saved", str(error), now_ms)
+            return False
+        self._save_failed = False
+        self.save_status.saves += 1
+        self.save_status.last_error = ""
+        self.save_status.last_saved_ms = now_ms
+        return True
+
+    def _note(self, peer: str, reason: str, detail: str, now_ms: int, *, level: str = "warning") -> None:
+        line = self._refusals.line(peer, reason, detail, now_ms)
+        if line is not None:
+            logger.log(LEVEL_NUMBERS[level], "%s", line)
+
+    def _log_exception(self, peer: str, what: str) -> None:
+        line = self._refusals.line(peer, what, "", self.clock.now_ms())
+        if line is not None:
+            logger.exception("%s", line)
+
+
+def address_text(ip: str, port: int) -> str:
+    """`ip:port`, or `[ip]:port` for IPv6."""
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"

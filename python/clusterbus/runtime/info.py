@@ -1,0 +1,185 @@
+"""The text of INFO: sections of `name:value` lines that clients and redis-cli read.
+
+Owns the sections and their order. Must never change anything. A node keeps no keys, so sections about data
+say what a node with an empty data set says; there is never a `db0:` line. Main thread.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from clusterbus._core import __version__
+from clusterbus.runtime.counters import (
+    Line,
+    cluster_info_lines,
+    offload_lines,
+    refusal_lines,
+    thread_time_lines,
+)
+
+if TYPE_CHECKING:
+    from clusterbus.runtime.node import Node
+
+SERVER_NAME: Final = "clusterbus"
+COMPATIBLE_REDIS_VERSION: Final = "7.2.4"
+COMPATIBLE_VALKEY_VERSION: Final = "9.1.2"
+HZ: Final = 10
+
+
+def _server(node: Node) -> Iterator[Line]:
+    config = node.config
+    uptime_s = (node.clock.now_ms() - node.started_ms) // 1000
+    system = platform.uname()
+    stats = node.driver.engine.stats()
+    yield "redis_version", COMPATIBLE_REDIS_VERSION
+    yield "server_name", SERVER_NAME
+    yield "valkey_version", COMPATIBLE_VALKEY_VERSION
+    yield "clusterbus_version", __version__
+    yield "redis_mode", "cluster"
+    yield "server_mode", "cluster"
+    yield "os", f"{system.system} {system.release} {system.machine}"
+    yield "arch_bits", 64 if sys.maxsize > 2**32 else 32
+    yield "multiplexing_api", "epoll"
+    yield "event_loop", node.event_loop_name
+    yield "process_id", os.getpid()
+    yield "run_id", node.run_id
+    yield "tcp_port", config.port or config.tls_port
+    yield "server_time_usec", node.clock.now_us()
+    yield "uptime_in_seconds", uptime_s
+    yield "uptime_in_days", uptime_s // 86_400
+    yield "hz", HZ
+    yield "configured_hz", HZ
+    yield "executable", sys.executable
+    yield "config_file", config.config_file or ""
+    yield "io_threads_active", int(stats.get("active_workers", 0) > 0)
+
+
+def _clients(node: Node) -> Iterator[Line]:
+    yield "connected_clients", node.client_stats().get("connected_clients", 0)
+    yield "cluster_connections", node.driver.engine.stats().get("links", 0)
+    yield "maxclients", node.config.maxclients
+    yield "blocked_clients", 0
+
+
+def _memory(_node: Node) -> Iterator[Line]:
+    used_bytes, peak_bytes = resident_bytes()
+    yield "used_memory", used_bytes
+    yield "used_memory_human", _human(used_bytes)
+    yield "used_memory_rss", used_bytes
+    yield "used_memory_rss_human", _human(used_bytes)
+    yield "used_memory_peak", peak_bytes
+    yield "used_memory_peak_human", _human(peak_bytes)
+    yield "maxmemory", 0
+    yield "maxmemory_human", "0B"
+    yield "maxmemory_policy", "noeviction"
+
+
+def _persistence(node: Node) -> Iterator[Line]:
+    status = node.driver.save_status
+    yield "loading", 0
+    yield "async_loading", 0
+    yield "rdb_bgsave_in_progress", 0
+    yield "aof_enabled", 0
+    yield "cluster_config_file_saves", status.saves
+    yield "cluster_config_file_save_failures", status.failures
+    yield "cluster_config_file_last_save_status", "err" if status.last_error else "ok"
+    yield "cluster_config_file_last_save_time", status.last_saved_ms // 1000
+    yield "cluster_config_file_last_save_error", " ".join(status.last_error.split())
+
+
+def _stats(node: Node) -> Iterator[Line]:
+    driver = node.driver
+    stats = driver.engine.stats()
+    yield from (line for line in node.client_stats().items() if line[0] != "connected_clients")
+    yield from offload_lines(stats)
+    yield from refusal_lines(driver, stats)
+
+
+def _replication(node: Node) -> Iterator[Line]:
+    state = node.driver.state
+    primary = state.myself.replicaof
+    yield "role", "master" if primary is None else "slave"
+    if primary is not None:
+        yield "master_host", primary.ip
+        yield "master_port", primary.port
+        yield "master_link_status", "down"
+    yield "connected_slaves", 0
+    yield "master_repl_offset", 0
+
+
+def _cpu(node: Node) -> Iterator[Line]:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    yield "used_cpu_sys", f"{own.ru_stime:.6f}"
+    yield "used_cpu_user", f"{own.ru_utime:.6f}"
+    yield "used_cpu_sys_children", f"{children.ru_stime:.6f}"
+    yield "used_cpu_user_children", f"{children.ru_utime:.6f}"
+    yield from thread_time_lines(node.driver, node.driver.engine.stats())
+
+
+def _cluster(node: Node) -> Iterator[Line]:
+    yield "cluster_enabled", 1
+    shown_elsewhere = {name for name, _ in _stats(node)}
+    yield from (line for line in cluster_info_lines(node.driver) if line[0] not in shown_elsewhere)
+
+
+def _keyspace(_node: Node) -> Iterable[Line]:
+    return ()
+
+
+SECTIONS: Final[dict[str, Callable[[Node], Iterable[Line]]]] = {
+    "Server": _server,
+    "Clients": _clients,
+    "Memory": _memory,
+    "Persistence": _persistence,
+    "Stats": _stats,
+    "Replication": _replication,
+    "CPU": _cpu,
+    "Cluster": _cluster,
+    "Keyspace": _keyspace,
+}
+_EVERYTHING: Final = frozenset({"all", "everything", "default"})
+
+
+def info_text(node: Node, wanted: Sequence[str] = ()) -> str:
+    """INFO's answer for the section names in `wanted` (any case; none: all of them), CRLF lines."""
+    names = {name.lower() for name in wanted}
+    everything = not names or bool(names & _EVERYTHING)
+    sections = []
+    for title, lines in SECTIONS.items():
+        if everything or title.lower() in names:
+            body = "".join(f"{name}:{value}\r\n" for name, value in lines(node))
+            sections.append(f"# {title}\r\n{body}")
+    return "\r\n".join(sections)
+
+
+def info_table(node: Node) -> dict[str, dict[str, str]]:
+    """The same as a table: section, name, value as text."""
+    return {
+        title.lower(): {name: str(value) for name, value in lines(node)} for title, lines in SECTIONS.items()
+    }
+
+
+def resident_bytes() -> tuple[int, int]:
+    """Resident memory of the process now and at its peak, in bytes."""
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = int(file.read().split()[1])
+    except (OSError, ValueError, IndexError):
+        return peak_bytes, peak_bytes
+    return pages * resource.getpagesize(), peak_bytes
+
+
+def _human(size_bytes: int) -> str:
+    size = float(size_bytes)
+    for unit in ("B", "K", "M", "G"):
+        if size < 1024:
+            return f"{size:.2f}{unit}" if unit != "B" else f"{size_bytes}B"
+        size /= 1024
+    return f"{size:.2f}T"

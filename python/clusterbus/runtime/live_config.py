@@ -1,0 +1,75 @@
+"""Directives the engine has to be told about, at the start and when CONFIG SET changes them.
+
+Owns the way from a directive to the engine's argument or setter; everything else reads Config at the time
+of use and needs no word here. A refusal (a certificate that cannot be read) raises ConfigError and Config
+takes the change back. Main thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from clusterbus._core import Engine, TlsConfig
+from clusterbus.config import Config
+
+HANDSHAKE_TIMEOUT_MS: Final = 5_000
+FIRST_PACKET_TIMEOUT_MS: Final = 15_000
+LINKS_MAX: Final = 10_000
+HANDSHAKES_MAX: Final = 256
+
+_TLS_DIRECTIVES: Final = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients")
+
+_SETTERS: Final[tuple[tuple[tuple[str, ...], Callable[[Engine, Config], None]], ...]] = (
+    (("io-threads",), lambda engine, config: engine.resize(config.io_threads)),
+    (
+        ("io-threads-always-active",),
+        lambda engine, config: engine.set_always_active(config.io_threads_always_active),
+    ),
+    (
+        ("cluster-link-sendbuf-limit",),
+        lambda engine, config: engine.set_link_sendbuf_limit(config.cluster_link_sendbuf_limit),
+    ),
+    (_TLS_DIRECTIVES, lambda engine, config: engine.set_tls(tls_config(config))),
+)
+
+
+def tls_config(config: Config) -> TlsConfig | None:
+    """The engine's TLS rules, or None when the bus is plain. Raises ConfigError naming directive and file."""
+    if not config.tls_cluster:
+        return None
+    return TlsConfig(
+        cert_file=config.path("tls-cert-file"),
+        key_file=config.path("tls-key-file"),
+        ca_cert_file=config.path("tls-ca-cert-file"),
+        auth_clients=config.tls_auth_clients,
+    )
+
+
+def build_engine(config: Config) -> Engine:
+    """An engine as the directives say, listening nowhere yet. Raises ConfigError for TLS files."""
+    return Engine(
+        io_threads=config.io_threads,
+        io_threads_always_active=config.io_threads_always_active,
+        handshake_timeout_ms=HANDSHAKE_TIMEOUT_MS,
+        first_packet_timeout_ms=FIRST_PACKET_TIMEOUT_MS,
+        max_links=LINKS_MAX,
+        max_handshakes=HANDSHAKES_MAX,
+        link_sendbuf_limit_bytes=config.cluster_link_sendbuf_limit,
+        tls=tls_config(config),
+    )
+
+
+def follow_config(config: Config, engine: Engine) -> None:
+    """From now on a change of one of these directives reaches the engine."""
+    for names, setter in _SETTERS:
+        config.on_change(_listener(engine, setter), *names)
+
+
+def _listener(
+    engine: Engine, setter: Callable[[Engine, Config], None]
+) -> Callable[[Config, frozenset[str]], None]:
+    def apply(config: Config, _changed: frozenset[str]) -> None:
+        setter(engine, config)
+
+    return apply

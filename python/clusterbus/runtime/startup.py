@@ -1,0 +1,82 @@
+"""From a configuration to a driver that listens: nodes.conf read and locked, state restored, bus port open.
+
+Owns the order of these steps and their undoing when a later one fails. Everything that can be wrong comes
+out as one ConfigError naming the directive, the file or the address. Main thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import random
+import secrets
+from typing import Final
+
+from clusterbus._core import Engine
+from clusterbus.cluster import persist
+from clusterbus.cluster.records import NodesConf
+from clusterbus.cluster.state import ClusterState
+from clusterbus.config import Config
+from clusterbus.errors import ConfigError
+from clusterbus.runtime.clock import Clock
+from clusterbus.runtime.driver import Driver, address_text
+from clusterbus.runtime.live_config import build_engine, follow_config
+from clusterbus.runtime.log import logger
+from clusterbus.runtime.nodes_conf import NodesFile
+
+_ABSENT_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+
+
+def open_driver(config: Config, clock: Clock) -> Driver:
+    """A driver ready to step: state restored or new, nodes.conf locked, listening on the bus port.
+
+    Raises ConfigError; everything opened on the way is closed again then.
+    """
+    with contextlib.ExitStack() as undo:
+        nodes_file = NodesFile(config.path("cluster-config-file"))
+        undo.callback(nodes_file.close)
+        saved = nodes_file.load(persist.parse)
+        engine = build_engine(config)
+        undo.callback(engine.shutdown)
+        state = _state(config, engine, clock, saved)
+        _listen(engine, config)
+        follow_config(config, engine)
+        driver = Driver(config=config, engine=engine, state=state, nodes_file=nodes_file, clock=clock)
+        undo.pop_all()
+    return driver
+
+
+def _state(config: Config, engine: Engine, clock: Clock, saved: NodesConf | None) -> ClusterState:
+    state = ClusterState(
+        config=config,
+        random=random.Random(secrets.randbits(256)),
+        now_ms=clock.now_ms(),
+        read_age_ms=engine.last_read_ms,
+        saved=saved,
+    )
+    if saved is None:
+        logger.info("No cluster configuration found, I'm %s", state.myself.node_id)
+    else:
+        logger.info("Node configuration loaded, I'm %s", state.myself.node_id)
+    return state
+
+
+def _listen(engine: Engine, config: Config) -> None:
+    """Opens the bus port on every bind address; an optional address the machine lacks is left out."""
+    opened = 0
+    for address in config.bind_addresses:
+        try:
+            engine.listen(
+                address.ip, config.bus_port, tls=config.tls_cluster, backlog=max(1, config.tcp_backlog)
+            )
+        except OSError as error:
+            if address.optional and error.errno in _ABSENT_ADDRESS:
+                continue
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise ConfigError(
+                f"can't listen on {address_text(address.ip, config.bus_port)} for the cluster bus: {reason}"
+            ) from error
+        opened += 1
+    if not opened:
+        raise ConfigError(f"cluster bus: no address of 'bind {config.text('bind')}' can be listened on")
