@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
@@ -37,7 +37,7 @@ impl Engine {
         source_ip: Option<IpAddr>,
     ) -> io::Result<LinkId> {
         if tls && self.config.tls.is_none() {
-            return Err(io::Error::other("no TLS keys are set"));
+            return Err(no_tls_keys());
         }
         if self.links.len() >= self.config.max_links {
             let text = format!("{} links are open", self.config.max_links);
@@ -51,6 +51,8 @@ impl Engine {
         if let Some(ip) = source_ip {
             socket.bind(&source_address(ip).into())?;
         }
+        // The deadline counts from the dial, not from the last step.
+        self.now = Instant::now();
         let outcome = socket.connect(&peer.into());
         let origin = Origin::Dialled { owner };
         let link = self.insert(socket.into(), peer, origin, Io::Connecting { tls })?;
@@ -89,7 +91,7 @@ impl Engine {
         let Some(link) = self.links.get_mut(id) else { return Ok(()) };
         let (socket, last_read) = (link.socket.clone(), link.last_read.clone());
         link.io = if tls {
-            let setup = setup.ok_or_else(|| io::Error::other("no TLS keys are set"))?;
+            let setup = setup.ok_or_else(no_tls_keys)?;
             let connection = setup.dialling(link.peer.ip()).map_err(io::Error::other)?;
             tls_io(socket, connection, last_read)
         } else {
@@ -161,16 +163,18 @@ impl Engine {
         socket: Arc<dyn Socket>,
         owner: u64,
         tls: Option<TlsSide>,
-    ) -> LinkId {
+    ) -> io::Result<LinkId> {
         let last_read = LastRead::new(self.epoch);
-        let setup = self.config.tls.clone();
-        let connection = match tls {
-            Some(TlsSide::Accepts) => setup.and_then(|setup| setup.accepting().ok()),
-            Some(TlsSide::Dials) => setup.and_then(|setup| setup.dialling(NOWHERE.ip()).ok()),
-            None => None,
-        };
-        let io = match connection {
-            Some(connection) => tls_io(socket.clone(), connection, last_read.clone()),
+        let io = match tls {
+            Some(side) => {
+                let setup = self.config.tls.clone().ok_or_else(no_tls_keys)?;
+                let connection = match side {
+                    TlsSide::Accepts => setup.accepting(),
+                    TlsSide::Dials => setup.dialling(NOWHERE.ip()),
+                };
+                let connection = connection.map_err(io::Error::other)?;
+                tls_io(socket.clone(), connection, last_read.clone())
+            }
             None => plain_io(socket.clone(), last_read.clone()),
         };
         let origin = Origin::Dialled { owner };
@@ -180,7 +184,7 @@ impl Engine {
             link.read_wanted = true;
         }
         self.make_ready(id);
-        id
+        Ok(id)
     }
 
     /// Tells the main loop of a link that is up.
@@ -198,6 +202,10 @@ impl Engine {
         };
         self.events.push(event);
     }
+}
+
+pub(crate) fn no_tls_keys() -> io::Error {
+    io::Error::other("no TLS keys are set")
 }
 
 fn plain_io(socket: Arc<dyn Socket>, last_read: Arc<LastRead>) -> Io {
@@ -233,6 +241,7 @@ fn new_link(
         read_wanted: false,
         write_blocked: false,
         write_edge_while_away: false,
+        write_error: None,
         peer_ended: false,
         is_ready: false,
         first_packet_seen: false,

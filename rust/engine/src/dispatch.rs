@@ -48,6 +48,8 @@ impl Engine {
 
     fn note_edge(&mut self, id: LinkId, readable: bool, writable: bool, ended: bool) {
         let Some(link) = self.links.get_mut(id) else { return };
+        // Of a dial too: the edge that says it is up may be the only one that tells of the end.
+        link.peer_ended |= ended;
         if matches!(link.io, Io::Connecting { .. }) {
             if link.life == Life::Up {
                 self.finish_connect(id);
@@ -55,7 +57,6 @@ impl Engine {
             return;
         }
         link.read_wanted |= readable;
-        link.peer_ended |= ended;
         if writable {
             link.write_edge_while_away = true;
             // One TLS job serves both directions, so what wakes its writing is a look at the link.
@@ -163,12 +164,14 @@ impl Engine {
         self.lose(id, "panic", detail);
     }
 
-    /// Hands over what a read brought: the good prefix first, then the reason it ended (R6).
+    /// Hands over what a read brought: the good prefix first, then the reason it ended (R6), and with it the
+    /// reason writing ended, if it did (R14).
     fn deliver(&mut self, id: LinkId, report: ReadReport) {
         let Some(link) = self.links.get_mut(id) else { return };
-        if matches!(link.life, Life::Closing | Life::Drained) {
+        if link.life != Life::Up {
             return;
         }
+        let write_error = link.write_error.clone();
         link.first_packet_seen |= !report.packets.is_empty();
         link.dropped_len = link.dropped_len.saturating_add(report.dropped_len);
         let too_many_dropped = link.dropped_len >= limits::DROPPED_CLOSES;
@@ -182,17 +185,24 @@ impl Engine {
             let (packets, dropped) = (report.packets, report.dropped);
             self.events.push(Event::Packets { link: id, packets, dropped });
         }
-        match report.stop {
+        let read_end = match report.stop {
             ReadStop::WouldBlock | ReadStop::Budget if too_many_dropped => {
-                let detail = format!("{} packets refused", limits::DROPPED_CLOSES);
-                self.lose(id, "bad-packets", detail);
+                Some(("bad-packets", format!("{} packets refused", limits::DROPPED_CLOSES)))
             }
-            ReadStop::WouldBlock | ReadStop::Budget => {}
-            ReadStop::Ended { kind, detail } => self.lose(id, kind, detail),
+            ReadStop::WouldBlock | ReadStop::Budget => None,
+            ReadStop::Ended { kind, detail } => Some((kind, detail)),
+        };
+        match (read_end, write_error) {
+            (Some((kind, read)), Some(write)) => {
+                self.lose(id, kind, format!("{read}; writing: {write}"));
+            }
+            (Some((kind, detail)), None) => self.lose(id, kind, detail),
+            (None, Some(write)) => self.lose(id, "error", format!("writing: {write}")),
+            (None, None) => {}
         }
     }
 
-    /// Balances the account after a write, and goes on, waits for room, or gives the link up.
+    /// Balances the account after a write, and goes on, waits for room, or has one last read end the link.
     fn settle_write(&mut self, id: LinkId, report: &WriteReport) {
         let Some(link) = self.links.get_mut(id) else { return };
         link.unsent_bytes -= report.released_bytes;
@@ -203,18 +213,19 @@ impl Engine {
             link.read_wanted |= matches!(link.io, Io::Tls { .. });
         }
         if let Some(detail) = &report.error {
-            if !matches!(link.life, Life::Closing | Life::Drained) {
-                self.lose(id, "error", detail.clone());
-            }
-        } else if link.wants_job() {
+            link.write_error = Some(detail.clone());
+            link.read_wanted = true;
+        }
+        if link.wants_job() {
             self.make_ready(id);
         }
     }
 
-    /// The link cannot go on. The main loop hears of it; an accept it never heard of is ended here.
+    /// The link cannot go on. The main loop hears of it once, and of nothing after it but `Drained`; an accept it
+    /// never heard of is ended here.
     pub(crate) fn lose(&mut self, id: LinkId, kind: &'static str, detail: String) {
         let Some(link) = self.links.get_mut(id) else { return };
-        if matches!(link.life, Life::Closing | Life::Drained) {
+        if link.life != Life::Up {
             return;
         }
         let (owner, peer, origin, announced) =

@@ -233,6 +233,7 @@ impl Engine {
 
     /// Ends a main-loop step: dispatches what was queued and arms the wake-up. True when `poll` already has something to do.
     pub fn flush(&mut self) -> bool {
+        self.wake_up();
         self.look_after();
         !self.arm()
     }
@@ -400,6 +401,9 @@ impl Engine {
         if slot.life != Life::Up {
             return false;
         }
+        if message.data.is_empty() {
+            return true;
+        }
         slot.push(message);
         let unsent_bytes = slot.unsent_bytes;
         if limit_bytes > 0 && unsent_bytes > limit_bytes {
@@ -447,8 +451,17 @@ impl Engine {
         self.links.get(link).map_or((0, 0), |slot| (slot.unsent_messages, slot.unsent_bytes))
     }
 
-    /// A link over any transport, up at once. Its owner reports readiness by [`Engine::edge`].
-    pub fn attach(&mut self, socket: Arc<dyn Socket>, owner: u64, tls: Option<TlsSide>) -> LinkId {
+    /// A link over any transport, up at once, or after its TLS handshake. Its owner reports readiness by
+    /// [`Engine::edge`].
+    ///
+    /// # Errors
+    /// TLS is asked for without keys.
+    pub fn attach(
+        &mut self,
+        socket: Arc<dyn Socket>,
+        owner: u64,
+        tls: Option<TlsSide>,
+    ) -> io::Result<LinkId> {
         self.attach_socket(socket, owner, tls)
     }
 
@@ -482,6 +495,9 @@ impl Engine {
     pub fn shutdown(&mut self) {
         self.listeners = Listeners::default();
         drop(self.resize(1));
+        // Completions hold sockets too.
+        while self.pool.completed().is_some() {}
+        self.in_flight = 0;
         self.done_here.clear();
         self.ready.clear();
         self.events.clear();

@@ -123,6 +123,8 @@ pub(crate) struct Link {
     pub(crate) write_blocked: bool,
     /// A writable edge came while the writing half was away: the "full" it may bring home is old news.
     pub(crate) write_edge_while_away: bool,
+    /// Why nothing can be written any more; told when the read at hand has brought what the peer sent before (R6, R14).
+    pub(crate) write_error: Option<String>,
     /// The kernel said that the peer ended its stream.
     pub(crate) peer_ended: bool,
     /// In the engine's list of links to look at.
@@ -166,14 +168,18 @@ impl Link {
         }
     }
 
-    /// There are messages to send, and room for them as far as is known.
+    /// There are messages to send, and room for them as far as is known. Never in a handshake (R12).
     pub(crate) fn wants_write(&self) -> bool {
+        if self.write_blocked || self.write_error.is_some() {
+            return false;
+        }
         let left_over = match &self.io {
             Io::Connecting { .. } => false,
             Io::Plain { send, .. } => send.home().is_some_and(|home| !home.batch.is_empty()),
+            Io::Tls { is_handshaking: true, .. } => return false,
             Io::Tls { transport, .. } => transport.home().is_some_and(|t| !t.batch.is_empty()),
         };
-        !self.write_blocked && (left_over || !self.queue.is_empty())
+        left_over || !self.queue.is_empty()
     }
 
     /// A look at the link would start a job, were its halves home.

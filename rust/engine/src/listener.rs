@@ -10,6 +10,7 @@ use mio::{Interest, Token};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
+use crate::connect::no_tls_keys;
 use crate::engine::{Engine, Event};
 use crate::limits;
 use crate::link::Origin;
@@ -171,9 +172,7 @@ impl Engine {
             self.announce(link);
             return Ok(());
         }
-        let Some(setup) = self.config.tls.clone() else {
-            return Err(io::Error::other("no TLS keys are set"));
-        };
+        let setup = self.config.tls.clone().ok_or_else(no_tls_keys)?;
         let connection = setup.accepting().map_err(io::Error::other)?;
         self.open_tls(stream, peer, origin, connection)?;
         self.handshakes += 1;

@@ -33,7 +33,7 @@ impl RecvHalf {
 
     fn fill(&mut self, read_bytes: &mut usize) -> ReadStop {
         loop {
-            let space = self.deframer.space();
+            let space = self.deframer.space(READ_BUDGET_BYTES - *read_bytes);
             let room = space.capacity() - space.len();
             let read = match self.socket.recv_spare(space) {
                 Ok(0) => return ReadStop::eof(),
@@ -83,6 +83,10 @@ impl SendHalf {
         let mut budget_bytes = WRITE_BUDGET_BYTES;
         while !self.batch.is_empty() && budget_bytes > 0 {
             match self.socket.send(&self.batch.slices(budget_bytes)) {
+                Ok(0) => {
+                    report.error = Some("the socket took nothing".to_owned());
+                    break;
+                }
                 Ok(sent_bytes) => {
                     self.batch.advance(sent_bytes, &mut report);
                     budget_bytes -= sent_bytes;

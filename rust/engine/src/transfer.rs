@@ -12,7 +12,8 @@ use bytes::Bytes;
 use clusterbus_wire::{FrameError, MessageClass, Packet, PacketError, peek_frame_len};
 
 use crate::limits::{
-    DROPPED_LISTED, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES, WRITE_BUDGET_BYTES, WRITE_BUFFERS,
+    DROPPED_LISTED, READ_BUDGET_BYTES, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES, WRITE_BUDGET_BYTES,
+    WRITE_BUFFERS,
 };
 
 /// Bytes and messages by class, in the order of [`MessageClass`].
@@ -141,14 +142,25 @@ pub(crate) struct Deframer {
 }
 
 impl Deframer {
-    /// The buffer with room for the next read behind what it holds.
-    pub(crate) fn space(&mut self) -> &mut Vec<u8> {
+    /// The buffer with room for the next read behind what it holds, about `limit_bytes` at most.
+    pub(crate) fn space(&mut self, limit_bytes: usize) -> &mut Vec<u8> {
         let chunk_bytes = self.chunk_bytes.max(READ_CHUNK_BYTES);
         let partial_len = self.buffer.len() - self.whole_len_bytes;
         // What a peer promises is not worth more memory than one chunk until it comes.
         let missing = self.wanted_len_bytes.saturating_sub(partial_len).min(READ_CHUNK_MAX_BYTES);
-        self.buffer.reserve(chunk_bytes.max(missing));
+        let wanted_bytes = chunk_bytes.max(missing).min(limit_bytes);
+        if self.buffer.len() < READ_BUDGET_BYTES {
+            self.buffer.reserve_exact(wanted_bytes);
+        } else {
+            // One huge packet: grow by doubling, so that its bytes are not moved for every chunk.
+            self.buffer.reserve(wanted_bytes);
+        }
         &mut self.buffer
+    }
+
+    /// Adds bytes that were read, and decrypted, elsewhere.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
     }
 
     /// The last read filled its space: ask for more the next time.
@@ -181,6 +193,9 @@ impl Deframer {
         self.chunk_bytes = 0;
         let whole_len_bytes = std::mem::take(&mut self.whole_len_bytes);
         if whole_len_bytes == 0 {
+            if self.buffer.is_empty() {
+                self.buffer = Vec::new();
+            }
             return;
         }
         let tail = self.buffer[whole_len_bytes..].to_vec();

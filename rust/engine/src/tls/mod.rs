@@ -78,6 +78,13 @@ impl TlsTransport {
         // After a failure too: the alert tells the peer why.
         self.write(&mut report.write);
         report.is_handshaking = self.connection.is_handshaking();
+        if report.is_handshaking
+            && report.read.stop == ReadStop::WouldBlock
+            && let Some(error) = &report.write.error
+        {
+            // A handshake that cannot write is over.
+            report.read.stop = ReadStop::error(error);
+        }
         report
     }
 
@@ -118,18 +125,19 @@ impl TlsTransport {
                 return Err(ReadStop::Ended { kind: "tls", detail });
             }
         }
-        let state = self.connection.process_new_packets().map_err(|e| failure_of(&e))?;
+        let outcome = self.connection.process_new_packets();
+        // Whatever the outcome: the records before a bad one are good (R6).
         let mut reader = self.connection.reader();
         while let Ok(chunk) = reader.fill_buf() {
             if chunk.is_empty() {
                 break;
             }
             let len = chunk.len();
-            let space = self.deframer.space();
-            space.extend_from_slice(chunk);
+            self.deframer.append(chunk);
             reader.consume(len);
         }
         self.deframer.scan()?;
+        let state = outcome.map_err(|error| failure_of(&error))?;
         if taken == 0 || state.peer_has_closed() { Err(ReadStop::eof()) } else { Ok(()) }
     }
 
@@ -138,6 +146,10 @@ impl TlsTransport {
         loop {
             while self.connection.wants_write() {
                 match self.connection.write_tls(&mut SocketWriter(&*self.socket)) {
+                    Ok(0) => {
+                        report.error = Some("the socket took nothing".to_owned());
+                        return;
+                    }
                     Ok(_) => {}
                     Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {

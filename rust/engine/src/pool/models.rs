@@ -1,0 +1,241 @@
+//! The pool's protocol under every interleaving loom can find: the real `Pool`, `Worker` and `MainWaker`, with jobs that are numbers.
+//!
+//! The main thread is the model's own thread and sleeps on a condition variable. A lost wake-up is a deadlock, which
+//! loom reports. Each model bounds the preemptions it explores and says how many. Run by `make loom` only.
+
+use std::collections::VecDeque;
+
+use super::{Lane, MainWaker, Pool, Run, Wake};
+use crate::sync::{Arc, BoundedQueue};
+
+/// Every forced switch costs a factor; two find every ordering bug of two threads that need each other twice.
+const PREEMPTIONS: usize = 2;
+/// For the models of two threads and one hand-over, which stay small.
+const PREEMPTIONS_SMALL: usize = 3;
+
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.check(model);
+}
+
+/// Sleeps and wakes as the kernel does with an eventfd: a wake before the sleep ends it at once.
+#[derive(Default)]
+struct Bell {
+    rung: loom::sync::Mutex<bool>,
+    changed: loom::sync::Condvar,
+}
+
+impl Bell {
+    fn sleep(&self) {
+        let mut rung = self.rung.lock().expect("no model poisons its lock");
+        while !*rung {
+            rung = self.changed.wait(rung).expect("no model poisons its lock");
+        }
+        *rung = false;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(&self) {
+        *self.rung.lock().expect("no model poisons its lock") = true;
+        self.changed.notify_one();
+    }
+}
+
+/// A job is a number, and so is its completion.
+struct Echo;
+
+impl Run<u32, u32> for Echo {
+    type Scratch = ();
+
+    fn run(&self, job: u32, (): &mut ()) -> u32 {
+        job
+    }
+}
+
+type NumberPool = Pool<u32, u32, Echo, Bell>;
+
+fn pool(inbox: usize, outbox: usize, workers: usize) -> NumberPool {
+    let mut pool = Pool::new(inbox, outbox, 8, Echo, Bell::default());
+    let (held, left, started) = pool.resize(workers);
+    assert!(held.is_empty() && left.is_empty());
+    started.expect("loom starts threads");
+    pool
+}
+
+fn dispatch(pool: &mut NumberPool, job: u32) {
+    pool.dispatch(Lane::Established, job).expect("the inbox has room");
+}
+
+/// Takes what is done, as `Engine::collect` does.
+fn collect(pool: &NumberPool, done: &mut Vec<u32>) {
+    let before = done.len();
+    while let Some(completion) = pool.completed() {
+        done.push(completion);
+    }
+    if done.len() > before {
+        pool.made_room();
+    }
+}
+
+/// Collects until `count` are done and sleeps in between, as `Engine::drain` does.
+fn wait_for(pool: &NumberPool, count: usize, done: &mut Vec<u32>) {
+    let main = &pool.shared().main;
+    loop {
+        main.disarm();
+        collect(pool, done);
+        if done.len() >= count {
+            return;
+        }
+        if main.arm(|| !pool.shared().outbox.is_empty()) {
+            main.inner().sleep();
+        }
+    }
+}
+
+fn assert_all_once(mut found: Vec<u32>, count: u32) {
+    found.sort_unstable();
+    assert_eq!(found, (0..count).collect::<Vec<_>>());
+}
+
+/// R2: main thread asleep, two producers; whatever they push is seen without another wake-up.
+#[test]
+fn the_main_thread_never_sleeps_over_a_completion() {
+    explore(PREEMPTIONS_SMALL, || {
+        let outbox = Arc::new(BoundedQueue::new(2));
+        let main = Arc::new(MainWaker::new(Bell::default()));
+        let producers: Vec<_> = (0..2)
+            .map(|number| {
+                let (outbox, main) = (outbox.clone(), main.clone());
+                loom::thread::spawn(move || {
+                    outbox.push(number).expect("there is room for both");
+                    main.notify();
+                })
+            })
+            .collect();
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            main.disarm();
+            while let Some(number) = outbox.pop() {
+                seen.push(number);
+            }
+            if seen.len() < 2 && main.arm(|| !outbox.is_empty()) {
+                main.inner().sleep();
+            }
+        }
+        assert_all_once(seen, 2);
+        for producer in producers {
+            producer.join().expect("a producer ends");
+        }
+    });
+}
+
+/// R2: a job given to a worker that parks, has parked, or is about to, is run; and its completion reaches a main
+/// thread that sleeps, slept, or is about to.
+#[test]
+fn neither_side_misses_the_other_when_both_go_to_sleep() {
+    explore(PREEMPTIONS_SMALL, || {
+        let mut pool = pool(1, 1, 1);
+        let mut done = Vec::new();
+        dispatch(&mut pool, 0);
+        wait_for(&pool, 1, &mut done);
+        dispatch(&mut pool, 1);
+        wait_for(&pool, 2, &mut done);
+        assert_eq!(done, [0, 1]);
+    });
+}
+
+/// R2: two jobs, two workers, one of them woken only because jobs wait.
+#[test]
+fn two_workers_share_the_inbox() {
+    explore(PREEMPTIONS, || {
+        let mut pool = pool(2, 2, 2);
+        let mut done = Vec::new();
+        dispatch(&mut pool, 0);
+        dispatch(&mut pool, 1);
+        wait_for(&pool, 2, &mut done);
+        assert_all_once(done, 2);
+    });
+}
+
+/// R20: more jobs than the outbox holds. The worker keeps its backlog, parks stalled, and whoever drains the
+/// outbox wakes it: no deadlock, and the order holds.
+#[test]
+fn a_full_outbox_stalls_a_worker_and_draining_wakes_it() {
+    explore(PREEMPTIONS, || {
+        let mut pool = pool(3, 1, 1);
+        for job in 0..3 {
+            dispatch(&mut pool, job);
+        }
+        let mut done = Vec::new();
+        wait_for(&pool, 3, &mut done);
+        assert_eq!(done, [0, 1, 2]);
+    });
+}
+
+/// R20: the same with two workers that compete for one place in the outbox.
+#[test]
+fn two_stalled_workers_are_both_woken() {
+    explore(PREEMPTIONS, || {
+        let mut pool = pool(3, 1, 2);
+        for job in 0..3 {
+            dispatch(&mut pool, job);
+        }
+        let mut done = Vec::new();
+        wait_for(&pool, 3, &mut done);
+        assert_all_once(done, 3);
+    });
+}
+
+/// R21: the last worker stops at any point, with jobs waiting and a backlog in its hands: what is done, what is held and what is
+/// left are all jobs, each once.
+#[test]
+fn a_stopped_worker_loses_nothing() {
+    explore(PREEMPTIONS_SMALL, || {
+        let mut pool = pool(3, 1, 1);
+        for job in 0..3 {
+            dispatch(&mut pool, job);
+        }
+        let (held, left, outcome) = pool.resize(0);
+        outcome.expect("nothing is started");
+        let mut found = Vec::new();
+        collect(&pool, &mut found);
+        found.extend(held);
+        found.extend(left);
+        assert_all_once(found, 3);
+    });
+}
+
+/// R21, R22: one of two workers leaves; what was meant for it is done by the other.
+#[test]
+fn the_worker_that_stays_serves_what_the_other_left() {
+    explore(PREEMPTIONS, || {
+        let mut pool = pool(2, 1, 2);
+        dispatch(&mut pool, 0);
+        dispatch(&mut pool, 1);
+        let (held, left, outcome) = pool.resize(1);
+        outcome.expect("nothing is started");
+        assert!(left.is_empty(), "there is a worker to serve the inbox");
+        let mut done = Vec::from(held);
+        wait_for(&pool, 2, &mut done);
+        assert_all_once(done, 2);
+    });
+}
+
+/// R22: workers come and go between two jobs.
+#[test]
+fn a_new_worker_takes_over() {
+    explore(PREEMPTIONS, || {
+        let mut pool = pool(2, 2, 1);
+        dispatch(&mut pool, 0);
+        let (held, left, outcome): (VecDeque<u32>, Vec<u32>, _) = pool.resize(0);
+        outcome.expect("nothing is started");
+        let mut done: Vec<u32> = held.into_iter().chain(left).collect();
+        pool.resize(1).2.expect("loom starts threads");
+        dispatch(&mut pool, 1);
+        wait_for(&pool, 2, &mut done);
+        assert_all_once(done, 2);
+    });
+}
