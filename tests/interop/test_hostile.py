@@ -29,9 +29,14 @@ DEADLINE_S = 10.0
 FRAME_MAX_BYTES = 8 << 20
 
 FLAG_MYSELF, FLAG_HANDSHAKE, FLAG_PRIMARY = 16, 32, 1
-EXTENSION_HOSTNAME, EXTENSION_NODENAME = 0, 1
+# Good texts of extensions by their type: hostname, human nodename, availability zone; `x` gives way to evil.
+EXTENSION_TEXTS = {
+    0: b"evilxhost.local\0",
+    1: b"evilxname.local\0",
+    8: b"evilxzone.local\0",
+}
 # Each would break a line of nodes.conf, or of a log.
-EVIL_CHARACTERS = "\n,=\x01"
+EVIL_CHARACTERS = (b"\n", b",", b"=", b"\x01")
 
 
 def head(totlen: int, type: int) -> bytes:
@@ -50,8 +55,8 @@ def lying_counts(evil: Peer, _node: Server) -> list[bytes]:
 def evil_texts(evil: Peer, _node: Server) -> list[bytes]:
     """A heartbeat for every character that must not pass, in every text of an extension."""
     return [
-        evil.heartbeat(extensions=[wire.Extension(type, f"evil{character}text".encode().ljust(16, b"\0"))])
-        for type in (EXTENSION_HOSTNAME, EXTENSION_NODENAME)
+        evil.heartbeat(extensions=[wire.Extension(type, text)]).replace(text, text.replace(b"x", character))
+        for type, text in EXTENSION_TEXTS.items()
         for character in EVIL_CHARACTERS
     ]
 
@@ -60,7 +65,7 @@ def evil_addresses(evil: Peer, _node: Server) -> list[bytes]:
     """A heartbeat for every character that must not pass, in the address of a third node."""
     entry = wire.GossipEntry(node_id=THIRD_ID, ip="10.9.8.7", port=7000, cport=17000, flags=FLAG_PRIMARY)
     data = evil.heartbeat(gossip=[entry])
-    return [data.replace(b"10.9.8.7", f"10.9{character}8.7".encode()) for character in EVIL_CHARACTERS]
+    return [data.replace(b"10.9.8.7", b"10.9" + character + b"8.7") for character in EVIL_CHARACTERS]
 
 
 def own_id(evil: Peer, node: Server) -> list[bytes]:
