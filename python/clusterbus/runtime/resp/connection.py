@@ -29,6 +29,8 @@ OUTPUT_PAUSE_BYTES: Final = 1024 * 1024
 """With so much output unread by the client, its further requests wait."""
 OUTPUT_LEN_MAX_BYTES: Final = 64 * 1024 * 1024
 """Output out of turn beyond this closes the client."""
+READ_AHEAD_BYTES: Final = 256 * 1024
+"""Bytes taken from the socket, at most one read more, while an earlier request holds the client up."""
 _HTTP_WORDS: Final = (b"post", b"host:")
 _DENIED: Final = (
     "DENIED protected-mode is yes and requirepass is not set, so this node serves clients of its own machine "
@@ -106,10 +108,11 @@ class RespConnection(asyncio.Protocol):
         self._parser.feed(data)
         if self._turn is None and self._reply_task is None and not self._output_is_full:
             self._serve()
+        else:
+            self._bound_read_ahead()
 
     def pause_writing(self) -> None:
         self._output_is_full = True
-        self._pause_reading()
 
     def resume_writing(self) -> None:
         self._output_is_full = False
@@ -140,7 +143,7 @@ class RespConnection(asyncio.Protocol):
             self._close_when_written()
 
     def query_buffer_len_bytes(self) -> int:
-        return len(self._parser)
+        return self._parser.held_len_bytes()
 
     def output_len_bytes(self) -> int:
         written = self._transport.get_write_buffer_size() if self._transport is not None else 0
@@ -185,12 +188,11 @@ class RespConnection(asyncio.Protocol):
             self._close_when_written()
         elif self._reply_task is None and not self._output_is_full:
             if more:
-                self._pause_reading()
                 self._serve_soon()
             else:
                 self._resume_reading()
-        else:
-            self._pause_reading()
+                return
+        self._bound_read_ahead()
 
     def _run(self, client: Client, words: list[bytes]) -> None:
         if words[0].lower() in _HTTP_WORDS:
@@ -265,9 +267,13 @@ class RespConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _pause_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
+    def _bound_read_ahead(self) -> None:
+        """Reads no further than this while requests wait; below it goes on, so that a client's leaving is
+        seen.
+        """
+        transport = self._transport
+        if self._parser.held_len_bytes() > READ_AHEAD_BYTES and transport and not transport.is_closing():
+            transport.pause_reading()
 
     def _resume_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -35,7 +35,7 @@ class RequestParser:
         self._missing = 0
         self._bulk_len_bytes = -1
 
-    def __len__(self) -> int:
+    def held_len_bytes(self) -> int:
         """Bytes held: those not read yet and the arguments of the request under way."""
         return len(self._buffer) - self._position + self._arguments_len_bytes
 
