@@ -1,4 +1,4 @@
-"""Properties of the wire: what is encoded decodes to the same; no bytes whatever do more than raise PeerError."""
+"""Properties of the wire: messages survive encoding and decoding; no bytes do more than raise PeerError."""
 
 from __future__ import annotations
 

@@ -43,8 +43,13 @@ impl NodeId {
 
 /// Whether a field of the wire holds a node id.
 pub(crate) fn is_node_id(bytes: &[u8; NODE_ID_LEN_BYTES]) -> bool {
-    // No early exit: the loop vectorises, and ids are nearly always good.
-    bytes.iter().fold(true, |good, byte| good & matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    // No branch and no early exit: the loop vectorises, and ids are nearly always good.
+    let bad = bytes.iter().fold(0, |bad, &byte| {
+        let digit = byte.wrapping_sub(b'0') < 10;
+        let letter = byte.wrapping_sub(b'a') < 6;
+        bad | u8::from(!(digit | letter))
+    });
+    bad == 0
 }
 
 impl fmt::Display for NodeId {

@@ -1,0 +1,38 @@
+//! What the load generator and the floor server of `make bench-peers` share.
+//!
+//! Owns packets made ready beforehand, framing, sockets, latency counts and the reading of a server's CPU time from
+//! outside. Must never touch the code it measures: of clusterbus only the wire crate is used, to build packets and
+//! to check those that come back. Everything runs on one thread.
+#![forbid(unsafe_code)]
+
+pub mod arguments;
+pub mod framer;
+pub mod histogram;
+pub mod observe;
+pub mod packets;
+pub mod record;
+pub mod roster;
+pub mod tls;
+pub mod transport;
+
+/// What ends a run: a text that says what went wrong.
+pub type Failure = Box<dyn std::error::Error>;
+
+/// Bytes asked for by one read; larger than the largest heartbeat of the workloads.
+pub const READ_LEN_BYTES: usize = 256 * 1024;
+/// Events taken by one `epoll_wait`.
+pub const EVENTS_PER_WAIT: usize = 512;
+/// Channel and length of the message that the publish workload sends.
+pub const PUBLISH_CHANNEL: &str = "bench";
+/// Length of that message.
+pub const PUBLISH_MESSAGE_LEN_BYTES: usize = 1024;
+
+/// The PUBLISH command as a client sends it.
+pub fn publish_command() -> Vec<u8> {
+    let message = "m".repeat(PUBLISH_MESSAGE_LEN_BYTES);
+    let (channel_len, message_len) = (PUBLISH_CHANNEL.len(), message.len());
+    format!(
+        "*3\r\n$7\r\nPUBLISH\r\n${channel_len}\r\n{PUBLISH_CHANNEL}\r\n${message_len}\r\n{message}\r\n"
+    )
+    .into_bytes()
+}

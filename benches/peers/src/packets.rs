@@ -1,0 +1,222 @@
+//! Heartbeats made ready beforehand: a header for each node, and one ring of gossip entries they all cut from.
+//!
+//! Sending one is a gather of two or three slices; nothing is encoded. Only the entries' times are patched, once a
+//! second, as a node would say them. A node is never mentioned by itself, and nobody mentions the server.
+
+use clusterbus_wire::{
+    GOSSIP_ENTRY_LEN_BYTES, GossipEntry, HEADER_LEN_BYTES, Heartbeat, HeartbeatKind, IpText, Message,
+};
+
+use crate::Failure;
+use crate::roster::{Node, Roster};
+
+const FLAG_PRIMARY: u16 = 1;
+const FLAG_PFAIL: u16 = 4;
+const TOTLEN_AT: usize = 4;
+const COUNT_AT: usize = 14;
+const PONG_RECEIVED_AT: usize = 44;
+/// Multiplier and increment of Knuth's MMIX generator: fast, and good enough to choose who is mentioned.
+const RANDOM_MULTIPLIER: u64 = 6_364_136_223_846_793_005;
+const RANDOM_INCREMENT: u64 = 1_442_695_040_888_963_407;
+
+/// Everything that is sent, ready.
+pub struct Packets {
+    pings: Vec<Vec<u8>>,
+    pongs: Vec<Vec<u8>>,
+    /// The healthy nodes twice over, so that a window never wraps.
+    ring: Vec<u8>,
+    /// Where a node stands in the ring; `None` for one that is marked failing.
+    position: Vec<Option<usize>>,
+    healthy: usize,
+    gossip_count: usize,
+    /// Entries that mark nodes PFAIL, part of every heartbeat.
+    failing: Vec<u8>,
+    random: u64,
+}
+
+impl Packets {
+    /// Prepares the heartbeats of all peers; the last `failing` of them are marked PFAIL by all the others.
+    ///
+    /// # Errors
+    /// A cluster too small for what is asked.
+    pub fn prepare(roster: &Roster, failing: usize) -> Result<Packets, Failure> {
+        let healthy = roster.peers.len().checked_sub(failing).ok_or("more failing than known")?;
+        let gossip_count = roster.gossip_count().min(healthy.saturating_sub(1));
+        let total = (gossip_count + failing) as u16;
+        let headers = |kind| {
+            let header = |node| heartbeat_header(roster, node, kind, total);
+            roster.peers.iter().map(header).collect::<Result<Vec<_>, Failure>>()
+        };
+        let mut random = 1;
+        let mut order: Vec<usize> = (0..healthy).collect();
+        for index in (1..order.len()).rev() {
+            order.swap(index, draw(&mut random, index + 1));
+        }
+        let mut position = vec![None; roster.peers.len()];
+        for (place, &peer) in order.iter().enumerate() {
+            position[peer] = Some(place);
+        }
+        let in_order = order.iter().map(|&peer| &roster.peers[peer]);
+        let mut ring = gossip_section(roster, in_order, FLAG_PRIMARY)?;
+        ring.extend_from_within(..);
+        let marked = roster.peers[healthy..].iter();
+        Ok(Packets {
+            pings: headers(HeartbeatKind::Ping)?,
+            pongs: headers(HeartbeatKind::Pong)?,
+            ring,
+            position,
+            healthy,
+            gossip_count,
+            failing: gossip_section(roster, marked, FLAG_PRIMARY | FLAG_PFAIL)?,
+            random,
+        })
+    }
+
+    /// The slices of a PING from this peer.
+    pub fn ping_of(&mut self, peer: usize) -> [&[u8]; 3] {
+        let window = self.window_of(peer);
+        [&self.pings[peer], &self.ring[window], &self.failing]
+    }
+
+    /// The slices of a PONG from this peer.
+    pub fn pong_of(&mut self, peer: usize) -> [&[u8]; 3] {
+        let window = self.window_of(peer);
+        [&self.pongs[peer], &self.ring[window], &self.failing]
+    }
+
+    /// Entries of every heartbeat.
+    pub fn entries(&self) -> usize {
+        self.gossip_count + self.failing.len() / GOSSIP_ENTRY_LEN_BYTES
+    }
+
+    /// Says of every healthy node that it was heard at this time (unix seconds).
+    pub fn patch_pong_received(&mut self, now_s: u32) {
+        for entry in self.ring.chunks_exact_mut(GOSSIP_ENTRY_LEN_BYTES) {
+            entry[PONG_RECEIVED_AT..PONG_RECEIVED_AT + 4].copy_from_slice(&now_s.to_be_bytes());
+        }
+    }
+
+    /// A window of the ring that does not hold `peer`.
+    fn window_of(&mut self, peer: usize) -> std::ops::Range<usize> {
+        let (first, choices) = match self.position[peer] {
+            Some(place) => (place + 1, self.healthy - self.gossip_count),
+            None => (0, self.healthy),
+        };
+        let start = (first + draw(&mut self.random, choices.max(1))) % self.healthy.max(1);
+        let from = start * GOSSIP_ENTRY_LEN_BYTES;
+        from..from + self.gossip_count * GOSSIP_ENTRY_LEN_BYTES
+    }
+}
+
+/// A number below `bound`.
+fn draw(state: &mut u64, bound: usize) -> usize {
+    *state = state.wrapping_mul(RANDOM_MULTIPLIER).wrapping_add(RANDOM_INCREMENT);
+    ((*state >> 33) as usize) % bound
+}
+
+/// A whole PONG of the server, as the floor answers it.
+///
+/// # Errors
+/// A roster that cannot be encoded.
+pub fn ready_made_pong(roster: &Roster) -> Result<Vec<u8>, Failure> {
+    let count = roster.gossip_count();
+    let mut packet = heartbeat_header(roster, &roster.server, HeartbeatKind::Pong, count as u16)?;
+    packet.extend(gossip_section(roster, roster.peers[..count].iter(), FLAG_PRIMARY)?);
+    Ok(packet)
+}
+
+/// A header that announces `count` entries which are not there yet.
+fn heartbeat_header(
+    roster: &Roster,
+    node: &Node,
+    kind: HeartbeatKind,
+    count: u16,
+) -> Result<Vec<u8>, Failure> {
+    let heartbeat = Heartbeat::new(kind, roster.header_of(node)?, Vec::new(), Vec::new());
+    let mut packet = Message::Heartbeat(heartbeat).encode()?;
+    let totlen = HEADER_LEN_BYTES + usize::from(count) * GOSSIP_ENTRY_LEN_BYTES;
+    packet[TOTLEN_AT..TOTLEN_AT + 4].copy_from_slice(&(totlen as u32).to_be_bytes());
+    packet[COUNT_AT..COUNT_AT + 2].copy_from_slice(&count.to_be_bytes());
+    Ok(packet)
+}
+
+/// The gossip section that mentions these nodes, in order.
+fn gossip_section<'a>(
+    roster: &Roster,
+    nodes: impl Iterator<Item = &'a Node>,
+    flags: u16,
+) -> Result<Vec<u8>, Failure> {
+    let entry = |node: &Node| {
+        let mut entry = GossipEntry::new(node.id);
+        entry.ip = IpText::new("ip", &node.ip.to_string())?;
+        entry.port = node.port;
+        entry.cport = node.cport;
+        entry.flags = flags;
+        Ok(entry)
+    };
+    let gossip = nodes.map(entry).collect::<Result<Vec<_>, Failure>>()?;
+    let header = roster.header_of(&roster.server)?;
+    let heartbeat = Heartbeat::new(HeartbeatKind::Ping, header, gossip, Vec::new());
+    Ok(Message::Heartbeat(heartbeat).encode()?.split_off(HEADER_LEN_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use clusterbus_wire::{Message, check_packet, decode};
+
+    use super::*;
+    use crate::roster::tests::roster;
+
+    fn heartbeat(slices: [&[u8]; 3]) -> Heartbeat {
+        let packet = slices.concat();
+        assert!(check_packet(&packet).is_ok());
+        match decode(&packet) {
+            Ok(Message::Heartbeat(heartbeat)) => heartbeat,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_ping_is_sound_and_mentions_neither_its_sender_nor_the_server() {
+        for count in [4, 201, 1000] {
+            let roster = roster(count);
+            let mut packets = Packets::prepare(&roster, 0).expect("sound");
+            packets.patch_pong_received(1_700_000_000);
+            for peer in 0..roster.peers.len() {
+                let ping = heartbeat(packets.ping_of(peer));
+                assert_eq!(ping.kind, HeartbeatKind::Ping);
+                assert_eq!(ping.header.sender, roster.peers[peer].id);
+                assert_eq!(ping.header.myslots, roster.peers[peer].slots);
+                assert_eq!(ping.gossip.len(), roster.gossip_count());
+                for entry in &ping.gossip {
+                    assert!(entry.node_id != ping.header.sender);
+                    assert!(entry.node_id != roster.server.id);
+                    assert_eq!(entry.pong_received_s, 1_700_000_000);
+                }
+            }
+            assert_eq!(heartbeat(packets.pong_of(0)).kind, HeartbeatKind::Pong);
+        }
+    }
+
+    #[test]
+    fn a_storm_of_failures_marks_the_last_nodes_in_every_ping() {
+        let roster = roster(2000);
+        let mut packets = Packets::prepare(&roster, 500).expect("sound");
+        assert_eq!(packets.entries(), 700);
+        for peer in [0, 199, 1999 - 500 - 1] {
+            let ping = heartbeat(packets.ping_of(peer));
+            let marked = ping.gossip.iter().filter(|entry| entry.flags & FLAG_PFAIL != 0);
+            assert_eq!((ping.gossip.len(), marked.count()), (700, 500));
+        }
+        assert!(Packets::prepare(&roster, 2000).is_err());
+    }
+
+    #[test]
+    fn the_ready_made_pong_is_the_servers() {
+        let roster = roster(201);
+        let pong = ready_made_pong(&roster).expect("sound");
+        let pong = heartbeat([&pong, &[], &[]]);
+        assert_eq!((pong.kind, pong.gossip.len()), (HeartbeatKind::Pong, 20));
+        assert_eq!(pong.header.sender, roster.server.id);
+    }
+}
