@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from clusterbus import wire
 from clusterbus._core import (
     AcceptRefused,
     Engine,
@@ -33,6 +32,7 @@ from clusterbus.runtime.clock import Clock
 from clusterbus.runtime.log import LEVEL_NUMBERS, logger
 from clusterbus.runtime.nodes_conf import NodesFile
 from clusterbus.runtime.refusals import RefusalLog
+from clusterbus.wire import encode
 
 TICK_PERIOD_MS: Final = 100
 REFUSED_PACKETS_PER_LINK_MAX: Final = 8
@@ -302,11 +302,11 @@ class Driver:
                 self._carriers[kind](effect)
 
     def _carry_send(self, effect: Send) -> None:
-        self.engine.send(effect.link, wire.encode(effect.message))
+        self.engine.send(effect.link, encode(effect.message))
 
     def _carry_broadcast(self, effect: Broadcast) -> None:
         if effect.links:
-            self.engine.broadcast(effect.links, wire.encode(effect.message))
+            self.engine.broadcast(effect.links, encode(effect.message))
 
     def _carry_dial(self, effect: Dial) -> None:
         self._dials_begun += 1

@@ -76,8 +76,10 @@ def reset(_node: object, client: Client, _arguments: list[bytes]) -> Reply:
 
 def select(_node: object, _client: Client, arguments: list[bytes]) -> Reply:
     index = integer(arguments[0])
-    if index is None or abs(index) >= 2**31:
+    if index is None:
         return NOT_AN_INTEGER
+    if not -(2**31) <= index < 2**31:
+        return error(f"value is out of range, value must between {-(2**31)} and {2**31 - 1}")
     return OK if index == 0 else error("DB index is out of range")
 
 
@@ -150,7 +152,7 @@ def hello(_node: object, client: Client, arguments: list[bytes]) -> Reply:
         client.name = _text(name)
     client.protocol = protocol
     facts = client.server.greeting()
-    return {
+    answer: dict[str, Reply] = {
         "server": facts.get("server", "clusterbus"),
         "version": facts.get("version", ""),
         "proto": protocol,
@@ -158,8 +160,9 @@ def hello(_node: object, client: Client, arguments: list[bytes]) -> Reply:
         "mode": facts.get("mode", "cluster"),
         "role": facts.get("role", "master"),
         "modules": [],
-        "availability_zone": facts.get("availability_zone", ""),
     }
+    zone = facts.get("availability_zone")
+    return {**answer, "availability_zone": zone} if zone else answer
 
 
 def _bad_name(what: str) -> ErrorReply:
