@@ -28,10 +28,21 @@ INT_MAX: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class _Subcommand:
+    """`verb` is a word that must stand before the `arguments` arguments, "" when there is none."""
+
     handler: Callable[[Node, list[bytes]], Reply]
     arguments: int
     synopsis: str
     summary: str
+    verb: str = ""
+
+    def arguments_of(self, words: list[bytes]) -> list[bytes] | None:
+        """The arguments among the words after the name; None when they are not as they should be."""
+        if self.verb:
+            if not words or text_of(words[0]).lower() != self.verb:
+                return None
+            words = words[1:]
+        return words if len(words) == self.arguments else None
 
 
 def _sleep(node: Node, arguments: list[bytes]) -> Reply:
@@ -53,9 +64,7 @@ def _drop_cluster_packet_filter(node: Node, arguments: list[bytes]) -> Reply:
 
 
 def _clusterlink(node: Node, arguments: list[bytes]) -> Reply:
-    action, direction, node_id = (text_of(argument) for argument in arguments)
-    if action.lower() != "kill":
-        raise CommandError(_unknown("clusterlink"))
+    direction, node_id = (text_of(argument) for argument in arguments)
     state = node.driver.state
     peer = state.find(node_id)
     if peer is None:
@@ -81,7 +90,7 @@ def _help(_node: Node, _arguments: list[bytes]) -> Reply:
 
 SUBCOMMANDS: Final[dict[str, _Subcommand]] = {
     "clusterlink": _Subcommand(
-        _clusterlink, 3, "KILL <to|from|all> <node-id>", "Closes the links to or from a node."
+        _clusterlink, 2, "KILL <to|from|all> <node-id>", "Closes the links to or from a node.", "kill"
     ),
     "drop-cluster-packet-filter": _Subcommand(
         _drop_cluster_packet_filter,
@@ -101,13 +110,12 @@ def debug(node: Node, client: Client, arguments: list[bytes]) -> Reply:
         raise CommandError(NOT_ALLOWED)
     name = text_of(arguments[0])
     subcommand = SUBCOMMANDS.get(name.lower())
-    if subcommand is None or len(arguments) - 1 != subcommand.arguments:
-        raise CommandError(_unknown(name))
-    return subcommand.handler(node, arguments[1:])
-
-
-def _unknown(name: str) -> str:
-    return f"unknown subcommand or wrong number of arguments for '{name:.128}'. Try DEBUG HELP."
+    rest = subcommand.arguments_of(arguments[1:]) if subcommand is not None else None
+    if subcommand is None or rest is None:
+        raise CommandError(
+            f"unknown subcommand or wrong number of arguments for '{name:.128}'. Try DEBUG HELP."
+        )
+    return subcommand.handler(node, rest)
 
 
 DEBUG: Final = CommandSpec(
