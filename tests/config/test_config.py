@@ -334,7 +334,8 @@ def test_attributes_cannot_be_set_past_the_checks() -> None:
 def test_rewrite_keeps_comments_and_order_and_appends_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "node.conf"
     path.write_text(
-        "# my node\nport 7000\n\ntimeout 1\ntimeout 2\nsave 900 1\nsave 300 10\ninclude /dev/null\nlogfile ''\n"
+        "# my node\nport 7000\n\ntimeout 1\ntimeout 2\nsave 900 1\nsave 300 10\n"
+        "include /dev/null\nlogfile ''\n"
     )
     config = Config.from_arguments([str(path), "--dir", str(tmp_path)])
     config.set_many([("timeout", "30"), ("cluster-link-sendbuf-limit", "3mb"), ("requirepass", 'a "b')])

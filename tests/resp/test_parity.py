@@ -41,7 +41,29 @@ REQUESTS = [
     b"*-1\r\nPING\r\n",
     b"\r\n\r\nPING\r\n",
     b'PING "a\r\n',
-    b"PING 'a'b\r\n",
+    *(
+        b"ECHO %b\r\n" % word
+        for word in (
+            b"'a'b",
+            b'x"a b"y',
+            b"\"a\"'b'c",
+            b"'a'b'",
+            b"''a",
+            rb"'it\'s'",
+            rb"'x\'",
+            rb'"\"',
+            rb"'x\' 'y'",
+            rb"'\\'",
+            rb'"\xzz\x41\n\q"',
+            b'"a\rb"',
+            b"a\x0bb",
+            b"\x0ba",
+            b"a\x0c",
+            b'"a\\',
+            b"a\\ b",
+            b"a\rb",
+        )
+    ),
     b"*x\r\n",
     b"*01\r\n",
     b"*99999999999\r\n",
@@ -78,6 +100,9 @@ REQUESTS = [
     b"SELECT 00\r\n",
     b"SELECT x\r\n",
     b"SELECT 99999999999\r\n",
+    b"SELECT -2147483649\r\n",
+    b"SELECT 2147483647\r\n",
+    b"SELECT 99999999999999999999\r\n",
     b"READONLY\r\nREADWRITE\r\nASKING\r\n",
     b"AUTH\r\n",
     b"AUTH x\r\n",
@@ -122,7 +147,6 @@ REQUESTS = [
     b"CLIENT KILL ADDR a SKIPME foo\r\n",
     b"CLIENT KILL TYPE foo\r\n",
     b"CLIENT KILL USER nobody\r\n",
-    b"CLIENT KILL TYPE normal SKIPME no\r\nPING\r\n",
     b"CLIENT LIST ID 99999\r\n",
     b"CLIENT LIST TYPE foo\r\n",
     b"CLIENT LIST FOO\r\n",
@@ -189,8 +213,8 @@ def answer(port: int, request: bytes, before: bytes = b"") -> bytes:
     """All the server says to a request and a QUIT after it, up to its closing the connection."""
     with Client(port) as client:
         if before:
-            client.send(before)
-            client.read_until(b"availability_zone\r\n$0\r\n\r\n")
+            client.send(before + b"ECHO the-end\r\n")
+            client.read_until(b"the-end\r\n")
         client.send(request + END)
         return client.expect_close()
 

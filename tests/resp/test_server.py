@@ -291,8 +291,8 @@ def test_a_password_set_at_run_time_asks_new_clients_only(running_server: Runnin
 
 def test_reset_undoes_what_the_client_set(running_server: Running, client: Client) -> None:
     client.ask(b"CLIENT SETNAME me\r\nREADONLY\r\nCLIENT NO-EVICT on\r\n", b"+OK\r\n" * 3)
-    client.send(b"HELLO 3\r\n")
-    client.read_until(b"availability_zone\r\n$0\r\n\r\n")
+    client.send(b"HELLO 3\r\nECHO the-end\r\n")
+    client.read_until(b"the-end\r\n")
     client.ask(b"RESET\r\nCLIENT GETNAME\r\n", b"+RESET\r\n$-1\r\n")
     one = next(iter(running_server.server.clients.values()))
     assert (one.protocol, one.readonly, one.no_evict, one.name) == (2, False, False, "")
@@ -308,9 +308,8 @@ def test_a_failed_hello_changes_nothing(running_server: Running, client: Client)
 def test_hello_tells_about_the_node(client: Client) -> None:
     client.ask(
         b"HELLO 3 SETNAME me\r\n",
-        b"%8\r\n$6\r\nserver\r\n$4\r\ntest\r\n$7\r\nversion\r\n$5\r\n1.2.3\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n"
-        b"$4\r\nmode\r\n$7\r\ncluster\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"
-        b"$17\r\navailability_zone\r\n$0\r\n\r\n",
+        b"%7\r\n$6\r\nserver\r\n$4\r\ntest\r\n$7\r\nversion\r\n$5\r\n1.2.3\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n"
+        b"$4\r\nmode\r\n$7\r\ncluster\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
     )
     client.ask(b"CLIENT GETNAME\r\n", b"$2\r\nme\r\n")
 

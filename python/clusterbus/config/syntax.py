@@ -37,8 +37,8 @@ class Line:
 def split_arguments(line: bytes) -> list[bytes] | None:
     """Words of one line, quotes and escapes resolved; None when quotes are not balanced.
 
-    Inside "..." the escapes \\n \\r \\t \\b \\a \\xHH are read, inside '...' only \\'. After a closing
-    quote a blank or the end must follow.
+    Inside "..." the escapes \\n \\r \\t \\b \\a \\xHH are read, inside '...' only \\'. Quoted and bare parts
+    that touch are one word. A quote sign that ends the line closes, a backslash before it or not.
     """
     words: list[bytes] = []
     position, end = 0, len(line)
@@ -55,10 +55,9 @@ def split_arguments(line: bytes) -> list[bytes] | None:
                 position += 1
                 continue
             closed = _read_quoted(line, position + 1, byte, word)
-            if closed is None or (closed < end and line[closed] not in _BLANK):
+            if closed is None:
                 return None
             position = closed
-            break
         words.append(bytes(word))
 
 
@@ -70,6 +69,8 @@ def _read_quoted(line: bytes, position: int, quote: int, word: bytearray) -> int
         if byte == quote:
             return position + 1
         following = line[position + 1] if position + 1 < end else None
+        if byte == _BACKSLASH and following == quote and position + 2 == end:
+            following = None
         if byte == _BACKSLASH and quote == _APOSTROPHE and following == _APOSTROPHE:
             word.append(_APOSTROPHE)
             position += 2

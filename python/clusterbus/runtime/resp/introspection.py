@@ -147,8 +147,8 @@ class _Introspection:
             SetOf([Status(flag) for flag in spec.flags]),
             *spec.keys,
             SetOf([Status(category) for category in spec.categories]),
-            list(spec.tips),
-            [],
+            SetOf(list(spec.tips)),
+            SetOf([]),
             [self._entry(f"{name}|{sub.name}", sub) for sub in subcommands],
         ]
 
