@@ -88,6 +88,16 @@ fn an_encoded_message_is_counted_once() {
 }
 
 #[test]
+fn extensions_are_flagged_whatever_the_header_says() {
+    let id = NodeId::new(&support::SENDER).expect("an id");
+    let extensions = vec![Extension::shard_id_of(id)];
+    let (kind, header, gossip) = (HeartbeatKind::Pong, Header::new(id), Vec::new());
+    let unflagged = Message::Heartbeat(Heartbeat { kind, header, gossip, extensions });
+    let bytes = unflagged.encode().expect("encodes");
+    assert_eq!(PacketView::new(&bytes).expect("sound").extensions().count(), 1);
+}
+
+#[test]
 fn h10_the_flag_alone_is_kept_and_is_no_refusal() {
     // Valkey sends it to peers it does not know to take extensions.
     let bytes = RawPacket::full(2).with_byte(2253, 4).bytes();
