@@ -2,40 +2,9 @@
 
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
+use allocation_counter::measure;
 use clusterbus_wire::{PacketView, check_packet, message_class_of, peek_frame_len};
 use support::{RawPacket, all_captured};
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call goes to the system allocator unchanged; the counter neither allocates nor unwinds.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations_of(look: impl FnOnce()) -> usize {
-    let before = ALLOCATIONS.with(Cell::get);
-    look();
-    ALLOCATIONS.with(Cell::get) - before
-}
 
 #[test]
 fn framing_checking_and_reading_in_place_allocate_nothing() {
@@ -45,7 +14,7 @@ fn framing_checking_and_reading_in_place_allocate_nothing() {
     );
     frames.push(RawPacket::full(0).with_extension(0, b"12345678").bytes());
     let (mut sound, mut entries, mut extensions, mut refused) = (0, 0, 0, 0);
-    let count = allocations_of(|| {
+    let allocations = measure(|| {
         for frame in &frames {
             assert_eq!(peek_frame_len(frame), Ok(Some(frame.len())));
             let _ = message_class_of(frame);
@@ -57,8 +26,8 @@ fn framing_checking_and_reading_in_place_allocate_nothing() {
             let _ = (view.myip(), view.header().map(|header| header.flags.get()));
         }
     });
-    assert_eq!(count, 0);
+    assert_eq!(allocations.count_total, 0);
     assert_eq!(sound, frames.len() - 1);
     assert!(entries > 500 && extensions > 200 && refused == 3, "{entries} {extensions} {refused}");
-    assert!(allocations_of(|| drop(vec![1u8])) > 0, "the counter counts");
+    assert_eq!(measure(|| drop(vec![1_u8])).count_total, 1, "the counter counts");
 }
