@@ -13,7 +13,7 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name buil
 PYTHON_FILES := python tests examples
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python lint format bench lock clean
+.PHONY: help build demo test loom test-rust test-python lint format bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,10 +34,13 @@ $(BUILT): $(INSTALLED) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml
 demo: build ## six nodes over mutual TLS: join, fail, come back
 	$(BIN)/clusterbus demo
 
-test: test-rust test-python ## run every test, Rust and Python
+test: test-rust loom test-python ## run every test, Rust and Python
 
 test-rust:
 	cargo test --workspace --locked
+
+loom: ## model-check the thread pool's protocol under every interleaving
+	RUSTFLAGS="--cfg loom" cargo test --package clusterbus-engine --lib --release --locked --target-dir target/loom
 
 test-python: build
 	$(BIN)/python -m pytest

@@ -14,7 +14,8 @@ pub(crate) trait Wake: Send + Sync + 'static {
 /// Knows whether the main thread sleeps, or is about to.
 pub(crate) struct MainWaker<W> {
     /// AWAKE or ASLEEP. Stored by the main thread before it looks at the outbox for the last time, read by workers after a push;
-    /// the SeqCst fences in `arm` and `notify` order the two.
+    /// the SeqCst fences in `arm` and `notify` order the two. Every change is a swap, so all changes are in one order and a
+    /// worker that read ASLEEP cannot lose its turn to an older change.
     state: AtomicU8,
     waker: W,
 }
@@ -36,7 +37,7 @@ impl<W: Wake> MainWaker<W> {
 
     /// Main thread: it is about to sleep. False when `has_work` finds something, and then it must not.
     pub(crate) fn arm(&self, has_work: impl FnOnce() -> bool) -> bool {
-        self.state.store(ASLEEP, Ordering::Relaxed);
+        self.state.swap(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if has_work() {
             self.disarm();
@@ -47,7 +48,7 @@ impl<W: Wake> MainWaker<W> {
 
     /// Main thread: it is up, completions need not wake it.
     pub(crate) fn disarm(&self) {
-        self.state.store(AWAKE, Ordering::Relaxed);
+        self.state.swap(AWAKE, Ordering::Relaxed);
     }
 
     #[cfg(all(test, loom))]

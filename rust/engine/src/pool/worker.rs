@@ -23,7 +23,8 @@ const USED_TIME_JOBS: u32 = 64;
 #[derive(Default)]
 pub(crate) struct Worker {
     /// AWAKE, IDLE or STALLED. Set by the worker before its last look at the queues, swapped to AWAKE by the main thread after it changed
-    /// them; ordered by SeqCst fences in `park_unless`, `Pool::dispatch`, `Pool::made_room` and `stop`.
+    /// them; ordered by SeqCst fences in `park_unless`, `Pool::dispatch`, `Pool::made_room` and `stop`. Every change is a swap:
+    /// see `MainWaker`.
     state: AtomicU8,
     /// Set once by the main thread (Release) and read by the worker (Acquire): what was in the queues before is seen.
     stopping: AtomicBool,
@@ -107,7 +108,7 @@ impl Worker {
 
     /// Marks the worker parked, looks once more, then parks until somebody swaps the mark away.
     fn park_unless(&self, state: u8, has_work: impl Fn() -> bool) {
-        self.state.store(state, Ordering::Relaxed);
+        self.state.swap(state, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if !has_work() && !self.stopping.load(Ordering::Relaxed) {
             // `park` may return for no reason, or for a token of an earlier wake; the mark tells.
@@ -118,7 +119,7 @@ impl Worker {
             fence(Ordering::SeqCst);
             return;
         }
-        self.state.store(AWAKE, Ordering::Relaxed);
+        self.state.swap(AWAKE, Ordering::Relaxed);
     }
 }
 
