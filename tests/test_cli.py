@@ -1,0 +1,179 @@
+"""The command `clusterbus`: arguments as valkey-server takes them, errors in one line, exit statuses
+(S11).
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import clusterbus
+import pytest
+from click.testing import CliRunner, Result
+from clusterbus.cli import main
+from clusterbus.config import BY_NAME, DIRECTIVES, Config
+
+from tests.peers.ports import free_port
+from tests.peers.server import Server
+
+RUN_DEADLINE_S = 30.0
+LOG_LINE = re.compile(r"\d+:M \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d\.\d{3} [.\-*#] .+")
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own, to its end."""
+    command = [sys.executable, "-m", "clusterbus", *arguments]
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=RUN_DEADLINE_S, check=False
+    )
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """Configurations nodes would have been started with; none is."""
+    configs: list[Config] = []
+
+    def run_node(config: Config) -> int:
+        configs.append(config)
+        return 7
+
+    monkeypatch.setattr("clusterbus.runtime.node.run_node", run_node)
+    return configs
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["-v"], ["node", "--version"], ["node", "-v"]])
+def test_version(arguments: list[str]) -> None:
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stdout) == (0, f"clusterbus, version {clusterbus.__version__}\n")
+
+
+def test_help_lists_the_commands() -> None:
+    result = invoke("--help")
+    assert result.exit_code == 0
+    assert re.search(r"^  node  .*\n  demo  ", result.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_of_node_documents_every_directive(flag: str) -> None:
+    result = invoke("node", flag)
+    assert result.exit_code == 0
+    for directive in DIRECTIVES:
+        text = f"--{directive.name} {directive.kind.syntax()}{' *' if directive.mutable else ''}\n"
+        assert text in result.stdout
+        assert directive.doc.split(".")[0][:60] in " ".join(result.stdout.split())
+    assert all(f"--{name}" in result.stdout for name in BY_NAME)
+
+
+def test_arguments_reach_the_node_untouched_and_its_status_comes_back(started: list[Config]) -> None:
+    result = invoke(
+        "node", "--port", "7000", "--bind", "127.0.0.1", "::1", "--save", "", "--logfile", "--help"
+    )
+    assert result.exit_code == 7
+    assert [(c.port, c.bind, c.save, c.logfile) for c in started] == [
+        (7000, ("127.0.0.1", "::1"), "", "--help")
+    ]
+
+
+def test_a_config_file_and_directives_over_it(started: list[Config], tmp_path: Path) -> None:
+    path = tmp_path / "node.conf"
+    path.write_text("port 7001\nio-threads 3\n")
+    invoke("node", str(path), "--port", "7002")
+    assert [(c.port, c.io_threads) for c in started] == [(7002, 3)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--prot", "1"], "command line: unknown directive 'prot' (nearest: port)"),
+        (["--io-thread", "1"], "command line: unknown directive 'io-thread' (nearest: io-threads)"),
+        (["--port", "x"], "command line: port 'x': argument couldn't be parsed into an integer"),
+        (["/no/such.conf"], "can't open config file '/no/such.conf': No such file or directory"),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_1(
+    started: list[Config], arguments: list[str], text: str
+) -> None:
+    result = invoke("node", *arguments)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"clusterbus: {text}\n")
+    assert started == []
+
+
+def test_the_package_runs_as_a_module_and_shows_no_traceback() -> None:
+    result = run("node", "--tls-cluster", "yes")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert (
+        result.stderr == "clusterbus: tls-cluster yes needs tls-cert-file, tls-key-file, tls-ca-cert-file\n"
+    )
+
+
+def test_standard_input_is_read_for_a_dash() -> None:
+    result = run("node", "-", stdin="port 7000\nbogus 1\n")
+    assert result.returncode == 1
+    assert result.stderr.startswith("clusterbus: standard input:2: unknown directive 'bogus'")
+
+
+def test_an_unknown_command_is_refused_without_loading_any() -> None:
+    program = (
+        "import sys; from click.testing import CliRunner; from clusterbus.cli import main; "
+        "code = CliRunner().invoke(main, ['nodes']).exit_code; "
+        "print(code, 'rich' in sys.modules, 'clusterbus.cli.demo' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "2 False False\n"
+
+
+@pytest.mark.parametrize("taken", ["port", "cluster-port"])
+def test_a_port_in_use_is_one_clear_line_and_exit_1(tmp_path: Path, taken: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ports = {"port": str(free_port()), "cluster-port": str(free_port()), taken: str(port)}
+        words = [word for name, value in ports.items() for word in (f"--{name}", value)]
+        result = run("node", *words, "--bind", "127.0.0.1", "--dir", str(tmp_path))
+    assert result.returncode == 1
+    output = (result.stdout + result.stderr).splitlines()
+    assert sum(f"127.0.0.1:{port}" in line and "Address already in use" in line for line in output) == 1
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_node_answers_and_ends_with_0_on_a_signal(
+    peers: Callable[..., Server], number: signal.Signals
+) -> None:
+    server = peers("clusterbus")
+    assert server.call("PING") == "PONG"
+    server.disconnect()
+    server.signal(number)
+    assert server.process is not None
+    assert server.process.wait(RUN_DEADLINE_S) == 0
+    lines = server.log_text().splitlines()
+    assert all(LOG_LINE.fullmatch(line) for line in lines), lines
+    assert (server.folder / "nodes.conf").read_text().splitlines()[-1].startswith("vars currentEpoch")
+
+
+def test_log_and_pid_go_where_they_are_told(peers: Callable[..., Server]) -> None:
+    server = peers("clusterbus", logfile="node.log", pidfile="node.pid", loglevel="verbose")
+    assert (server.folder / "node.pid").read_text() == f"{server.pid}\n"
+    assert "Ready to accept connections" in (server.folder / "node.log").read_text()
+    assert server.log_text() == ""
+    assert server.stop() == 0
+    assert not (server.folder / "node.pid").exists()
+
+
+def test_a_second_node_in_the_same_folder_is_refused(peers: Callable[..., Server]) -> None:
+    """H46."""
+    server = peers("clusterbus")
+    result = run("node", "--port", str(free_port()), "--bind", "127.0.0.1", "--dir", str(server.folder))
+    assert result.returncode == 1
+    assert "nodes.conf is already used by another node" in result.stdout
+    assert server.call("PING") == "PONG"
