@@ -19,3 +19,7 @@ class ConfigError(ClusterBusError):
 
 class StateError(ClusterBusError):
     """The call does not fit the present state (a closed engine, an unknown node, a slot already taken)."""
+
+
+class InvariantError(ClusterBusError):
+    """A simulated cluster broke a rule of the protocol; the text names the virtual time, the rule and the node."""

@@ -1,0 +1,93 @@
+"""Whether all members see the same cluster: what must hold after every fault is healed and it was quiet.
+
+Owns the comparison of each member's view with what each node says of itself: members, roles, primaries,
+slots, config epochs, failure flags, links, the cluster's state, the current epoch. Reads states, changes
+nothing. One thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from clusterbus.cluster.constants import FAILING, FLAG_HANDSHAKE
+from clusterbus.cluster.node import Node
+from clusterbus.sim.member import Member
+
+
+def disagreements(members: Sequence[Member], *, at_most: int = 10) -> list[str]:
+    """What the members do not agree on, one line each, at most so many; empty when they agree.
+
+    A member that is down must be known to all others, and be held FAIL by them.
+    """
+    return list(islice(_disagreements(members), at_most))
+
+
+def _disagreements(members: Sequence[Member]) -> Iterator[str]:
+    living = [member for member in members if member.is_up]
+    selves = {member.node_id: member for member in members}
+    if not living:
+        return
+    for member in living:
+        yield from _about_members(member, selves)
+    for member in living:
+        for other in living:
+            if other is not member:
+                yield from _about_one(member, other)
+    yield from _about_the_whole(living)
+
+
+def _about_members(member: Member, selves: dict[str, Member]) -> Iterator[str]:
+    state = member.state
+    if state.known_nodes_count != len(selves):
+        yield f"{member.name} knows {state.known_nodes_count} nodes of {len(selves)}"
+        return
+    for node in state.nodes:
+        peer = selves.get(node.node_id)
+        if peer is None or node.flags & FLAG_HANDSHAKE:
+            yield f"{member.name} knows {node.node_id}, which is no member"
+        elif not peer.is_up and not node.is_failed:
+            yield f"{member.name} does not hold {peer.name} FAIL, which is down"
+
+
+def _about_one(member: Member, other: Member) -> Iterator[str]:
+    seen = member.state.find(other.node_id)
+    true = other.state.myself
+    assert seen is not None
+    if seen.flags & FAILING:
+        yield f"{member.name} holds {other.name} failing, which is up"
+    if seen.is_primary != true.is_primary or _primary_id(seen) != _primary_id(true):
+        yield f"{member.name} holds {other.name} for {_role(seen)}, it is {_role(true)}"
+    if seen.slot_bits != true.slot_bits:
+        yield (
+            f"{member.name} gives {other.name} {seen.slot_bits.bit_count()} slots,"
+            f" it has {true.slot_bits.bit_count()}"
+        )
+    if true.is_primary and seen.config_epoch != true.config_epoch:
+        yield f"{member.name} has epoch {seen.config_epoch} for {other.name}, it is {true.config_epoch}"
+    if (seen.ip, seen.cport) != (other.ip, other.cport):
+        yield f"{member.name} has {other.name} at {seen.ip}:{seen.cport}, it is at {other.ip}:{other.cport}"
+    if seen.link is None or seen.inbound_link is None:
+        yield f"{member.name} lacks a link with {other.name}"
+
+
+def _about_the_whole(living: list[Member]) -> Iterator[str]:
+    states = {member.state.is_ok for member in living}
+    if len(states) > 1:
+        yield "the state is ok for some and fail for others"
+    epochs = {member.state.current_epoch for member in living}
+    if len(epochs) > 1:
+        yield f"the current epoch is one of {sorted(epochs)}"
+    holders: dict[int, str] = {}
+    for member in living:
+        myself = member.state.myself
+        if myself.is_primary and holders.setdefault(myself.config_epoch, member.name) != member.name:
+            yield f"{holders[myself.config_epoch]} and {member.name} share config epoch {myself.config_epoch}"
+
+
+def _primary_id(node: Node) -> str | None:
+    return node.replicaof.node_id if node.replicaof is not None else None
+
+
+def _role(node: Node) -> str:
+    return "a primary" if node.is_primary else f"a replica of {_primary_id(node)}"

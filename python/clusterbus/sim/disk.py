@@ -1,0 +1,84 @@
+"""A node's disk as far as nodes.conf goes: what is written, what is on the platter, what a crash leaves.
+
+Owns the text of the last write and of the last write known to be durable. Never reads meaning into it but
+the epochs of the last line. A killed process loses nothing that was written; a power cut may lose what was
+not synced, as a whole: the file is replaced atomically (`runtime/nodes_conf.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from clusterbus.sim.timeline import US_PER_MS, Timeline
+
+WRITEBACK_MS: Final = 5_000
+"""What was written so long ago is on the platter, asked for or not."""
+_VARIABLES: Final = re.compile(r"^vars currentEpoch (\d+) lastVoteEpoch (\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class SavedEpochs:
+    """The last line of a nodes.conf."""
+
+    current_epoch: int = 0
+    last_vote_epoch: int = 0
+
+
+def epochs_in(text: str) -> SavedEpochs:
+    """The epochs a nodes.conf carries."""
+    found = _VARIABLES.search(text)
+    return SavedEpochs(int(found[1]), int(found[2])) if found is not None else SavedEpochs()
+
+
+class Disk:
+    """`is_failing` makes every write fail, as a full or read-only disk does (H47)."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self._timeline = timeline
+        self._durable: str | None = None
+        self._written: str | None = None
+        self._written_us = 0
+        self.is_failing = False
+        self.writes = 0
+        self.syncs = 0
+
+    def save(self, text: str, *, durable: bool) -> bool:
+        """Writes the file; whether that worked."""
+        if self.is_failing:
+            return False
+        self.writes += 1
+        if self._is_written_back():
+            self._durable = self._written
+        self._written = text
+        self._written_us = self._timeline.now_us
+        if durable:
+            self.syncs += 1
+            self._durable = text
+        return True
+
+    def sync(self) -> None:
+        """Everything written is on the platter."""
+        self._durable = self._written
+
+    def cut_power(self, random: Random) -> None:
+        """The process and the page cache are gone: what was not synced is lost, or by luck is not."""
+        if not self._is_written_back() and random.random() < 0.5:
+            self._written = self._durable
+        self._durable = self._written
+
+    @property
+    def text(self) -> str | None:
+        """The file as a process that starts now reads it; None when there is none."""
+        return self._written
+
+    @property
+    def durable(self) -> SavedEpochs:
+        """The epochs that no crash can take away."""
+        text = self._written if self._is_written_back() else self._durable
+        return epochs_in(text) if text is not None else SavedEpochs()
+
+    def _is_written_back(self) -> bool:
+        return self._timeline.now_us - self._written_us >= WRITEBACK_MS * US_PER_MS

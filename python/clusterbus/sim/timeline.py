@@ -1,0 +1,80 @@
+"""Virtual time: the heap of events, and the clock a node reads.
+
+Owns the order in which things happen: by time, then by the order in which they were asked for, so a run
+depends on nothing but its seed. Reads no real clock, draws nothing. One thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any, Final
+
+US_PER_MS: Final = 1_000
+WALL_START_MS: Final = 1_750_000_000_000
+"""Unix milliseconds at virtual time zero, on a clock without skew."""
+PARTS_PER_MILLION: Final = 1_000_000
+
+Action = Callable[[Any], None]
+
+
+class Timeline:
+    """Events waiting for their virtual time. `now_us` is microseconds since the start of the simulation."""
+
+    __slots__ = ("_heap", "_sequence", "now_us")
+
+    def __init__(self) -> None:
+        self.now_us = 0
+        self._heap: list[tuple[int, int, Action, Any]] = []
+        self._sequence = 0
+
+    @property
+    def now_ms(self) -> float:
+        return self.now_us / US_PER_MS
+
+    def at(self, time_us: int, action: Action, subject: Any) -> None:
+        """`action(subject)` is called at `time_us`; a time that is over counts as now."""
+        self._sequence += 1
+        heappush(self._heap, (max(time_us, self.now_us), self._sequence, action, subject))
+
+    def after(self, delay_us: int, action: Action, subject: Any) -> None:
+        """`action(subject)` is called `delay_us` from now."""
+        self._sequence += 1
+        heappush(self._heap, (self.now_us + delay_us, self._sequence, action, subject))
+
+    def run_to(self, until_us: int) -> None:
+        """Does everything due up to and including `until_us`, in order, and stands there then."""
+        heap = self._heap
+        while heap and heap[0][0] <= until_us:
+            self.now_us, _, action, subject = heappop(heap)
+            action(subject)
+        self.now_us = max(self.now_us, until_us)
+
+
+class NodeClock:
+    """One process's `now_ms`: a wall clock read once at its start, and its own idea of a second after that.
+
+    `offset_ms` is how far its wall clock is ahead; `drift_ppm` how many millionths its seconds are too short
+    (its clock runs fast when positive).
+    """
+
+    __slots__ = ("_base_ms", "_start_us", "_timeline", "rate_ppm")
+
+    def __init__(self, timeline: Timeline, *, offset_ms: int, drift_ppm: int) -> None:
+        self._timeline = timeline
+        self._start_us = timeline.now_us
+        self._base_ms = WALL_START_MS + offset_ms + timeline.now_us // US_PER_MS
+        self.rate_ppm = PARTS_PER_MILLION + drift_ppm
+
+    def now_ms(self) -> int:
+        """Unix milliseconds on this process's timeline; never goes back."""
+        elapsed_us = self._timeline.now_us - self._start_us
+        return self._base_ms + elapsed_us * self.rate_ppm // (PARTS_PER_MILLION * US_PER_MS)
+
+    def ms_since(self, past_us: int) -> int:
+        """Milliseconds this clock has counted since a moment of the timeline."""
+        return (self._timeline.now_us - past_us) * self.rate_ppm // (PARTS_PER_MILLION * US_PER_MS)
+
+    def true_us(self, clock_ms: int) -> int:
+        """How long, in microseconds of the timeline, this clock takes to count `clock_ms`."""
+        return clock_ms * PARTS_PER_MILLION * US_PER_MS // self.rate_ppm
