@@ -45,7 +45,8 @@ impl Framer {
                 if self.head_len < HEAD_LEN_BYTES {
                     return Ok(());
                 }
-                let len = peek_frame_len(&self.head)?.ok_or("a head of 16 bytes tells its length")?;
+                let len =
+                    peek_frame_len(&self.head)?.ok_or("a head of 16 bytes tells its length")?;
                 self.message_type =
                     u16::from_be_bytes([self.head[12], self.head[13]]) & !LIGHT_TYPE_BIT;
                 self.remaining = len - HEAD_LEN_BYTES;

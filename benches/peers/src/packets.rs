@@ -4,15 +4,17 @@
 //! second, as a node would say them. A node is never mentioned by itself, and nobody mentions the server.
 
 use clusterbus_wire::{
-    GOSSIP_ENTRY_LEN_BYTES, GossipEntry, HEADER_LEN_BYTES, Heartbeat, HeartbeatKind, IpText, Message,
+    GOSSIP_ENTRY_LEN_BYTES, GossipEntry, HEADER_LEN_BYTES, Heartbeat, HeartbeatKind, IpText,
+    Message, MessageType,
 };
 
-use crate::Failure;
 use crate::roster::{Node, Roster};
+use crate::{Failure, PUBLISH_CHANNEL, PUBLISH_MESSAGE_LEN_BYTES};
 
 const FLAG_PRIMARY: u16 = 1;
 const FLAG_PFAIL: u16 = 4;
 const TOTLEN_AT: usize = 4;
+const TYPE_AT: usize = 12;
 const COUNT_AT: usize = 14;
 const PONG_RECEIVED_AT: usize = 44;
 /// Multiplier and increment of Knuth's MMIX generator: fast, and good enough to choose who is mentioned.
@@ -125,6 +127,23 @@ pub fn ready_made_pong(roster: &Roster) -> Result<Vec<u8>, Failure> {
     Ok(packet)
 }
 
+/// A whole PUBLISH of the server, as the floor fans it out. Full header, which every peer takes.
+///
+/// # Errors
+/// A roster that cannot be encoded.
+pub fn ready_made_publish(roster: &Roster) -> Result<Vec<u8>, Failure> {
+    let mut packet = heartbeat_header(roster, &roster.server, HeartbeatKind::Ping, 0)?;
+    let channel = PUBLISH_CHANNEL.as_bytes();
+    packet.extend((channel.len() as u32).to_be_bytes());
+    packet.extend((PUBLISH_MESSAGE_LEN_BYTES as u32).to_be_bytes());
+    packet.extend(channel);
+    packet.resize(packet.len() + PUBLISH_MESSAGE_LEN_BYTES, b'm');
+    let totlen = packet.len() as u32;
+    packet[TOTLEN_AT..TOTLEN_AT + 4].copy_from_slice(&totlen.to_be_bytes());
+    packet[TYPE_AT..TYPE_AT + 2].copy_from_slice(&MessageType::Publish.number().to_be_bytes());
+    Ok(packet)
+}
+
 /// A header that announces `count` entries which are not there yet.
 fn heartbeat_header(
     roster: &Roster,
@@ -209,6 +228,15 @@ mod tests {
             assert_eq!((ping.gossip.len(), marked.count()), (700, 500));
         }
         assert!(Packets::prepare(&roster, 2000).is_err());
+    }
+
+    #[test]
+    fn the_ready_made_publish_carries_channel_and_message() {
+        let publish = ready_made_publish(&roster(4)).expect("sound");
+        assert!(check_packet(&publish).is_ok());
+        let Ok(Message::Publish(publish)) = decode(&publish) else { panic!("no PUBLISH") };
+        assert_eq!(&publish.channel[..], PUBLISH_CHANNEL.as_bytes());
+        assert_eq!(publish.message.len(), PUBLISH_MESSAGE_LEN_BYTES);
     }
 
     #[test]

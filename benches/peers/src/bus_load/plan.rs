@@ -1,0 +1,111 @@
+//! What a run does, as its arguments say it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clusterbus_peers_bench::Failure;
+use clusterbus_peers_bench::arguments::Arguments;
+
+/// What the played nodes do once they are linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Each link keeps its PINGs in flight: the next leaves when a PONG comes.
+    Ping,
+    /// PINGs leave at a fixed rate, whatever comes back.
+    Paced,
+    /// A client publishes; the links receive.
+    Publish,
+    /// Connect, PING, PONG, disconnect, and again.
+    Storm,
+    /// Answer, and for each PING answered send one: what two idle nodes say to each other.
+    Idle,
+}
+
+impl FromStr for Mode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Mode, ()> {
+        match text {
+            "ping" => Ok(Mode::Ping),
+            "paced" => Ok(Mode::Paced),
+            "publish" => Ok(Mode::Publish),
+            "storm" => Ok(Mode::Storm),
+            "idle" => Ok(Mode::Idle),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The arguments.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// `--mode`.
+    pub mode: Mode,
+    /// `--nodes-conf`: who is played, and where the server is.
+    pub nodes_conf: PathBuf,
+    /// `--certificates`: folder of the certificates; without it, plain TCP.
+    pub certificates: Option<PathBuf>,
+    /// `--links`: how many of the nodes dial the server.
+    pub links: usize,
+    /// `--first-peer`: the first of them.
+    pub first_peer: usize,
+    /// `--in-flight`: PINGs on each link, or PUBLISH commands in all.
+    pub in_flight: usize,
+    /// `--failing`: how many nodes every PING marks PFAIL.
+    pub failing: usize,
+    /// `--expect-dials`: how many nodes the server dials; 0: nobody listens.
+    pub expect_dials: usize,
+    /// `--client-port`: where the PUBLISH commands go.
+    pub client_port: u16,
+    /// `--pace`: PINGs a second of mode `paced`.
+    pub pace_per_s: u64,
+    /// `--warm-up-ms`: before the first window.
+    pub warm_up: Duration,
+    /// `--window-ms`: a window at most.
+    pub window: Duration,
+    /// `--max-count`: messages of a window at most.
+    pub max_count: u64,
+    /// `--windows`: how many.
+    pub windows: usize,
+    /// `--gap-ms`: between two windows.
+    pub gap: Duration,
+    /// `--check-every`: one in so many PONGs is checked whole.
+    pub check_every: u64,
+}
+
+impl Plan {
+    /// Takes the plan from the arguments.
+    ///
+    /// # Errors
+    /// What is missing or not understood.
+    pub fn take(arguments: &mut Arguments) -> Result<Plan, Failure> {
+        let certificates: String = arguments.take_or("certificates", String::new())?;
+        let mut milliseconds = |name, default| -> Result<Duration, Failure> {
+            Ok(Duration::from_millis(arguments.take_or(name, default)?))
+        };
+        let (warm_up, window, gap) = (
+            milliseconds("warm-up-ms", 500)?,
+            milliseconds("window-ms", 1000)?,
+            milliseconds("gap-ms", 300)?,
+        );
+        Ok(Plan {
+            mode: arguments.take("mode")?,
+            nodes_conf: arguments.take("nodes-conf")?,
+            certificates: (!certificates.is_empty()).then(|| certificates.into()),
+            links: arguments.take("links")?,
+            first_peer: arguments.take_or("first-peer", 0)?,
+            in_flight: arguments.take_or("in-flight", 1)?,
+            failing: arguments.take_or("failing", 0)?,
+            expect_dials: arguments.take_or("expect-dials", 0)?,
+            client_port: arguments.take_or("client-port", 0)?,
+            pace_per_s: arguments.take_or("pace", 2000)?,
+            warm_up,
+            window,
+            max_count: arguments.take_or("max-count", u64::MAX)?,
+            windows: arguments.take_or("windows", 1)?,
+            gap,
+            check_every: arguments.take_or("check-every", 64)?,
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! What happens between two moments: counts on the generator's side, CPU time and memory on the server's.
+
+use std::time::{Duration, Instant};
+
+use clusterbus_peers_bench::Failure;
+use clusterbus_peers_bench::histogram::Histogram;
+use clusterbus_peers_bench::observe::{CpuTimes, machine_busy_ns, resident_bytes};
+use clusterbus_peers_bench::record::Record;
+
+/// Counts of everything since the last [`Counts::clear`].
+#[derive(Default)]
+pub struct Counts {
+    /// PONGs to our PINGs.
+    pub pongs: u64,
+    /// PINGs of the server answered.
+    pub pings_answered: u64,
+    /// PUBLISH messages received on links.
+    pub deliveries: u64,
+    /// PUBLISH commands whose deliveries are all there.
+    pub published: u64,
+    /// Connections that came as far as a PONG.
+    pub handshakes: u64,
+    /// Connections that ended before.
+    pub refused: u64,
+    /// PONGs checked whole, every one sound.
+    pub checked: u64,
+    /// From PING to PONG, from PUBLISH to its last delivery, or from dial to PONG.
+    pub latency: Histogram,
+}
+
+impl Counts {
+    /// Everything to zero.
+    pub fn clear(&mut self) {
+        let mut latency = std::mem::take(&mut self.latency);
+        latency.clear();
+        *self = Counts { latency, ..Counts::default() };
+    }
+
+    /// What `--max-count` limits.
+    pub fn messages(&self) -> u64 {
+        self.pongs + self.deliveries + self.handshakes
+    }
+}
+
+/// A window that has begun.
+pub struct Window {
+    server: u32,
+    started: Instant,
+    server_cpu: CpuTimes,
+    own_cpu: CpuTimes,
+    machine_ns: u64,
+}
+
+impl Window {
+    /// Begins now.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub fn begin(server: u32) -> Result<Window, Failure> {
+        let machine_ns = machine_busy_ns()?;
+        let own_cpu = CpuTimes::read(std::process::id())?;
+        let server_cpu = CpuTimes::read(server)?;
+        Ok(Window { server, started: Instant::now(), server_cpu, own_cpu, machine_ns })
+    }
+
+    /// How long it lasts.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Ends now, and says what happened.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub fn end(self, counts: &Counts) -> Result<Record, Failure> {
+        let elapsed = self.started.elapsed();
+        let spent = CpuTimes::read(self.server)?.since(&self.server_cpu);
+        let own = CpuTimes::read(std::process::id())?.since(&self.own_cpu);
+        let machine_ns = machine_busy_ns()?.saturating_sub(self.machine_ns);
+        Ok(Record::new("window")
+            .number("elapsed_ns", elapsed.as_nanos() as u64)
+            .number("pongs", counts.pongs)
+            .number("pings_answered", counts.pings_answered)
+            .number("deliveries", counts.deliveries)
+            .number("published", counts.published)
+            .number("handshakes", counts.handshakes)
+            .number("refused", counts.refused)
+            .number("checked", counts.checked)
+            .number("latency_p50_ns", counts.latency.quantile_ns(500))
+            .number("latency_p99_ns", counts.latency.quantile_ns(990))
+            .number("latency_max_ns", counts.latency.max_ns())
+            .number("server_main_ns", spent.main_ns)
+            .number("server_all_ns", spent.all_ns)
+            .number("server_busy_threads", spent.busy_threads)
+            .number("server_rss_bytes", resident_bytes(self.server)?)
+            .number("generator_ns", own.all_ns)
+            .number("elsewhere_ns", machine_ns.saturating_sub(spent.all_ns + own.all_ns)))
+    }
+}
