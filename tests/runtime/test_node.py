@@ -1,0 +1,246 @@
+"""A node on an event loop, and as a process: starting, ticking, failing to start, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from clusterbus.config import Config
+from clusterbus.errors import ConfigError
+from clusterbus.runtime.node import EXIT_ERROR, Node, event_loop_factory
+
+from tests.peers.ports import free_port
+from tests.peers.server import Server
+from tests.peers.tls import Certificates
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+DEADLINE_S = 10.0
+OWN_ID = "d" * 40
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine on asyncio's loop and on uvloop's."""
+
+    def runner(scenario: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as loop:
+            return loop.run(asyncio.wait_for(scenario, DEADLINE_S))
+
+    return runner
+
+
+def config(folder: Path, **directives: object) -> Config:
+    return Config.from_keywords(
+        **({"dir": str(folder), "port": free_port(), "bind": "127.0.0.1", "io_threads": 1} | directives)
+    )
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+# ---------------------------------------------------------------- in an event loop
+
+
+def test_a_node_ticks_ten_times_a_second(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        node = Node(config(tmp_path), resp=False)
+        await node.start()
+        ticks: list[float] = []
+        tick = node.driver.tick
+        node.driver.tick = lambda: (ticks.append(time.monotonic()), tick())[1]  # type: ignore[method-assign, func-returns-value]
+        await until(lambda: len(ticks) >= 11)
+        await node.stop()
+        assert 0.9 < ticks[10] - ticks[0] < 2.0, "ten periods; more only on a loaded machine"
+
+    run(scenario())
+
+
+def test_a_stall_is_followed_by_one_tick_and_not_by_all_that_were_missed(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> int:
+        node = Node(config(tmp_path), resp=False)
+        await node.start()
+        ticks: list[float] = []
+        tick = node.driver.tick
+        node.driver.tick = lambda: (ticks.append(time.monotonic()), tick())[1]  # type: ignore[method-assign, func-returns-value]
+        await until(lambda: ticks)
+        ticks.clear()
+        time.sleep(0.65)  # the main thread hangs, as in DEBUG SLEEP
+        woke = time.monotonic()
+        await until(lambda: ticks)
+        await asyncio.sleep(0)
+        at_once = sum(moment - woke < 0.02 for moment in ticks)
+        await node.stop()
+        return at_once
+
+    assert run(scenario()) == 1
+
+
+def test_nodes_conf_is_there_from_the_start_and_kept_s10(run: Run, tmp_path: Path) -> None:
+    async def scenario(settings: Config) -> str:
+        node = Node(settings, resp=False)
+        await node.start()
+        assert node.driver.state.myself.node_id in (tmp_path / "nodes.conf").read_text()
+        await node.stop()
+        await node.stop()
+        return node_id_of(tmp_path)
+
+    settings = config(tmp_path)
+    assert run(scenario(settings)) == run(scenario(settings))
+
+
+def node_id_of(folder: Path) -> str:
+    return (folder / "nodes.conf").read_text().split()[0]
+
+
+def test_a_node_that_cannot_have_its_client_port_leaves_nothing_open(run: Run, tmp_path: Path) -> None:
+    settings = config(tmp_path)
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", settings.port)), pytest.raises(ConfigError, match="in use"):
+            await Node(settings).start()
+        node = Node(settings)
+        await node.start()  # bus port and nodes.conf are free again
+        await node.stop()
+
+    run(scenario())
+
+
+def test_a_fault_of_our_own_stops_the_node_with_an_error(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> int:
+        node = Node(config(tmp_path), resp=False)
+        await node.start()
+
+        def broken(_timeout_ms: int | None = 0) -> bool:
+            raise RuntimeError("the engine broke down")
+
+        node.driver.step = broken  # type: ignore[method-assign]
+        await node.stop_requested.wait()
+        await node.stop()
+        return node.exit_code
+
+    assert run(scenario()) == EXIT_ERROR
+    assert "the engine broke down" in caplog.text
+
+
+def test_uvloop_is_used_when_it_is_there_and_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    factory = event_loop_factory()
+    assert factory is not None
+    loop = factory()
+    assert isinstance(loop, uvloop.Loop)
+    loop.close()
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert event_loop_factory() is None
+
+
+# ---------------------------------------------------------------- as a process
+
+
+def refused_start(folder: Path, *arguments: str) -> str:
+    """What a node that does not start says; it must end with 1 and say it in one line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "clusterbus", "node", "--dir", str(folder), "--bind", "127.0.0.1", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    complaints = [line for line in (done.stdout + done.stderr).splitlines() if " * " not in line]
+    assert len(complaints) == 1, done.stdout + done.stderr
+    return complaints[0]
+
+
+def test_a_bus_port_in_use_is_named(tmp_path: Path) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port + 10_000)):
+        line = refused_start(tmp_path, "--port", str(port))
+    assert f"127.0.0.1:{port + 10_000}" in line
+    assert "already in use" in line
+
+
+def test_a_client_port_in_use_is_named(tmp_path: Path) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        assert f"127.0.0.1:{port}" in refused_start(tmp_path, "--port", str(port))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("", "nodes.conf:1"),
+        (f"{OWN_ID} 127.0.0.1:7000@17000 myself,master - 0 0 1 connected 0-5\n", "nodes.conf:1"),
+        (
+            f"{OWN_ID} 127.0.0.1:7000@17000 myself,master - 0 0 1 connected 0-nonsense\n"
+            "vars currentEpoch 1 lastVoteEpoch 0\n",
+            "line 1",
+        ),
+    ],
+)
+def test_a_damaged_nodes_conf_is_refused_named_and_left_alone_h44_h45(
+    tmp_path: Path, text: str, place: str
+) -> None:
+    file = tmp_path / "nodes.conf"
+    file.write_text(text)
+    line = refused_start(tmp_path, "--port", str(free_port()))
+    assert str(file) in line
+    assert place in line
+    assert file.read_text() == text
+
+
+def test_a_nodes_conf_of_another_process_is_refused_h46(tmp_path: Path) -> None:
+    with (tmp_path / "nodes.conf.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "already used" in refused_start(tmp_path, "--port", str(free_port()))
+
+
+def test_a_certificate_that_is_none_is_refused_by_name(tmp_path: Path, certificates: Certificates) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("no certificate\n")
+    words = certificates.directives() | {"tls-cert-file": str(bad), "port": "0", "tls-port": str(free_port())}
+    line = refused_start(tmp_path, *(word for name, value in words.items() for word in (f"--{name}", value)))
+    assert "tls-cert-file" in line
+    assert str(bad) in line
+
+
+def test_a_logfile_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    assert "logfile" in refused_start(tmp_path, "--port", str(free_port()), "--logfile", "no/such/folder/log")
+
+
+@pytest.mark.parametrize("words", ["SHUTDOWN", "SHUTDOWN NOSAVE", "shutdown save now force"])
+def test_shutdown_closes_the_connection_and_ends_with_0(peers: Callable[..., Server], words: str) -> None:
+    node = peers("clusterbus")
+    file = node.folder / "nodes.conf"
+    file.unlink()
+    connection = node.connect()
+    connection.send_command(*words.split(), check_health=False)
+    with pytest.raises(Exception, match=r"closed|reset"):
+        connection.read_response()
+    connection.disconnect()
+    assert node.process is not None
+    assert node.process.wait(DEADLINE_S) == 0
+    assert file.exists() is ("NOSAVE" not in words)
+
+
+def test_the_pidfile_is_there_while_the_node_runs(peers: Callable[..., Server]) -> None:
+    node = peers("clusterbus", pidfile="node.pid")
+    file = node.folder / "node.pid"
+    assert int(file.read_text()) == node.pid
+    assert node.stop() == 0
+    assert not file.exists()
