@@ -24,7 +24,7 @@ def apply_header(core: Core, sender: Node, packet: Packet) -> None:
         return
     set_primary(core, sender)
     myslots = packet.myslots
-    if was_replica or myslots != sender.slots:
+    if was_replica or myslots != sender.slots or core.slots.not_claimed & sender.slot_bits:
         bits = bits_from_wire(myslots)
         apply_claims(core, sender, packet.config_epoch, bits)
         _inform_if_stale(core, sender, packet.config_epoch, bits)

@@ -1,0 +1,260 @@
+"""One `ClusterState` whose peers are puppets: a test says what they send and looks at what comes back.
+
+Owns the puppets' addresses, links and packets; every packet goes through encode and parse. Time stands still
+until a test moves it. No clock, no socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+from typing import TypeVar
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Save, Send
+from clusterbus.cluster.events import Event
+from clusterbus.cluster.node import Node
+from clusterbus.cluster.slots import bits_of, bits_to_wire
+from clusterbus.cluster.state import ClusterState
+from clusterbus.wire import (
+    Extension,
+    Fail,
+    GossipEntry,
+    Header,
+    Heartbeat,
+    Message,
+    Update,
+    encode,
+    parse,
+)
+
+from tests.cluster.harness import START_MS, FakeConfig
+
+MYSELF_ID = "5" * 40
+SHARD = "e" * 40
+ABILITIES = c.FLAG_EXTENSIONS | c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE
+Kind = TypeVar("Kind")
+KindOfEvent = TypeVar("KindOfEvent", bound=Event)
+
+
+def node_id(letter: str) -> str:
+    """A node id made of one letter."""
+    return letter * 40
+
+
+@dataclass
+class Puppet:
+    """A peer the state knows. `dialled` is the link the state dialled, `inbound` the puppet's own."""
+
+    node_id: str
+    ip: str
+    port: int
+    dialled: int
+    inbound: int
+    config_epoch: int = 0
+    slots: frozenset[int] = frozenset()
+    flags: int = c.FLAG_PRIMARY | ABILITIES
+    replicaof: str | None = None
+
+    @property
+    def cport(self) -> int:
+        return self.port + c.BUS_PORT_OFFSET
+
+
+class Solo:
+    """A state and its puppets."""
+
+    def __init__(self, *, seed: int = 7, **directives: object) -> None:
+        self.now_ms = START_MS
+        self.config = FakeConfig(**directives)  # type: ignore[arg-type]
+        self.last_read_ms: dict[int, int] = {}
+        self.state = ClusterState(
+            config=self.config,
+            random=Random(seed),
+            now_ms=self.now_ms,
+            read_age_ms=self._read_age_ms,
+            node_id=MYSELF_ID,
+        )
+        self.effects: list[Effect] = []
+        self._links = count(100)
+        self._ports = count(7001)
+
+    def _read_age_ms(self, link: int) -> int | None:
+        last_ms = self.last_read_ms.get(link)
+        return None if last_ms is None else self.now_ms - last_ms
+
+    # ------------------------------------------------------------ inputs
+
+    def poll(self) -> list[Effect]:
+        """The effects of the inputs since the last call; kept in `effects` too."""
+        effects: list[Effect] = []
+        while some := self.state.poll_effects():
+            effects += some
+        self.effects = effects
+        return effects
+
+    def tick(self, after_ms: int = 100) -> list[Effect]:
+        """Moves time on and ticks once."""
+        self.now_ms += after_ms
+        self.state.tick(self.now_ms)
+        return self.poll()
+
+    def ticks(self, duration_ms: int) -> list[Effect]:
+        """Ticks every 100 ms for so long."""
+        effects: list[Effect] = []
+        for _ in range(duration_ms // 100):
+            effects += self.tick()
+        self.effects = effects
+        return effects
+
+    def accept(self, ip: str = "10.9.9.9", local_ip: str = "10.0.0.5") -> int:
+        """An inbound link of nobody known yet."""
+        link = next(self._links)
+        self.state.handle_link_accepted(link, ip, local_ip, self.now_ms)
+        self.poll()
+        return link
+
+    def receive(self, link: int, message: Message | bytes) -> list[Effect]:
+        """A packet arrives on a link."""
+        data = message if isinstance(message, bytes) else encode(message)
+        self.last_read_ms[link] = self.now_ms
+        for packet in parse(data):
+            self.state.handle_packet(link, packet, self.now_ms)
+        return self.poll()
+
+    def open(self, dial: Dial, local_ip: str = "10.0.0.5") -> int:
+        """A dial comes up."""
+        link = next(self._links)
+        self.state.handle_link_opened(dial.node_id, link, local_ip, self.now_ms)
+        self.poll()
+        return link
+
+    # ------------------------------------------------------------ puppets
+
+    def header(self, puppet: Puppet, **changes: object) -> Header:
+        fields: dict[str, object] = {
+            "sender": puppet.node_id,
+            "port": puppet.port,
+            "cport": puppet.cport,
+            "config_epoch": puppet.config_epoch,
+            "current_epoch": puppet.config_epoch,
+            "myslots": bits_to_wire(bits_of(puppet.slots)),
+            "replicaof": puppet.replicaof,
+            "flags": puppet.flags,
+            "mflags": c.MFLAG_EXTENSIONS,
+        }
+        return Header(**(fields | changes))  # type: ignore[arg-type]
+
+    def heartbeat(
+        self,
+        puppet: Puppet,
+        kind: int = c.PING,
+        gossip: Sequence[GossipEntry] = (),
+        extensions: Sequence[Extension] | None = None,
+        **changes: object,
+    ) -> Heartbeat:
+        if extensions is None:
+            extensions = [Extension.shard_id_of(puppet.node_id[::-1])]
+        return Heartbeat(kind, self.header(puppet, **changes), list(gossip), list(extensions))
+
+    def says(self, puppet: Puppet, kind: int = c.PING, **parts: object) -> list[Effect]:
+        """The puppet sends a heartbeat: a PONG on the link we dialled, else on its own."""
+        link = puppet.dialled if kind == c.PONG else puppet.inbound
+        return self.receive(link, self.heartbeat(puppet, kind, **parts))  # type: ignore[arg-type]
+
+    def gossips(self, puppet: Puppet, *entries: GossipEntry) -> list[Effect]:
+        return self.says(puppet, gossip=entries)
+
+    def fails(self, puppet: Puppet, about: str) -> list[Effect]:
+        return self.receive(puppet.inbound, Fail(self.header(puppet, mflags=0), about))
+
+    def updates(self, puppet: Puppet, about: str, epoch: int, slots: Iterable[int]) -> list[Effect]:
+        message = Update(self.header(puppet, mflags=0), epoch, about, bits_to_wire(bits_of(slots)))
+        return self.receive(puppet.inbound, message)
+
+    def puppet(self, letter: str, *, slots: Iterable[int] = (), config_epoch: int | None = None) -> Puppet:
+        """A peer past its handshake, both links up, just heard from."""
+        if config_epoch is None:
+            config_epoch = ord(letter)
+        port = next(self._ports)
+        ip = f"10.0.1.{port - 7000}"
+        self.state.meet(ip, port, None, self.now_ms)
+        dial = self.only(
+            Dial, [effect for effect in self.tick() if isinstance(effect, Dial) and effect.ip == ip]
+        )
+        link = self.open(dial)
+        puppet = Puppet(node_id(letter), ip, port, link, 0, config_epoch=config_epoch, slots=frozenset(slots))
+        self.says(puppet, c.PONG)
+        puppet.inbound = self.accept(ip)
+        self.says(puppet)
+        self.effects = []
+        return puppet
+
+    def node(self, puppet: Puppet | str) -> Node:
+        """What the state knows of a puppet."""
+        found = self.state.find(puppet if isinstance(puppet, str) else puppet.node_id)
+        assert found is not None
+        return found
+
+    def knows(self, puppet: Puppet | str) -> bool:
+        return self.state.find(puppet if isinstance(puppet, str) else puppet.node_id) is not None
+
+    # ------------------------------------------------------------ outputs
+
+    def of(self, kind: type[Kind], effects: list[Effect] | None = None) -> list[Kind]:
+        """The effects of one kind, of the last input by default."""
+        return [
+            effect for effect in (self.effects if effects is None else effects) if isinstance(effect, kind)
+        ]
+
+    def only(self, kind: type[Kind], effects: list[Effect] | None = None) -> Kind:
+        (effect,) = self.of(kind, effects)
+        return effect
+
+    def events(self, kind: type[KindOfEvent]) -> list[KindOfEvent]:
+        return [notify.event for notify in self.of(Notify) if isinstance(notify.event, kind)]
+
+    def sent(self, link: int, kind: int | None = None) -> list[Message]:
+        """The messages of the last input on a link."""
+        return [
+            send.message
+            for send in self.of(Send)
+            if send.link == link and (kind is None or send.message.type == kind)
+        ]
+
+    def broadcasts(self) -> list[Broadcast]:
+        return self.of(Broadcast)
+
+    def closed(self) -> list[int]:
+        """The links the last input closed."""
+        return [close.link for close in self.of(CloseLink)]
+
+    def warnings(self) -> list[str]:
+        return [log.text for log in self.of(Log) if log.level == "warning"]
+
+    def saves(self) -> list[Save]:
+        return self.of(Save)
+
+    def counter(self, name: str) -> int:
+        return self.state.counters[name]
+
+    def is_alive(self) -> bool:
+        """Whether the state still answers a good peer: a PING of a stranger gets its PONG."""
+        link = self.accept("10.8.8.8")
+        stranger = Puppet(node_id("0"), "10.8.8.8", 7999, 0, link)
+        self.says(stranger)
+        return len(self.sent(link, c.PONG)) == 1
+
+
+def entry(
+    about: Puppet | str, *, flags: int = c.FLAG_PRIMARY, pong_received_s: int = 0, **changes: object
+) -> GossipEntry:
+    """A gossip entry about a puppet, or about an id nobody has met."""
+    if isinstance(about, Puppet):
+        where = {"node_id": about.node_id, "ip": about.ip, "port": about.port, "cport": about.cport}
+    else:
+        where = {"node_id": about, "ip": "10.0.2.2", "port": 7200, "cport": 17200}
+    fields = where | {"flags": flags, "pong_received_s": pong_received_s} | changes
+    return GossipEntry(**fields)  # type: ignore[arg-type]

@@ -1,0 +1,232 @@
+"""MEET in both directions, the true id in place of the made-up one, expiry, duplicates (S1, H21-H23, H30)."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.effects import Dial
+from clusterbus.cluster.events import NodeJoined
+
+from tests.cluster.harness import Network, all_connected
+from tests.cluster.solo import Puppet, Solo, node_id
+
+
+def meet(solo: Solo, ip: str = "10.0.1.1", port: int = 7001) -> Dial:
+    solo.state.meet(ip, port, None, solo.now_ms)
+    return solo.only(Dial, solo.tick())
+
+
+def stranger(solo: Solo, letter: str = "a", ip: str = "10.0.1.1", port: int = 7001) -> Puppet:
+    """A puppet nobody has met, with an inbound link."""
+    return Puppet(node_id(letter), ip, port, 0, solo.accept(ip))
+
+
+def test_s1_two_nodes_meet_both_ways_and_agree() -> None:
+    network = Network()
+    first, second = network.add("first"), network.add("second")
+    network.meet(first, second)
+    network.run_until(lambda: all_connected([first, second]), 2_000)
+    for one, other in permutations((first, second)):
+        known = one.node(other)
+        assert (known.ip, known.port, known.cport) == (other.ip, other.config.port, other.state.myself.cport)
+        assert known.shard_id == other.state.myself.shard_id
+        assert known.is_primary
+        assert not known.in_handshake
+
+
+def test_s1_meet_dials_the_address_and_says_meet_under_a_made_up_id() -> None:
+    solo = Solo()
+    dial = meet(solo)
+    assert (dial.ip, dial.cport) == ("10.0.1.1", 17001)
+    assert solo.node(dial.node_id).in_handshake
+    link = solo.open(dial)
+    (message,) = solo.sent(link)
+    assert message.type == c.MEET
+
+
+def test_s1_the_answer_gives_the_node_its_true_id() -> None:
+    solo = Solo()
+    dial = meet(solo)
+    link = solo.open(dial)
+    puppet = Puppet(node_id("a"), "10.0.1.1", 7001, link, 0)
+    solo.says(puppet, c.PONG)
+    assert not solo.knows(dial.node_id)
+    assert not solo.node(puppet).in_handshake
+    assert solo.events(NodeJoined) == [NodeJoined(puppet.node_id, "10.0.1.1", 7001, 17001)]
+    assert solo.node(puppet).ping_sent_ms == 0
+    assert solo.node(puppet).pong_received_ms == solo.now_ms
+
+
+def test_s1_redialled_within_a_handshake_says_meet_again() -> None:
+    solo = Solo()
+    dial = meet(solo)
+    link = solo.open(dial)
+    solo.state.handle_link_closed(link, "eof", solo.now_ms)
+    again = solo.only(Dial, solo.ticks(300))
+    assert [message.type for message in solo.sent(solo.open(again))] == [c.MEET]
+
+
+@pytest.mark.parametrize(("node_timeout_ms", "limit_ms"), [(300, 1_000), (2_000, 2_000)])
+def test_s1_a_handshake_expires(node_timeout_ms: int, limit_ms: int) -> None:
+    solo = Solo(cluster_node_timeout=node_timeout_ms)
+    dial = meet(solo)
+    solo.open(dial)
+    solo.tick(limit_ms - 100)
+    assert solo.knows(dial.node_id)
+    solo.tick(101)
+    assert not solo.knows(dial.node_id)
+    assert solo.state.known_nodes_count == 1
+
+
+def test_s1_a_meet_from_a_stranger_starts_our_handshake_with_it() -> None:
+    solo = Solo()
+    puppet = stranger(solo)
+    solo.says(puppet, c.MEET)
+    assert len(solo.sent(puppet.inbound, c.PONG)) == 1
+    dial = solo.only(Dial, solo.tick())
+    assert (dial.ip, dial.cport) == (puppet.ip, puppet.cport)
+    puppet.dialled = solo.open(dial)
+    assert [message.type for message in solo.sent(puppet.dialled)] == [c.PING]
+    solo.says(puppet, c.PONG)
+    assert not solo.node(puppet).in_handshake
+    assert solo.node(puppet).inbound_link is not None
+
+
+def test_s1_the_announced_address_of_a_meet_counts() -> None:
+    solo = Solo()
+    solo.says(stranger(solo), c.MEET, myip="192.168.1.1", cport=9000)
+    dial = solo.only(Dial, solo.tick())
+    assert (dial.ip, dial.cport) == ("192.168.1.1", 9000)
+
+
+def test_s1_tls_puts_the_tls_port_first() -> None:
+    solo = Solo(tls_cluster=True, tls_port=6380, port=6379)
+    puppet = stranger(solo)
+    solo.says(puppet, c.MEET, port=7101, pport=7001)
+    (pong,) = solo.sent(puppet.inbound, c.PONG)
+    assert (pong.header.port, pong.header.pport, pong.header.cport) == (6380, 6379, 16380)
+    puppet.dialled = solo.open(solo.only(Dial, solo.tick()))
+    solo.says(puppet, c.PONG, port=7101, pport=7001)
+    assert (solo.node(puppet).port, solo.node(puppet).tls_port) == (7001, 7101)
+
+
+def test_s1_a_ping_of_a_stranger_is_answered_and_no_more() -> None:
+    solo = Solo()
+    puppet = stranger(solo)
+    solo.says(puppet, c.PING, current_epoch=9)
+    assert len(solo.sent(puppet.inbound, c.PONG)) == 1
+    assert solo.state.known_nodes_count == 1
+    assert solo.state.current_epoch == 0
+
+
+def test_s1_a_known_node_met_at_its_own_address_stays_one_node() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    dial = meet(solo, puppet.ip, puppet.port)
+    again = solo.open(dial)
+    solo.receive(again, solo.heartbeat(puppet, c.PONG))
+    assert solo.state.known_nodes_count == 2
+    assert again in solo.closed()
+    assert solo.node(puppet).link is not None
+
+
+def test_s1_a_known_node_that_is_lost_is_found_at_another_address() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    solo.state.handle_link_closed(puppet.dialled, "eof", solo.now_ms)
+    solo.tick(5_000)
+    solo.state.meet("10.0.7.7", puppet.port, None, solo.now_ms)
+    dial = next(dial for dial in solo.of(Dial, solo.tick()) if dial.ip == "10.0.7.7")
+    solo.receive(solo.open(dial), solo.heartbeat(puppet, c.PONG))
+    assert solo.node(puppet).ip == "10.0.7.7"
+
+
+def test_h22_a_second_peer_with_the_id_of_one_that_is_well_does_not_move_it() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    dial = meet(solo, "10.0.7.7", 7001)
+    solo.receive(solo.open(dial), solo.heartbeat(puppet, c.PONG))
+    assert solo.node(puppet).ip == puppet.ip
+    assert solo.counter("refused_duplicate_id") == 1
+    assert solo.warnings()
+    assert solo.is_alive()
+
+
+def test_h23_meet_again_and_again_is_one_handshake() -> None:
+    solo = Solo()
+    puppet = stranger(solo)
+    for _ in range(3):
+        solo.says(puppet, c.MEET)
+        assert len(solo.sent(puppet.inbound, c.PONG)) == 1
+    other_link = Puppet(puppet.node_id, puppet.ip, puppet.port, 0, solo.accept(puppet.ip))
+    solo.says(other_link, c.MEET)
+    assert solo.state.known_nodes_count == 2
+    solo.state.meet(puppet.ip, puppet.port, None, solo.now_ms)
+    assert solo.state.known_nodes_count == 2
+
+
+def test_h23_meet_of_a_known_node_is_a_ping() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    solo.says(puppet, c.MEET)
+    assert len(solo.sent(puppet.inbound, c.PONG)) == 1
+    assert solo.state.known_nodes_count == 2
+
+
+def test_h23_meet_on_a_link_we_dialled_closes_it() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    solo.receive(puppet.dialled, solo.heartbeat(puppet, c.MEET))
+    assert solo.closed() == [puppet.dialled]
+    assert solo.counter("refused_meet_on_our_link") == 1
+    assert solo.is_alive()
+
+
+def test_h30_handshakes_are_capped_and_expire() -> None:
+    solo = Solo()
+    for number in range(c.HANDSHAKES_MAX + 5):
+        link = solo.accept()
+        flooder = Puppet(f"{number:040x}", "10.3.3.3", 1_000 + number, 0, link)
+        solo.says(flooder, c.MEET)
+    assert solo.state.known_nodes_count == 1 + c.HANDSHAKES_MAX
+    assert solo.counter("refused_handshake_cap") == 5
+    assert solo.is_alive()
+    solo.tick(2_001)
+    assert solo.state.known_nodes_count == 1
+
+
+def test_h30_inbound_links_of_nobody_known_are_capped() -> None:
+    solo = Solo()
+    for _ in range(c.UNBOUND_LINKS_MAX):
+        solo.accept()
+        assert not solo.closed()
+    refused = next(solo._links)
+    solo.state.handle_link_accepted(refused, "10.3.3.3", "10.0.0.5", solo.now_ms)
+    solo.poll()
+    assert solo.closed() == [refused]
+    assert solo.counter("refused_link_cap") == 1
+
+
+def test_s1_an_operators_meet_is_repeated_while_the_peer_does_not_dial_us() -> None:
+    """The peer may have given up its handshake with us; the newer servers do the same."""
+    solo = Solo(cluster_node_timeout=1_000)
+    puppet = Puppet(node_id("a"), "10.0.1.1", 7001, solo.open(meet(solo)), 0)
+    solo.says(puppet, c.PONG)
+    kinds = []
+    for _ in range(30):
+        solo.tick()
+        kinds += [message.type for message in solo.sent(puppet.dialled)]
+        if solo.node(puppet).ping_sent_ms:
+            solo.says(puppet, c.PONG)
+    assert kinds[0] == c.PING
+    assert c.MEET in kinds
+
+
+def test_s1_the_meet_flag_ends_with_the_answer() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    solo.state.handle_link_closed(puppet.dialled, "eof", solo.now_ms)
+    dial = solo.only(Dial, solo.ticks(300))
+    assert [message.type for message in solo.sent(solo.open(dial))] == [c.PING]

@@ -1,0 +1,102 @@
+"""When the cluster is ok and when it is fail, with the delays (S4)."""
+
+from __future__ import annotations
+
+import pytest
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.events import StateChanged
+
+from tests.cluster.solo import Puppet, Solo
+
+ALL = range(c.SLOTS)
+
+
+def settle_for(solo: Solo, duration_ms: int, puppets: list[Puppet]) -> list[tuple[int, StateChanged]]:
+    """Time passes while the puppets answer; the changes of state and when they came."""
+    changes = []
+    for _ in range(duration_ms // 100):
+        solo.tick()
+        changes += [(solo.now_ms, event) for event in solo.events(StateChanged)]
+        for puppet in puppets:
+            solo.says(puppet, c.PONG)
+            changes += [(solo.now_ms, event) for event in solo.events(StateChanged)]
+    return changes
+
+
+def test_s4_ok_comes_two_seconds_after_the_start_at_the_earliest() -> None:
+    solo = Solo(cluster_node_timeout=500)
+    begun_ms = solo.now_ms
+    solo.state.add_slots(ALL, solo.now_ms)
+    ((when_ms, event),) = settle_for(solo, 5_000, [])
+    assert event == StateChanged("ok")
+    assert when_ms - begun_ms == c.WRITABLE_DELAY_MS
+    assert solo.state.is_ok
+
+
+def test_s4_a_slot_without_owner_is_fail_unless_coverage_is_not_required() -> None:
+    for required in (True, False):
+        solo = Solo(cluster_require_full_coverage=required)
+        solo.state.add_slots(range(100), solo.now_ms)
+        settle_for(solo, 6_000, [])
+        assert solo.state.is_ok is not required
+        solo.state.add_slots(range(100, c.SLOTS), solo.now_ms)
+        settle_for(solo, 6_000, [])
+        assert solo.state.is_ok
+        solo.state.del_slots([77], solo.now_ms)
+        solo.poll()
+        assert solo.state.is_ok is not required
+
+
+def test_s4_an_owner_that_is_fail_is_fail_and_one_that_is_pfail_is_not() -> None:
+    solo = Solo()
+    puppets = [solo.puppet("a", slots=range(6_000)), solo.puppet("b", slots=range(6_000, c.SLOTS))]
+    puppets.append(solo.puppet("c"))
+    settle_for(solo, 6_000, puppets)
+    assert solo.state.is_ok
+    solo.fails(puppets[2], puppets[0].node_id)
+    assert not solo.state.is_ok
+    assert solo.events(StateChanged) == [StateChanged("fail")]
+
+
+def test_s4_without_a_majority_of_voting_primaries_it_is_fail() -> None:
+    solo = Solo(cluster_require_full_coverage=False)
+    voters = [solo.puppet(letter, slots=[number]) for number, letter in enumerate("abc")]
+    settle_for(solo, 6_000, voters)
+    assert solo.state.is_ok
+    settle_for(solo, 4_000, voters[:2])
+    assert solo.node(voters[2]).is_pfail
+    assert solo.state.is_ok
+    settle_for(solo, 4_000, voters[:1])
+    assert not solo.state.is_ok
+
+
+@pytest.mark.parametrize(("node_timeout_ms", "delay_ms"), [(200, 500), (1_000, 1_000), (8_000, 5_000)])
+def test_s4_back_from_a_lost_majority_it_waits(node_timeout_ms: int, delay_ms: int) -> None:
+    solo = Solo(cluster_require_full_coverage=False, cluster_node_timeout=node_timeout_ms)
+    voters = [solo.puppet(letter, slots=[number]) for number, letter in enumerate("ab")]
+    settle_for(solo, 12_000, voters)
+    assert solo.state.is_ok
+    for voter in voters:
+        solo.fails(voters[0] if voter is voters[1] else voters[1], voter.node_id)
+    solo.tick()
+    assert not solo.state.is_ok
+    for voter in voters:
+        solo.node(voter).fail_time_ms = 0
+        solo.says(voter, c.PONG)
+    healed_ms = solo.now_ms
+    ((when_ms, event),) = settle_for(solo, 12_000, voters)
+    assert event == StateChanged("ok")
+    assert delay_ms - 100 <= when_ms - healed_ms <= delay_ms + 100
+
+
+def test_s4_headers_tell_the_state() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    solo.says(puppet)
+    (pong,) = solo.sent(puppet.inbound, c.PONG)
+    assert pong.header.state == 1  # type: ignore[union-attr]
+    solo.state.add_slots(ALL, solo.now_ms)
+    settle_for(solo, 6_000, [puppet])
+    solo.says(puppet)
+    (pong,) = solo.sent(puppet.inbound, c.PONG)
+    assert pong.header.state == 0  # type: ignore[union-attr]
