@@ -163,6 +163,8 @@ def _slots(
             moving[match[2]].append((_slot(match[1]), match[3]))
         else:
             raise _DamagedError(f"'{field}' is no slot")
+    if bits_of_ranges(ranges).bit_count() != sum(last - first + 1 for first, last in ranges):
+        raise _DamagedError("a slot stands twice in the line")
     return tuple(ranges), tuple(moving[">"]), tuple(moving["<"])
 
 
