@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clusterbus_wire::{IP_LEN_BYTES, IpText};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use rustix::io::Errno;
@@ -93,9 +94,9 @@ impl Engine {
         link.io = if tls {
             let setup = setup.ok_or_else(no_tls_keys)?;
             let connection = setup.dialling(link.peer.ip()).map_err(io::Error::other)?;
-            tls_io(socket, connection, last_read)
+            tls_io(socket, connection, last_read, link.peer)
         } else {
-            plain_io(socket, last_read)
+            plain_io(socket, last_read, link.peer)
         };
         link.read_wanted = true;
         self.make_ready(id);
@@ -122,7 +123,7 @@ impl Engine {
     ) -> io::Result<LinkId> {
         let id = self.insert(stream, peer, origin, Io::Connecting { tls: true })?;
         if let Some(link) = self.links.get_mut(id) {
-            link.io = tls_io(link.socket.clone(), connection, link.last_read.clone());
+            link.io = tls_io(link.socket.clone(), connection, link.last_read.clone(), peer);
             link.read_wanted = true;
         }
         self.deadlines.expect_open(id, self.now, self.config.handshake_timeout);
@@ -173,9 +174,9 @@ impl Engine {
                     TlsSide::Dials => setup.dialling(NOWHERE.ip()),
                 };
                 let connection = connection.map_err(io::Error::other)?;
-                tls_io(socket.clone(), connection, last_read.clone())
+                tls_io(socket.clone(), connection, last_read.clone(), NOWHERE)
             }
-            None => plain_io(socket.clone(), last_read.clone()),
+            None => plain_io(socket.clone(), last_read.clone(), NOWHERE),
         };
         let origin = Origin::Dialled { owner };
         let id = self.links.insert(|id| new_link(id, origin, NOWHERE, socket, last_read, io));
@@ -208,15 +209,26 @@ pub(crate) fn no_tls_keys() -> io::Error {
     io::Error::other("no TLS keys are set")
 }
 
-fn plain_io(socket: Arc<dyn Socket>, last_read: Arc<LastRead>) -> Io {
+/// An address as the wire writes it; empty when it is too long for the field, and then no heartbeat is quiet.
+fn ip_field(peer: SocketAddr) -> [u8; IP_LEN_BYTES] {
+    let text = peer.ip().to_string();
+    IpText::new("peer", &text).map(|text| *text.as_field()).unwrap_or([0; IP_LEN_BYTES])
+}
+
+fn plain_io(socket: Arc<dyn Socket>, last_read: Arc<LastRead>, peer: SocketAddr) -> Io {
     Io::Plain {
-        recv: Half::Home(RecvHalf::new(socket.clone(), last_read)),
+        recv: Half::Home(RecvHalf::new(socket.clone(), last_read, ip_field(peer))),
         send: Half::Home(SendHalf::new(socket)),
     }
 }
 
-fn tls_io(socket: Arc<dyn Socket>, connection: Connection, last_read: Arc<LastRead>) -> Io {
-    let transport = TlsTransport::new(socket, connection, last_read);
+fn tls_io(
+    socket: Arc<dyn Socket>,
+    connection: Connection,
+    last_read: Arc<LastRead>,
+    peer: SocketAddr,
+) -> Io {
+    let transport = TlsTransport::new(socket, connection, last_read, ip_field(peer));
     Io::Tls { transport: Half::Home(transport), is_handshaking: true }
 }
 
@@ -232,6 +244,7 @@ fn new_link(
         id,
         origin,
         peer,
+        node: None,
         tcp: None,
         socket,
         last_read,

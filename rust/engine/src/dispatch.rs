@@ -3,9 +3,10 @@
 //! Rules kept here: an edge that comes while a half is away is remembered (none lost, none handled twice); at most
 //! one job of a kind per link; a closing link's completions only count it down.
 
+use clusterbus_wire::PacketError;
 use mio::event::Event as Readiness;
 
-use crate::engine::{Engine, Event, WAKER_TOKEN};
+use crate::engine::{Engine, Event, QuietHeartbeat, WAKER_TOKEN};
 use crate::job::{Completion, Job, JobKind, Outcome};
 use crate::limits;
 use crate::link::{Half, Io, Life, Link, LinkId, Origin};
@@ -14,7 +15,7 @@ use crate::plain::{RecvHalf, SendHalf};
 use crate::pool::Lane;
 use crate::stats::add_by_class;
 use crate::tls::{TlsReport, TlsTransport};
-use crate::transfer::{ReadReport, ReadStop, WriteReport};
+use crate::transfer::{ReadReport, ReadStop, Received, WriteReport};
 
 impl Engine {
     /// Puts the link on the list of those to look at, once.
@@ -181,10 +182,7 @@ impl Engine {
         if link.wants_job() {
             self.make_ready(id);
         }
-        if !report.packets.is_empty() || !report.dropped.is_empty() {
-            let (packets, dropped) = (report.packets, report.dropped);
-            self.events.push(Event::Packets { link: id, packets, dropped });
-        }
+        self.hand_over(id, report.packets, report.dropped);
         let read_end = match report.stop {
             ReadStop::WouldBlock | ReadStop::Budget if too_many_dropped => {
                 Some(("bad-packets", format!("{} packets refused", limits::DROPPED_CLOSES)))
@@ -199,6 +197,39 @@ impl Engine {
             (Some((kind, detail)), None) => self.lose(id, kind, detail),
             (None, Some(write)) => self.lose(id, "error", format!("writing: {write}")),
             (None, None) => {}
+        }
+    }
+
+    /// Turns packets into events, in order. Those that say nothing new join the quiet ones of other links before them; nobody
+    /// has seen anything in between.
+    fn hand_over(&mut self, id: LinkId, received: Vec<Received>, dropped: Vec<PacketError>) {
+        let Some(link) = self.links.get(id) else { return };
+        let (node, is_inbound) = (link.node, matches!(link.origin, Origin::Accepted { .. }));
+        let mut packets = Vec::new();
+        for Received { packet, quiet } in received {
+            // A PING is answered on the peer's own link and a PONG awaited on ours; the other way round is for the state to judge.
+            let quiet = quiet.filter(|q| Some(q.sender) == node && q.is_pong != is_inbound);
+            let Some(quiet) = quiet else {
+                packets.push(packet);
+                continue;
+            };
+            if !packets.is_empty() {
+                let packets = std::mem::take(&mut packets);
+                self.events.push(Event::Packets { link: id, packets, dropped: Vec::new() });
+            }
+            let heartbeat = QuietHeartbeat { link: id, is_pong: quiet.is_pong, packet };
+            match self.events.last_mut() {
+                Some(Event::Quiet { version, heartbeats }) if *version == quiet.version => {
+                    heartbeats.push(heartbeat);
+                }
+                _ => {
+                    let (version, heartbeats) = (quiet.version, vec![heartbeat]);
+                    self.events.push(Event::Quiet { version, heartbeats });
+                }
+            }
+        }
+        if !packets.is_empty() || !dropped.is_empty() {
+            self.events.push(Event::Packets { link: id, packets, dropped });
         }
     }
 

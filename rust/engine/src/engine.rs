@@ -9,19 +9,19 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use clusterbus_wire::{Packet, PacketError};
 use mio::{Events, Poll, Token, Waker};
 
 use crate::deadline::Deadlines;
-use crate::job::{Completion, Job, JobRunner};
+use crate::gossip::{IdBytes, View};
+use crate::job::{Completion, Job, JobRunner, JobScratch};
 use crate::limits;
 use crate::link::{Life, LinkId, LinkTable};
 use crate::listener::Listeners;
 use crate::pool::{Pool, Wake};
 use crate::socket::Socket;
 use crate::stats::Counters;
-use crate::tls::{TlsScratch, TlsSetup};
+use crate::tls::TlsSetup;
 use crate::transfer::OutMessage;
 
 pub(crate) const WAKER_TOKEN: Token = Token(usize::MAX);
@@ -111,6 +111,14 @@ pub enum Event {
         /// For a person to read.
         detail: String,
     },
+    /// PINGs and PONGs that say nothing new to the state of one version. To be checked against that version, then answered
+    /// with `answer`; against another one, each packet is to be looked at in full.
+    Quiet {
+        /// The version of the view they were compared with.
+        version: u64,
+        /// In the order they came.
+        heartbeats: Vec<QuietHeartbeat>,
+    },
     /// A closed link's last job is home; to be answered with `free`.
     Drained {
         /// The link.
@@ -127,6 +135,17 @@ pub enum Event {
         /// For a person to read.
         detail: String,
     },
+}
+
+/// A heartbeat that says nothing new.
+#[derive(Debug)]
+pub struct QuietHeartbeat {
+    /// Where it came in.
+    pub link: LinkId,
+    /// PONG, or else PING.
+    pub is_pong: bool,
+    /// The whole packet.
+    pub packet: Packet,
 }
 
 struct PollWaker(Waker);
@@ -158,7 +177,8 @@ pub struct Engine {
     in_flight: usize,
     /// Inbound TLS handshakes under way.
     pub(crate) handshakes: usize,
-    scratch: TlsScratch,
+    runner: JobRunner,
+    scratch: JobScratch,
     pub(crate) epoch: Instant,
     /// Read once a step.
     pub(crate) now: Instant,
@@ -178,10 +198,11 @@ impl Engine {
         let waker = PollWaker(Waker::new(poll.registry(), WAKER_TOKEN)?);
         let (inbox, outbox) = (config.inbox_jobs.max(1), config.outbox_completions.max(1));
         let now = Instant::now();
+        let runner = JobRunner::default();
         let mut engine = Self {
             poll,
             kernel_events: Some(Events::with_capacity(limits::READINESS_EVENTS)),
-            pool: Pool::new(inbox, outbox, limits::HANDSHAKE_TURN, JobRunner, waker),
+            pool: Pool::new(inbox, outbox, limits::HANDSHAKE_TURN, runner.clone(), waker),
             links: LinkTable::default(),
             listeners: Listeners::default(),
             counters: Counters::default(),
@@ -191,7 +212,8 @@ impl Engine {
             done_here: VecDeque::new(),
             in_flight: 0,
             handshakes: 0,
-            scratch: TlsScratch::default(),
+            runner,
+            scratch: JobScratch::default(),
             epoch: now,
             now,
             awake_since: Some(now),
@@ -311,7 +333,7 @@ impl Engine {
         } else {
             job
         };
-        let completion = JobRunner::complete(job, &mut self.scratch, false);
+        let completion = self.runner.complete(job, &mut self.scratch, false);
         self.done_here.push_back(completion);
     }
 
@@ -355,7 +377,7 @@ impl Engine {
         self.in_flight -= held.len() + left.len();
         self.done_here.extend(held);
         for job in left {
-            let completion = JobRunner::complete(job, &mut self.scratch, false);
+            let completion = self.runner.complete(job, &mut self.scratch, false);
             self.done_here.push_back(completion);
         }
         outcome
@@ -401,7 +423,7 @@ impl Engine {
         if slot.life != Life::Up {
             return false;
         }
-        if message.data.is_empty() {
+        if message.len_bytes() == 0 {
             return true;
         }
         slot.push(message);
@@ -414,6 +436,30 @@ impl Engine {
         }
         self.make_ready(link);
         true
+    }
+
+    /// Publishes the node table that packets are compared with, and heartbeats encoded from, from now on.
+    pub fn publish(&mut self, view: Arc<View>) {
+        self.runner.view.store(Some(view));
+    }
+
+    /// Names the node at the other end of a link, once that is proven; `None` takes the name back. Only a named link's heartbeats
+    /// can be quiet.
+    pub fn bind(&mut self, link: LinkId, node: Option<IdBytes>) {
+        if let Some(slot) = self.links.get_mut(link) {
+            slot.node = node;
+        }
+    }
+
+    /// Queues a heartbeat (PING or PONG) on a named link, to be encoded when it is sent. False when the link takes none,
+    /// has no name, or no view has been published.
+    pub fn send_heartbeat(&mut self, link: LinkId, message_type: u16) -> bool {
+        let Some(node) = self.links.get(link).and_then(|slot| slot.node) else { return false };
+        let message = match &*self.runner.view.load() {
+            Some(view) => OutMessage::heartbeat(view, message_type, node),
+            None => return false,
+        };
+        self.send(link, message)
     }
 
     /// Queues one message on many links, stored once (R11); returns how many took it.
@@ -514,13 +560,4 @@ pub enum TlsSide {
     Accepts,
     /// It starts the handshake.
     Dials,
-}
-
-impl OutMessage {
-    /// Takes the class from the message's type.
-    #[must_use]
-    pub fn new(data: Bytes) -> Self {
-        let class = clusterbus_wire::message_class_of(&data);
-        Self { data, class }
-    }
 }

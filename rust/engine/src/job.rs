@@ -4,10 +4,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
 use crate::LinkId;
+use crate::gossip::{GossipScratch, View};
+use crate::limits::TLS_CHUNK_BYTES;
 use crate::plain::{RecvHalf, SendHalf};
 use crate::pool::Run;
-use crate::tls::{TlsReport, TlsScratch, TlsTransport};
+use crate::tls::{TlsReport, TlsTransport};
 use crate::transfer::{ReadReport, WriteReport};
 
 /// Work on one link.
@@ -40,28 +46,52 @@ pub(crate) enum Outcome {
     Panicked(JobKind, String),
 }
 
+/// Memory that a thread keeps between jobs.
+pub(crate) struct JobScratch {
+    /// What a TLS socket is read into.
+    pub(crate) records: Vec<u8>,
+    pub(crate) gossip: GossipScratch,
+}
+
+impl Default for JobScratch {
+    fn default() -> Self {
+        Self { records: vec![0; TLS_CHUNK_BYTES], gossip: GossipScratch::default() }
+    }
+}
+
 /// Runs jobs; the pool's workers and the main thread call the same function.
-pub(crate) struct JobRunner;
+#[derive(Clone, Default)]
+pub(crate) struct JobRunner {
+    /// The view published last: swapped by the main thread, loaded once a job.
+    pub(crate) view: Arc<ArcSwapOption<View>>,
+}
 
 impl JobRunner {
-    pub(crate) fn complete(job: Job, scratch: &mut TlsScratch, on_worker: bool) -> Completion {
+    pub(crate) fn complete(
+        &self,
+        job: Job,
+        scratch: &mut JobScratch,
+        on_worker: bool,
+    ) -> Completion {
         let (link, kind) = match &job {
             Job::Read(link, _) => (*link, JobKind::Read),
             Job::Write(link, _) => (*link, JobKind::Write),
             Job::Tls(link, _) => (*link, JobKind::Tls),
         };
+        let view = self.view.load();
+        let view = view.as_deref();
         // What the job owned is dropped by the unwinding and the scratch holds nothing between jobs.
         let outcome = catch_unwind(AssertUnwindSafe(|| match job {
             Job::Read(_, mut half) => {
-                let report = half.read();
+                let report = half.read(view);
                 Outcome::Read(half, report)
             }
             Job::Write(_, mut half) => {
-                let report = half.write();
+                let report = half.write(view, &mut scratch.gossip);
                 Outcome::Write(half, report)
             }
             Job::Tls(_, mut transport) => {
-                let report = transport.serve(scratch);
+                let report = transport.serve(view, scratch);
                 Outcome::Tls(transport, report)
             }
         }))
@@ -71,10 +101,10 @@ impl JobRunner {
 }
 
 impl Run<Job, Completion> for JobRunner {
-    type Scratch = TlsScratch;
+    type Scratch = JobScratch;
 
-    fn run(&self, job: Job, scratch: &mut TlsScratch) -> Completion {
-        Self::complete(job, scratch, true)
+    fn run(&self, job: Job, scratch: &mut JobScratch) -> Completion {
+        self.complete(job, scratch, true)
     }
 }
 

@@ -8,13 +8,15 @@
 //!    Vec<Event> to the caller
 //! ```
 //! `pool` knows threads and queues but not what a job is; `plain`, `tls` and `transfer` know sockets and frames but
-//! no thread; `link` says who has which half; `dispatch` moves halves; `engine` is the face of it all.
+//! no thread; `gossip` compares what comes in with what is known, and encodes heartbeats;
+//! `link` says who has which half; `dispatch` moves halves; `engine` is the face of it all.
 #![forbid(unsafe_code)]
 
 mod connect;
 mod deadline;
 mod dispatch;
 mod engine;
+mod gossip;
 mod job;
 pub mod limits;
 mod link;
@@ -27,7 +29,8 @@ mod sync;
 mod tls;
 mod transfer;
 
-pub use engine::{Engine, EngineConfig, Event, TlsSide};
+pub use engine::{Engine, EngineConfig, Event, QuietHeartbeat, TlsSide};
+pub use gossip::{Expected, NodeTimes, View, ViewHeader, ViewNode};
 pub use link::LinkId;
 pub use socket::Socket;
 pub use tls::{ClientAuth, TlsError, TlsFiles, TlsSetup};

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use crate::gossip::IdBytes;
 use crate::plain::{RecvHalf, SendHalf};
 use crate::socket::{Socket, TcpSocket};
 use crate::tls::TlsTransport;
@@ -109,6 +110,8 @@ pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) origin: Origin,
     pub(crate) peer: SocketAddr,
+    /// Whose link it is, once the main loop has had proof.
+    pub(crate) node: Option<IdBytes>,
     /// The TCP socket itself, for what only the main thread asks of it; none under test transports.
     pub(crate) tcp: Option<Arc<TcpSocket>>,
     pub(crate) socket: Arc<dyn Socket>,
@@ -198,7 +201,7 @@ impl Link {
 
     pub(crate) fn push(&mut self, message: OutMessage) {
         self.unsent_messages += 1;
-        self.unsent_bytes += message.data.len();
+        self.unsent_bytes += message.len_bytes();
         self.queue.push_back(message);
     }
 
@@ -206,7 +209,7 @@ impl Link {
     pub(crate) fn drop_queue(&mut self) {
         for message in self.queue.drain(..) {
             self.unsent_messages -= 1;
-            self.unsent_bytes -= message.data.len();
+            self.unsent_bytes -= message.len_bytes();
         }
     }
 }

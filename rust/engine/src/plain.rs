@@ -5,29 +5,38 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use clusterbus_wire::IP_LEN_BYTES;
+
+use crate::gossip::{GossipScratch, View};
 use crate::limits::{READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
 use crate::socket::Socket;
-use crate::transfer::{Batch, Deframer, LastRead, ReadReport, ReadStop, WriteReport};
+use crate::transfer::{Batch, Deframer, Digester, LastRead, ReadReport, ReadStop, WriteReport};
 
 /// What a link needs to receive.
 pub(crate) struct RecvHalf {
     socket: Arc<dyn Socket>,
     last_read: Arc<LastRead>,
+    /// Where the link comes from, as the wire writes it.
+    peer_ip: [u8; IP_LEN_BYTES],
     deframer: Deframer,
     /// The peer ended its stream: read on until its end shows, a short read proves nothing any more.
     pub(crate) expect_eof: bool,
 }
 
 impl RecvHalf {
-    pub(crate) fn new(socket: Arc<dyn Socket>, last_read: Arc<LastRead>) -> Self {
-        Self { socket, last_read, deframer: Deframer::default(), expect_eof: false }
+    pub(crate) fn new(
+        socket: Arc<dyn Socket>,
+        last_read: Arc<LastRead>,
+        peer_ip: [u8; IP_LEN_BYTES],
+    ) -> Self {
+        Self { socket, last_read, peer_ip, deframer: Deframer::default(), expect_eof: false }
     }
 
     /// Reads until would-block or the budget, and frames what came.
-    pub(crate) fn read(&mut self) -> ReadReport {
+    pub(crate) fn read(&mut self, view: Option<&View>) -> ReadReport {
         let mut report = ReadReport::new();
         report.stop = self.fill(&mut report.read_bytes);
-        self.deframer.take_frames(&mut report);
+        self.deframer.take_frames(&mut report, Digester { view, peer_ip: &self.peer_ip });
         report
     }
 
@@ -78,7 +87,12 @@ impl SendHalf {
     }
 
     /// Sends the batch until it is gone, the socket is full, or the budget is used up.
-    pub(crate) fn write(&mut self) -> WriteReport {
+    pub(crate) fn write(
+        &mut self,
+        view: Option<&View>,
+        scratch: &mut GossipScratch,
+    ) -> WriteReport {
+        self.batch.encode(view, scratch);
         let mut report = WriteReport::default();
         let mut budget_bytes = WRITE_BUDGET_BYTES;
         while !self.batch.is_empty() && budget_bytes > 0 {

@@ -9,8 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use clusterbus_wire::{FrameError, MessageClass, Packet, PacketError, peek_frame_len};
+use clusterbus_wire::{
+    FrameError, IP_LEN_BYTES, MessageClass, Packet, PacketError, message_class_of, peek_frame_len,
+};
 
+use crate::gossip::{
+    GossipScratch, IdBytes, Quiet, View, digest, encode_heartbeat, heartbeat_len_bytes,
+};
 use crate::limits::{
     DROPPED_LISTED, READ_BUDGET_BYTES, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES, WRITE_BUDGET_BYTES,
     WRITE_BUFFERS,
@@ -88,10 +93,32 @@ impl ReadStop {
     }
 }
 
+/// A packet, and whether it says anything new to the view it was read under.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) packet: Packet,
+    pub(crate) quiet: Option<Quiet>,
+}
+
+/// What packets are compared with as they come in.
+#[derive(Clone, Copy)]
+pub(crate) struct Digester<'a> {
+    pub(crate) view: Option<&'a View>,
+    /// Where the link comes from, as the wire writes addresses.
+    pub(crate) peer_ip: &'a [u8; IP_LEN_BYTES],
+}
+
+impl Digester<'_> {
+    fn digest(&self, packet: &Packet) -> Option<Quiet> {
+        let view = self.view?;
+        digest(view, packet, self.peer_ip, view.now_ms())
+    }
+}
+
 /// What one read brought: whole packets in order, then the reason it stopped.
 #[derive(Debug)]
 pub(crate) struct ReadReport {
-    pub(crate) packets: Vec<Packet>,
+    pub(crate) packets: Vec<Received>,
     pub(crate) bytes_by_class: ByClass,
     /// The first refusals; `dropped_len` counts all.
     pub(crate) dropped: Vec<PacketError>,
@@ -113,12 +140,13 @@ impl ReadReport {
         }
     }
 
-    fn add(&mut self, frame: Bytes) {
+    fn add(&mut self, frame: Bytes, digester: Digester<'_>) {
         match Packet::new(frame) {
             Ok(packet) => {
                 let class = class_index(packet.view().checked().class);
                 self.bytes_by_class[class] += packet.bytes().len() as u64;
-                self.packets.push(packet);
+                let quiet = digester.digest(&packet);
+                self.packets.push(Received { packet, quiet });
             }
             Err(error) => {
                 self.dropped_len += 1;
@@ -189,7 +217,7 @@ impl Deframer {
 
     /// Hands the whole frames over as slices of the buffer, uncopied (R32); only a partial tail moves, to a
     /// buffer of its own that is no larger than it needs (R8).
-    pub(crate) fn take_frames(&mut self, report: &mut ReadReport) {
+    pub(crate) fn take_frames(&mut self, report: &mut ReadReport, digester: Digester<'_>) {
         self.chunk_bytes = 0;
         let whole_len_bytes = std::mem::take(&mut self.whole_len_bytes);
         if whole_len_bytes == 0 {
@@ -202,7 +230,7 @@ impl Deframer {
         let mut whole = Bytes::from(std::mem::replace(&mut self.buffer, tail));
         whole.truncate(whole_len_bytes);
         while let Ok(Some(len)) = peek_frame_len(&whole) {
-            report.add(whole.split_to(len));
+            report.add(whole.split_to(len), digester);
         }
     }
 
@@ -212,13 +240,48 @@ impl Deframer {
     }
 }
 
-/// One encoded message, shared by all links it goes to (R11).
+/// One message on its way: encoded once and shared by all links it goes to (R11), or a heartbeat that is decided but not yet
+/// encoded (R34).
 #[derive(Clone, Debug)]
 pub struct OutMessage {
-    /// The whole message.
-    pub data: Bytes,
-    /// What its bytes are counted as (R10).
-    pub class: MessageClass,
+    payload: Payload,
+    class: MessageClass,
+    /// What it counts for in its link's account until it is wholly sent.
+    len_bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Payload {
+    Encoded(Bytes),
+    Heartbeat { message_type: u16, receiver: IdBytes },
+}
+
+impl OutMessage {
+    /// An encoded message; its class is its type's (R10).
+    #[must_use]
+    pub fn new(data: Bytes) -> Self {
+        let (class, len_bytes) = (message_class_of(&data), data.len());
+        Self { payload: Payload::Encoded(data), class, len_bytes }
+    }
+
+    /// A heartbeat to `receiver`, to be encoded from the view of the moment it is sent.
+    pub(crate) fn heartbeat(view: &View, message_type: u16, receiver: IdBytes) -> Self {
+        let len_bytes = heartbeat_len_bytes(view);
+        let payload = Payload::Heartbeat { message_type, receiver };
+        Self { payload, class: MessageClass::Cluster, len_bytes }
+    }
+
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.len_bytes
+    }
+
+    /// The bytes; none before a heartbeat is encoded.
+    fn data(&self) -> &[u8] {
+        match &self.payload {
+            Payload::Encoded(data) => data,
+            Payload::Heartbeat { .. } => &[],
+        }
+    }
 }
 
 /// Messages on their way out of one link, oldest first; the first may be partly sent.
@@ -251,8 +314,19 @@ impl Batch {
     pub(crate) fn fill(&mut self, queue: &mut VecDeque<OutMessage>) {
         while self.messages.len() < WRITE_BUFFERS && self.len_bytes < WRITE_BUDGET_BYTES {
             let Some(message) = queue.pop_front() else { break };
-            self.len_bytes += message.data.len();
+            self.len_bytes += message.len_bytes;
             self.messages.push_back(message);
+        }
+    }
+
+    /// Encodes the heartbeats among the messages. There is a view whenever there is a heartbeat to send.
+    pub(crate) fn encode(&mut self, view: Option<&View>, scratch: &mut GossipScratch) {
+        let Some(view) = view else { return };
+        for message in &mut self.messages {
+            if let Payload::Heartbeat { message_type, receiver } = &message.payload {
+                let data = encode_heartbeat(view, *message_type, receiver, scratch);
+                message.payload = Payload::Encoded(data);
+            }
         }
     }
 
@@ -261,7 +335,7 @@ impl Batch {
         let mut slices = Vec::with_capacity(self.messages.len());
         let (mut skip, mut room) = (self.sent_of_first_bytes, limit_bytes);
         for message in &self.messages {
-            let unsent = &message.data[skip..];
+            let unsent = &message.data()[skip..];
             skip = 0;
             let taken = &unsent[..unsent.len().min(room)];
             room -= taken.len();
@@ -277,7 +351,7 @@ impl Batch {
     pub(crate) fn advance(&mut self, mut sent_bytes: usize, report: &mut WriteReport) {
         while let Some(first) = self.messages.front() {
             let class = class_index(first.class);
-            let unsent_bytes = first.data.len() - self.sent_of_first_bytes;
+            let unsent_bytes = first.data().len() - self.sent_of_first_bytes;
             if sent_bytes < unsent_bytes {
                 self.sent_of_first_bytes += sent_bytes;
                 report.bytes_by_class[class] += sent_bytes as u64;
@@ -287,8 +361,8 @@ impl Batch {
             report.bytes_by_class[class] += unsent_bytes as u64;
             report.messages_by_class[class] += 1;
             report.released_messages += 1;
-            report.released_bytes += first.data.len();
-            self.len_bytes -= first.data.len();
+            report.released_bytes += first.len_bytes;
+            self.len_bytes -= first.len_bytes;
             self.sent_of_first_bytes = 0;
             self.messages.pop_front();
         }

@@ -145,7 +145,8 @@ impl<'a> PacketView<'a> {
         self.header().filter(|_| self.message_type().is_some_and(MessageType::is_heartbeat))
     }
 
-    fn extension_bytes(&self) -> &'a [u8] {
+    /// What follows the gossip section of a heartbeat, as it came; empty for other messages.
+    pub fn extension_bytes(&self) -> &'a [u8] {
         self.body().get(self.gossip().len() * GOSSIP_ENTRY_LEN_BYTES..).unwrap_or_default()
     }
 

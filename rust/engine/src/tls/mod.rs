@@ -10,20 +10,14 @@ pub use config::{ClientAuth, TlsError, TlsFiles, TlsSetup};
 use std::io::{self, BufRead, ErrorKind, IoSlice, Write};
 use std::sync::Arc;
 
+use clusterbus_wire::IP_LEN_BYTES;
 use rustls::{Connection, InvalidMessage};
 
-use crate::limits::{HANDSHAKE_BYTES, READ_BUDGET_BYTES, TLS_CHUNK_BYTES, WRITE_BUDGET_BYTES};
+use crate::gossip::View;
+use crate::job::JobScratch;
+use crate::limits::{HANDSHAKE_BYTES, READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
 use crate::socket::Socket;
-use crate::transfer::{Batch, Deframer, LastRead, ReadReport, ReadStop, WriteReport};
-
-/// Memory for socket reads that a thread keeps between jobs.
-pub(crate) struct TlsScratch(Vec<u8>);
-
-impl Default for TlsScratch {
-    fn default() -> Self {
-        Self(vec![0; TLS_CHUNK_BYTES])
-    }
-}
+use crate::transfer::{Batch, Deframer, Digester, LastRead, ReadReport, ReadStop, WriteReport};
 
 /// What one job on a TLS link brought, both directions apart (R14).
 pub(crate) struct TlsReport {
@@ -38,6 +32,8 @@ pub(crate) struct TlsTransport {
     socket: Arc<dyn Socket>,
     connection: Connection,
     last_read: Arc<LastRead>,
+    /// See `RecvHalf`.
+    peer_ip: [u8; IP_LEN_BYTES],
     deframer: Deframer,
     handshake_bytes: usize,
     pub(crate) batch: Batch,
@@ -50,11 +46,13 @@ impl TlsTransport {
         socket: Arc<dyn Socket>,
         connection: Connection,
         last_read: Arc<LastRead>,
+        peer_ip: [u8; IP_LEN_BYTES],
     ) -> Box<Self> {
         Box::new(Self {
             socket,
             connection,
             last_read,
+            peer_ip,
             deframer: Deframer::default(),
             handshake_bytes: 0,
             batch: Batch::default(),
@@ -63,7 +61,7 @@ impl TlsTransport {
     }
 
     /// Reads what is there, then writes what is to go; each within its budget.
-    pub(crate) fn serve(&mut self, scratch: &mut TlsScratch) -> TlsReport {
+    pub(crate) fn serve(&mut self, view: Option<&View>, scratch: &mut JobScratch) -> TlsReport {
         let was_handshaking = self.connection.is_handshaking();
         let mut report = TlsReport {
             was_handshaking,
@@ -71,10 +69,12 @@ impl TlsTransport {
             read: ReadReport::new(),
             write: WriteReport::default(),
         };
-        report.read.stop = match self.fill(&mut scratch.0, &mut report.read.read_bytes) {
+        report.read.stop = match self.fill(&mut scratch.records, &mut report.read.read_bytes) {
             Ok(stop) | Err(stop) => stop,
         };
-        self.deframer.take_frames(&mut report.read);
+        let digester = Digester { view, peer_ip: &self.peer_ip };
+        self.deframer.take_frames(&mut report.read, digester);
+        self.batch.encode(view, &mut scratch.gossip);
         // After a failure too: the alert tells the peer why.
         self.write(&mut report.write);
         report.is_handshaking = self.connection.is_handshaking();

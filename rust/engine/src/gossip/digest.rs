@@ -1,0 +1,167 @@
+//! The digest: does a heartbeat say anything that the state behind the view does not know?
+//!
+//! Property (R33): for any packet and any view, when the answer is "quiet", applying the whole packet to that state
+//! would change times and nothing else, and those times are noted here. In doubt the answer is "look at it". Runs on workers.
+//! Source of the rules: `clusterProcessPacket`, `clusterProcessGossipSection`; `receive.py` is the whole-packet path.
+
+use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
+use clusterbus_wire::{
+    GossipEntry, IP_LEN_BYTES, MFLAG_EXTENSIONS, MessageType, Packet, PacketView,
+};
+
+use super::view::{Expected, FLAG_FAIL, FLAG_PFAIL, IdBytes, View, ViewNode, identity};
+
+/// A peer's PONG time may lie this far in our future.
+const FUTURE_MAX_MS: u64 = 500;
+/// Flags no peer may set about others: myself and handshake (H25).
+const PRIVATE_FLAGS: u16 = 16 | 32;
+
+/// A heartbeat that says nothing new to the state of `version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quiet {
+    /// The view it was compared with.
+    pub version: u64,
+    /// Whose heartbeat it is.
+    pub sender: IdBytes,
+    /// PONG, or else PING.
+    pub is_pong: bool,
+}
+
+/// Compares a heartbeat with the view; `peer_ip` is the address its link comes from, as the wire writes it.
+pub(crate) fn digest(
+    view: &View,
+    packet: &Packet,
+    peer_ip: &[u8; IP_LEN_BYTES],
+    now_ms: u64,
+) -> Option<Quiet> {
+    let packet = packet.view();
+    let is_pong = match packet.message_type()? {
+        MessageType::Ping => false,
+        MessageType::Pong => true,
+        _ => return None,
+    };
+    let header = packet.header()?;
+    let sender = view.node(&header.sender)?;
+    let expected = sender.expected.as_ref()?;
+    let is_quiet = header_is_expected(view, header, sender, expected, peer_ip, is_pong)
+        && extensions_are_expected(&packet, header, expected)
+        && gossip_is_known(view, packet.gossip(), sender, expected, now_ms);
+    is_quiet.then_some(Quiet { version: view.version, sender: header.sender, is_pong })
+}
+
+fn header_is_expected(
+    view: &View,
+    header: &HeaderLayout,
+    sender: &ViewNode,
+    expected: &Expected,
+    peer_ip: &[u8; IP_LEN_BYTES],
+    is_pong: bool,
+) -> bool {
+    let entry = &sender.entry;
+    let ip = if header.myip[0] == 0 { peer_ip } else { &header.myip };
+    // Only a PING moves a node; a PONG comes from where we dialled.
+    let address_is_known = is_pong
+        || (*ip == entry.ip
+            && (header.port, header.pport, header.cport) == (entry.port, entry.pport, entry.cport));
+    let myip_is_sound = header.myip[0] == 0 || header.myip == entry.ip;
+    let mflags_are_known = match header.mflags {
+        [0, 0, 0] => true,
+        [MFLAG_EXTENSIONS, 0, 0] => sender.takes_extensions,
+        _ => false,
+    };
+    let claims_are_known = expected.config_epoch.is_none_or(|config_epoch| {
+        header.config_epoch.get() == config_epoch && header.myslots[..] == expected.myslots[..]
+    });
+    address_is_known
+        && myip_is_sound
+        && mflags_are_known
+        && header.current_epoch.get() <= view.header.current_epoch
+        && header.offset.get() == expected.offset
+        && header.flags.get() & expected.flags_mask == expected.flags
+        && header.replicaof == expected.replicaof
+        && claims_are_known
+}
+
+fn extensions_are_expected(
+    packet: &PacketView<'_>,
+    header: &HeaderLayout,
+    expected: &Expected,
+) -> bool {
+    let flagged = header.mflags[0] & MFLAG_EXTENSIONS != 0;
+    header.extensions.get() == expected.extensions_len
+        && (flagged || expected.extensions_len == 0)
+        && *packet.extension_bytes() == expected.extensions[..]
+}
+
+fn gossip_is_known(
+    view: &View,
+    entries: &[GossipLayout],
+    sender: &ViewNode,
+    expected: &Expected,
+    now_ms: u64,
+) -> bool {
+    let mut repeated: Option<Repeated> = None;
+    for entry in entries {
+        let flags = entry.flags.get();
+        if flags & PRIVATE_FLAGS != 0 {
+            return false;
+        }
+        let Some(node) = view.node(&entry.node_id) else { return false };
+        let same_address = entry.ip == node.entry.ip
+            && (entry.port, entry.pport, entry.cport)
+                == (node.entry.port, node.entry.pport, node.entry.cport);
+        // The address may differ for a healthy node, but it must be one (H13).
+        if !same_address && (node.is_failing() || GossipEntry::from_layout(entry).is_err()) {
+            return false;
+        }
+        let report = || expected.reports.binary_search(&identity(&node.times)).ok();
+        if flags & (FLAG_PFAIL | FLAG_FAIL) != 0 {
+            if expected.votes && !is_myself(node) {
+                let Some(report) = report() else { return false };
+                repeated.get_or_insert_with(|| Repeated::new(expected)).note(report);
+            }
+        } else if node.has_reports {
+            if expected.votes && report().is_some() {
+                return false;
+            }
+        } else if !node.is_failing() {
+            let pong_s = entry.pong_received_s.get();
+            if u64::from(pong_s) * 1000 <= now_ms + FUTURE_MAX_MS {
+                node.times.tell_pong(pong_s);
+            }
+        }
+    }
+    match repeated {
+        None => true,
+        Some(repeated) if repeated.missing == 0 => {
+            sender.times.repeat_reports(now_ms);
+            true
+        }
+        // Some reports are renewed and others are not: that is for the state to keep.
+        Some(_) => false,
+    }
+}
+
+/// Which of a sender's reports a packet has repeated; it may mention a node twice.
+struct Repeated {
+    seen: Vec<bool>,
+    missing: usize,
+}
+
+impl Repeated {
+    fn new(expected: &Expected) -> Self {
+        let missing = expected.reports.len();
+        Self { seen: vec![false; missing], missing }
+    }
+
+    fn note(&mut self, report: usize) {
+        if !std::mem::replace(&mut self.seen[report], true) {
+            self.missing -= 1;
+        }
+    }
+}
+
+/// Our own row expects no heartbeat and is never told; no other row is like it.
+fn is_myself(node: &ViewNode) -> bool {
+    node.entry.flags.get() & PRIVATE_FLAGS != 0
+}

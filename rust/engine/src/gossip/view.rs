@@ -1,0 +1,188 @@
+//! The node table as workers see it: immutable, published whole by one atomic pointer swap.
+//!
+//! Built by the main thread from rows it keeps per node, so that a change of one node costs one new row. Never
+//! changed after it is published; what must change all the time (times) is in atomics that views share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use clusterbus_wire::NODE_ID_LEN_BYTES;
+use clusterbus_wire::layout::GossipLayout;
+
+pub(crate) type IdBytes = [u8; NODE_ID_LEN_BYTES];
+
+/// Flags a gossip entry or a header carries; the numbers are the wire's.
+pub(crate) const FLAG_PFAIL: u16 = 4;
+pub(crate) const FLAG_FAIL: u16 = 8;
+
+/// Times about one node that change without a new view. Single values without companions, all Relaxed: a reader
+/// that is late by one value is as good as a packet that came a moment later.
+#[derive(Debug, Default)]
+pub struct NodeTimes {
+    /// Unix seconds; written by the main thread, told in gossip.
+    ping_sent_s: AtomicU32,
+    /// Unix seconds; written by the main thread, told in gossip.
+    pong_received_s: AtomicU32,
+    /// Greatest PONG time that peers told of the node, unix seconds; raised by workers, taken by the main thread.
+    told_pong_s: AtomicU32,
+    /// When this node last repeated every failure report it stands by, unix milliseconds; raised by workers.
+    reports_repeated_ms: AtomicU64,
+}
+
+impl NodeTimes {
+    /// What our gossip says of the node from now on; 0 is never.
+    pub fn set_own(&self, ping_sent_s: u32, pong_received_s: u32) {
+        self.ping_sent_s.store(ping_sent_s, Ordering::Relaxed);
+        self.pong_received_s.store(pong_received_s, Ordering::Relaxed);
+    }
+
+    pub(crate) fn own(&self) -> (u32, u32) {
+        (self.ping_sent_s.load(Ordering::Relaxed), self.pong_received_s.load(Ordering::Relaxed))
+    }
+
+    /// A peer had a PONG of the node at `pong_s`.
+    pub(crate) fn tell_pong(&self, pong_s: u32) {
+        if self.told_pong_s.load(Ordering::Relaxed) < pong_s {
+            self.told_pong_s.fetch_max(pong_s, Ordering::Relaxed);
+        }
+    }
+
+    /// The greatest PONG time told since `forget_told`, unix seconds; 0 for none.
+    pub fn told_pong_s(&self) -> u32 {
+        self.told_pong_s.load(Ordering::Relaxed)
+    }
+
+    /// Our own news of the node is better than anything told so far.
+    pub fn forget_told(&self) {
+        self.told_pong_s.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn repeat_reports(&self, now_ms: u64) {
+        self.reports_repeated_ms.fetch_max(now_ms, Ordering::Relaxed);
+    }
+
+    /// When the node last repeated all its reports, unix milliseconds; 0 for never.
+    pub fn reports_repeated_ms(&self) -> u64 {
+        self.reports_repeated_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// What a heartbeat of a node looks like when it says nothing new in its header and extensions.
+#[derive(Debug)]
+pub struct Expected {
+    /// Of a primary; a replica's is its primary's business and is not looked at.
+    pub config_epoch: Option<u64>,
+    /// Replication offset.
+    pub offset: u64,
+    /// The slots a primary claims, 2,048 bytes; empty for a replica, whose claims are not looked at.
+    pub myslots: Bytes,
+    /// All zero for a primary.
+    pub replicaof: IdBytes,
+    /// The header's flags that the state keeps, as they were.
+    pub flags: u16,
+    /// Which of the header's flags the state keeps.
+    pub flags_mask: u16,
+    /// Its extensions, byte for byte, when last applied, and how many there were.
+    pub extensions: Bytes,
+    /// See `extensions`.
+    pub extensions_len: u16,
+    /// Its failure reports count.
+    pub votes: bool,
+    /// The nodes it reports as failing, by identity of their times, sorted.
+    pub reports: Vec<usize>,
+}
+
+/// One node of a view.
+#[derive(Debug)]
+pub struct ViewNode {
+    /// What gossip says of it; the two times are filled in when it is told.
+    pub entry: GossipLayout,
+    /// Whether gossip may mention it.
+    pub is_told: bool,
+    /// Somebody reports it as failing: what others say of it matters.
+    pub has_reports: bool,
+    /// It is known to take extensions.
+    pub takes_extensions: bool,
+    /// None when every heartbeat of it must be looked at in full.
+    pub expected: Option<Expected>,
+    /// Shared by all rows of the node.
+    pub times: Arc<NodeTimes>,
+}
+
+impl ViewNode {
+    pub(crate) fn is_pfail(&self) -> bool {
+        self.entry.flags.get() & FLAG_PFAIL != 0
+    }
+
+    pub(crate) fn is_failing(&self) -> bool {
+        self.entry.flags.get() & (FLAG_PFAIL | FLAG_FAIL) != 0
+    }
+}
+
+/// A number that stands for a node as long as its times live.
+pub(crate) fn identity(times: &Arc<NodeTimes>) -> usize {
+    Arc::as_ptr(times).addr()
+}
+
+/// The node's own part of a view.
+#[derive(Debug)]
+pub struct ViewHeader {
+    /// Our header as an encoded PING without gossip and extensions.
+    pub template: Bytes,
+    /// Our extensions, encoded, and how many they are; sent to peers that take them.
+    pub extensions: Bytes,
+    /// See `extensions`.
+    pub extensions_len: u16,
+    /// The greatest epoch seen.
+    pub current_epoch: u64,
+    /// Nodes in the table, those in handshake and ourselves included: what a tenth is taken of.
+    pub table_len: usize,
+}
+
+/// The node table at one version of the state.
+#[derive(Debug)]
+pub struct View {
+    /// The state's version; a digest holds for that version alone.
+    pub version: u64,
+    pub(crate) header: ViewHeader,
+    pub(crate) nodes: Vec<Arc<ViewNode>>,
+    /// Places in `nodes` of those held PFAIL: they are told in every heartbeat.
+    pub(crate) pfail: Vec<u32>,
+    index: HashMap<IdBytes, u32, foldhash::fast::RandomState>,
+    /// Ties the state's timeline of unix milliseconds to this machine's monotonic clock.
+    published: (Instant, u64),
+}
+
+impl View {
+    /// A view of `nodes` at `version`; `now_ms` is the state's time.
+    #[must_use]
+    pub fn new(
+        version: u64,
+        now_ms: u64,
+        header: ViewHeader,
+        nodes: Vec<Arc<ViewNode>>,
+    ) -> Arc<Self> {
+        let places = || nodes.iter().zip(0u32..);
+        let index = places().map(|(node, place)| (node.entry.node_id, place)).collect();
+        let pfail = places().filter(|(node, _)| node.is_told && node.is_pfail());
+        let pfail = pfail.map(|(_, place)| place).collect();
+        Arc::new(Self { version, header, pfail, index, published: (Instant::now(), now_ms), nodes })
+    }
+
+    pub(crate) fn place(&self, id: &IdBytes) -> Option<u32> {
+        self.index.get(id).copied()
+    }
+
+    pub(crate) fn node(&self, id: &IdBytes) -> Option<&ViewNode> {
+        self.nodes.get(self.place(id)? as usize).map(|node| &**node)
+    }
+
+    /// The state's time now.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let (at, now_ms) = self.published;
+        now_ms + at.elapsed().as_millis() as u64
+    }
+}
