@@ -13,7 +13,7 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name buil
 PYTHON_FILES := python tests examples
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test loom test-rust test-python lint format bench lock clean
+.PHONY: help build demo sim test loom test-rust test-python lint format bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ $(BUILT): $(INSTALLED) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml
 
 demo: build ## six nodes over mutual TLS: join, fail, come back
 	$(BIN)/clusterbus demo
+
+sim: build ## a thousand simulated clusters in trouble, every rule checked after every event
+	$(BIN)/clusterbus simulate --seeds 1000
 
 test: test-rust loom test-python ## run every test, Rust and Python
 

@@ -26,13 +26,15 @@ LAYERS = (
     ("_core",),
     ("config", "wire"),
     ("cluster",),
-    ("runtime",),
+    ("runtime", "sim"),
     ("bus",),
     ("", "cli", "__main__"),
 )
+# The simulated world stands beside the real one: neither knows the other, and only a command starts it.
+APART = ({"sim", "runtime"}, {"sim", "bus"}, {"sim", ""})
 # The core's types reach the rest of the package through `wire`; the runtime holds its engine and the package
 # its version.
-CORE_USERS = {"wire", "runtime", "bus", "clusterbus"}
+CORE_USERS = {"wire", "runtime", "bus", ""}
 
 # The protocol layer takes time, randomness and input as arguments (R38); these modules would bring their own.
 WORLDLY_MODULES = {
@@ -81,8 +83,12 @@ def imported_modules(text: str, module: str) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def area(module: str) -> str:
+    return module.removeprefix("clusterbus").lstrip(".").split(".")[0]
+
+
 def layer(module: str) -> int:
-    part = module.removeprefix("clusterbus").lstrip(".").split(".")[0]
+    part = area(module)
     return next((row for row, members in enumerate(LAYERS) if part in members), len(LAYERS))
 
 
@@ -96,8 +102,9 @@ def import_complaints(text: str, module: str, known: set[str]) -> list[str]:
             continue
         if layer(target) > layer(module):
             complaints.append(f"{module} imports {target}, a layer above it")
-        area = module.removeprefix("clusterbus.").split(".")[0]
-        if target == "clusterbus._core" and area not in CORE_USERS:
+        if {area(module), area(target)} in APART:
+            complaints.append(f"{module} imports {target}, and the two stand apart")
+        if target == "clusterbus._core" and area(module) not in CORE_USERS:
             complaints.append(f"{module} imports the core past clusterbus.wire and the runtime")
     return complaints
 
@@ -315,12 +322,15 @@ def test_nothing_is_left_for_later() -> None:
         ("clusterbus.errors", "from clusterbus import wire"),
         ("clusterbus.cluster.state", "from clusterbus import _core"),
         ("clusterbus.cluster.state", "def f():\n    import clusterbus.bus"),
+        ("clusterbus.sim.member", "from clusterbus.runtime import node"),
+        ("clusterbus.runtime.node", "from clusterbus.sim import member"),
+        ("clusterbus", "from clusterbus.sim import member"),
     ],
 )
 def test_an_import_against_the_layers_is_seen(module: str, line: str) -> None:
     known = {
         *("clusterbus.runtime", "clusterbus.runtime.node", "clusterbus.cluster.state", "clusterbus.bus"),
-        *("clusterbus.cli", "clusterbus.wire", "clusterbus._core"),
+        *("clusterbus.sim", "clusterbus.sim.member", "clusterbus.cli", "clusterbus.wire", "clusterbus._core"),
     }
     assert import_complaints(line, module, known)
 

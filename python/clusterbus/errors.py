@@ -22,4 +22,4 @@ class StateError(ClusterBusError):
 
 
 class InvariantError(ClusterBusError):
-    """A simulated cluster broke a rule of the protocol; the text names the virtual time, the rule and the node."""
+    """A simulated cluster broke a rule of the protocol; the text names virtual time, rule and node."""

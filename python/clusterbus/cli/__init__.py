@@ -16,6 +16,7 @@ from clusterbus import __version__
 _COMMANDS: Final = {
     "node": ("clusterbus.cli.node", "node"),
     "demo": ("clusterbus.cli.demo", "demo"),
+    "simulate": ("clusterbus.cli.simulate", "simulate"),
 }
 """Name of a subcommand -> module and click command."""
 

@@ -25,6 +25,7 @@ from clusterbus.sim.trace import Trace
 
 NODES_MAX: Final = 1_000
 CLIENT_PORT: Final = 7_000
+HOSTS_PER_NET: Final = 250
 LOOK_PERIOD_MS: Final = 50
 """How often `run_until` looks at its condition."""
 MEET_PERIOD_MS: Final = 3_000
@@ -112,7 +113,7 @@ class Simulation:
         )
         keywords = {"port": CLIENT_PORT, "cluster_node_timeout": node_timeout_ms} | (directives or {})
         for index in range(nodes):
-            ip = f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}"
+            ip = f"10.0.{index // HOSTS_PER_NET}.{index % HOSTS_PER_NET + 1}"
             member = Member(self._world, index, Config.from_keywords(None, **keywords), ip, state_class)
             self._world.members.append(member)
         for member in self._world.members:
@@ -276,6 +277,12 @@ class Simulation:
             member.ip = ip
         self._note(member.name, f"starts at {member.ip}")
         self._boot(member)
+
+    def spare(self, node: int) -> bool:
+        """A death announced by `after_effects` is called off; whether the member is up."""
+        member = self._world.members[node]
+        member.doom = None
+        return member.is_up
 
     def hang(self, node: int, *, reads: bool = False) -> None:
         """The main loop stops (SIGSTOP); with `reads` the I/O workers still read."""

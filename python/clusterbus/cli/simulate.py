@@ -1,0 +1,215 @@
+"""`clusterbus simulate`: clusters in virtual time: their convergence, their faults, one seed replayed.
+
+Owns what the terminal shows: tables, a histogram in characters, progress, JSON. The story of a seed and its
+rules are `clusterbus.sim`'s. One thread; `--seeds` uses one process per core.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from clusterbus.errors import ClusterBusError
+from clusterbus.sim.measure import Measurement, measure
+from clusterbus.sim.runner import Summary, run_seeds
+from clusterbus.sim.scenario import replay
+
+HISTOGRAM_ROWS: Final = 10
+HISTOGRAM_COLUMNS: Final = 40
+FAILURES_SHOWN_MAX: Final = 10
+
+EVENTS_SHOWN: Final = {
+    "NodeJoined": "nodes joined",
+    "NodeSuspected": "PFAIL",
+    "NodeFailed": "FAIL",
+    "NodeRecovered": "recovered",
+    "StateChanged": "cluster state changed",
+    "SlotsChanged": "slots changed",
+    "EpochChanged": "config epoch changed",
+    "RoleChanged": "role changed",
+    "AddressChanged": "address changed",
+    "LinkDown": "links lost",
+    "dials failed": "dials failed",
+    "deaths between effects": "deaths in the middle of a step",
+    "saves failed": "saves failed",
+    "votes": "votes given",
+    "elections won": "elections won",
+}
+"""Name of a count of the simulation: the words for it in the table."""
+
+
+@click.command()
+@click.option(
+    "--nodes", type=click.IntRange(2, 500), default=6, show_default=True, help="Size of the cluster."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Everything drawn follows from it.")
+@click.option(
+    "--fail", type=click.IntRange(0), default=1, show_default=True, help="Nodes that crash at once."
+)
+@click.option(
+    "--node-timeout",
+    type=click.IntRange(100),
+    default=2000,
+    show_default=True,
+    help="cluster-node-timeout, ms.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the times as JSON.")
+@click.option(
+    "--seeds", type=click.IntRange(1), help="Play that many clusters in trouble, all rules checked."
+)
+@click.option("--first-seed", type=int, default=0, show_default=True, help="The first of --seeds.")
+@click.option("--processes", type=click.IntRange(1), help="Processes for --seeds; default: one per core.")
+@click.option("--replay", "replayed", type=int, metavar="SEED", help="Play one of --seeds, with its trace.")
+@click.option("--heartbeats", is_flag=True, help="Have PING, PONG and debug lines in the trace.")
+def simulate(
+    nodes: int,
+    seed: int,
+    fail: int,
+    node_timeout: int,
+    as_json: bool,
+    seeds: int | None,
+    first_seed: int,
+    processes: int | None,
+    replayed: int | None,
+    heartbeats: bool,
+) -> None:
+    """Simulate whole clusters in virtual time, reproducibly from a seed.
+
+    Alone: how long --nodes take to find each other, to see that some --fail, and to take them back. With
+    --seeds: clusters of 5 to 12 nodes suffer crashes, partitions, loss, skewed clocks and more; the exit
+    status is 1 if a rule of the protocol was broken. With --replay: one of those, line by line.
+    """
+    if replayed is not None:
+        sys.exit(_replay(replayed, heartbeats=heartbeats))
+    if seeds is not None:
+        sys.exit(_play_many(range(first_seed, first_seed + seeds), processes))
+    try:
+        result = measure(nodes, seed, fail, node_timeout)
+    except ClusterBusError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(result.as_dict()))
+    else:
+        click.echo(_story(result), nl=False)
+
+
+# ---------------------------------------------------------------- one healthy cluster
+
+
+def _story(result: Measurement) -> str:
+    lines = [
+        f"{result.nodes} nodes, seed {result.seed}, node timeout {result.node_timeout_ms:,} ms; virtual time",
+        "",
+        f"all agree {result.agreed_ms:,.0f} ms after the first MEET",
+        *histogram("a node knows all others", result.joined_ms),
+    ]
+    if result.fail:
+        crashed = ", ".join(str(node) for node in result.crashed)
+        lines += ["", f"power cut of node {crashed}"]
+        lines += histogram("a survivor holds a dead node PFAIL", result.suspected_ms)
+        lines += histogram("a survivor holds a dead node FAIL", result.failed_ms)
+        if result.unseen:
+            lines.append(f"FAIL not reached for {result.unseen} pairs: no majority of primaries was left")
+        if result.returned_ms is not None:
+            lines += ["", f"all agree again {result.returned_ms:,.0f} ms after the restart"]
+        else:
+            lines += ["", "no agreement after the restart"]
+    sent = ", ".join(f"{name} {count:,}" for name, count in result.messages.items())
+    return "\n".join([*lines, "", f"messages sent: {sent}"]) + "\n"
+
+
+def histogram(title: str, times_ms: Sequence[float]) -> list[str]:
+    """Lines of text: the title with smallest, median and greatest, then one bar for each range of times."""
+    if not times_ms:
+        return [f"{title}: never"]
+    low, high = min(times_ms), max(times_ms)
+    lines = [f"{title}: {low:,.0f} / {median(times_ms):,.0f} / {high:,.0f} ms (min / median / max)"]
+    if high - low < 1:
+        return lines
+    width = (high - low) / HISTOGRAM_ROWS
+    counts = [0] * HISTOGRAM_ROWS
+    for time_ms in times_ms:
+        counts[min(int((time_ms - low) / width), HISTOGRAM_ROWS - 1)] += 1
+    for row, count in enumerate(counts):
+        bar = "#" * -(-count * HISTOGRAM_COLUMNS // max(counts))
+        lines.append(f"  {low + row * width:>9,.0f} ms  {bar:<{HISTOGRAM_COLUMNS}} {count}")
+    return lines
+
+
+# ---------------------------------------------------------------- many clusters in trouble
+
+
+def _play_many(seeds: range, processes: int | None) -> int:
+    console = Console()
+    summary = Summary()
+    begun_s = time.monotonic()
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("clusters simulated", total=len(seeds))
+        for outcome in run_seeds(seeds, processes=processes):
+            summary.add(outcome)
+            progress.advance(task)
+            if outcome.failure and summary.failed <= FAILURES_SHOWN_MAX:
+                progress.console.print(f"[red]seed {outcome.seed}[/red]: {escape(outcome.failure)}")
+                if outcome.traceback:
+                    progress.console.print(outcome.traceback, markup=False, highlight=False)
+                progress.console.print(f"  replay: {replay_command(outcome.seed)}", highlight=False)
+    _print_summary(console, summary, time.monotonic() - begun_s)
+    return 1 if summary.failed else 0
+
+
+def replay_command(seed: int) -> str:
+    """What to type to see one seed again."""
+    return f"clusterbus simulate --replay {seed}"
+
+
+def _print_summary(console: Console, summary: Summary, took_s: float) -> None:
+    table = Table(title="what happened", title_justify="left")
+    table.add_column("")
+    table.add_column("times", justify="right")
+    for name, count in summary.faults.most_common():
+        table.add_row(f"fault: {name}", f"{count:,}")
+    table.add_section()
+    for name, words in EVENTS_SHOWN.items():
+        if summary.stats[name]:
+            table.add_row(words, f"{summary.stats[name]:,}")
+    console.print(table)
+    sizes = f"{min(summary.nodes)} to {max(summary.nodes)}"
+    lived = f"{summary.lived_ms / 3_600_000:.1f} hours in {took_s:.0f} s"
+    lines = [f"{summary.played:,} clusters of {sizes} nodes lived {lived}"]
+    for words, times_ms in (("formed", summary.formed_ms), ("agreed after the faults", summary.agreed_ms)):
+        if times_ms:
+            middle_s, longest_s = median(times_ms) / 1000, max(times_ms) / 1000
+            lines.append(f"{words} within {middle_s:.1f} s (median), {longest_s:.1f} s (longest)")
+    console.print("\n".join(lines), highlight=False)
+    if summary.failed:
+        console.print(f"[red]{summary.failed} of them broke a rule; the first:")
+        console.print(f"  {replay_command(summary.failures[0].seed)}", highlight=False)
+    else:
+        console.print("[green]every rule held after every event")
+
+
+def _replay(seed: int, *, heartbeats: bool) -> int:
+    outcome = replay(seed, click.echo, heartbeats=heartbeats)
+    click.echo()
+    if outcome.failure:
+        click.echo(f"seed {seed}: {outcome.failure}")
+        click.echo(outcome.traceback, nl=False)
+        return 1
+    click.echo(f"seed {seed}: {outcome.nodes} nodes, {outcome.lived_ms:,.0f} ms: every rule held")
+    return 0

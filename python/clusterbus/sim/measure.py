@@ -1,0 +1,128 @@
+"""How long a healthy network of nodes takes: to know each other, to see a failure, to take a node back.
+
+Owns one undisturbed story (join, crash of some, return) and the times of its events, in virtual milliseconds.
+Draws nothing but which nodes fail. One thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from random import Random
+from typing import Final
+
+from clusterbus.cluster.events import Event, NodeFailed, NodeJoined, NodeSuspected
+from clusterbus.errors import StateError
+from clusterbus.sim.simulation import Simulation
+
+SETTLE_TIMEOUTS: Final = 2
+"""Node timeouts between the join and the crash."""
+WATCH_TIMEOUTS: Final = 10
+WATCH_MS: Final = 10_000
+"""A failure not seen by all within WATCH_TIMEOUTS node timeouts and this is not going to be."""
+
+
+@dataclass(slots=True)
+class Measurement:
+    """Times in virtual milliseconds: `joined_ms` from the first MEET until a node knew all others, one per
+    node; `suspected_ms` and `failed_ms` from the crash until a survivor held a crashed node PFAIL and FAIL,
+    one per pair; `agreed_ms` and `returned_ms` until all agreed, after the MEET and after the restart.
+    """
+
+    seed: int
+    nodes: int
+    fail: int
+    node_timeout_ms: int
+    agreed_ms: float = 0.0
+    joined_ms: list[float] = field(default_factory=list)
+    crashed: list[int] = field(default_factory=list)
+    suspected_ms: list[float] = field(default_factory=list)
+    failed_ms: list[float] = field(default_factory=list)
+    unseen: int = 0
+    """Pairs of a survivor and a crashed node where FAIL was not reached (no majority was left)."""
+    returned_ms: float | None = None
+    messages: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+class _Watch:
+    """Notes when what is waited for happens, the first time only."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._known: dict[int, set[str]] = {node: set() for node in simulation.nodes}
+        self._victims: set[str] = set()
+        self._since_ms = simulation.now_ms
+        self.joined_ms: dict[int, float] = {}
+        self.suspected_ms: dict[tuple[int, str], float] = {}
+        self.failed_ms: dict[tuple[int, str], float] = {}
+        simulation.on_event(self._note)
+
+    def expect(self, victims: set[str]) -> None:
+        """From now on these nodes are dead."""
+        self._victims = victims
+        self._since_ms = self._simulation.now_ms
+
+    def _note(self, node: int, event: Event, now_ms: float) -> None:
+        if isinstance(event, NodeJoined):
+            known = self._known[node]
+            known.add(event.node_id)
+            if len(known) == len(self._known) - 1:
+                self.joined_ms.setdefault(node, now_ms - self._since_ms)
+        elif isinstance(event, NodeSuspected) and event.node_id in self._victims:
+            self.suspected_ms.setdefault((node, event.node_id), now_ms - self._since_ms)
+        elif isinstance(event, NodeFailed) and event.node_id in self._victims:
+            self.failed_ms.setdefault((node, event.node_id), now_ms - self._since_ms)
+
+
+def measure(nodes: int, seed: int, fail: int, node_timeout_ms: int) -> Measurement:
+    """Forms a cluster, crashes `fail` of its nodes at once (no farewell: power), and starts them again.
+
+    Raises StateError unless at least one node survives.
+    """
+    if not 0 <= fail < nodes:
+        raise StateError(f"of {nodes} nodes {fail} cannot fail: at least one has to see it")
+    simulation = Simulation(seed, nodes, node_timeout_ms=node_timeout_ms)
+    watch = _Watch(simulation)
+    result = Measurement(seed, nodes, fail, node_timeout_ms)
+    result.agreed_ms = simulation.form()
+    result.joined_ms = sorted(watch.joined_ms.values())
+    if fail:
+        simulation.run_for(SETTLE_TIMEOUTS * node_timeout_ms)
+        _crash_and_return(simulation, watch, result)
+    result.messages = _messages(simulation)
+    return result
+
+
+def _crash_and_return(simulation: Simulation, watch: _Watch, result: Measurement) -> None:
+    result.crashed = sorted(Random(f"{result.seed}/victims").sample(list(simulation.nodes), result.fail))
+    victims = {simulation.node_id(node) for node in result.crashed}
+    simulation.sync_disks()
+    watch.expect(victims)
+    for node in result.crashed:
+        simulation.crash(node, power=True)
+    pairs = (result.nodes - result.fail) * result.fail
+    simulation.run_until(
+        lambda: len(watch.failed_ms) == pairs, limit_ms=WATCH_MS + WATCH_TIMEOUTS * result.node_timeout_ms
+    )
+    result.suspected_ms = sorted(watch.suspected_ms.values())
+    result.failed_ms = sorted(watch.failed_ms.values())
+    result.unseen = pairs - len(watch.failed_ms)
+    back_ms = simulation.now_ms
+    for node in result.crashed:
+        simulation.restart(node)
+    if simulation.run_until(simulation.agrees, limit_ms=WATCH_MS + WATCH_TIMEOUTS * result.node_timeout_ms):
+        result.returned_ms = simulation.now_ms - back_ms
+
+
+def _messages(simulation: Simulation) -> dict[str, int]:
+    """Messages sent by the members that are up, by type."""
+    total: dict[str, int] = {}
+    for member in simulation.members:
+        for name, count in member.state.counters.items():
+            if name.startswith("messages_") and name.endswith("_sent"):
+                kind = name.removeprefix("messages_").removesuffix("_sent")
+                total[kind] = total.get(kind, 0) + count
+    return dict(sorted(total.items()))

@@ -1,0 +1,314 @@
+"""One seed's story: a cluster is drawn and joined, faults come and go, then it is quiet and all must agree.
+
+Owns the draws: the shape of the cluster, the network's temper, the order, kind, target and length of the
+faults (`FAULTS`). What a fault does is the simulation's; which rules must hold is `checks` and `agreement`.
+A scenario is a function of its seed alone. One thread.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from clusterbus.cluster.state import ClusterState
+from clusterbus.errors import InvariantError
+from clusterbus.sim.simulation import Simulation
+
+NODES_MIN: Final = 5
+NODES_MAX: Final = 12
+PRIMARIES_MIN: Final = 3
+FAULTS_MIN: Final = 3
+FAULTS_MAX: Final = 6
+NODE_TIMEOUTS_MS: Final = (1_000, 1_500, 2_000, 3_000)
+SKEWS_MS: Final = (0, 0, 300, 5_000, 3_600_000)
+DRIFTS_PPM: Final = (0, 100, 10_000)
+FORM_LIMIT_MS: Final = 120_000
+QUIET_LIMIT_MS: Final = 60_000
+QUIET_LIMIT_TIMEOUTS: Final = 20
+"""The members must agree this long after the last fault: QUIET_LIMIT_MS and so many node timeouts."""
+STILL_MS: Final = 1_000
+"""Having agreed, they must still agree after this long and a node timeout."""
+
+Undo = Callable[[], None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How one scenario went. `failure` is empty when every rule held; times are virtual milliseconds."""
+
+    seed: int
+    nodes: int = 0
+    failure: str = ""
+    traceback: str = ""
+    formed_ms: float = 0.0
+    agreed_ms: float = 0.0
+    lived_ms: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    stats: Counter[str] = field(default_factory=Counter)
+
+
+class Scenario:
+    """The story of one seed. `trace` gets each line of the trace; `state_class` as in `Simulation`."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        trace: Callable[[str], None] | None = None,
+        trace_heartbeats: bool = False,
+        state_class: type[ClusterState] = ClusterState,
+    ) -> None:
+        self.draw = Random(f"{seed}/scenario")
+        self.outcome = Outcome(seed)
+        self.outcome.nodes = nodes = self.draw.randint(NODES_MIN, NODES_MAX)
+        self.primaries = self.draw.randint(PRIMARIES_MIN, nodes)
+        self.node_timeout_ms = self.draw.choice(NODE_TIMEOUTS_MS)
+        self.moves_left = 1
+        self.simulation = Simulation(
+            seed,
+            nodes,
+            node_timeout_ms=self.node_timeout_ms,
+            delay_ms=self.draw.choice((0.1, 1, 20)),
+            jitter_ms=self.draw.choice((0, 1, 20)),
+            skew_ms=self.draw.choice(SKEWS_MS),
+            drift_ppm=self.draw.choice(DRIFTS_PPM),
+            directives={"cluster_require_full_coverage": self.draw.random() < 0.7},
+            trace=trace,
+            trace_heartbeats=trace_heartbeats,
+            state_class=state_class,
+        )
+
+    def play(self) -> Outcome:
+        """Plays it to the end, or to the first broken rule."""
+        outcome = self.outcome
+        try:
+            self._form()
+            self._suffer()
+            self._calm_down()
+        except InvariantError as error:
+            outcome.failure = str(error)
+        except Exception as error:  # nothing a peer or a fault does may raise out of the protocol core
+            outcome.failure = f"at {self.simulation.now_ms:.3f} ms: {type(error).__name__}: {error}"
+            outcome.traceback = traceback.format_exc()
+        outcome.lived_ms = self.simulation.now_ms
+        outcome.stats = self.simulation.stats
+        return outcome
+
+    # ------------------------------------------------------------ the three acts
+
+    def _form(self) -> None:
+        simulation = self.simulation
+        rough = self.draw.random() < 0.3
+        if rough:
+            simulation.degrade(loss=self.draw.uniform(0, 0.1), jitter_ms=self.draw.uniform(0, 100))
+        self.outcome.formed_ms = simulation.form(
+            primaries=self.primaries, config_epochs=self.draw.random() < 0.8, limit_ms=FORM_LIMIT_MS
+        )
+        simulation.heal()
+        simulation.sync_disks()
+
+    def _suffer(self) -> None:
+        simulation, draw = self.simulation, self.draw
+        names = list(FAULTS)
+        weights = [FAULTS[name][0] for name in names]
+        lasting: list[tuple[float, Undo]] = []
+        for _ in range(draw.randint(FAULTS_MIN, FAULTS_MAX)):
+            name = draw.choices(names, weights)[0]
+            undo = FAULTS[name][1](self)
+            if undo is None:
+                continue
+            self.outcome.faults[name] += 1
+            lasting.append((simulation.now_ms + self._length_ms(), undo))
+            # The next fault begins while these last, or when all are over.
+            last_ms = simulation.now_ms if draw.random() < 0.5 else max(end_ms for end_ms, _ in lasting)
+            lasting = self._pass_time(lasting, last_ms + draw.uniform(0, 2) * self.node_timeout_ms)
+        self._pass_time(lasting, max((end_ms for end_ms, _ in lasting), default=0.0))
+
+    def _length_ms(self) -> float:
+        shortest, longest = self.draw.choice(((0.05, 1.0), (1.0, 2.5), (2.5, 5.0)))
+        return self.draw.uniform(shortest, longest) * self.node_timeout_ms
+
+    def _pass_time(self, lasting: list[tuple[float, Undo]], until_ms: float) -> list[tuple[float, Undo]]:
+        """Time passes; the faults that are over by then are undone at their time. What still lasts."""
+        lasting = sorted(lasting, key=lambda fault: fault[0])
+        while lasting and lasting[0][0] <= until_ms:
+            end_ms, undo = lasting.pop(0)
+            self.simulation.run_until(end_ms)
+            undo()
+        self.simulation.run_until(until_ms)
+        return lasting
+
+    def _calm_down(self) -> None:
+        simulation = self.simulation
+        simulation.heal()
+        begun_ms = simulation.now_ms
+        limit_ms = QUIET_LIMIT_MS + QUIET_LIMIT_TIMEOUTS * self.node_timeout_ms
+        if not simulation.run_until(simulation.agrees, limit_ms=limit_ms):
+            self._disagree(f"no agreement {limit_ms} ms after the last fault")
+        self.outcome.agreed_ms = simulation.now_ms - begun_ms
+        simulation.run_for(STILL_MS + self.node_timeout_ms)
+        if not simulation.agrees():
+            self._disagree("agreement was lost again, with no fault")
+
+    def _disagree(self, what: str) -> None:
+        lines = "; ".join(self.simulation.disagreements(at_most=6))
+        raise InvariantError(f"at {self.simulation.now_ms:.3f} ms: {what}: {lines}")
+
+    # ------------------------------------------------------------ choosing
+
+    def some(self, *, at_least: int = 1, at_most: int | None = None) -> list[int]:
+        """Some members, up or not."""
+        nodes = list(self.simulation.nodes)
+        count = self.draw.randint(at_least, min(at_most or len(nodes), len(nodes)))
+        return sorted(self.draw.sample(nodes, count))
+
+    def active(self) -> int | None:
+        """A member that is up and does not hang; None when there is none."""
+        nodes = [member.index for member in self.simulation.members if member.is_up and not member.is_hung]
+        return self.draw.choice(nodes) if nodes else None
+
+    def others(self, nodes: list[int]) -> list[int]:
+        return [node for node in self.simulation.nodes if node not in nodes]
+
+
+# ---------------------------------------------------------------- the faults
+
+
+def _kill(scenario: Scenario) -> Undo | None:
+    return _crash(scenario, power=False)
+
+
+def _cut_power(scenario: Scenario) -> Undo | None:
+    return _crash(scenario, power=True)
+
+
+def _crash(scenario: Scenario, *, power: bool) -> Undo | None:
+    node = scenario.active()
+    if node is None:
+        return None
+    if scenario.draw.random() < 0.5:
+        scenario.simulation.crash(node, power=power)
+    else:
+        scenario.simulation.crash(node, power=power, after_effects=scenario.draw.randint(0, 12))
+    return lambda: _start(scenario, [node])
+
+
+def _blackout(scenario: Scenario) -> Undo | None:
+    nodes = [node for node in scenario.some(at_least=2) if scenario.simulation.is_up(node)]
+    for node in nodes:
+        scenario.simulation.crash(node, power=scenario.draw.random() < 0.7)
+    return lambda: _start(scenario, nodes)
+
+
+def _start(scenario: Scenario, nodes: list[int]) -> None:
+    for node in nodes:
+        if not scenario.simulation.spare(node):
+            scenario.simulation.restart(node)
+
+
+def _move(scenario: Scenario) -> Undo | None:
+    node = scenario.active()
+    if node is None or not scenario.moves_left:
+        return None
+    scenario.moves_left -= 1
+    scenario.simulation.crash(node)
+
+    def come_back_elsewhere() -> None:
+        if not scenario.simulation.is_up(node):
+            scenario.simulation.restart(node, ip=f"10.255.0.{node + 1}")
+
+    return come_back_elsewhere
+
+
+def _hang(scenario: Scenario) -> Undo | None:
+    node = scenario.active()
+    if node is None:
+        return None
+    scenario.simulation.hang(node, reads=scenario.draw.random() < 0.5)
+    return lambda: scenario.simulation.resume(node) if scenario.simulation.is_up(node) else None
+
+
+def _partition(scenario: Scenario) -> Undo | None:
+    one = scenario.some(at_most=len(scenario.simulation.nodes) - 1)
+    return scenario.simulation.partition(one, scenario.others(one)).heal
+
+
+def _one_way(scenario: Scenario) -> Undo | None:
+    one = scenario.some(at_most=len(scenario.simulation.nodes) - 1)
+    return scenario.simulation.partition(one, scenario.others(one), one_way=True).heal
+
+
+def _isolate(scenario: Scenario) -> Undo | None:
+    return scenario.simulation.isolate(scenario.some(at_most=1)[0]).heal
+
+
+def _broken_path(scenario: Scenario) -> Undo | None:
+    one, other = scenario.some(at_least=2, at_most=2)
+    return scenario.simulation.partition([one], [other], one_way=scenario.draw.random() < 0.5).heal
+
+
+def _loss(scenario: Scenario) -> Undo | None:
+    return scenario.simulation.degrade(scenario.some(), loss=scenario.draw.uniform(0.01, 0.5)).heal
+
+
+def _delay(scenario: Scenario) -> Undo | None:
+    draw = scenario.draw
+    longest_ms = scenario.node_timeout_ms * 0.6
+    return scenario.simulation.degrade(
+        scenario.some(), delay_ms=draw.uniform(0, longest_ms), jitter_ms=draw.uniform(0, longest_ms)
+    ).heal
+
+
+def _resets(scenario: Scenario) -> Undo | None:
+    for node in scenario.some():
+        for other in scenario.some():
+            if node != other:
+                scenario.simulation.break_links(node, other)
+    return lambda: None
+
+
+def _bad_disk(scenario: Scenario) -> Undo | None:
+    node = scenario.some(at_most=1)[0]
+    scenario.simulation.fail_disk(node)
+    return lambda: scenario.simulation.fail_disk(node, failing=False)
+
+
+def _bump(scenario: Scenario) -> Undo | None:
+    node = scenario.active()
+    if node is None:
+        return None
+    scenario.simulation.bump_epoch(node)
+    return lambda: None
+
+
+FAULTS: Final[dict[str, tuple[int, Callable[[Scenario], Undo | None]]]] = {
+    "process killed": (14, _kill),
+    "power cut": (12, _cut_power),
+    "several down": (5, _blackout),
+    "back elsewhere": (3, _move),
+    "main loop hangs": (8, _hang),
+    "partition": (12, _partition),
+    "one-way partition": (8, _one_way),
+    "node cut off": (8, _isolate),
+    "path dead": (6, _broken_path),
+    "loss": (7, _loss),
+    "delay": (7, _delay),
+    "links reset": (5, _resets),
+    "disk fails": (3, _bad_disk),
+    "epoch bumped": (4, _bump),
+}
+"""Name of a fault: its weight in the draw, and what begins it and gives back what ends it (None: not now)."""
+
+
+def play(seed: int) -> Outcome:
+    """The outcome of one seed."""
+    return Scenario(seed).play()
+
+
+def replay(seed: int, write: Callable[[str], None], *, heartbeats: bool = False) -> Outcome:
+    """The same, every line of the trace handed to `write` as it comes."""
+    return Scenario(seed, trace=write, trace_heartbeats=heartbeats).play()
