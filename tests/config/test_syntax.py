@@ -99,11 +99,13 @@ def test_a_missing_include_names_the_line_that_wants_it(tmp_path: Path) -> None:
 
 def test_includes_stop_at_their_depth(tmp_path: Path) -> None:
     """H30 for files: a file that includes itself ends with an error."""
-    for depth in range(INCLUDE_DEPTH_MAX):
-        following = f"include {tmp_path}/{depth + 1}.conf\n" if depth + 1 < INCLUDE_DEPTH_MAX else "port 7\n"
-        (tmp_path / f"{depth}.conf").write_text(following)
-    deepest = list(read_text(f"include {tmp_path}/0.conf\n".encode(), "outer"))
+    (tmp_path / "1.conf").write_text("port 7\n")
+    for depth in range(2, INCLUDE_DEPTH_MAX + 2):
+        (tmp_path / f"{depth}.conf").write_text(f"include {tmp_path}/{depth - 1}.conf\n")
+    deepest = read_text(f"include {tmp_path}/{INCLUDE_DEPTH_MAX}.conf\n".encode(), "outer")
     assert [line.name for line in deepest] == ["port"]
+    with pytest.raises(ConfigError, match=f"more than {INCLUDE_DEPTH_MAX} files deep"):
+        list(read_text(f"include {tmp_path}/{INCLUDE_DEPTH_MAX + 1}.conf\n".encode(), "outer"))
     itself = tmp_path / "loop.conf"
     itself.write_text(f"include {itself}\n")
     with pytest.raises(ConfigError, match=f"more than {INCLUDE_DEPTH_MAX} files deep"):

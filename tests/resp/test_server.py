@@ -424,6 +424,20 @@ def test_a_port_in_use_is_one_clear_error_and_nothing_stays_open() -> None:
             socket.create_connection(("127.0.0.1", port))
 
 
+def test_a_tls_port_in_use_closes_the_plain_port_again(certificates: Certificates) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        port = free_port()
+        before = len(os.listdir("/proc/self/fd"))
+        failure = start_failure(port=port, tls_port=taken, **tls_keywords(certificates, "yes"))
+        assert failure == f"can't listen on 127.0.0.1:{taken}: Address already in use"
+        assert len(os.listdir("/proc/self/fd")) == before
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+
+
 def test_a_missing_address_is_an_error_unless_optional() -> None:
     port = free_port()
     assert start_failure(bind=["127.0.0.1", "192.0.2.1"], port=port) == (
