@@ -24,8 +24,9 @@ Usage: clusterbus node [CONFIG_FILE] [-] [--directive value ...]
 
   Runs one node of a cluster until SIGTERM, Ctrl-C or SHUTDOWN.
 
-  CONFIG_FILE is written like valkey.conf; '-' reads the same from standard input. Directives on the command line
-  come last and win: --port 7000 --bind 127.0.0.1 ::1 --save "". An asterisk marks those CONFIG SET can change.
+  CONFIG_FILE is written like valkey.conf; '-' reads the same from standard input. Directives on the
+  command line come last and win: --port 7000 --bind 127.0.0.1 ::1 --save "". An asterisk marks those
+  CONFIG SET can change.
 
 Directives:
 """
