@@ -8,6 +8,7 @@ from typing_extensions import Buffer
 __all__ = [
     "AcceptRefused",
     "Engine",
+    "ExpectedHeartbeat",
     "Extension",
     "Fail",
     "GossipEntry",
@@ -19,12 +20,16 @@ __all__ = [
     "LinkDrained",
     "LinkLost",
     "ModuleMessage",
+    "NodeRow",
+    "NodeTimes",
     "Packet",
     "PacketsReceived",
     "Publish",
+    "QuietHeartbeats",
     "TlsConfig",
     "Unknown",
     "Update",
+    "View",
     "__version__",
     "decode",
     "encode",
@@ -326,6 +331,9 @@ class Packet:
     def extensions(self) -> list[Extension]:
         """The extensions that hold: one with bad text is left out and named in `refused`."""
     @property
+    def raw_extensions(self) -> tuple[bytes, int]:
+        """The extension section as it came, and how many extensions the header announces."""
+    @property
     def refused(self) -> list[str]:
         """Names of the fields that were refused, as `gossip[3].ip` or `extensions[0].hostname`."""
     def decode(self) -> Heartbeat | Fail | Publish | Update | ModuleMessage | HeaderOnly | Unknown: ...
@@ -390,6 +398,21 @@ class PacketsReceived:
     def dropped(self) -> list[str]: ...
 
 @final
+class QuietHeartbeats:
+    """PINGs and PONGs that say nothing new to the state of one version (R33). If the state is still of that
+    version they are answered together with `Engine.answer`; if not, each packet is applied in full."""
+    @property
+    def version(self) -> int: ...
+    @property
+    def pings_len(self) -> int: ...
+    @property
+    def pongs(self) -> list[int]:
+        """The links of the PONGs."""
+    @property
+    def packets(self) -> list[tuple[int, Packet]]:
+        """(link, packet) of each, in the order they came."""
+
+@final
 class LinkLost:
     """The link cannot go on; the main loop answers with close(link). What came before it has been handed
     over already. `kind` is one of eof, error, bad-signature, bad-length, bad-packets, tls-on-plain, connect,
@@ -425,7 +448,92 @@ class AcceptRefused:
     @property
     def detail(self) -> str: ...
 
-_Event: TypeAlias = LinkAccepted | LinkConnected | PacketsReceived | LinkLost | LinkDrained | AcceptRefused
+_Event: TypeAlias = (
+    LinkAccepted | LinkConnected | PacketsReceived | QuietHeartbeats | LinkLost | LinkDrained | AcceptRefused
+)
+
+# The published view of the node table (R33, R34).
+
+@final
+class NodeTimes:
+    """Times about one node that change without a new view; one for each node, shared with the workers."""
+
+    def __new__(cls) -> NodeTimes: ...
+    def set_own(self, ping_sent_ms: int, pong_received_ms: int) -> None:
+        """What our gossip says of the node from now on, unix milliseconds, 0 for never."""
+    @property
+    def told_pong_ms(self) -> int:
+        """The greatest PONG time that quiet packets told of the node since `forget_told`, unix ms."""
+    def forget_told(self) -> None: ...
+    @property
+    def reports_repeated_ms(self) -> int:
+        """When a quiet packet of the node last repeated every failure report it stands by, unix ms."""
+
+@final
+class ExpectedHeartbeat:
+    """What a heartbeat of a node looks like when it says nothing new in its header and extensions.
+
+    `config_epoch` None: a replica, whose claims are its primary's. `flags` are compared under `flags_mask`.
+    `extensions` and `extensions_len` are `Packet.raw_extensions` of the packet applied last. `reports`: the
+    nodes it reports as failing, by their times; they count when it `votes`."""
+
+    def __new__(
+        cls,
+        *,
+        config_epoch: int | None,
+        offset: int,
+        myslots: bytes,
+        replicaof: str | None,
+        flags: int,
+        flags_mask: int,
+        extensions: bytes,
+        extensions_len: int,
+        votes: bool,
+        reports: Sequence[NodeTimes],
+    ) -> ExpectedHeartbeat: ...
+
+@final
+class NodeRow:
+    """One node of a view. `is_told`: our gossip may mention it. `has_reports`: somebody reports it as failing.
+    `expected` None: its heartbeats are always looked at in full."""
+
+    def __new__(
+        cls,
+        *,
+        times: NodeTimes,
+        node_id: str,
+        ip: str,
+        port: int,
+        pport: int,
+        cport: int,
+        flags: int,
+        is_told: bool,
+        has_reports: bool,
+        takes_extensions: bool,
+        expected: ExpectedHeartbeat | None = None,
+    ) -> NodeRow: ...
+
+@final
+class View:
+    """The node table at one `version` of the state. `heartbeat` is a PING of ours, encoded, without gossip and
+    with all our extensions; `table_len` counts every node we know of, ourselves included."""
+
+    def __new__(
+        cls,
+        *,
+        version: int,
+        now_ms: int,
+        heartbeat: bytes,
+        current_epoch: int,
+        table_len: int,
+        rows: Sequence[NodeRow],
+    ) -> View: ...
+    @property
+    def version(self) -> int: ...
+    def digest(self, packet: Packet, peer_ip: str, now_ms: int) -> bool:
+        """Whether a heartbeat of a link from `peer_ip` is quiet at `now_ms`; notes its times if so."""
+    def encode(self, message_type: int, receiver: str) -> bytes:
+        """A heartbeat as the workers encode it."""
 
 @final
 class Engine:
@@ -465,6 +573,14 @@ class Engine:
         """Queues one encoded message; False when the link is closed, closing or unknown."""
     def broadcast(self, links: Sequence[int], data: bytes) -> int:
         """Queues one message on many links, stored once; returns how many took it."""
+    def publish(self, view: View) -> None:
+        """From now on packets are compared with `view` and heartbeats encoded from it."""
+    def bind(self, link: int, node_id: str | None) -> None:
+        """Names the node at the other end of a link, once proven; only then can its heartbeats be quiet."""
+    def send_heartbeat(self, link: int, message_type: int) -> bool:
+        """Queues a PING or PONG on a named link, encoded when it is sent; False as `send`, or without a view."""
+    def answer(self, heartbeats: QuietHeartbeats) -> int:
+        """Queues a PONG for each quiet PING; returns how many links took one."""
     def close(self, link: int) -> None: ...
     def free(self, link: int) -> None: ...
     def last_read_ms(self, link: int) -> int | None:

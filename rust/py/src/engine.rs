@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clusterbus_engine::{ClientAuth, EngineConfig, LinkId, OutMessage, TlsFiles, TlsSetup};
+use clusterbus_wire::MessageType;
 use pyo3::prelude::*;
 
 use crate::errors::{ConfigError, StateError};
-use crate::events;
+use crate::events::{self, QuietHeartbeats};
+use crate::view::{View, id_bytes};
+
+const PONG: u16 = MessageType::Pong.number();
 
 /// Keys and rules of TLS, read from PEM files.
 #[pyclass(frozen, module = "clusterbus._core")]
@@ -177,6 +181,31 @@ impl Engine {
         let links: Vec<_> = links.into_iter().map(LinkId::from_u64).collect();
         let message = OutMessage::new(Bytes::copy_from_slice(data));
         Ok(self.locked()?.broadcast(&links, &message))
+    }
+
+    /// Publishes the node table that packets are compared with and heartbeats are encoded from.
+    fn publish(&self, view: &View) -> PyResult<()> {
+        self.locked()?.publish(view.view.clone());
+        Ok(())
+    }
+
+    /// Names the node at the other end of a link, once that is proven; None takes the name back.
+    fn bind(&self, link: u64, node_id: Option<&str>) -> PyResult<()> {
+        let node_id = node_id.map(|id| id_bytes("node_id", id)).transpose()?;
+        self.locked()?.bind(LinkId::from_u64(link), node_id);
+        Ok(())
+    }
+
+    /// Queues a PING or PONG on a named link, encoded from the published view when it is sent.
+    fn send_heartbeat(&self, link: u64, message_type: u16) -> PyResult<bool> {
+        Ok(self.locked()?.send_heartbeat(LinkId::from_u64(link), message_type))
+    }
+
+    /// Queues a PONG for each quiet PING; returns how many links took one.
+    fn answer(&self, heartbeats: &QuietHeartbeats) -> PyResult<usize> {
+        let mut engine = self.locked()?;
+        let pings = heartbeats.heartbeats.iter().filter(|heartbeat| !heartbeat.is_pong);
+        Ok(pings.filter(|ping| engine.send_heartbeat(ping.link, PONG)).count())
     }
 
     fn close(&self, link: u64) -> PyResult<()> {

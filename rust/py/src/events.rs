@@ -1,6 +1,6 @@
 //! The engine's events as Python sees them: frozen, one class each. Built on the main thread, once per batch.
 
-use clusterbus_engine::Event;
+use clusterbus_engine::{Event, QuietHeartbeat};
 use pyo3::prelude::*;
 
 use crate::wire::Packet;
@@ -29,6 +29,42 @@ pub struct PacketsReceived {
     link: u64,
     packets: Vec<Py<Packet>>,
     dropped: Vec<String>,
+}
+
+/// Heartbeats that say nothing new to the state of one version: to be checked against it, and then answered together.
+#[pyclass(frozen, module = "clusterbus._core")]
+pub struct QuietHeartbeats {
+    version: u64,
+    pub(crate) heartbeats: Vec<QuietHeartbeat>,
+}
+
+#[pymethods]
+impl QuietHeartbeats {
+    #[getter]
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many are PINGs.
+    #[getter]
+    fn pings_len(&self) -> usize {
+        self.heartbeats.iter().filter(|heartbeat| !heartbeat.is_pong).count()
+    }
+
+    /// The links of the PONGs.
+    #[getter]
+    fn pongs(&self) -> Vec<u64> {
+        let pongs = self.heartbeats.iter().filter(|heartbeat| heartbeat.is_pong);
+        pongs.map(|heartbeat| heartbeat.link.as_u64()).collect()
+    }
+
+    /// (link, packet) of each, for a state of another version.
+    #[getter]
+    fn packets(&self) -> Vec<(u64, Packet)> {
+        let each = self.heartbeats.iter();
+        each.map(|heartbeat| (heartbeat.link.as_u64(), Packet::new(heartbeat.packet.clone())))
+            .collect()
+    }
 }
 
 /// The link cannot go on; the main loop answers with `close(link)`.
@@ -85,6 +121,9 @@ pub fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
                 dropped: dropped.iter().map(ToString::to_string).collect(),
             };
             Py::new(py, event)?.into_any()
+        }
+        Event::Quiet { version, heartbeats } => {
+            Py::new(py, QuietHeartbeats { version, heartbeats })?.into_any()
         }
         Event::Lost { link, owner, kind, detail } => {
             Py::new(py, LinkLost { link: link.as_u64(), owner, kind, detail })?.into_any()

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 mod engine;
 mod errors;
 mod events;
+mod view;
 mod wire;
 
 /// The Rust core of clusterbus.
@@ -16,7 +17,10 @@ mod _core {
     #[pymodule_export]
     use crate::events::{
         AcceptRefused, LinkAccepted, LinkConnected, LinkDrained, LinkLost, PacketsReceived,
+        QuietHeartbeats,
     };
+    #[pymodule_export]
+    use crate::view::{ExpectedHeartbeat, NodeRow, NodeTimes, View};
     #[pymodule_export]
     use crate::wire::{
         Extension, Fail, GossipEntry, Header, HeaderOnly, Heartbeat, ModuleMessage, Packet,

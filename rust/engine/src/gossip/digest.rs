@@ -9,7 +9,7 @@ use clusterbus_wire::{
     GossipEntry, IP_LEN_BYTES, MFLAG_EXTENSIONS, MessageType, Packet, PacketView,
 };
 
-use super::view::{Expected, FLAG_FAIL, FLAG_PFAIL, IdBytes, View, ViewNode, identity};
+use super::view::{Expected, FLAG_FAIL, FLAG_PFAIL, IdBytes, View, ViewNode};
 
 /// A peer's PONG time may lie this far in our future.
 const FUTURE_MAX_MS: u64 = 500;
@@ -114,7 +114,7 @@ fn gossip_is_known(
         if !same_address && (node.is_failing() || GossipEntry::from_layout(entry).is_err()) {
             return false;
         }
-        let report = || expected.reports.binary_search(&identity(&node.times)).ok();
+        let report = || expected.reports.find(node);
         if flags & (FLAG_PFAIL | FLAG_FAIL) != 0 {
             if expected.votes && !is_myself(node) {
                 let Some(report) = report() else { return false };

@@ -12,4 +12,4 @@ mod view;
 pub(crate) use digest::{Quiet, digest};
 pub(crate) use heartbeat::{GossipScratch, encode_heartbeat, heartbeat_len_bytes};
 pub(crate) use view::IdBytes;
-pub use view::{Expected, NodeTimes, View, ViewHeader, ViewNode};
+pub use view::{Expected, NodeTimes, Reports, View, ViewHeader, ViewNode};

@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use clusterbus_wire::NODE_ID_LEN_BYTES;
 use clusterbus_wire::layout::GossipLayout;
+use clusterbus_wire::{IP_LEN_BYTES, NODE_ID_LEN_BYTES, Packet};
+
+use super::digest::digest;
+use super::heartbeat::{GossipScratch, encode_heartbeat};
 
 pub(crate) type IdBytes = [u8; NODE_ID_LEN_BYTES];
 
@@ -91,8 +94,8 @@ pub struct Expected {
     pub extensions_len: u16,
     /// Its failure reports count.
     pub votes: bool,
-    /// The nodes it reports as failing, by identity of their times, sorted.
-    pub reports: Vec<usize>,
+    /// The nodes it reports as failing.
+    pub reports: Reports,
 }
 
 /// One node of a view.
@@ -107,7 +110,7 @@ pub struct ViewNode {
     /// It is known to take extensions.
     pub takes_extensions: bool,
     /// None when every heartbeat of it must be looked at in full.
-    pub expected: Option<Expected>,
+    pub expected: Option<Arc<Expected>>,
     /// Shared by all rows of the node.
     pub times: Arc<NodeTimes>,
 }
@@ -122,9 +125,33 @@ impl ViewNode {
     }
 }
 
-/// A number that stands for a node as long as its times live.
-pub(crate) fn identity(times: &Arc<NodeTimes>) -> usize {
-    Arc::as_ptr(times).addr()
+/// Nodes that one node reports as failing. A node is known by its times, whose address no other node's can have while they live.
+#[derive(Debug, Default)]
+pub struct Reports {
+    sorted: Vec<usize>,
+    /// Keeps the addresses taken.
+    _times: Vec<Arc<NodeTimes>>,
+}
+
+impl Reports {
+    /// Reports about the nodes of these times.
+    #[must_use]
+    pub fn new(times: impl Iterator<Item = Arc<NodeTimes>>) -> Self {
+        let times: Vec<_> = times.collect();
+        let mut sorted: Vec<_> = times.iter().map(|times| Arc::as_ptr(times).addr()).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        Self { sorted, _times: times }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// Which of the reports is about this node.
+    pub(crate) fn find(&self, node: &ViewNode) -> Option<usize> {
+        self.sorted.binary_search(&Arc::as_ptr(&node.times).addr()).ok()
+    }
 }
 
 /// The node's own part of a view.
@@ -170,6 +197,18 @@ impl View {
         let pfail = places().filter(|(node, _)| node.is_told && node.is_pfail());
         let pfail = pfail.map(|(_, place)| place).collect();
         Arc::new(Self { version, header, pfail, index, published: (Instant::now(), now_ms), nodes })
+    }
+
+    /// Whether a heartbeat of a link from `peer_ip` says nothing new at `now_ms`; its times are noted if so.
+    #[must_use]
+    pub fn is_quiet(&self, packet: &Packet, peer_ip: &[u8; IP_LEN_BYTES], now_ms: u64) -> bool {
+        digest(self, packet, peer_ip, now_ms).is_some()
+    }
+
+    /// A heartbeat to `receiver`, as a worker encodes it.
+    #[must_use]
+    pub fn encode_heartbeat(&self, message_type: u16, receiver: &IdBytes) -> Bytes {
+        encode_heartbeat(self, message_type, receiver, &mut GossipScratch::default())
     }
 
     pub(crate) fn place(&self, id: &IdBytes) -> Option<u32> {

@@ -29,6 +29,11 @@ impl Packet {
         Packet(packet)
     }
 
+    /// The packet itself.
+    pub fn inner(&self) -> &wire::Packet {
+        &self.0
+    }
+
     fn header(&self) -> Option<&HeaderLayout> {
         self.0.view().header()
     }
@@ -178,6 +183,12 @@ impl Packet {
     #[getter]
     fn extensions(&self) -> Vec<Extension> {
         self.0.view().owned_extensions().map(Extension).collect()
+    }
+
+    /// The extension section as it came, and how many extensions its header announces.
+    #[getter]
+    fn raw_extensions(&self) -> (&[u8], u16) {
+        (self.0.view().extension_bytes(), self.number(|header| header.extensions.get()))
     }
 
     /// Names of the fields that were refused, as `gossip[3].ip` or `extensions[0].hostname`.

@@ -1,0 +1,201 @@
+//! `NodeTimes`, `NodeRow` and `View`: the node table as the main loop publishes it to the workers. Thin: the rules are the
+//! engine's `gossip`, the values the state's.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clusterbus_engine as engine;
+use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
+use clusterbus_wire::{HEADER_LEN_BYTES, IpText, NodeId, SLOT_BITMAP_LEN_BYTES};
+use pyo3::prelude::*;
+use zerocopy::FromBytes;
+
+use crate::errors::{ConfigError, invalid_field};
+
+/// Times about one node that change without a new view; shared with the workers.
+#[pyclass(frozen, module = "clusterbus._core")]
+pub struct NodeTimes {
+    times: Arc<engine::NodeTimes>,
+}
+
+#[pymethods]
+impl NodeTimes {
+    #[new]
+    fn new() -> Self {
+        Self { times: Arc::default() }
+    }
+
+    /// What our gossip says of the node from now on, unix milliseconds, 0 for never.
+    fn set_own(&self, ping_sent_ms: u64, pong_received_ms: u64) {
+        self.times.set_own(whole_seconds(ping_sent_ms), whole_seconds(pong_received_ms));
+    }
+
+    /// The greatest PONG time that quiet packets told of the node since `forget_told`, unix milliseconds.
+    #[getter]
+    fn told_pong_ms(&self) -> u64 {
+        u64::from(self.times.told_pong_s()) * 1000
+    }
+
+    fn forget_told(&self) {
+        self.times.forget_told();
+    }
+
+    /// When a quiet packet of the node last repeated every failure report it stands by, unix milliseconds.
+    #[getter]
+    fn reports_repeated_ms(&self) -> u64 {
+        self.times.reports_repeated_ms()
+    }
+}
+
+fn whole_seconds(ms: u64) -> u32 {
+    u32::try_from(ms / 1000).unwrap_or(u32::MAX)
+}
+
+/// One node of a view.
+#[pyclass(frozen, module = "clusterbus._core")]
+pub struct NodeRow {
+    node: Arc<engine::ViewNode>,
+}
+
+#[pymethods]
+impl NodeRow {
+    #[new]
+    #[pyo3(signature = (*, times, node_id, ip, port, pport, cport, flags, is_told, has_reports, takes_extensions,
+        expected = None))]
+    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
+    fn new(
+        times: &NodeTimes,
+        node_id: &str,
+        ip: &str,
+        port: u16,
+        pport: u16,
+        cport: u16,
+        flags: u16,
+        is_told: bool,
+        has_reports: bool,
+        takes_extensions: bool,
+        expected: Option<&ExpectedHeartbeat>,
+    ) -> PyResult<Self> {
+        let entry = GossipLayout {
+            node_id: id_bytes("node_id", node_id)?,
+            ping_sent_s: 0.into(),
+            pong_received_s: 0.into(),
+            ip: *IpText::new("ip", ip).map_err(invalid_field)?.as_field(),
+            port: port.into(),
+            cport: cport.into(),
+            flags: flags.into(),
+            pport: pport.into(),
+            unused: 0.into(),
+        };
+        let expected = expected.map(|expected| expected.expected.clone());
+        let times = times.times.clone();
+        let node =
+            engine::ViewNode { entry, is_told, has_reports, takes_extensions, expected, times };
+        Ok(Self { node: Arc::new(node) })
+    }
+}
+
+/// What a heartbeat of a node looks like when it says nothing new in its header and extensions.
+#[pyclass(frozen, module = "clusterbus._core")]
+pub struct ExpectedHeartbeat {
+    expected: Arc<engine::Expected>,
+}
+
+#[pymethods]
+impl ExpectedHeartbeat {
+    #[new]
+    #[pyo3(signature = (*, config_epoch, offset, myslots, replicaof, flags, flags_mask, extensions, extensions_len,
+        votes, reports))]
+    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
+    fn new(
+        config_epoch: Option<u64>,
+        offset: u64,
+        myslots: &[u8],
+        replicaof: Option<&str>,
+        flags: u16,
+        flags_mask: u16,
+        extensions: &[u8],
+        extensions_len: u16,
+        votes: bool,
+        reports: Vec<PyRef<'_, NodeTimes>>,
+    ) -> PyResult<Self> {
+        if config_epoch.is_some() && myslots.len() != SLOT_BITMAP_LEN_BYTES {
+            return Err(ConfigError::new_err("myslots: expected 2048 bytes"));
+        }
+        let replicaof = replicaof.map(|id| id_bytes("replicaof", id)).transpose()?;
+        let reports = reports.iter().map(|times| times.times.clone());
+        let expected = engine::Expected {
+            config_epoch,
+            offset,
+            myslots: Bytes::copy_from_slice(myslots),
+            replicaof: replicaof.unwrap_or([0; 40]),
+            flags: flags & flags_mask,
+            flags_mask,
+            extensions: Bytes::copy_from_slice(extensions),
+            extensions_len,
+            votes,
+            reports: engine::Reports::new(reports),
+        };
+        Ok(Self { expected: Arc::new(expected) })
+    }
+}
+
+/// The node table at one version of the state.
+#[pyclass(frozen, module = "clusterbus._core")]
+pub struct View {
+    pub(crate) view: Arc<engine::View>,
+}
+
+#[pymethods]
+impl View {
+    /// `heartbeat` is a PING of ours, encoded, without gossip and with all our extensions.
+    #[new]
+    #[pyo3(signature = (*, version, now_ms, heartbeat, current_epoch, table_len, rows))]
+    fn new(
+        version: u64,
+        now_ms: u64,
+        heartbeat: &[u8],
+        current_epoch: u64,
+        table_len: usize,
+        rows: Vec<PyRef<'_, NodeRow>>,
+    ) -> PyResult<Self> {
+        let no_heartbeat = || ConfigError::new_err("heartbeat: expected an encoded PING");
+        let (header, rest) =
+            heartbeat.split_at_checked(HEADER_LEN_BYTES).ok_or_else(no_heartbeat)?;
+        let layout = HeaderLayout::ref_from_bytes(header).map_err(|_| no_heartbeat())?;
+        if layout.count.get() != 0 {
+            return Err(no_heartbeat());
+        }
+        let header = engine::ViewHeader {
+            template: Bytes::copy_from_slice(header),
+            extensions: Bytes::copy_from_slice(rest),
+            extensions_len: layout.extensions.get(),
+            current_epoch,
+            table_len,
+        };
+        let nodes = rows.iter().map(|row| row.node.clone()).collect();
+        Ok(Self { view: engine::View::new(version, now_ms, header, nodes) })
+    }
+
+    #[getter]
+    fn version(&self) -> u64 {
+        self.view.version
+    }
+
+    /// Whether a heartbeat of a link from `peer_ip` would be quiet at `now_ms`; notes its times if so.
+    fn digest(&self, packet: &crate::wire::Packet, peer_ip: &str, now_ms: u64) -> PyResult<bool> {
+        let peer_ip = IpText::new("peer_ip", peer_ip).map_err(invalid_field)?;
+        Ok(self.view.is_quiet(packet.inner(), peer_ip.as_field(), now_ms))
+    }
+
+    /// A heartbeat as the workers encode it.
+    fn encode(&self, message_type: u16, receiver: &str) -> PyResult<Vec<u8>> {
+        let receiver = id_bytes("receiver", receiver)?;
+        Ok(self.view.encode_heartbeat(message_type, &receiver).to_vec())
+    }
+}
+
+pub(crate) fn id_bytes(field: &'static str, id: &str) -> PyResult<[u8; 40]> {
+    let id = NodeId::new(id.as_bytes());
+    id.map(|id| *id.as_bytes()).map_err(|error| ConfigError::new_err(format!("{field}: {error}")))
+}
