@@ -24,6 +24,10 @@ OFFLOAD: Final = (
     ("cluster_io_main_thread_fallbacks", "main_thread_fallbacks"),
     ("cluster_main_thread_reads_processed", "main_reads"),
     ("cluster_main_thread_writes_processed", "main_writes"),
+    ("cluster_main_thread_accepts_processed", "main_accepts"),
+    ("cluster_main_thread_connects_processed", "main_connects"),
+    ("cluster_packets_received", "packets_received"),
+    ("cluster_packets_dropped", "packets_dropped"),
     ("cluster_io_job_panics", "job_panics"),
 )
 """Name shown, name in `Engine.stats()`: who did the reads, writes and handshakes (R3, R24, R36)."""

@@ -23,7 +23,7 @@ from clusterbus._core import (
     LinkLost,
     PacketsReceived,
 )
-from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Save, Send
+from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Log, Notify, Save, Send
 from clusterbus.cluster.events import Event
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
@@ -37,8 +37,8 @@ from clusterbus.wire import encode
 TICK_PERIOD_MS: Final = 100
 REFUSED_PACKETS_PER_LINK_MAX: Final = 8
 """A link is closed when this many of its packets had to be refused (H4: "close after several")."""
-EFFECT_ROUNDS_MAX: Final = 64
-"""Carrying out effects can raise more effects; this many rounds at most before the engine is polled again."""
+ORDINARY_LOSSES: Final = frozenset({"eof", "error", "connect"})
+"""Kinds of LinkLost that happen among honest peers; the others are worth an operator's attention."""
 FILTER_NOTHING: Final = -1
 FILTER_EVERYTHING: Final = -2
 
@@ -246,8 +246,8 @@ class Driver:
         reason = f"{event.kind}: {event.detail}" if event.detail else event.kind
         record = self.links.pop(event.link, None)
         if record is not None:
-            self.counters[f"links_lost_{event.kind}"] += 1
-            self._note(record.peer, f"link lost ({event.kind})", event.detail, now_ms)
+            level = "verbose" if event.kind in ORDINARY_LOSSES else "warning"
+            self._note(record.peer, f"link lost ({event.kind})", event.detail, now_ms, level=level)
             self.state.handle_link_closed(event.link, reason, now_ms)
             return
         dial = self._dials.get(event.owner)
@@ -279,17 +279,11 @@ class Driver:
         """Carries out what the last input asked for, in order.
 
         A durable save that fails withholds the messages the same input sends after it: what they say is
-        not on disk (H47). Messages of other inputs, heartbeats above all, still go.
+        not on disk (H47). Messages of other inputs, heartbeats above all, still go. Nothing carried out
+        here is an input itself, so one round is all.
         """
-        for _ in range(EFFECT_ROUNDS_MAX):
-            effects = self.state.poll_effects()
-            if not effects:
-                return
-            self._carry_out(effects)
-
-    def _carry_out(self, effects: list[Effect]) -> None:
         withheld = False
-        for effect in effects:
+        for effect in self.state.poll_effects():
             kind = type(effect)
             if isinstance(effect, Save):
                 if effect.durable:

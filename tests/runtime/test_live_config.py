@@ -1,0 +1,129 @@
+"""Directives that reach the engine: at the start, by CONFIG SET while links are up, and refused ones."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+from clusterbus import wire
+from clusterbus.errors import ConfigError
+from clusterbus.runtime.live_config import follow_config, tls_config
+
+from tests.peers.tls import Certificates
+from tests.runtime.scripted import Loop, ping, running
+
+
+def tls_directives(certificates: Certificates) -> dict[str, object]:
+    words = certificates.directives()
+    return {name.replace("-", "_"): value for name, value in words.items()} | {"tls_port": 7001}
+
+
+def followed(loop: Loop) -> Loop:
+    follow_config(loop.driver.config, loop.driver.engine)
+    return loop
+
+
+def test_io_threads_change_under_a_link_that_stays_r22_r35(tmp_path: Path) -> None:
+    with running(tmp_path) as plain:
+        loop = followed(plain)
+        peer = loop.connect()
+        for number, io_threads in enumerate((4, 1, 3), start=1):
+            loop.driver.config.set("io-threads", str(io_threads))
+            assert loop.driver.engine.stats()["workers"] == io_threads - 1
+            peer.send(wire.encode(ping(epoch=number)))
+            loop.until(
+                lambda least=number: len(loop.state.heard("packet")) >= least,  # type: ignore[misc]
+                "a packet after the change",
+            )
+        assert loop.state.heard("closed") == []
+
+
+def test_workers_can_be_kept_awake_r24(tmp_path: Path) -> None:
+    with running(tmp_path) as plain:
+        loop = followed(plain)
+        loop.driver.config.set_many([("io-threads", "4"), ("io-threads-always-active", "yes")])
+        loop.until(lambda: loop.driver.engine.stats()["active_workers"] == 3, "all workers are awake")
+        loop.driver.config.set("io-threads-always-active", "no")
+        loop.until(lambda: loop.driver.engine.stats()["active_workers"] < 3, "and go back to sleep")
+
+
+def test_the_limit_of_a_send_queue_is_in_force_at_once_r18_h40(tmp_path: Path) -> None:
+    with running(tmp_path) as plain:
+        loop = followed(plain)
+        peer = loop.connect()
+        peer.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        big = wire.encode(wire.Publish(wire.Header(sender="a" * 40), b"c", bytes(500_000)))
+        loop.driver.config.set("cluster-link-sendbuf-limit", "1mb")
+
+        def choke() -> bool:
+            loop.driver.engine.send(peer.link, big)
+            return bool(loop.state.heard("closed"))
+
+        loop.until(choke, "the link of a peer that does not read is closed")
+        assert loop.driver.engine.stats()["sendbuf_limit_exceeded"] == 1
+        assert "sendbuf-limit" in loop.state.heard("closed")[0][1]
+
+
+def handshake(loop: Loop, context: ssl.SSLContext) -> str:
+    """The serial number the node's certificate has, seen by a client; "" when it is refused."""
+    with socket.create_connection(("127.0.0.1", loop.port)) as raw:
+        raw.setblocking(False)
+        secured = context.wrap_socket(raw, server_hostname="127.0.0.1", do_handshake_on_connect=False)
+        with secured:
+            finished: list[bool] = []
+
+            def step() -> bool:
+                try:
+                    secured.do_handshake()
+                    finished.append(True)
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    return False
+                except ssl.SSLError:
+                    finished.append(False)
+                return True
+
+            loop.until(step, "the handshake comes to an end")
+            if not finished[0]:
+                return ""
+            certificate = secured.getpeercert()
+            assert certificate is not None
+            return str(certificate["serialNumber"])
+
+
+def test_a_new_certificate_is_shown_to_those_who_connect_next(
+    tmp_path: Path, certificates: Certificates, stranger_certificates: Certificates
+) -> None:
+    with running(tmp_path, **tls_directives(certificates)) as secured:
+        loop = followed(secured)
+        before = handshake(loop, certificates.client_context())
+        assert before
+        changes = {
+            name: value
+            for name, value in stranger_certificates.directives().items()
+            if (name.startswith("tls-c") and name != "tls-cluster") or name == "tls-key-file"
+        }
+        loop.driver.config.set_many(list(changes.items()))
+        assert handshake(loop, certificates.client_context()) == "", "the old authority vouches no more"
+        after = handshake(loop, stranger_certificates.client_context())
+        assert after not in ("", before)
+
+
+def test_a_certificate_that_cannot_be_read_is_refused_and_the_old_one_stays(
+    tmp_path: Path, certificates: Certificates
+) -> None:
+    with running(tmp_path, **tls_directives(certificates)) as secured:
+        loop = followed(secured)
+        before = handshake(loop, certificates.client_context())
+        bad = tmp_path / "bad.pem"
+        bad.write_text("nothing of the kind\n")
+        with pytest.raises(ConfigError, match=r"tls-cert-file"):
+            loop.driver.config.set("tls-cert-file", str(bad))
+        assert loop.driver.config.tls_cert_file == str(certificates.cert_file)
+        assert handshake(loop, certificates.client_context()) == before
+
+
+def test_a_plain_bus_has_no_tls_rules(tmp_path: Path) -> None:
+    with running(tmp_path) as loop:
+        assert tls_config(loop.driver.config) is None
