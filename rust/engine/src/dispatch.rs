@@ -316,8 +316,12 @@ impl Engine {
         counters.packets_received += report.packets.len() as u64;
         counters.packets_dropped += u64::from(report.dropped_len);
         add_by_class(&mut counters.bytes_received, &report.bytes_by_class);
-        for error in &report.dropped {
-            *counters.dropped.entry(error.name()).or_default() += 1;
+        if report.dropped_len > 0 {
+            for (name, count) in PacketError::NAMES.iter().zip(report.dropped_by_kind) {
+                if count > 0 {
+                    *counters.dropped.entry(name).or_default() += u64::from(count);
+                }
+            }
         }
     }
 
@@ -353,7 +357,7 @@ fn next_read(link: &mut Link) -> Option<Job> {
             half.expect_eof = link.peer_ended;
             Some(Job::Read(link.id, half))
         }
-        Io::Tls { transport, .. } => {
+        Io::Tls { transport, is_handshaking } => {
             if !wanted {
                 return None;
             }
@@ -361,7 +365,9 @@ fn next_read(link: &mut Link) -> Option<Job> {
             link.read_wanted = false;
             link.write_edge_while_away = false;
             transport.expect_eof = link.peer_ended;
-            transport.batch.fill(&mut link.queue);
+            if !*is_handshaking {
+                transport.batch.fill(&mut link.queue);
+            }
             Some(Job::Tls(link.id, transport))
         }
     }

@@ -120,9 +120,11 @@ impl Digester<'_> {
 pub(crate) struct ReadReport {
     pub(crate) packets: Vec<Received>,
     pub(crate) bytes_by_class: ByClass,
-    /// The first refusals; `dropped_len` counts all.
+    /// The first refusals; the counts are of all.
     pub(crate) dropped: Vec<PacketError>,
     pub(crate) dropped_len: u32,
+    /// By `PacketError::index`.
+    pub(crate) dropped_by_kind: [u32; PacketError::NAMES.len()],
     /// What came off the socket, frames or not.
     pub(crate) read_bytes: usize,
     pub(crate) stop: ReadStop,
@@ -135,6 +137,7 @@ impl ReadReport {
             bytes_by_class: [0; 3],
             dropped: Vec::new(),
             dropped_len: 0,
+            dropped_by_kind: [0; PacketError::NAMES.len()],
             read_bytes: 0,
             stop: ReadStop::WouldBlock,
         }
@@ -150,6 +153,7 @@ impl ReadReport {
             }
             Err(error) => {
                 self.dropped_len += 1;
+                self.dropped_by_kind[error.index()] += 1;
                 if self.dropped.len() < DROPPED_LISTED {
                     self.dropped.push(error);
                 }

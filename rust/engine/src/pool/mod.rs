@@ -214,12 +214,9 @@ where
             while let Some(job) = self.shared.next_job(&mut turn) {
                 left.push(job);
             }
-        } else if !self.shared.inbox_is_empty() {
-            // The one who was to serve it may be the one who left.
-            fence(Ordering::SeqCst);
-            self.active = self.active.max(1);
-            self.members[0].worker.wake();
         }
+        // Where a worker stays, it serves what the others left: a dispatch wakes the first parked one, so the first of all is up
+        // as long as there are jobs.
         (held, left, outcome)
     }
 

@@ -1,0 +1,165 @@
+//! Certificates of a test cluster and of those who do not belong to it, made once per process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use clusterbus_engine::{ClientAuth, TlsFiles, TlsSetup};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{
+    ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
+};
+
+pub struct Identity {
+    pub cert_pem: String,
+    pub key_pem: String,
+}
+
+impl Identity {
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        let chain = CertificateDer::pem_slice_iter(self.cert_pem.as_bytes());
+        chain.collect::<Result<_, _>>().expect("rcgen writes PEM")
+    }
+
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("rcgen writes PEM")
+    }
+}
+
+/// A CA, those it vouches for, and those it does not.
+pub struct Certs {
+    pub ca_pem: String,
+    pub node: Identity,
+    pub peer: Identity,
+    pub expired: Identity,
+    pub self_signed: Identity,
+    pub of_other_ca: Identity,
+}
+
+impl Certs {
+    fn make() -> Self {
+        let ca = authority("test cluster");
+        let other_ca = authority("another cluster");
+        let alone = KeyPair::generate().expect("a key");
+        let alone_cert = leaf().self_signed(&alone).expect("a certificate");
+        let mut expired = leaf();
+        (expired.not_before, expired.not_after) =
+            (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
+        Self {
+            ca_pem: ca.pem(),
+            node: signed(&leaf(), &ca),
+            peer: signed(&leaf(), &ca),
+            expired: signed(&expired, &ca),
+            self_signed: Identity { cert_pem: alone_cert.pem(), key_pem: alone.serialize_pem() },
+            of_other_ca: signed(&leaf(), &other_ca),
+        }
+    }
+
+    /// What an engine that is `identity` works with.
+    pub fn setup(&self, identity: &Identity, client_auth: ClientAuth) -> TlsSetup {
+        let folder = Folder::new();
+        let files = TlsFiles {
+            cert_file: folder.write("node.crt", &identity.cert_pem),
+            key_file: folder.write("node.key", &identity.key_pem),
+            ca_cert_file: folder.write("ca.crt", &self.ca_pem),
+            client_auth,
+        };
+        TlsSetup::from_files(&files).expect("sound files")
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).expect("rcgen writes PEM");
+        roots.add(ca).expect("a sound CA");
+        roots
+    }
+
+    /// A peer that dials, with a certificate or without.
+    pub fn client(&self, identity: Option<&Identity>) -> Connection {
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring has them")
+            .with_root_certificates(self.roots());
+        let config = match identity {
+            Some(identity) => {
+                builder.with_client_auth_cert(identity.chain(), identity.key()).expect("sound keys")
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let name = ServerName::try_from("localhost").expect("a name");
+        ClientConnection::new(Arc::new(config), name).expect("a sound setup").into()
+    }
+
+    /// A peer that is dialled, and asks the dialler for a certificate.
+    pub fn server(&self, identity: &Identity) -> Connection {
+        let provider = Arc::new(ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider.clone());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has them")
+            .with_client_cert_verifier(verifier.build().expect("a sound CA"))
+            .with_single_cert(identity.chain(), identity.key())
+            .expect("sound keys");
+        ServerConnection::new(Arc::new(config)).expect("a sound setup").into()
+    }
+}
+
+pub fn certs() -> &'static Certs {
+    static CERTS: OnceLock<Certs> = OnceLock::new();
+    CERTS.get_or_init(Certs::make)
+}
+
+/// The setup of the engine under test: mutual TLS.
+pub fn node_setup() -> TlsSetup {
+    static SETUP: OnceLock<TlsSetup> = OnceLock::new();
+    SETUP.get_or_init(|| certs().setup(&certs().node, ClientAuth::Required)).clone()
+}
+
+fn leaf() -> CertificateParams {
+    CertificateParams::new(vec!["localhost".to_owned()]).expect("a sound name")
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA")
+}
+
+fn signed(params: &CertificateParams, issuer: &CertifiedIssuer<'static, KeyPair>) -> Identity {
+    let key = KeyPair::generate().expect("a key");
+    let cert = params.signed_by(&key, issuer).expect("a certificate");
+    Identity { cert_pem: cert.pem(), key_pem: key.serialize_pem() }
+}
+
+/// A folder that goes when it is dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("engine-{}-{number}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("a file");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
