@@ -25,6 +25,7 @@ TICK_MS = 100
 DELAY_MS = 1
 START_MS = 1_700_000_000_000
 FIRST_PORT = 7000
+EFFECT_ROUNDS_MAX = 100
 
 
 @dataclass
@@ -198,11 +199,14 @@ class Network:
     def settle(self, member: Member) -> list[Effect]:
         """Carries out what a member's state asks for; returns it."""
         done: list[Effect] = []
-        while effects := member.state.poll_effects():
+        for _ in range(EFFECT_ROUNDS_MAX):
+            effects = member.state.poll_effects()
+            if not effects:
+                return done
             done += effects
             for effect in effects:
                 self._carry_out(member, effect)
-        return done
+        raise AssertionError(f"{member.name} never comes to an end of its effects")
 
     def _carry_out(self, member: Member, effect: Effect) -> None:
         match effect:

@@ -6,7 +6,7 @@ until a test moves it. No clock, no socket.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from random import Random
@@ -89,9 +89,8 @@ class Solo:
 
     def poll(self) -> list[Effect]:
         """The effects of the inputs since the last call; kept in `effects` too."""
-        effects: list[Effect] = []
-        while some := self.state.poll_effects():
-            effects += some
+        effects = self.state.poll_effects()
+        assert not self.state.poll_effects(), "settled by one call"
         self.effects = effects
         return effects
 
@@ -123,6 +122,15 @@ class Solo:
         for packet in parse(data):
             self.state.handle_packet(link, packet, self.now_ms)
         return self.poll()
+
+    def tick_until(self, condition: Callable[[], bool], limit_ms: int = 60_000) -> list[Effect]:
+        """Ticks until the condition holds; the effects of all those ticks. Fails when the limit is over."""
+        effects: list[Effect] = []
+        end_ms = self.now_ms + limit_ms
+        while not condition():
+            assert self.now_ms < end_ms, f"not within {limit_ms} ms"
+            effects += self.tick()
+        return effects
 
     def open(self, dial: Dial, local_ip: str = "10.0.0.5") -> int:
         """A dial comes up."""

@@ -36,8 +36,7 @@ def suspected(solo: Solo, puppet: Puppet, others: list[Puppet]) -> None:
 def test_s3_silence_longer_than_the_node_timeout_is_pfail() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
-    while not solo.node(puppet).ping_sent_ms:
-        solo.tick()
+    solo.tick_until(lambda: solo.node(puppet).ping_sent_ms > 0)
     asked_ms = solo.now_ms
     while solo.now_ms < asked_ms + TIMEOUT_MS:
         solo.tick()
@@ -65,6 +64,16 @@ def test_s3_a_node_whose_dials_fail_is_pfail_though_no_ping_went_out() -> None:
     for _ in range(25):
         for dial in solo.of(Dial, solo.tick()):
             solo.state.handle_dial_failed(dial.node_id, "refused", solo.now_ms)
+        solo.says(teller, c.PONG)
+    assert solo.node("b" * 40).is_pfail
+
+
+def test_s3_a_node_whose_dial_gets_no_answer_at_all_is_pfail() -> None:
+    solo = Solo()
+    teller = solo.puppet("a")
+    solo.gossips(teller, entry("b" * 40))
+    for _ in range(25):
+        solo.tick()
         solo.says(teller, c.PONG)
     assert solo.node("b" * 40).is_pfail
 
@@ -181,6 +190,19 @@ def test_s3_an_expired_report_is_no_vote() -> None:
     assert not solo.node(victim).is_failed
 
 
+def test_s3_the_report_of_a_node_that_lost_its_slots_is_no_vote() -> None:
+    solo = Solo()
+    voters = [solo.puppet(letter, slots=[number]) for number, letter in enumerate("bcd")]
+    victim = solo.puppet("a")
+    suspected(solo, victim, voters)
+    solo.gossips(voters[0], entry(victim, flags=SICK))
+    voters[1].slots |= voters[0].slots
+    voters[1].config_epoch = 500
+    solo.gossips(voters[1], entry(victim, flags=SICK))
+    assert solo.state.count_failure_reports(victim.node_id, solo.now_ms) == 2
+    assert not solo.node(victim).is_failed, "of the two voters left one has reported it"
+
+
 def test_s3_reports_of_a_node_that_leaves_go_with_it() -> None:
     solo = Solo()
     voter, victim = solo.puppet("b", slots=[1]), solo.puppet("a")
@@ -260,8 +282,7 @@ def test_s2_an_idle_node_is_pinged_after_half_the_node_timeout() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     heard_ms = solo.node(puppet).pong_received_ms
-    while solo.node(puppet).ping_sent_ms == 0:
-        solo.tick()
+    solo.tick_until(lambda: solo.node(puppet).ping_sent_ms > 0)
     assert solo.now_ms - heard_ms <= TIMEOUT_MS // 2 + 100
     assert [message.type for message in solo.sent(puppet.dialled)] == [c.PING]
 
@@ -297,8 +318,8 @@ def test_s2_of_the_random_nodes_the_longest_unheard_is_pinged() -> None:
         puppets = {letter: solo.puppet(letter) for letter in "abc"}
         for age_s, puppet in zip((15, 10, 5), puppets.values(), strict=True):
             solo.node(puppet).pong_received_ms = solo.now_ms - age_s * 1000
-        while not any(solo.sent(puppet.dialled, c.PING) for puppet in puppets.values()):
-            solo.tick()
+        links = [puppet.dialled for puppet in puppets.values()]
+        solo.tick_until(lambda solo=solo, links=links: any(solo.sent(link, c.PING) for link in links))  # type: ignore[misc]
         first_pinged.update(letter for letter, puppet in puppets.items() if solo.sent(puppet.dialled, c.PING))
     assert first_pinged["a"] >= 60
     assert first_pinged["a"] > first_pinged["b"] > first_pinged["c"]
@@ -317,6 +338,16 @@ def test_s3_an_unanswered_ping_and_silence_drop_the_link_and_the_wait_goes_on() 
     link = solo.open(dial)
     assert [message.type for message in solo.sent(link)] == [c.PING]
     assert solo.node(puppet).ping_sent_ms == asked_ms
+
+
+def test_s3_a_link_just_redialled_is_given_the_node_timeout() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    solo.tick_until(lambda: solo.node(puppet).link is None)
+    solo.tick_until(lambda: solo.node(puppet).dialing is not None)
+    solo.open(Dial(puppet.node_id, puppet.ip, puppet.cport))
+    assert not solo.of(CloseLink, solo.ticks(TIMEOUT_MS))
+    assert solo.of(CloseLink, solo.ticks(300))
 
 
 def test_s3_data_keeps_the_link_of_an_unanswered_ping() -> None:

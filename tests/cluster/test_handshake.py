@@ -10,7 +10,7 @@ from clusterbus.cluster.effects import Dial
 from clusterbus.cluster.events import NodeJoined
 
 from tests.cluster.harness import Network, all_connected
-from tests.cluster.solo import Puppet, Solo, node_id
+from tests.cluster.solo import Puppet, Solo, entry, node_id
 
 
 def meet(solo: Solo, ip: str = "10.0.1.1", port: int = 7001) -> Dial:
@@ -209,19 +209,43 @@ def test_h30_inbound_links_of_nobody_known_are_capped() -> None:
     assert solo.counter("refused_link_cap") == 1
 
 
-def test_s1_an_operators_meet_is_repeated_while_the_peer_does_not_dial_us() -> None:
-    """The peer may have given up its handshake with us; the newer servers do the same."""
-    solo = Solo(cluster_node_timeout=1_000)
-    puppet = Puppet(node_id("a"), "10.0.1.1", 7001, solo.open(meet(solo)), 0)
-    solo.says(puppet, c.PONG)
+def kinds_sent(solo: Solo, puppet: Puppet, duration_ms: int) -> list[int]:
+    """What goes out on our link while the puppet answers and does not dial us."""
     kinds = []
-    for _ in range(30):
+    for _ in range(duration_ms // 100):
         solo.tick()
         kinds += [message.type for message in solo.sent(puppet.dialled)]
         if solo.node(puppet).ping_sent_ms:
             solo.says(puppet, c.PONG)
+    return kinds
+
+
+def test_s1_an_operators_meet_is_repeated_for_a_minute_while_the_peer_does_not_dial_us() -> None:
+    """The peer may have given up its handshake with us; the newer servers do the same."""
+    solo = Solo(cluster_node_timeout=1_000)
+    puppet = Puppet(node_id("a"), "10.0.1.1", 7001, solo.open(meet(solo)), 0)
+    solo.says(puppet, c.PONG)
+    kinds = kinds_sent(solo, puppet, 3_000)
     assert kinds[0] == c.PING
     assert c.MEET in kinds
+    kinds_sent(solo, puppet, c.MEET_AGAIN_MS)
+    assert set(kinds_sent(solo, puppet, 5_000)) == {c.PING}
+
+
+def test_s1_the_meet_of_nobody_is_not_repeated() -> None:
+    """Not of a node that met us, of one that dialled us, nor of one that does not say it takes MEET again."""
+    solo = Solo(cluster_node_timeout=1_000)
+    heard_of = Puppet(node_id("b"), "10.0.2.2", 7200, 0, 0)
+    solo.gossips(solo.puppet("a"), entry(heard_of.node_id))
+    heard_of.dialled = solo.open(next(dial for dial in solo.of(Dial, solo.tick()) if dial.ip == heard_of.ip))
+    solo.says(heard_of, c.PONG)
+    assert set(kinds_sent(solo, heard_of, 5_000)) == {c.PING}
+    assert set(kinds_sent(solo, solo.puppet("c"), 5_000)) == {c.PING}
+    older = Puppet(
+        node_id("d"), "10.0.1.9", 7009, solo.open(meet(solo, "10.0.1.9", 7009)), 0, flags=c.FLAG_PRIMARY
+    )
+    solo.says(older, c.PONG)
+    assert set(kinds_sent(solo, older, 5_000)) == {c.PING}
 
 
 def test_s1_the_meet_flag_ends_with_the_answer() -> None:

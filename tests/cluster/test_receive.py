@@ -10,7 +10,7 @@ from clusterbus.cluster.effects import Dial, Log
 from clusterbus.cluster.events import AddressChanged
 from clusterbus.wire import Extension, HeaderOnly, ModuleMessage, Publish, Unknown, encode
 
-from tests.cluster.solo import MYSELF_ID, Puppet, Solo, entry, node_id
+from tests.cluster.solo import MYSELF_ID, SHARD, Puppet, Solo, entry, node_id
 
 HEADER_LEN_BYTES = 2_256
 GOSSIP_IP_OFFSET = 48
@@ -32,7 +32,8 @@ def test_h12_bad_text_reaches_neither_state_nor_nodes_conf(kind: int, field: str
     solo = Solo()
     puppet = solo.puppet("a")
     good, evil = b"good\0\0\0\0", bad.encode() + bytes(8 - len(bad))
-    packet = encode(solo.heartbeat(puppet, extensions=[Extension(kind, good)]))
+    shard = Extension.shard_id_of(SHARD)
+    packet = encode(solo.heartbeat(puppet, extensions=[Extension(kind, good), shard]))
     solo.receive(puppet.inbound, packet)
     assert getattr(solo.node(puppet), field) == "good"
     solo.receive(puppet.inbound, packet.replace(good, evil))
@@ -341,6 +342,15 @@ def test_s1_a_pong_on_the_link_we_dialled_does_not_move_the_node() -> None:
     puppet = solo.puppet("a")
     solo.says(puppet, c.PONG, myip="10.5.5.5")
     assert solo.node(puppet).ip == puppet.ip
+
+
+def test_s1_a_ping_on_the_link_we_dialled_does_not_move_the_node() -> None:
+    """A primary sends one there to the replica that asked for a manual failover."""
+    solo = Solo()
+    puppet = solo.puppet("a")
+    solo.receive(puppet.dialled, solo.heartbeat(puppet, c.PING, myip="10.5.5.5"))
+    assert solo.node(puppet).ip == puppet.ip
+    assert len(solo.sent(puppet.dialled, c.PONG)) == 1
 
 
 def test_s1_our_own_address_is_learnt_from_meet_and_kept_from_ping() -> None:
