@@ -1,4 +1,4 @@
-"""Links of a whole cluster under stress: killed again and again, over TCP and TLS.
+"""Links of a whole cluster under stress: killed again and again, and to a peer that stopped reading.
 
 Each test makes the condition it checks and measures against a baseline of its own, taken in the calm
 cluster just before.
@@ -7,11 +7,16 @@ cluster just before.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from clusterbus import BlockingBus
 
-from tests.peers.cluster import all_know_all, form, node_id, views, wait_until
+from tests.peers.cluster import all_know_all, cluster_nodes, form, node_id, views, wait_until
+from tests.peers.ports import free_port
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
@@ -19,6 +24,10 @@ Peers = Callable[..., Server]
 
 KILLS = 10
 DEADLINE_S = 15.0
+LIMIT_BYTES = 4 << 20
+MESSAGE_BYTES = 512 << 10
+# More than the limit and all that the kernel may buffer on both sides.
+MESSAGES_MAX = 100
 
 
 def open_files(node: Server) -> int:
@@ -62,3 +71,53 @@ def test_links_killed_again_and_again_come_back_and_leave_nothing_behind_r15_r25
     )
     handshakes = node.counter("cluster_threaded_accepts_processed") - accepts
     assert handshakes >= KILLS if with_tls and io_threads > 1 else handshakes == 0
+
+
+@pytest.mark.parametrize("io_threads", [1, 3])
+def test_a_peer_that_stops_reading_costs_its_link_and_no_more_than_the_limit_r18_r25(
+    peers: Peers, tmp_path: Path, io_threads: int
+) -> None:
+    stopped, reader = (peers("valkey", cluster_node_timeout=15_000) for _ in range(2))
+    stopped_id, reader_id = node_id(stopped), node_id(reader)
+    directives: dict[str, Any] = {"bind": "127.0.0.1", "dir": str(tmp_path), "cluster_node_timeout": 15_000}
+    with BlockingBus(
+        port=free_port(), io_threads=io_threads, cluster_link_sendbuf_limit=LIMIT_BYTES, **directives
+    ) as bus:
+        for peer in (stopped, reader):
+            bus.meet("127.0.0.1", peer.port)
+        deadline_ms = int(DEADLINE_S * 1000)
+        assert bus.wait_until(lambda: well_connected(bus) == 3, deadline_ms)
+        assert exceeded(bus) == 0
+
+        stopped.signal(signal.SIGSTOP)
+        try:
+            most = 0
+            for _ in range(MESSAGES_MAX):
+                bus.publish(b"news", b"x" * MESSAGE_BYTES)
+                # The peer that reads takes each message before the next one comes.
+                assert bus.wait_until(lambda: queued(bus, reader_id) == 0, deadline_ms)
+                most = max(most, queued(bus, stopped_id))
+                if exceeded(bus):
+                    break
+        finally:
+            stopped.signal(signal.SIGCONT)
+        assert exceeded(bus) == 1
+        assert LIMIT_BYTES // 2 < most <= LIMIT_BYTES + 2 * MESSAGE_BYTES
+        # Its link is dialled anew; the peer that read never lost its own.
+        assert bus.wait_until(lambda: well_connected(bus) == 3, deadline_ms)
+        assert exceeded(bus) == 1
+        own_id = bus.node_id
+        wait_until(lambda: cluster_nodes(reader)[own_id].is_well, DEADLINE_S, lambda: views([reader]))
+
+
+def well_connected(bus: BlockingBus) -> int:
+    return sum(node.connected and not node.flags & {"fail", "fail?"} for node in bus.nodes.values())
+
+
+def exceeded(bus: BlockingBus) -> int:
+    return int(bus.cluster_info()["total_cluster_links_buffer_limit_exceeded"])
+
+
+def queued(bus: BlockingBus, peer_id: str) -> int:
+    """Bytes queued on our own link to one peer."""
+    return sum(link.queued_bytes for link in bus.links() if link.node_id == peer_id and not link.inbound)
