@@ -331,5 +331,5 @@ def run_demo(console: Console) -> int:
 
 @click.command()
 def demo() -> None:
-    """Start six nodes over mutual TLS, join them, lose one, get it back."""
+    """Six nodes lose one and get it back."""
     raise SystemExit(run_demo(Console()))
