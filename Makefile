@@ -9,11 +9,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Stamps: the environment holds the locked packages; the package in it is built from the present Rust sources.
 INSTALLED := $(VENV)/.installed
 BUILT := $(VENV)/.built
+# What only the picture of bench-peers needs has a lock file of its own.
+BENCH_INSTALLED := $(VENV)/.bench-installed
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name build.rs)
 PYTHON_FILES := python tests examples
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo sim test loom test-rust test-python lint format bench lock clean
+.PHONY: help build demo sim test loom test-rust test-python lint format bench bench-peers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +64,14 @@ format: build ## rewrite the sources as rustfmt and ruff want them
 	$(BIN)/ruff check --fix $(wildcard $(PYTHON_FILES))
 	$(BIN)/ruff format $(wildcard $(PYTHON_FILES))
 
+bench-peers: build $(BENCH_INSTALLED) ## compare with Redis, Valkey, asyncio and a bare epoll loop; BENCH_ARGS=--quick for less
+	cargo build --release --locked --package clusterbus-peers-bench
+	PYTHONPATH=benches/peers $(BIN)/python -m runner $(BENCH_ARGS)
+
+$(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
+	$(PIP) install --quiet --require-hashes --requirement requirements-bench.lock
+	touch $@
+
 bench: ## run the criterion benchmarks
 	cargo bench --workspace --locked
 
@@ -70,6 +80,9 @@ lock: $(INSTALLED) ## pin the newest versions that pyproject.toml and requiremen
 	$(BIN)/uv pip compile pyproject.toml requirements.in --extra test --extra demo --extra uvloop \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra bench --constraint requirements.lock \
+		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --output-file requirements-bench.lock
 	cargo update
 
 clean: ## remove what the other targets made

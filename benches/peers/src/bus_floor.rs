@@ -150,19 +150,18 @@ impl Floor {
         Ok(())
     }
 
+    /// One write for each link, however many commands one read brought.
     fn fan_out(&mut self, client: &mut Peer, commands: usize) -> Result<(), Failure> {
-        for _ in 0..commands {
-            for token in 0..self.peers.len() {
-                let Some(mut link) = self.peers[token].take() else { continue };
-                if link.command_bytes.is_none() {
-                    link.transport.send(&[&self.publish])?;
-                    self.watch(token, &mut link)?;
-                }
-                self.peers[token] = Some(link);
+        let messages = self.publish.repeat(commands);
+        for token in 0..self.peers.len() {
+            let Some(mut link) = self.peers[token].take() else { continue };
+            if link.command_bytes.is_none() {
+                link.transport.send(&[&messages])?;
+                self.watch(token, &mut link)?;
             }
-            client.transport.send(&[b":0\r\n"])?;
+            self.peers[token] = Some(link);
         }
-        Ok(())
+        Ok(client.transport.send(&[&b":0\r\n".repeat(commands)])?)
     }
 
     fn watch(&self, token: usize, peer: &mut Peer) -> Result<(), Failure> {

@@ -31,22 +31,21 @@ pub struct Packets {
     position: Vec<Option<usize>>,
     healthy: usize,
     gossip_count: usize,
-    /// Entries that mark nodes PFAIL, part of every heartbeat.
+    /// Entries that mark nodes PFAIL, part of every PING.
     failing: Vec<u8>,
     random: u64,
 }
 
 impl Packets {
-    /// Prepares the heartbeats of all peers; the last `failing` of them are marked PFAIL by all the others.
+    /// Prepares the heartbeats of all peers; the last `failing` of them are marked PFAIL in every PING.
     ///
     /// # Errors
     /// A cluster too small for what is asked.
     pub fn prepare(roster: &Roster, failing: usize) -> Result<Packets, Failure> {
         let healthy = roster.peers.len().checked_sub(failing).ok_or("more failing than known")?;
         let gossip_count = roster.gossip_count().min(healthy.saturating_sub(1));
-        let total = (gossip_count + failing) as u16;
-        let headers = |kind| {
-            let header = |node| heartbeat_header(roster, node, kind, total);
+        let headers = |kind, count| {
+            let header = |node| heartbeat_header(roster, node, kind, count as u16);
             roster.peers.iter().map(header).collect::<Result<Vec<_>, Failure>>()
         };
         let mut random = 1;
@@ -63,8 +62,8 @@ impl Packets {
         ring.extend_from_within(..);
         let marked = roster.peers[healthy..].iter();
         Ok(Packets {
-            pings: headers(HeartbeatKind::Ping)?,
-            pongs: headers(HeartbeatKind::Pong)?,
+            pings: headers(HeartbeatKind::Ping, gossip_count + failing)?,
+            pongs: headers(HeartbeatKind::Pong, gossip_count)?,
             ring,
             position,
             healthy,
@@ -80,13 +79,13 @@ impl Packets {
         [&self.pings[peer], &self.ring[window], &self.failing]
     }
 
-    /// The slices of a PONG from this peer.
-    pub fn pong_of(&mut self, peer: usize) -> [&[u8]; 3] {
+    /// The slices of a PONG from this peer; it marks nobody, so that only the PINGs make a storm.
+    pub fn pong_of(&mut self, peer: usize) -> [&[u8]; 2] {
         let window = self.window_of(peer);
-        [&self.pongs[peer], &self.ring[window], &self.failing]
+        [&self.pongs[peer], &self.ring[window]]
     }
 
-    /// Entries of every heartbeat.
+    /// Entries of every PING.
     pub fn entries(&self) -> usize {
         self.gossip_count + self.failing.len() / GOSSIP_ENTRY_LEN_BYTES
     }
@@ -186,7 +185,7 @@ mod tests {
     use super::*;
     use crate::roster::tests::roster;
 
-    fn heartbeat(slices: [&[u8]; 3]) -> Heartbeat {
+    fn heartbeat<const N: usize>(slices: [&[u8]; N]) -> Heartbeat {
         let packet = slices.concat();
         assert!(check_packet(&packet).is_ok());
         match decode(&packet) {
@@ -226,6 +225,7 @@ mod tests {
             let ping = heartbeat(packets.ping_of(peer));
             let marked = ping.gossip.iter().filter(|entry| entry.flags & FLAG_PFAIL != 0);
             assert_eq!((ping.gossip.len(), marked.count()), (700, 500));
+            assert_eq!(heartbeat(packets.pong_of(peer)).gossip.len(), 200);
         }
         assert!(Packets::prepare(&roster, 2000).is_err());
     }
@@ -243,7 +243,7 @@ mod tests {
     fn the_ready_made_pong_is_the_servers() {
         let roster = roster(201);
         let pong = ready_made_pong(&roster).expect("sound");
-        let pong = heartbeat([&pong, &[], &[]]);
+        let pong = heartbeat([&pong]);
         assert_eq!((pong.kind, pong.gossip.len()), (HeartbeatKind::Pong, 20));
         assert_eq!(pong.header.sender, roster.server.id);
     }

@@ -124,10 +124,6 @@ impl Load {
         self.server = server;
         self.phase = Phase::Joining { deadline: Instant::now() + JOIN_DEADLINE };
         self.patch_times();
-        for peer in self.plan.first_peer..self.plan.first_peer + self.plan.links {
-            let token = self.dial(peer)?;
-            self.dialled.push(token);
-        }
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
         while !matches!(self.phase, Phase::Done) {
             let timeout = Timespec::try_from(self.longest_wait())?;
@@ -179,7 +175,12 @@ impl Load {
         match &self.phase {
             Phase::Joining { deadline } => {
                 let (dialled, accepted) = (self.dialled_up, self.accepted_up);
+                let is_late = Instant::now() >= *deadline;
                 let storm = self.plan.mode == Mode::Storm;
+                // Our PINGs come after the answers to the server's own: once they are answered, it has seen those.
+                if accepted >= self.plan.expect_dials && self.dialled.is_empty() {
+                    self.dial_all()?;
+                }
                 if storm || dialled == self.plan.links && accepted >= self.plan.expect_dials {
                     Record::new("linked")
                         .number("dialled", dialled as u64)
@@ -188,7 +189,7 @@ impl Load {
                         .print()?;
                     self.begin_load()?;
                     self.phase = Phase::Pausing { until: Instant::now() + self.plan.warm_up };
-                } else if Instant::now() >= *deadline {
+                } else if is_late {
                     return Err(format!(
                         "not linked in time: {dialled} of {} links answered, {accepted} of {} dials",
                         self.plan.links, self.plan.expect_dials
@@ -244,6 +245,14 @@ impl Load {
     }
 
     // ------------------------------------------------------------ sending
+
+    fn dial_all(&mut self) -> Result<(), Failure> {
+        for peer in self.plan.first_peer..self.plan.first_peer + self.plan.links {
+            let token = self.dial(peer)?;
+            self.dialled.push(token);
+        }
+        Ok(())
+    }
 
     /// Dials the server as this node and sends a PING, which leaves as soon as the link is up.
     fn dial(&mut self, peer: usize) -> Result<usize, Failure> {

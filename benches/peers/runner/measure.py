@@ -1,0 +1,177 @@
+"""One measurement: a generator, a fresh server, its links, a warm-up, and the window the generator measures.
+
+Processes are started here and always stopped by pid. Ports are free ones, files go to a temporary folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.cluster_file import SERVER_IP, ClusterFile, make_cluster
+from runner.servers import Server, Start
+from runner.workloads import Workload
+
+START_DEADLINE_S = 30.0
+STOP_DEADLINE_S = 10.0
+POLL_INTERVAL_S = 0.005
+LOG_TAIL_LINES = 12
+
+Window = dict[str, Any]
+
+
+class MeasurementError(Exception):
+    """A run that gave no figure; the text says why."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all measurements of a run share."""
+
+    binaries: Path
+    certificates: Path
+    # Multiplies the lengths of warm-up and window.
+    scale: float
+
+
+def measure(setup: Setup, workload: Workload, server: Server) -> list[Window] | None:
+    """Runs `workload` once against `server`; None when the server is not installed.
+
+    Returns the windows the generator printed; the last one of a storm is of the storm itself.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-peers-") as name:
+        folder = Path(name)
+        cluster = make_cluster(workload.nodes)
+        # The server rewrites its file, the generator reads the first state.
+        original = folder / "original"
+        original.mkdir()
+        nodes_conf = cluster.write(original)
+        cluster.write(folder)
+        certificates = setup.certificates if workload.tls else None
+        start = Start(cluster, folder, setup.binaries, certificates, workload.node_timeout_ms)
+        command = server.command(start)
+        if command is None:
+            return None
+        with _generator(setup, workload, server, cluster, nodes_conf) as load:
+            _next_record(load, "listening")
+            with _server(command, folder, cluster) as process:
+                _go(load, process.pid)
+                windows = [_next_record(load, "window") for _ in range(workload.windows)]
+                if workload.storm_links:
+                    windows += _storm(setup, workload, server, cluster, nodes_conf, process.pid, load)
+                return windows
+
+
+def _storm(
+    setup: Setup,
+    workload: Workload,
+    server: Server,
+    cluster: ClusterFile,
+    nodes_conf: Path,
+    server_pid: int,
+    calm: subprocess.Popen[str],
+) -> list[Window]:
+    """Connections as fast as the server takes them while `calm` goes on; its window, then the storm's."""
+    with _generator(setup, workload, server, cluster, nodes_conf, storm=True) as storm:
+        _next_record(storm, "listening")
+        _go(storm, server_pid)
+        during = _next_record(calm, "window")
+        return [during, _next_record(storm, "window")]
+
+
+# ---------------------------------------------------------------- processes
+
+
+@contextlib.contextmanager
+def _generator(
+    setup: Setup,
+    workload: Workload,
+    server: Server,
+    cluster: ClusterFile,
+    nodes_conf: Path,
+    *,
+    storm: bool = False,
+) -> Iterator[subprocess.Popen[str]]:
+    arguments = workload.generator_arguments(server.is_node, setup.scale, storm=storm)
+    arguments |= {"nodes-conf": str(nodes_conf), "client-port": str(cluster.port)}
+    if workload.tls:
+        arguments["certificates"] = str(setup.certificates)
+    words = [word for name, value in arguments.items() for word in (f"--{name}", value)]
+    process = subprocess.Popen(
+        [str(setup.binaries / "bus-load"), *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with _stopped_at_the_end(process):
+        yield process
+
+
+@contextlib.contextmanager
+def _server(command: list[str], folder: Path, cluster: ClusterFile) -> Iterator[subprocess.Popen[bytes]]:
+    log_file = folder / "server.log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
+    with _stopped_at_the_end(process):
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not _listens(cluster.bus_port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise MeasurementError(f"the server did not start\n{_tail(log_file)}")
+            time.sleep(POLL_INTERVAL_S)
+        try:
+            yield process
+        except MeasurementError as error:
+            state = "runs" if process.poll() is None else f"ended with {process.returncode}"
+            raise MeasurementError(f"{error}\nthe server {state}\n{_tail(log_file)}") from None
+
+
+@contextlib.contextmanager
+def _stopped_at_the_end(process: subprocess.Popen[Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            # Nothing of it is kept, so it needs no time to say goodbye to thousands of links.
+            process.kill()
+        process.wait(STOP_DEADLINE_S)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def _listens(port: int) -> bool:
+    """Whether somebody listens, without connecting: a server must see the generator's links alone."""
+    wanted = f"{int.from_bytes(socket.inet_aton(SERVER_IP), 'little'):08X}:{port:04X}"
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        return any(fields[1] == wanted and fields[3] == "0A" for fields in map(str.split, table))
+
+
+def _go(load: subprocess.Popen[str], server_pid: int) -> None:
+    assert load.stdin is not None
+    load.stdin.write(f"{server_pid}\n")
+    load.stdin.flush()
+
+
+def _next_record(load: subprocess.Popen[str], kind: str) -> Window:
+    """The next line of this kind; others are passed over."""
+    assert load.stdout is not None
+    assert load.stderr is not None
+    for line in load.stdout:
+        record: Window = json.loads(line)
+        if record["record"] == kind:
+            return record
+    raise MeasurementError(load.stderr.read().strip() or "the load generator ended early")
+
+
+def _tail(log_file: Path) -> str:
+    lines = log_file.read_text(errors="replace").splitlines()
+    return "\n".join(lines[-LOG_TAIL_LINES:])

@@ -1,0 +1,114 @@
+"""The tables as text: per workload one row a server, then every figure to reach with what was reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from runner.figures import (
+    TARGETS,
+    Row,
+    Rows,
+    Tables,
+    bytes_per_link,
+    bytes_per_node,
+    median,
+    ratio,
+    spread,
+)
+from runner.workloads import WORKLOADS, Workload
+
+UNIT_NAMES = {"pongs": "PONG", "deliveries": "delivery", "handshakes": "handshake", "seconds": "second"}
+# Other processes' share of the machine above which the figures are marked.
+MAX_ELSEWHERE_CORES = 0.1
+
+
+def report(tables: Tables) -> str:
+    """All tables, in the order of the workloads."""
+    parts = [_table(WORKLOADS[name], rows) for name, rows in tables.items()]
+    memory = _memory(tables)
+    if memory:
+        parts.append(memory)
+    parts.append(_targets(tables))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(workload: Workload, rows: Rows) -> str:
+    unit = UNIT_NAMES[workload.unit]
+    heads = ["server", f"main us/{unit}", "(min-max)", "x redis", "x floor", f"all us/{unit}", "(min-max)"]
+    heads += ["x redis", "x floor", f"{workload.unit}/s", "p50 ms", "p99 ms", "RSS MiB", "load cores"]
+    if workload.storm_links:
+        heads += ["heartbeat p99 ms calm", "in storm"]
+    lines = [_line(workload, rows, server, own) for server, own in rows.items()]
+    rounds = max(map(len, rows.values()), default=0)
+    elsewhere = median([row for own in rows.values() for row in own], "elsewhere_cores") if rows else 0.0
+    note = ""
+    if elsewhere > MAX_ELSEWHERE_CORES:
+        note = f"\n\nOther processes used {elsewhere:.2f} cores meanwhile: provisional."
+    return f"### {workload.name}: {workload.title} (median of {rounds})\n\n{_grid(heads, lines)}{note}"
+
+
+def _line(workload: Workload, rows: Rows, server: str, own: list[Row]) -> list[str]:
+    cells = [server]
+    for figure in ("main_us", "all_us"):
+        low, high = spread(own, figure)
+        cells += [_number(median(own, figure)), f"{_number(low)}-{_number(high)}"]
+        cells += [_ratio(ratio(rows, server, other, figure)) for other in ("redis", "floor")]
+    per_s = f"{median(own, 'per_s'):,.0f}" if workload.unit != "seconds" else "-"
+    latencies = [f"{median(own, figure) / 1e3:.2f}" for figure in ("p50_us", "p99_us")]
+    if workload.unit == "seconds":
+        latencies = ["-", "-"]
+    cells += [per_s, *latencies, f"{median(own, 'rss_mib'):.1f}", f"{median(own, 'generator_cores'):.2f}"]
+    if workload.storm_links:
+        cells += [f"{median(own, figure) / 1e3:.2f}" for figure in ("calm_p99_us", "storm_p99_us")]
+    return cells
+
+
+def _memory(tables: Tables) -> str:
+    lines = []
+    for server in tables.get("idle-half", {}):
+        link, node = bytes_per_link(tables, server), bytes_per_node(tables, server)
+        lines.append([server, _bytes(link), _bytes(node)])
+    if not lines:
+        return ""
+    heads = ["server", "bytes per inbound link", "bytes per known node and the link to it"]
+    return f"### memory\n\n{_grid(heads, lines)}"
+
+
+def _targets(tables: Tables) -> str:
+    lines = []
+    for target in TARGETS:
+        value = target.value(tables)
+        if value is not None:
+            verdict = "met" if target.is_met(value) else "missed"
+            lines.append([target.text, _number(target.bound), _number(value), verdict])
+    return "### figures to reach\n\n" + _grid(["figure", "bound", "reached", ""], lines)
+
+
+# ---------------------------------------------------------------- text
+
+
+def _grid(heads: list[str], lines: Iterable[list[str]]) -> str:
+    table = [heads, *lines]
+    widths = [max(len(line[column]) for line in table) for column in range(len(heads))]
+
+    def joined(cells: list[str]) -> str:
+        first, *rest = zip(cells, widths, strict=True)
+        padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([joined(heads), rule, *map(joined, table[1:])])
+
+
+def _number(value: float) -> str:
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else _number(value)
+
+
+def _bytes(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"

@@ -1,0 +1,165 @@
+"""What is measured, as a table: the cluster, the links, what the generator does, and who takes part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ALL = ("floor", "redis", "valkey", "asyncio", "uvloop", "clusterbus-1", "clusterbus-2", "clusterbus-3")
+WITH_TLS = ("redis", "clusterbus-1", "clusterbus-2", "clusterbus-3")
+NODES = ("redis", "valkey", "clusterbus-1", "clusterbus-3")
+IDLE = ("redis", "valkey", "clusterbus-3")
+LINKS = 200
+SIZES = (4, 201, 1_000, 2_000)
+# Long enough that no node turns PFAIL and none is pinged again because it was silent: what is left of a
+# server's own clock is one PING a second, and its walk over the table ten times a second.
+QUIET_NODE_TIMEOUT_MS = 3_600_000
+# The servers' default: the clock at work.
+USUAL_NODE_TIMEOUT_MS = 15_000
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One table of the report. `unit` is what the CPU time is divided by."""
+
+    name: str
+    title: str
+    mode: str
+    nodes: int
+    servers: tuple[str, ...]
+    links: int
+    unit: str = "pongs"
+    tls: bool = False
+    in_flight: int = 1
+    failing: int = 0
+    pace_per_s: int = 0
+    storm_links: int = 0
+    warm_up_ms: int = 400
+    window_ms: int = 800
+    windows: int = 1
+    node_timeout_ms: int = QUIET_NODE_TIMEOUT_MS
+    max_count: int = 2_000_000
+    # Memory does not vary as time does: such a workload takes fewer rounds.
+    max_rounds: int = 99
+
+    def generator_arguments(self, server_dials: bool, scale: float, *, storm: bool) -> dict[str, str]:
+        """Arguments of `bus-load`, of the storm beside it when `storm`."""
+        arguments = {
+            "mode": "storm" if storm else self.mode,
+            "links": str(self.storm_links if storm else self.links_to(server_dials)),
+            "first-peer": str(self.links if storm else 0),
+            "in-flight": str(self.in_flight),
+            "failing": str(self.failing),
+            # The storm comes beside a generator that plays the nodes already.
+            "expect-dials": str(self.nodes - 1 if server_dials and not storm else 0),
+            "warm-up-ms": str(100 if storm else int(self.warm_up_ms * scale)),
+            "window-ms": str(int(self.window_ms * scale)),
+            "windows": str(self.windows + 1 if self.storm_links and not storm else 1),
+            "max-count": str(self.max_count),
+        }
+        if self.pace_per_s:
+            arguments["pace"] = str(self.pace_per_s)
+        return arguments
+
+    def links_to(self, server_dials: bool) -> int:
+        """How many links the generator dials. Who does not dial its nodes fans out on the inbound links."""
+        if self.mode == "publish":
+            return 0 if server_dials else self.nodes - 1
+        return self.links
+
+
+def _heartbeats(nodes: int, *, tls: bool = False) -> Workload:
+    links = min(LINKS, nodes - 1)
+    entries = min(max(3, nodes // 10), nodes - 2)
+    return Workload(
+        name=f"{'tls' if tls else 'tcp'}-{nodes}",
+        title=f"PING answered by PONG, {nodes:,} nodes, {entries} gossip entries, {links} links, "
+        f"one in flight on each, {'TLS' if tls else 'TCP'}",
+        mode="ping",
+        nodes=nodes,
+        servers=WITH_TLS if tls else ALL,
+        links=links,
+        tls=tls,
+    )
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        *(_heartbeats(nodes) for nodes in SIZES),
+        *(_heartbeats(nodes, tls=True) for nodes in (201, 2_000)),
+        Workload(
+            name="storm",
+            title="TLS handshake storm: 401 nodes, 200 links at 2,000 PINGs a second in all, "
+            "32 connections coming and going",
+            mode="paced",
+            nodes=401,
+            servers=("redis", "clusterbus-1", "clusterbus-3"),
+            links=LINKS,
+            unit="handshakes",
+            tls=True,
+            pace_per_s=2_000,
+            storm_links=32,
+            window_ms=1_500,
+        ),
+        Workload(
+            name="publish",
+            title="PUBLISH of 1 KiB fanned out to 200 links, four in flight, 201 nodes, TCP",
+            mode="publish",
+            nodes=201,
+            servers=("floor", *NODES),
+            links=LINKS,
+            unit="deliveries",
+            in_flight=4,
+        ),
+        Workload(
+            name="failures",
+            title="Failure storm: every PING marks 500 of 2,000 nodes PFAIL (700 entries), 200 links, TCP",
+            mode="ping",
+            nodes=2_000,
+            servers=("floor", *NODES),
+            links=LINKS,
+            failing=500,
+            # The first PING of each link brings 500 new reports; what is measured is their repetition.
+            warm_up_ms=2_500,
+            window_ms=2_500,
+        ),
+        Workload(
+            name="idle",
+            title="Idle: 2,000 nodes, 3,998 links, node timeout 15 s, TCP",
+            mode="idle",
+            nodes=2_000,
+            servers=IDLE,
+            links=1_999,
+            unit="seconds",
+            warm_up_ms=4_000,
+            window_ms=6_000,
+            node_timeout_ms=USUAL_NODE_TIMEOUT_MS,
+        ),
+        Workload(
+            name="idle-half",
+            title="The same without the links the others dial: for memory per link",
+            mode="idle",
+            nodes=2_000,
+            servers=IDLE,
+            links=0,
+            unit="seconds",
+            warm_up_ms=500,
+            window_ms=500,
+            node_timeout_ms=USUAL_NODE_TIMEOUT_MS,
+            max_rounds=2,
+        ),
+        Workload(
+            name="idle-small",
+            title="The same with 4 nodes: for memory per known node",
+            mode="idle",
+            nodes=4,
+            servers=IDLE,
+            links=0,
+            unit="seconds",
+            warm_up_ms=500,
+            window_ms=500,
+            node_timeout_ms=USUAL_NODE_TIMEOUT_MS,
+            max_rounds=2,
+        ),
+    )
+}
