@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from clusterbus.cluster.constants import FAILING, FLAG_HANDSHAKE
+from clusterbus.cluster.constants import ALL_SLOTS, FAILING, FLAG_HANDSHAKE
 from clusterbus.cluster.node import Node
 from clusterbus.sim.member import Member
 
@@ -34,7 +34,7 @@ def _disagreements(members: Sequence[Member]) -> Iterator[str]:
         for other in living:
             if other is not member:
                 yield from _about_one(member, other)
-    yield from _about_the_whole(living)
+    yield from _about_the_whole(living, all_up=len(living) == len(members))
 
 
 def _about_members(member: Member, selves: dict[str, Member]) -> Iterator[str]:
@@ -53,28 +53,33 @@ def _about_members(member: Member, selves: dict[str, Member]) -> Iterator[str]:
 def _about_one(member: Member, other: Member) -> Iterator[str]:
     seen = member.state.find(other.node_id)
     true = other.state.myself
-    assert seen is not None
+    if seen is None:
+        yield f"{member.name} does not know {other.name}"
+        return
     if seen.flags & FAILING:
         yield f"{member.name} holds {other.name} failing, which is up"
     if seen.is_primary != true.is_primary or _primary_id(seen) != _primary_id(true):
         yield f"{member.name} holds {other.name} for {_role(seen)}, it is {_role(true)}"
     if seen.slot_bits != true.slot_bits:
         yield (
-            f"{member.name} gives {other.name} {seen.slot_bits.bit_count()} slots,"
-            f" it has {true.slot_bits.bit_count()}"
+            f"{member.name} gives {other.name} {seen.slot_bits.bit_count()} slots, it has {true.slot_bits.bit_count()}"
         )
     if true.is_primary and seen.config_epoch != true.config_epoch:
         yield f"{member.name} has epoch {seen.config_epoch} for {other.name}, it is {true.config_epoch}"
     if (seen.ip, seen.cport) != (other.ip, other.cport):
         yield f"{member.name} has {other.name} at {seen.ip}:{seen.cport}, it is at {other.ip}:{other.cport}"
-    if seen.link is None or seen.inbound_link is None:
-        yield f"{member.name} lacks a link with {other.name}"
+    for link in (seen.link, seen.inbound_link):
+        if link is None or not member.is_connected(link.link_id):
+            yield f"{member.name} lacks a link with {other.name}"
+            return
 
 
-def _about_the_whole(living: list[Member]) -> Iterator[str]:
+def _about_the_whole(living: list[Member], *, all_up: bool) -> Iterator[str]:
     states = {member.state.is_ok for member in living}
     if len(states) > 1:
         yield "the state is ok for some and fail for others"
+    elif states == {False} and all_up and living[0].state.assigned_slots == ALL_SLOTS:
+        yield "the state is fail, with every slot served"
     epochs = {member.state.current_epoch for member in living}
     if len(epochs) > 1:
         yield f"the current epoch is one of {sorted(epochs)}"

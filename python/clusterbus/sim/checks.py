@@ -75,9 +75,7 @@ class Checker:
             self._broken(member, EPOCHS_RISE, f"{saved} was durable, and it starts with {now}")
         told = self._told_epochs.get(myself.node_id, 0)
         if myself.is_primary and myself.config_epoch < told:
-            self._broken(
-                member, EPOCHS_RISE, f"told config epoch {told}, and starts with {myself.config_epoch}"
-            )
+            self._broken(member, EPOCHS_RISE, f"told config epoch {told}, and starts with {myself.config_epoch}")
         self._seen[member.index] = Seen(
             state.current_epoch, myself.config_epoch, myself.slot_bits, myself.flags, myself.is_primary
         )
@@ -114,9 +112,7 @@ class Checker:
             known = self._seen[member.index].known_epochs
             before = known.get(event.node_id, 0)
             if event.config_epoch < before:
-                self._broken(
-                    member, EPOCHS_RISE, f"config epoch of {event.node_id} {before} -> {event.config_epoch}"
-                )
+                self._broken(member, EPOCHS_RISE, f"config epoch of {event.node_id} {before} -> {event.config_epoch}")
             known[event.node_id] = event.config_epoch
         elif isinstance(event, NodeLeft):
             self._seen[member.index].known_epochs.pop(event.node_id, None)
@@ -169,9 +165,7 @@ class Checker:
         myself = member.state.myself
         is_primary = myself.is_primary
         if is_primary and seen.is_primary and myself.config_epoch < seen.config_epoch and not by_operator:
-            self._broken(
-                member, EPOCHS_RISE, f"own config epoch {seen.config_epoch} -> {myself.config_epoch}"
-            )
+            self._broken(member, EPOCHS_RISE, f"own config epoch {seen.config_epoch} -> {myself.config_epoch}")
         won = is_primary and not seen.is_primary
         if won and not by_operator and myself.slot_bits:
             self._check_winner(member)

@@ -62,9 +62,7 @@ class Member:
     `Simulation.operate` only; it raises when the node is down.
     """
 
-    def __init__(
-        self, world: World, index: int, config: Config, ip: str, make_state: type[ClusterState]
-    ) -> None:
+    def __init__(self, world: World, index: int, config: Config, ip: str, make_state: type[ClusterState]) -> None:
         self.world = world
         self.index = index
         self.name = f"n{index}"
@@ -113,6 +111,11 @@ class Member:
     def cport(self) -> int:
         """The bus port."""
         return self.config.port + 10_000
+
+    def is_connected(self, link: int) -> bool:
+        """Whether a link of the state is a connection whose both ends are open: not half-open, not held up."""
+        end = self._ends.get(link)
+        return end is not None and end.peer.is_open and not end.is_stalled and not end.peer.is_stalled
 
     def now_text(self) -> str:
         return f"{self._timeline.now_us / 1000:.3f} ms"

@@ -174,9 +174,7 @@ class Network:
         self._impairments = 0
         self._links = 0
         self._ends: list[dict[int, End]] = [{} for _ in range(hosts)]
-        self._paths = [
-            [Path(target, delay_us, jitter_us) for target in range(hosts)] for _source in range(hosts)
-        ]
+        self._paths = [[Path(target, delay_us, jitter_us) for target in range(hosts)] for _source in range(hosts)]
         for source in range(hosts):
             for target in range(hosts):
                 self._paths[source][target].back = self._paths[target][source]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from clusterbus.cluster.constants import SLOTS
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError
 from clusterbus.sim.simulation import Simulation
@@ -27,6 +28,7 @@ NODE_TIMEOUTS_MS: Final = (1_000, 1_500, 2_000, 3_000)
 SKEWS_MS: Final = (0, 0, 300, 5_000, 3_600_000)
 DRIFTS_PPM: Final = (0, 100, 10_000)
 FORM_LIMIT_MS: Final = 120_000
+CLAIM_SLOTS: Final = 300
 QUIET_LIMIT_MS: Final = 60_000
 QUIET_LIMIT_TIMEOUTS: Final = 20
 """The members must agree this long after the last fault: QUIET_LIMIT_MS and so many node timeouts."""
@@ -285,11 +287,35 @@ def _bump(scenario: Scenario) -> Undo | None:
     return lambda: None
 
 
+def _bump_and_die(scenario: Scenario) -> Undo | None:
+    """The moment that tells whether an epoch was on disk before it was told."""
+    node = scenario.active()
+    if node is None:
+        return None
+    scenario.simulation.bump_epoch(node)
+    scenario.simulation.crash(node, power=True, after_effects=scenario.draw.randint(1, 60))
+    return lambda: _start(scenario, [node])
+
+
+def _claim_twice(scenario: Scenario) -> Undo | None:
+    """Only where the config epochs say who is right: with equal ones nobody is, whatever the rules."""
+    node = scenario.active()
+    if node is None:
+        return None
+    living = [member.state.myself for member in scenario.simulation.members if member.is_up]
+    myself = scenario.simulation.state(node).myself
+    if not myself.is_primary or sum(peer.config_epoch == myself.config_epoch for peer in living) > 1:
+        return None
+    first = scenario.draw.randrange(SLOTS - CLAIM_SLOTS)
+    scenario.simulation.claim_slots(node, first, first + CLAIM_SLOTS)
+    return lambda: None
+
+
 FAULTS: Final[dict[str, tuple[int, Callable[[Scenario], Undo | None]]]] = {
     "process killed": (14, _kill),
     "power cut": (12, _cut_power),
     "several down": (5, _blackout),
-    "back elsewhere": (3, _move),
+    "back elsewhere": (6, _move),
     "main loop hangs": (8, _hang),
     "partition": (12, _partition),
     "one-way partition": (8, _one_way),
@@ -300,6 +326,8 @@ FAULTS: Final[dict[str, tuple[int, Callable[[Scenario], Undo | None]]]] = {
     "links reset": (5, _resets),
     "disk fails": (3, _bad_disk),
     "epoch bumped": (4, _bump),
+    "power cut after a bump": (4, _bump_and_die),
+    "slots claimed twice": (5, _claim_twice),
 }
 """Name of a fault: its weight in the draw, and what begins it and gives back what ends it (None: not now)."""
 

@@ -214,6 +214,20 @@ class Simulation:
         self._note("operator", f"n{node} CLUSTER ADDSLOTSRANGE {first} {last}")
         self.operate(node, lambda state, now_ms: state.add_slots(range(first, last + 1), now_ms))
 
+    def claim_slots(self, node: int, first: int, last: int) -> None:
+        """CLUSTER DELSLOTSRANGE, then ADDSLOTSRANGE: a member claims slots that others own, as an operator
+        can do by mistake. The greater config epoch gets them.
+        """
+        self._note("operator", f"n{node} claims slots {first}-{last}")
+
+        def claim(state: ClusterState, now_ms: int) -> None:
+            slots = range(first, last + 1)
+            taken = [slot for slot in slots if state.assigned_slots >> slot & 1]
+            state.del_slots(taken, now_ms)
+            state.add_slots(slots, now_ms)
+
+        self.operate(node, claim)
+
     def set_config_epoch(self, node: int, epoch: int) -> None:
         """CLUSTER SET-CONFIG-EPOCH, for a member that knows nobody yet."""
         self.operate(node, lambda state, now_ms: state.set_config_epoch(epoch, now_ms))
@@ -223,9 +237,7 @@ class Simulation:
         self._note("operator", f"n{node} CLUSTER BUMPEPOCH")
         return self.operate(node, lambda state, now_ms: state.bump_epoch(now_ms))
 
-    def form(
-        self, *, primaries: int | None = None, config_epochs: bool = True, limit_ms: float = LIMIT_MS
-    ) -> float:
+    def form(self, *, primaries: int | None = None, config_epochs: bool = True, limit_ms: float = LIMIT_MS) -> float:
         """Makes one cluster of all members, as `redis-cli --cluster create` does; how long it took.
 
         All slots are dealt out to the first `primaries` members (default: all), each with a config epoch

@@ -1,0 +1,114 @@
+"""Scenarios find bent rules by themselves: a rule is mutated, and some seed says what broke (R38)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from clusterbus.cluster import constants as c
+from clusterbus.cluster import epochs, failure, gossip_received, heartbeat, links, persist, roles
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.node import Node
+from clusterbus.cluster.records import NodesConf
+from clusterbus.sim import checks
+from clusterbus.sim.scenario import play
+
+SEEDS_MAX = 120
+"""So many seeds at most until a mutation has to be found; each is found well before."""
+
+Mutate = Callable[[pytest.MonkeyPatch], None]
+
+
+def ignore_config_epoch(patch: pytest.MonkeyPatch) -> None:
+    """Whoever claims a slot gets it."""
+    apply_claims = roles.apply_claims
+
+    def take(core: Core, sender: Node, _config_epoch: int, claimed: int) -> None:
+        apply_claims(core, sender, c.EPOCH_MAX, claimed)
+
+    patch.setattr(roles, "apply_claims", take)
+
+
+def skip_durability(patch: pytest.MonkeyPatch) -> None:
+    """Nothing is synced before it is told."""
+
+    def save_later(core: Core) -> None:
+        core.want_save()
+
+    def want_save(core: Core, *, durable: bool = False) -> None:
+        core.wants_save = True
+
+    patch.setattr(Core, "save_now", save_later)
+    patch.setattr(Core, "want_save", want_save)
+
+
+def forget_epochs(patch: pytest.MonkeyPatch) -> None:
+    """A restart begins with the epochs of the nodes, not with the current one."""
+    restore = persist.restore
+
+    def lossy(core: Core, conf: NodesConf) -> None:
+        restore(core, conf)
+        core.current_epoch = max(node.config_epoch for node in core.table) - 1
+
+    patch.setattr(persist, "restore", lossy)
+
+
+def never_bump(patch: pytest.MonkeyPatch) -> None:
+    """Two primaries keep one config epoch."""
+    patch.setattr(epochs, "resolve_collision", lambda core, sender: None)
+
+
+def never_forgive(patch: pytest.MonkeyPatch) -> None:
+    """FAIL is for ever."""
+    patch.setattr(failure, "_clear_failed_if_due", lambda core, node: None)
+
+
+def never_redial(patch: pytest.MonkeyPatch) -> None:
+    """A link lost stays lost."""
+    dial = links.dial
+
+    def once(core: Core, node: Node) -> None:
+        if not node.dial_failures:
+            dial(core, node)
+
+    patch.setattr(links, "dial", once)
+
+
+def hear_of_nobody(patch: pytest.MonkeyPatch) -> None:
+    """Gossip brings no third nodes."""
+    patch.setattr(gossip_received, "_meet_by_gossip", lambda core, entry, *, stranger: None)
+
+
+def count_backwards(patch: pytest.MonkeyPatch) -> None:
+    """Now and then the current epoch falls by one."""
+    header = heartbeat.header
+
+    def fallen(core: Core, mflags: int = 0) -> object:
+        if core.current_epoch > 2 and core.random.random() < 0.01:
+            core.current_epoch -= 1
+        return header(core, mflags)
+
+    patch.setattr(heartbeat, "header", fallen)
+
+
+MUTATIONS: tuple[tuple[Mutate, str], ...] = (
+    (ignore_config_epoch, checks.OWN_SLOTS),
+    (skip_durability, checks.EPOCHS_RISE),
+    (forget_epochs, checks.EPOCHS_RISE),
+    (count_backwards, checks.EPOCHS_RISE),
+    (never_bump, "share config epoch"),
+    (never_forgive, "failing, which is up"),
+    (never_redial, "no agreement"),
+    (hear_of_nobody, "do not agree"),
+)
+
+
+@pytest.mark.parametrize(("mutate", "rule"), MUTATIONS, ids=[mutate.__name__ for mutate, _ in MUTATIONS])
+def test_scenarios_find_a_bent_rule_r38(mutate: Mutate, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutate(monkeypatch)
+    for seed in range(SEEDS_MAX):
+        failure_text = play(seed).failure
+        if failure_text:
+            assert rule in failure_text
+            return
+    pytest.fail(f"{mutate.__name__} went unseen through {SEEDS_MAX} seeds")
