@@ -189,9 +189,7 @@ async def _until_lost(events: clusterbus.EventStream) -> AsyncIterator[Any]:
             return
 
 
-def test_events_end_when_the_bus_closes_and_an_abandoned_stream_is_forgotten(
-    run: Run, tmp_path: Path
-) -> None:
+def test_events_end_when_the_bus_closes_and_an_abandoned_stream_is_forgotten(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         bus = clusterbus.Bus(**settings(tmp_path / "bus"))
         await bus.open()

@@ -37,6 +37,7 @@ class ScriptedState:
         self.inputs: list[tuple[Any, ...]] = []
         self.answers: dict[str, Answer] = {}
         self.counters: Counter[str] = Counter()
+        self.version = 0  # what a driver has published before its first view
         self.text = "scripted\nvars currentEpoch 0 lastVoteEpoch 0\n"
         self._effects: list[Effect] = []
 
@@ -58,6 +59,9 @@ class ScriptedState:
     def handle_packet(self, link: int, packet: wire.Packet, _now_ms: int) -> None:
         self._take("packet", link, packet)
 
+    def handle_quiet(self, pings: int, pongs: list[int], _now_ms: int) -> None:
+        self._take("quiet", pings, pongs)
+
     def handle_link_closed(self, link: int, reason: str, _now_ms: int) -> None:
         self._take("closed", link, reason)
 
@@ -73,7 +77,7 @@ class ScriptedState:
 
     def heard(self, name: str) -> list[tuple[Any, ...]]:
         """The arguments of every input of that name, oldest first."""
-        return [arguments for input_name, *arguments in self.inputs if input_name == name]  # type: ignore[misc]
+        return [tuple(arguments) for input_name, *arguments in self.inputs if input_name == name]
 
 
 class Loop:
@@ -89,9 +93,7 @@ class Loop:
         """Steps until the condition holds; fails at the deadline."""
         deadline = time.monotonic() + DEADLINE_S
         while not condition():
-            assert time.monotonic() < deadline, (
-                f"not within {DEADLINE_S} s: {what}; inputs {self.state.inputs}"
-            )
+            assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}; inputs {self.state.inputs}"
             self.driver.step(20)
 
     def connect(self) -> Peer:
@@ -160,7 +162,7 @@ def ping(type: int = 0, *, sender: str = PEER_ID, epoch: int = 0) -> wire.Heartb
 
 
 @contextmanager
-def running(folder: Path, state: ScriptedState | None = None, **directives: object) -> Iterator[Loop]:
+def running(folder: Path, state: ScriptedState | None = None, **directives: Any) -> Iterator[Loop]:
     """A driver that listens on a free port of 127.0.0.1, closed at the end."""
     state = state or ScriptedState()
     config = Config.from_keywords(dir=str(folder), port=7000, io_threads=1, **directives)

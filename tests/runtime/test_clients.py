@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
@@ -52,7 +53,7 @@ def test_redis_cli_sets_the_node_timeout_of_a_whole_cluster(peers: Peers) -> Non
         assert server.call("CONFIG", "GET", "cluster-node-timeout") == ["cluster-node-timeout", "3000"]
 
 
-CLIENTS = {
+CLIENTS: dict[str, Callable[[int], Any]] = {
     "redis-py RESP2": lambda port: redis.cluster.RedisCluster("127.0.0.1", port, protocol=2),
     "redis-py RESP3": lambda port: redis.cluster.RedisCluster("127.0.0.1", port, protocol=3),
     "valkey-py": lambda port: valkey.cluster.ValkeyCluster("127.0.0.1", port),
@@ -65,9 +66,7 @@ def test_a_cluster_client_starts_at_a_clusterbus_node_and_reaches_the_data(peers
     ours = peers("clusterbus")
     theirs = [peers("valkey") for _ in range(2)]
     form([ours, *theirs], theirs)
-    wait_until(
-        lambda: all(server.info()["cluster_state"] == "ok" for server in (ours, *theirs)), DEADLINE_S, "ok"
-    )
+    wait_until(lambda: all(server.info()["cluster_state"] == "ok" for server in (ours, *theirs)), DEADLINE_S, "ok")
     connected = CLIENTS[client](ours.port)
     try:
         assert {node.port for node in connected.get_nodes()} >= {server.port for server in theirs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
@@ -33,9 +34,7 @@ def test_cluster_links_has_the_fields_and_directions_of_valkey_s11(peers: Peers)
     ours, theirs = joined(peers)
     for server, other in ((ours, theirs), (theirs, ours)):
         assert set(links_of(server, node_id(other))) == {"to", "from"}
-    assert [row[::2] for row in ours.call("CLUSTER", "LINKS")] == [
-        row[::2] for row in theirs.call("CLUSTER", "LINKS")
-    ]
+    assert [row[::2] for row in ours.call("CLUSTER", "LINKS")] == [row[::2] for row in theirs.call("CLUSTER", "LINKS")]
 
 
 def test_cluster_slots_and_shards_say_what_valkey_says_s11(peers: Peers) -> None:
@@ -46,13 +45,11 @@ def test_cluster_slots_and_shards_say_what_valkey_says_s11(peers: Peers) -> None
         lambda: f"{ours.call('CLUSTER', 'SLOTS')}\n{theirs.call('CLUSTER', 'SLOTS')}",
     )
 
-    def shards(server: Server) -> list[object]:
+    def shards(server: Server) -> list[Any]:
         table = [dict(zip(row[::2], row[1::2], strict=True)) for row in server.call("CLUSTER", "SHARDS")]
         return sorted((row["id"], row["slots"], row["nodes"]) for row in table)
 
-    wait_until(
-        lambda: shards(ours) == shards(theirs), DEADLINE_S, lambda: f"{shards(ours)}\n{shards(theirs)}"
-    )
+    wait_until(lambda: shards(ours) == shards(theirs), DEADLINE_S, lambda: f"{shards(ours)}\n{shards(theirs)}")
 
 
 @pytest.mark.parametrize("direction", ["to", "from", "all"])
@@ -66,9 +63,7 @@ def test_a_killed_link_comes_back_as_a_new_one(peers: Peers, direction: str) -> 
         return {way for way in now if now[way] != before[way]} if len(now) == 2 else set()
 
     expected = {"to", "from"} if direction == "all" else {direction}
-    wait_until(
-        lambda: renewed() == expected, DEADLINE_S, lambda: f"{before} {links_of(ours, node_id(theirs))}"
-    )
+    wait_until(lambda: renewed() == expected, DEADLINE_S, lambda: f"{before} {links_of(ours, node_id(theirs))}")
     assert all_know_all([ours, theirs])
 
 
@@ -83,17 +78,13 @@ def test_a_peer_whose_pongs_are_dropped_but_who_is_heard_is_not_held_failing_r23
     ours, theirs = joined(peers, cluster_node_timeout=1000)
     their_id = node_id(theirs)
     assert ours.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", 1) == "OK"
-    wait_until(
-        lambda: waiting_for_a_pong_s(ours, their_id) > 2.0, DEADLINE_S, lambda: ours.call("CLUSTER", "NODES")
-    )
+    wait_until(lambda: waiting_for_a_pong_s(ours, their_id) > 2.0, DEADLINE_S, lambda: ours.call("CLUSTER", "NODES"))
     assert ours.counter("cluster_packets_filtered") > 0
     assert not cluster_nodes(ours)[their_id].is_suspected
     assert ours.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1) == "OK"
     # The PONG it waits for is lost for good: only a new link starts over, as in Valkey.
     assert ours.call("DEBUG", "CLUSTERLINK", "KILL", "to", their_id) == "OK"
-    wait_until(
-        lambda: waiting_for_a_pong_s(ours, their_id) < 1.0, DEADLINE_S, lambda: ours.call("CLUSTER", "NODES")
-    )
+    wait_until(lambda: waiting_for_a_pong_s(ours, their_id) < 1.0, DEADLINE_S, lambda: ours.call("CLUSTER", "NODES"))
 
 
 def test_debug_sleep_stops_the_main_thread_for_as_long_as_it_says(peers: Peers) -> None:
@@ -107,9 +98,7 @@ def test_resetstat_sets_every_counter_back_r24(peers: Peers) -> None:
     ours, _theirs = joined(peers)
     with pytest.raises(redis.ResponseError):
         ours.call("NONSENSE")
-    wait_until(
-        lambda: ours.counter("cluster_threaded_reads_processed") > 20, DEADLINE_S, "there is much to reset"
-    )
+    wait_until(lambda: ours.counter("cluster_threaded_reads_processed") > 20, DEADLINE_S, "there is much to reset")
     before = ours.info()
     assert int(before["cluster_stats_messages_received"]) > 0
     assert int(before["total_error_replies"]) > 0

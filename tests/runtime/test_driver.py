@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from clusterbus import wire
@@ -44,7 +45,7 @@ def block_saving(folder: Path) -> Path:
 
 def test_a_link_and_its_packets_reach_the_state_in_order_r5(loop: Loop) -> None:
     peer = loop.connect()
-    assert loop.state.heard("accepted") == [[peer.link, "127.0.0.1", "127.0.0.1"]]
+    assert loop.state.heard("accepted") == [(peer.link, "127.0.0.1", "127.0.0.1")]
     peer.send(*(wire.encode(ping(epoch=number)) for number in range(20)))
     loop.until(lambda: len(loop.state.heard("packet")) == 20, "all packets are applied")
     assert epochs_heard(loop.state) == list(range(20))
@@ -82,9 +83,54 @@ def test_an_error_while_applying_a_packet_costs_that_link_and_nothing_else(
     loop.until(lambda: epochs_heard(loop.state, good.link) == [9], "the other link is served")
 
 
-def test_an_error_in_the_tick_is_logged_and_the_loop_lives(
-    loop: Loop, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("name", ["accepted", "closed"])
+def test_an_error_while_applying_another_event_costs_that_link_and_nothing_else(
+    loop: Loop, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
+    good = loop.connect()
+
+    def fail(*_arguments: object) -> list[Effect]:
+        raise ZeroDivisionError("a bug in a rule")
+
+    loop.state.answers[name] = fail
+    bad = loop.connect()
+    if name == "closed":
+        bad.close()
+    loop.until(lambda: loop.driver.counters["event_errors"], "the error is counted")
+    loop.until(lambda: loop.driver.engine.stats()["links"] == 1, "the link goes")
+    assert set(loop.driver.links) == {good.link}
+    assert any(record.exc_info for record in caplog.records)
+    good.send(wire.encode(ping(epoch=9)))
+    loop.until(lambda: epochs_heard(loop.state, good.link) == [9], "the other link is served")
+
+
+def test_an_effect_that_fails_does_not_keep_back_those_after_it(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    peer = loop.connect()
+    impossible = cast(wire.Message, "no message")
+    loop.state.answers["tick"] = lambda: [Send(peer.link, impossible), Send(peer.link, ping(epoch=4))]
+    loop.driver.tick()
+    loop.until(peer.has_received(PACKET_LEN_BYTES), "the next one goes out")
+    assert loop.driver.counters["effect_errors"] == 1
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_effects_that_cannot_be_had_leave_the_loop_alive(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = loop.connect()
+    poll_effects = loop.state.poll_effects
+    faults = iter([ZeroDivisionError("a bug in a rule")])
+
+    def fail_once() -> list[Effect]:
+        for fault in faults:
+            raise fault
+        return poll_effects()
+
+    monkeypatch.setattr(loop.state, "poll_effects", fail_once)
+    peer.send(wire.encode(ping(epoch=1)), wire.encode(ping(epoch=2)))
+    loop.until(lambda: epochs_heard(loop.state) == [1, 2], "both packets are applied")
+    assert loop.driver.counters["effect_errors"] == 1
+
+
+def test_an_error_in_the_tick_is_logged_and_the_loop_lives(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> list[Effect]:
         raise ZeroDivisionError("a bug in a rule")
 
@@ -119,7 +165,7 @@ def test_refused_packets_are_counted_and_several_close_the_link_h4(
 def test_refused_connections_have_one_line_naming_the_peer_h35(
     tmp_path: Path, certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
-    directives = {name.replace("-", "_"): value for name, value in certificates.directives().items()}
+    directives: dict[str, Any] = {name.replace("-", "_"): value for name, value in certificates.directives().items()}
     with running(tmp_path, tls_port=7001, **directives) as loop:
         for attempt in (1, 2, 3):
             with socket.create_connection(("127.0.0.1", loop.port)) as plain:
@@ -224,13 +270,11 @@ def test_a_killed_link_is_closed_and_told_once(loop: Loop) -> None:
     peer = loop.connect()
     loop.driver.kill_link(peer.link, "killed")
     loop.driver.kill_link(peer.link, "killed")
-    assert loop.state.heard("closed") == [[peer.link, "killed"]]
+    assert loop.state.heard("closed") == [(peer.link, "killed")]
     loop.until(peer.is_closed, "the peer sees the end")
 
 
-def test_log_and_events_of_the_state_reach_their_readers(
-    loop: Loop, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_log_and_events_of_the_state_reach_their_readers(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[Event] = []
     loop.driver.event_listeners.append(seen.append)
     event = NodeSuspected(OTHER_ID)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clusterbus import wire
@@ -15,7 +16,7 @@ from tests.peers.tls import Certificates
 from tests.runtime.scripted import Loop, ping, running
 
 
-def tls_directives(certificates: Certificates) -> dict[str, object]:
+def tls_directives(certificates: Certificates) -> dict[str, Any]:
     words = certificates.directives()
     return {name.replace("-", "_"): value for name, value in words.items()} | {"tls_port": 7001}
 

@@ -40,10 +40,9 @@ def run(request: pytest.FixtureRequest) -> Run:
     return runner
 
 
-def config(folder: Path, **directives: object) -> Config:
-    return Config.from_keywords(
-        **({"dir": str(folder), "port": free_port(), "bind": "127.0.0.1", "io_threads": 1} | directives)
-    )
+def config(folder: Path, **directives: Any) -> Config:
+    words: dict[str, Any] = {"dir": str(folder), "port": free_port(), "bind": "127.0.0.1", "io_threads": 1}
+    return Config.from_keywords(**(words | directives))
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -126,7 +125,7 @@ def test_a_fault_of_our_own_stops_the_node_with_an_error(
         node = Node(config(tmp_path), resp=False)
         await node.start()
 
-        def broken(_timeout_ms: int | None = 0) -> bool:
+        def broken(timeout_ms: int | None = 0) -> bool:
             raise RuntimeError("the engine broke down")
 
         node.driver.step = broken  # type: ignore[method-assign]
@@ -193,9 +192,7 @@ def test_a_client_port_in_use_is_named(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_damaged_nodes_conf_is_refused_named_and_left_alone_h44_h45(
-    tmp_path: Path, text: str, place: str
-) -> None:
+def test_a_damaged_nodes_conf_is_refused_named_and_left_alone_h44_h45(tmp_path: Path, text: str, place: str) -> None:
     file = tmp_path / "nodes.conf"
     file.write_text(text)
     line = refused_start(tmp_path, "--port", str(free_port()))

@@ -136,16 +136,13 @@ def test_the_answer_is_valkeys_s11(pair: Pair, command: str) -> None:
 def test_own_id_is_refused_where_valkey_refuses_it_s9(pair: Pair) -> None:
     for command in ("CLUSTER FORGET {}", "DEBUG CLUSTERLINK KILL all {}", "DEBUG CLUSTERLINK KILL odd {}"):
         ours, theirs = (
-            answer(server, command.format(server.call("CLUSTER", "MYID")))
-            for server in (pair.ours, pair.theirs)
+            answer(server, command.format(server.call("CLUSTER", "MYID"))) for server in (pair.ours, pair.theirs)
         )
         assert ours == theirs
 
 
 def test_debug_is_not_answered_unless_allowed(peers: Peers) -> None:
-    answers = [
-        answer(peers(kind, enable_debug_command="no"), "DEBUG SLEEP 0") for kind in ("clusterbus", "valkey")
-    ]
+    answers = [answer(peers(kind, enable_debug_command="no"), "DEBUG SLEEP 0") for kind in ("clusterbus", "valkey")]
     assert answers[0] == answers[1]
     assert "not allowed" in answers[0]
 

@@ -49,6 +49,8 @@ DRIVER: Final = (
     ("cluster_packets_refused", "packets_refused"),
     ("cluster_packets_filtered", "packets_filtered"),
     ("cluster_packet_errors", "packet_errors"),
+    ("cluster_event_errors", "event_errors"),
+    ("cluster_effect_errors", "effect_errors"),
     ("cluster_tick_errors", "tick_errors"),
     ("cluster_links_closed_for_refused_packets", "links_closed_for_refused_packets"),
     ("cluster_dials_failed", "dials_failed"),

@@ -34,6 +34,8 @@ from clusterbus.runtime.nodes_conf import NodesFile
 from clusterbus.runtime.refusals import RefusalLog
 from clusterbus.wire import encode
 
+EngineEvent = LinkAccepted | LinkConnected | PacketsReceived | LinkLost | LinkDrained | AcceptRefused
+
 TICK_PERIOD_MS: Final = 100
 REFUSED_PACKETS_PER_LINK_MAX: Final = 8
 """A link is closed when this many of its packets had to be refused (H4: "close after several")."""
@@ -130,7 +132,10 @@ class Driver:
         begun_ns = time.perf_counter_ns()
         now_ms = self.clock.now_ms()
         for event in events:
-            self._appliers[type(event)](event, now_ms)
+            try:
+                self._appliers[type(event)](event, now_ms)
+            except Exception:
+                self._give_up_event(event, now_ms)
             self._carry_out_effects()
         more = self.settle()
         self.busy_ns += time.perf_counter_ns() - begun_ns
@@ -262,6 +267,13 @@ class Driver:
     def _apply_accept_refused(self, event: AcceptRefused, now_ms: int) -> None:
         self._note(event.ip, f"connection refused ({event.kind})", event.detail, now_ms)
 
+    def _give_up_event(self, event: EngineEvent, now_ms: int) -> None:
+        """What a peer did met a fault of ours: its link goes, everything else goes on."""
+        self.counters["event_errors"] += 1
+        self._log_exception(type(event).__name__, "an event of the engine could not be applied")
+        if isinstance(event, LinkAccepted | LinkConnected | PacketsReceived | LinkLost):
+            self._drop_link(event.link, "error while applying an event", now_ms)
+
     def _drop_link(self, link: int, reason: str, now_ms: int) -> None:
         """Closes a link because of what came in on it; an error in the state's part is logged, not raised."""
         if self.links.pop(link, None) is None:
@@ -283,7 +295,12 @@ class Driver:
         here is an input itself, so one round is all.
         """
         withheld = False
-        for effect in self.state.poll_effects():
+        try:
+            effects = self.state.poll_effects()
+        except Exception:
+            self._effect_failed("the state's effects could not be had")
+            return
+        for effect in effects:
             kind = type(effect)
             if isinstance(effect, Save):
                 if effect.durable:
@@ -293,7 +310,14 @@ class Driver:
             elif withheld and (kind is Send or kind is Broadcast):
                 self.counters["messages_withheld"] += 1
             else:
-                self._carriers[kind](effect)
+                try:
+                    self._carriers[kind](effect)
+                except Exception:
+                    self._effect_failed(f"{kind.__name__} could not be carried out")
+
+    def _effect_failed(self, what: str) -> None:
+        self.counters["effect_errors"] += 1
+        self._log_exception("effect", what)
 
     def _carry_send(self, effect: Send) -> None:
         self.engine.send(effect.link, encode(effect.message))
