@@ -49,13 +49,9 @@ EVENTS_SHOWN: Final = {
 
 
 @click.command()
-@click.option(
-    "--nodes", type=click.IntRange(2, 500), default=6, show_default=True, help="Size of the cluster."
-)
+@click.option("--nodes", type=click.IntRange(2, 500), default=6, show_default=True, help="Size of the cluster.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Everything drawn follows from it.")
-@click.option(
-    "--fail", type=click.IntRange(0), default=1, show_default=True, help="Nodes that crash at once."
-)
+@click.option("--fail", type=click.IntRange(0), default=1, show_default=True, help="Nodes that crash at once.")
 @click.option(
     "--node-timeout",
     type=click.IntRange(100),
@@ -64,9 +60,7 @@ EVENTS_SHOWN: Final = {
     help="cluster-node-timeout, ms.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the times as JSON.")
-@click.option(
-    "--seeds", type=click.IntRange(1), help="Play that many clusters in trouble, all rules checked."
-)
+@click.option("--seeds", type=click.IntRange(1), help="Play that many clusters in trouble, all rules checked.")
 @click.option("--first-seed", type=int, default=0, show_default=True, help="The first of --seeds.")
 @click.option("--processes", type=click.IntRange(1), help="Processes for --seeds; default: one per core.")
 @click.option("--replay", "replayed", type=int, metavar="SEED", help="Play one of --seeds, with its trace.")

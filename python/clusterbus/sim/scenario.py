@@ -16,7 +16,7 @@ from typing import Final
 
 from clusterbus.cluster.constants import SLOTS
 from clusterbus.cluster.state import ClusterState
-from clusterbus.errors import InvariantError
+from clusterbus.errors import InvariantError, StateError
 from clusterbus.sim.simulation import Simulation
 
 NODES_MIN: Final = 5
@@ -107,9 +107,12 @@ class Scenario:
         rough = self.draw.random() < 0.3
         if rough:
             simulation.degrade(loss=self.draw.uniform(0, 0.1), jitter_ms=self.draw.uniform(0, 100))
-        self.outcome.formed_ms = simulation.form(
-            primaries=self.primaries, config_epochs=self.draw.random() < 0.8, limit_ms=FORM_LIMIT_MS
-        )
+        try:
+            self.outcome.formed_ms = simulation.form(
+                primaries=self.primaries, config_epochs=self.draw.random() < 0.8, limit_ms=FORM_LIMIT_MS
+            )
+        except StateError as error:
+            raise InvariantError(f"at {simulation.now_ms:.3f} ms: {error}") from None
         simulation.heal()
         simulation.sync_disks()
 

@@ -1,0 +1,126 @@
+"""`clusterbus simulate` and the example: what the terminal shows, and exit statuses (R38)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from clusterbus.cli.simulate import histogram, replay_command, simulate
+from clusterbus.sim import scenario
+from clusterbus.sim.measure import measure
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "simulate_partition.py"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(simulate, arguments)
+
+
+def test_times_of_a_cluster_are_told_with_histograms_r38() -> None:
+    result = run("--nodes", "5", "--seed", "3", "--fail", "1")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0] == "5 nodes, seed 3, node timeout 2,000 ms; virtual time"
+    assert any(line.startswith("a node knows all others: ") for line in lines)
+    assert any(line.startswith("a survivor holds a dead node FAIL: ") for line in lines)
+    assert any("####" in line for line in lines)
+    assert run("--nodes", "5", "--seed", "3", "--fail", "1").output == result.output
+
+
+def test_times_as_json_are_those_of_the_api_r38() -> None:
+    told = json.loads(run("--nodes", "7", "--seed", "3", "--fail", "2", "--json").output)
+    assert told == measure(7, 3, 2, 2_000).as_dict()
+    assert len(told["joined_ms"]) == 7
+    assert len(told["failed_ms"]) == 10
+    assert told["unseen"] == 0
+    assert 1_000 < min(told["suspected_ms"]) <= max(told["failed_ms"]) < 6_000
+    assert 0 < told["returned_ms"] < 20_000
+    assert told["messages"]["ping"] > 100
+
+
+def test_a_failure_no_majority_is_left_to_see_is_told_as_unseen_s3() -> None:
+    result = run("--nodes", "5", "--fail", "3")
+    assert result.exit_code == 0
+    assert "FAIL not reached for 6 pairs" in result.output
+    assert "all agree again" in result.output
+
+
+def test_without_a_failure_only_the_join_is_told() -> None:
+    output = run("--nodes", "3", "--fail", "0").output
+    assert "knows all others" in output
+    assert "power cut" not in output
+
+
+def test_a_cluster_that_cannot_be_is_refused() -> None:
+    result = run("--nodes", "3", "--fail", "3")
+    assert result.exit_code == 1
+    assert "at least one has to see it" in result.output
+
+
+def test_many_seeds_end_in_a_table_and_status_0_r38() -> None:
+    result = run("--seeds", "6", "--processes", "1")
+    assert result.exit_code == 0, result.output
+    assert "fault: " in result.output
+    assert "6 clusters of" in result.output
+    assert "every rule held after every event" in result.output
+
+
+def test_a_broken_rule_prints_its_seed_and_the_command_that_replays_it_r38(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(seed: int) -> scenario.Outcome:
+        return scenario.Outcome(seed, nodes=5, failure="at 1.000 ms: some rule" if seed == 12 else "")
+
+    outcomes = map(broken, range(10, 14))
+    monkeypatch.setattr("clusterbus.cli.simulate.run_seeds", lambda seeds, processes: outcomes)
+    result = run("--seeds", "4", "--first-seed", "10")
+    assert result.exit_code == 1
+    assert "seed 12: at 1.000 ms: some rule" in result.output
+    assert replay_command(12) in result.output
+
+
+def test_a_replay_prints_the_trace_and_how_it_ended_r38() -> None:
+    result = run("--replay", "3")
+    assert result.exit_code == 0
+    assert "operator n0 CLUSTER MEET n1" in result.output
+    assert result.output.rstrip().endswith("every rule held")
+    with_heartbeats = run("--replay", "3", "--heartbeats").output
+    assert len(with_heartbeats) > len(result.output)
+    assert " ping " in with_heartbeats
+
+
+def test_a_replay_of_a_broken_rule_ends_with_it_and_status_1_r38(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clusterbus.cluster.epochs.resolve_collision", lambda core, sender: None)
+    seed = next(seed for seed in range(60) if scenario.play(seed).failure)
+    result = run("--replay", str(seed))
+    assert result.exit_code == 1
+    assert f"seed {seed}: " in result.output.splitlines()[-1]
+    assert scenario.play(seed).failure in result.output
+
+
+def test_a_histogram_of_nothing_and_of_one_moment() -> None:
+    assert histogram("a thing", []) == ["a thing: never"]
+    assert histogram("a thing", [5.0, 5.0]) == ["a thing: 5 / 5 / 5 ms (min / median / max)"]
+
+
+def test_a_histogram_counts_every_time_once() -> None:
+    lines = histogram("a thing", [float(number) for number in range(100)])
+    assert len(lines) == 11
+    assert sum(int(line.split()[-1]) for line in lines[1:]) == 100
+
+
+def test_the_example_shows_both_sides_of_a_partition_and_the_same_each_time_r38() -> None:
+    def output(*arguments: str) -> str:
+        command = [sys.executable, str(EXAMPLE), *arguments]
+        return subprocess.run(command, capture_output=True, check=True, timeout=60, text=True).stdout
+
+    first = output()
+    assert "node 0: the cluster is fail" in first
+    assert "the majority has given up node 0 and node 1" in first
+    assert "all agree again" in first
+    assert output() == first
+    assert output("--seed", "8") != first
