@@ -24,7 +24,7 @@ HEADER_LINES_MAX = 12
 LAYERS = (
     ("errors",),
     ("_core",),
-    ("config", "wire"),
+    ("config", "view", "wire"),
     ("cluster",),
     ("runtime", "sim"),
     ("bus",),
@@ -32,9 +32,9 @@ LAYERS = (
 )
 # The simulated world stands beside the real one: neither knows the other, and only a command starts it.
 APART = ({"sim", "runtime"}, {"sim", "bus"}, {"sim", ""})
-# The core's types reach the rest of the package through `wire`; the runtime holds its engine and the package
+# The core's types reach the rest of the package through `wire` and `view`; the runtime holds its engine and the package
 # its version.
-CORE_USERS = {"wire", "runtime", "bus", ""}
+CORE_USERS = {"view", "wire", "runtime", "bus", ""}
 
 # The protocol layer takes time, randomness and input as arguments (R38); these modules would bring their own.
 WORLDLY_MODULES = {
@@ -140,9 +140,7 @@ def size_complaints(text: str, path: str) -> list[str]:
 
 
 def function_complaints(text: str, path: str) -> list[str]:
-    functions = [
-        node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return [
         f"{path}: {function.name} has {lines} lines, over {FUNCTION_LINES_MAX}"
         for function in functions
@@ -208,9 +206,7 @@ def dead_rust_files(sources: dict[str, str]) -> list[str]:
     return sorted(dead)
 
 
-RUST_NOISE = re.compile(
-    r"""//[^\n]*|/\*.*?\*/|r(\#*)".*?"\1|b?"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\\n])'""", re.DOTALL
-)
+RUST_NOISE = re.compile(r"""//[^\n]*|/\*.*?\*/|r(\#*)".*?"\1|b?"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\\n])'""", re.DOTALL)
 
 
 def strip_rust(text: str) -> str:

@@ -213,9 +213,7 @@ class Fail:
 class Publish:
     """PUBLISH or PUBLISHSHARD. `header=None` is the light form."""
 
-    def __new__(
-        cls, header: Header | None, channel: bytes, message: bytes, sharded: bool = False
-    ) -> Publish: ...
+    def __new__(cls, header: Header | None, channel: bytes, message: bytes, sharded: bool = False) -> Publish: ...
     @property
     def type(self) -> int: ...
     @property
@@ -245,9 +243,7 @@ class Update:
 class ModuleMessage:
     """MODULE. `header=None` is the light form."""
 
-    def __new__(
-        cls, header: Header | None, module_id: int, module_type: int, data: bytes
-    ) -> ModuleMessage: ...
+    def __new__(cls, header: Header | None, module_id: int, module_type: int, data: bytes) -> ModuleMessage: ...
     @property
     def type(self) -> int: ...
     @property
@@ -356,9 +352,7 @@ def key_slot(key: bytes) -> int:
 class TlsConfig:
     """Keys and rules of TLS, read from PEM files. Raises ConfigError naming directive and file."""
 
-    def __new__(
-        cls, *, cert_file: str, key_file: str, ca_cert_file: str, auth_clients: str = "yes"
-    ) -> TlsConfig: ...
+    def __new__(cls, *, cert_file: str, key_file: str, ca_cert_file: str, auth_clients: str = "yes") -> TlsConfig: ...
 
 # Events, in the order they happened. `link` is the engine's id of the link.
 
@@ -565,9 +559,7 @@ class Engine:
     def listen(self, ip: str, port: int, *, tls: bool = False, backlog: int = 511) -> int: ...
     def listener_port(self, listener: int) -> int: ...
     def stop_listening(self, listener: int) -> None: ...
-    def connect(
-        self, ip: str, port: int, *, owner: int = 0, tls: bool = False, source_ip: str | None = None
-    ) -> int:
+    def connect(self, ip: str, port: int, *, owner: int = 0, tls: bool = False, source_ip: str | None = None) -> int:
         """Starts a dial and returns its link at once; the end is LinkConnected or LinkLost."""
     def send(self, link: int, data: bytes) -> bool:
         """Queues one encoded message; False when the link is closed, closing or unknown."""

@@ -27,9 +27,7 @@ def update_from_header(core: Core, node: Node, link: Link, packet: Packet) -> bo
     if not ip or not packet.cport or "myip" in packet.refused:
         return False
     if node.address_changed_ms and core.now_ms - node.address_changed_ms < core.node_timeout_ms:
-        core.refuse(
-            "address_flapping", node.node_id, f"address {ip}:{packet.cport} not taken: changed just now"
-        )
+        core.refuse("address_flapping", node.node_id, f"address {ip}:{packet.cport} not taken: changed just now")
         return False
     core.set_address(node, ip, port, tls_port, packet.cport)
     return True

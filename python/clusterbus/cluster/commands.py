@@ -85,9 +85,7 @@ def set_config_epoch(core: Core, epoch: int) -> None:
     if not 0 <= epoch <= c.EPOCH_MAX:
         raise StateError(f"Invalid config epoch specified: {epoch}")
     if len(core.table) > 1:
-        raise StateError(
-            "The user can assign a config epoch only when the node does not know any other node."
-        )
+        raise StateError("The user can assign a config epoch only when the node does not know any other node.")
     if core.myself.config_epoch != 0:
         raise StateError("Node config epoch is already non-zero")
     core.set_config_epoch(core.myself, epoch)

@@ -23,7 +23,7 @@ from clusterbus.cluster.events import (
     RoleChanged,
     SlotsChanged,
 )
-from clusterbus.cluster.node import Link, Node
+from clusterbus.cluster.node import Link, Node, Version
 from clusterbus.cluster.slots import SlotMap, ranges_of
 from clusterbus.cluster.table import ForgottenNodes, NodeTable
 from clusterbus.wire import Message
@@ -91,7 +91,8 @@ class Core:
     """Shared state. Invariant: `now_ms` is the time of the input being handled and never goes back.
 
     `read_age_ms(link)` gives the milliseconds since bytes were last read on a link, None before the first
-    (R23). `wants_save` and `wants_state_update` are settled by `ClusterState.poll_effects`.
+    (R23). `defers_heartbeats`: whoever carries out the effects encodes heartbeats. `wants_save` and
+    `wants_state_update` are settled by `ClusterState.poll_effects`.
     """
 
     def __init__(
@@ -102,7 +103,9 @@ class Core:
         random: Random,
         now_ms: int,
         read_age_ms: Callable[[int], int | None],
+        defers_heartbeats: bool = False,
     ) -> None:
+        self.defers_heartbeats = defers_heartbeats
         self.config = config
         self.random = random
         self.now_ms = now_ms
@@ -113,12 +116,12 @@ class Core:
         self.forgotten = ForgottenNodes()
         self.links: dict[int, Link] = {}
         self.unbound_links = 0
-        self.current_epoch = 0
+        self._current_epoch = 0
         self.last_vote_epoch = 0
-        self.state_is_ok = False
+        self._state_is_ok = False
         self.started_ms = now_ms
         self.minority_ms = 0
-        self.repl_offset = 0
+        self._repl_offset = 0
         self.counters: Counter[str] = Counter()
         self.wants_save = False
         self.wants_durable_save = False
@@ -144,6 +147,41 @@ class Core:
     def new_id(self) -> str:
         """A random id: of a node in handshake, or of a shard."""
         return f"{self.random.getrandbits(160):040x}"
+
+    # ------------------------------------------------------------ what every header says
+
+    @property
+    def version(self) -> Version:
+        """Moves with everything that decides what a heartbeat changes, or what ours say."""
+        return self.table.version
+
+    @property
+    def current_epoch(self) -> int:
+        return self._current_epoch
+
+    @current_epoch.setter
+    def current_epoch(self, epoch: int) -> None:
+        self._current_epoch = epoch
+        self.version.move()
+
+    @property
+    def state_is_ok(self) -> bool:
+        return self._state_is_ok
+
+    @state_is_ok.setter
+    def state_is_ok(self, is_ok: bool) -> None:
+        self._state_is_ok = is_ok
+        self.version.move()
+
+    @property
+    def repl_offset(self) -> int:
+        return self._repl_offset
+
+    @repl_offset.setter
+    def repl_offset(self, offset: int) -> None:
+        if offset != self._repl_offset:
+            self._repl_offset = offset
+            self.version.move()
 
     # ------------------------------------------------------------ effects
 
@@ -187,6 +225,17 @@ class Core:
 
     # ------------------------------------------------------------ nodes
 
+    def take_told(self, node: Node) -> None:
+        """Takes over the PONG time that quiet packets told of a node, under the rule for all gossip (S2)."""
+        told_ms = node.times.told_pong_ms
+        if (
+            node.pong_received_ms < told_ms <= self.now_ms + c.GOSSIP_FUTURE_MAX_MS
+            and node.ping_sent_ms == 0
+            and not node.fail_reports
+            and not node.flags & c.FAILING
+        ):
+            node.pong_received_ms = told_ms
+
     def set_failure_flags(self, node: Node, flags: int) -> None:
         """Makes `flags` (PFAIL, FAIL or 0) the node's failure flags."""
         node.flags = (node.flags & ~c.FAILING) | flags
@@ -200,7 +249,8 @@ class Core:
         """Takes a node out of everything (`clusterDelNode`) and closes its links."""
         self.take_slots(node.slot_bits)
         for other in list(self.table.reported.values()):
-            other.fail_reports.pop(node, None)
+            if other.fail_reports.pop(node, None) is not None:
+                other.touch()
             if not other.fail_reports:
                 self.table.reported.pop(other.node_id, None)
         for replica in list(node.replicas.values()):
@@ -229,6 +279,9 @@ class Core:
         if node is None:
             self.unbound_links -= 1
             return
+        age_ms = self.read_age_ms(link.link_id)
+        if age_ms is not None:  # what quiet packets proved goes with the link otherwise
+            node.data_received_ms = max(node.data_received_ms, self.now_ms - age_ms)
         if node.link is link:
             node.link = None
         elif node.inbound_link is link:
@@ -289,9 +342,7 @@ class Core:
 
     def take_slots(self, bits: int) -> None:
         """Leaves slots without an owner."""
-        lost = [
-            (owner, owner.slot_bits & bits) for owner in self.slots.owners.values() if owner.slot_bits & bits
-        ]
+        lost = [(owner, owner.slot_bits & bits) for owner in self.slots.owners.values() if owner.slot_bits & bits]
         if not lost:
             return
         self.slots.free(bits)

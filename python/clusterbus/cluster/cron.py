@@ -21,6 +21,10 @@ def tick(core: Core, number: int) -> None:
     if number % c.TICKS_PER_RANDOM_PING == 0:
         _ping_longest_unheard(core)
         _close_idle_inbound(core)
+        for node in list(core.table.reported.values()):
+            failure.count_reports(core, node)
+        if core.forgotten:
+            core.version.move()  # our heartbeats tell how long a node is still to be forgotten
     dials_left = c.DIALS_PER_TICK_MAX
     for node in core.table:
         flags = node.flags
@@ -44,6 +48,7 @@ def _ping_longest_unheard(core: Core) -> None:
         node = core.table.pick(core.random)
         if node.link is None or node.ping_sent_ms or node.flags & (c.FLAG_MYSELF | c.FLAG_HANDSHAKE):
             continue
+        core.take_told(node)
         if chosen is None or node.pong_received_ms < chosen.pong_received_ms:
             chosen = node
     if chosen is not None and chosen.link is not None:
@@ -56,6 +61,8 @@ def _watch(core: Core, node: Node) -> None:
     timeout_ms = core.node_timeout_ms
     link = node.link
     if node.ping_sent_ms == 0:
+        if now_ms - node.pong_received_ms > timeout_ms // 2:
+            core.take_told(node)
         if now_ms - node.pong_received_ms > timeout_ms // 2:
             if link is not None:
                 heartbeat.send(core, link, c.MEET if _is_to_be_met_again(core, node, link) else c.PING)

@@ -142,9 +142,7 @@ def slot_ranges(core: Core, *, tls: bool = False, ipv6: bool = False) -> list[Sl
     for owner in core.slots.owners.values():
         primary = _endpoint(owner, tls=tls, ipv6=ipv6)
         replicas = tuple(
-            _endpoint(replica, tls=tls, ipv6=ipv6)
-            for replica in owner.replicas.values()
-            if not replica.is_failed
+            _endpoint(replica, tls=tls, ipv6=ipv6) for replica in owner.replicas.values() if not replica.is_failed
         )
         rows += [SlotRange(first, last, primary, replicas) for first, last in ranges_of(owner.slot_bits)]
     rows.sort(key=lambda row: row.first)

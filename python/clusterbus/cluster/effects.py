@@ -30,6 +30,15 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class SendHeartbeat:
+    """Queue a PING or PONG on a link whose node is known: encoded from the state's view when it is sent (R34),
+    or, where there is no view of this version, from `ClusterState.heartbeat` now."""
+
+    link: int
+    kind: int
+
+
+@dataclass(frozen=True, slots=True)
 class Broadcast:
     """Queue one message on many links; encoded once."""
 
@@ -67,4 +76,4 @@ class Notify:
     event: Event
 
 
-Effect = Dial | Send | Broadcast | CloseLink | Save | Log | Notify
+Effect = Dial | Send | SendHeartbeat | Broadcast | CloseLink | Save | Log | Notify

@@ -29,9 +29,7 @@ def own_extensions(core: Core) -> list[Extension]:
     """What goes with a heartbeat to a peer that takes extensions."""
     myself = core.myself
     extensions = [
-        Extension(number, padded(text))
-        for number, field in TEXT_FIELDS.items()
-        if (text := getattr(myself, field))
+        Extension(number, padded(text)) for number, field in TEXT_FIELDS.items() if (text := getattr(myself, field))
     ]
     if core.forgotten:
         extensions += [
@@ -54,6 +52,7 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
     A text that is not sent has been withdrawn, except that a peer which does not know yet that we take
     extensions sends none at all, and that a refused one leaves the old value.
     """
+    sender.raw_extensions = packet.raw_extensions if not packet.refused else None
     extensions = packet.extensions
     if not extensions and sender.sends_shard_id:
         return

@@ -29,6 +29,8 @@ def report(core: Core, node: Node, reporter: Node) -> None:
     if reporter not in node.fail_reports:
         core.log("notice", f"Node {reporter.name} reported node {node.name} as not reachable.")
         core.table.reported[node.node_id] = node
+        node.touch()
+        reporter.touch()
     node.fail_reports[reporter] = core.now_ms
     mark_failed_if_agreed(core, node)
 
@@ -36,6 +38,8 @@ def report(core: Core, node: Node, reporter: Node) -> None:
 def withdraw(core: Core, node: Node, reporter: Node) -> None:
     """The same primary says that it is well."""
     if node.fail_reports.pop(reporter, None) is not None:
+        node.touch()
+        reporter.touch()
         core.log("notice", f"Node {reporter.name} reported node {node.name} is back online.")
         count_reports(core, node)
 
@@ -43,9 +47,15 @@ def withdraw(core: Core, node: Node, reporter: Node) -> None:
 def count_reports(core: Core, node: Node) -> int:
     """How many reports stand, the expired ones (older than 2 x node timeout) dropped."""
     oldest_ms = core.now_ms - core.node_timeout_ms * c.FAIL_REPORT_VALIDITY
-    expired = [reporter for reporter, told_ms in node.fail_reports.items() if told_ms < oldest_ms]
+    expired = [
+        reporter
+        for reporter, told_ms in node.fail_reports.items()
+        if told_ms < oldest_ms and reporter.times.reports_repeated_ms < oldest_ms
+    ]
     for reporter in expired:
         del node.fail_reports[reporter]
+        node.touch()
+        reporter.touch()
     if not node.fail_reports:
         core.table.reported.pop(node.node_id, None)
     return len(node.fail_reports)

@@ -30,7 +30,7 @@ def select(core: Core, receiver: Node | None) -> list[Node]:
         if node is core.myself or node is receiver or node.flags & c.FLAG_PFAIL or node.node_id in chosen:
             continue
         fresh -= 1
-        if _may_be_told(node):
+        if may_be_told(node):
             chosen[node.node_id] = node
     for node in table.failing.values():
         if node.flags & c.FLAG_PFAIL and not node.flags & (c.FLAG_HANDSHAKE | c.FLAG_NOADDR):
@@ -52,7 +52,8 @@ def entry_about(core: Core, node: Node) -> GossipEntry:
     )
 
 
-def _may_be_told(node: Node) -> bool:
+def may_be_told(node: Node) -> bool:
+    """Whether gossip may mention a node: not in handshake, somewhere, and of use."""
     if node.flags & (c.FLAG_HANDSHAKE | c.FLAG_NOADDR) or node.provisional or not node.ip:
         return False
     return node.link is not None or bool(node.slot_bits)

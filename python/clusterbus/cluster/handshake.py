@@ -112,9 +112,7 @@ def _meet_again(core: Core, known: Node, link: Link, packet: Packet) -> None:
     """Somebody we know answers at the address: that is where it is now, unless it is well where it was."""
     elsewhere = (known.ip, known.cport) != (packet.myip or link.peer_ip, packet.cport)
     if elsewhere and known.link is not None and not known.flags & c.FAILING:
-        core.refuse(
-            "duplicate_id", known.node_id, f"answers at {link.peer_ip} too, while it is well at {known.ip}"
-        )
+        core.refuse("duplicate_id", known.node_id, f"answers at {link.peer_ip} too, while it is well at {known.ip}")
         return
     address.update_from_header(core, known, link, packet)
 

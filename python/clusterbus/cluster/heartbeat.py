@@ -9,7 +9,7 @@ from __future__ import annotations
 from clusterbus.cluster import constants as c
 from clusterbus.cluster import extensions, gossip
 from clusterbus.cluster.core import MESSAGES_SENT, Core
-from clusterbus.cluster.effects import Broadcast
+from clusterbus.cluster.effects import Broadcast, SendHeartbeat
 from clusterbus.cluster.node import Link, Node
 from clusterbus.cluster.slots import bits_to_wire
 from clusterbus.wire import Fail, Header, Heartbeat, Update
@@ -37,23 +37,30 @@ def header(core: Core, mflags: int = 0) -> Header:
 
 
 def send(core: Core, link: Link, kind: int) -> None:
-    """Queues a PING, PONG or MEET (`kind`) on a link. On a link we dialled, PING and MEET await a PONG.
+    """Queues a PING, PONG or MEET (`kind`) on a link. On a link we dialled, PING and MEET await a PONG."""
+    node = link.node
+    if kind != c.PONG and node is not None and not link.inbound:
+        core.take_told(node)
+        node.ping_sent_ms = core.now_ms
+    if core.defers_heartbeats and kind != c.MEET and node is not None and not node.in_handshake:
+        core.emit(SendHeartbeat(link.link_id, kind))
+        core.counters[MESSAGES_SENT[kind]] += 1
+    else:
+        core.send(link, build(core, node, kind))
+
+
+def build(core: Core, node: Node | None, kind: int) -> Heartbeat:
+    """A PING, PONG or MEET for a node, None for one nobody knows yet.
 
     The flag for extensions is always set: it tells the peer that we take them. They are sent only to a
     peer known to take them.
     """
-    node = link.node
-    if kind != c.PONG and node is not None and not link.inbound:
-        node.ping_sent_ms = core.now_ms
     takes_extensions = node is not None and node.flags & c.FLAG_EXTENSIONS
-    core.send(
-        link,
-        Heartbeat(
-            kind,
-            header(core, c.MFLAG_EXTENSIONS),
-            [gossip.entry_about(core, mentioned) for mentioned in gossip.select(core, node)],
-            extensions.own_extensions(core) if takes_extensions else (),
-        ),
+    return Heartbeat(
+        kind,
+        header(core, c.MFLAG_EXTENSIONS),
+        [gossip.entry_about(core, mentioned) for mentioned in gossip.select(core, node)],
+        extensions.own_extensions(core) if takes_extensions else (),
     )
 
 

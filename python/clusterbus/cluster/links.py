@@ -64,9 +64,7 @@ def accepted(core: Core, link_id: int, ip: str, local_ip: str) -> None:
         core.refuse("link_cap", ip, "too many inbound links of nobody known")
         core.emit(CloseLink(link_id, "too many links"))
         return
-    core.links[link_id] = Link(
-        link_id, node=None, inbound=True, peer_ip=ip, local_ip=local_ip, created_ms=core.now_ms
-    )
+    core.links[link_id] = Link(link_id, node=None, inbound=True, peer_ip=ip, local_ip=local_ip, created_ms=core.now_ms)
     core.unbound_links += 1
 
 

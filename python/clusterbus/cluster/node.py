@@ -6,7 +6,55 @@ topic. Mutable, and mutated by the main loop only. A `Node` is in the table exac
 
 from __future__ import annotations
 
+from typing import Final
+
 from clusterbus.cluster import constants as c
+from clusterbus.view import NodeRow, NodeTimes
+
+VIEWED: Final = frozenset(
+    {
+        "availability_zone",
+        "client_ipv4",
+        "client_ipv6",
+        "config_epoch",
+        "cport",
+        "flags",
+        "hostname",
+        "inbound_link",
+        "ip",
+        "link",
+        "node_id",
+        "nodename",
+        "port",
+        "provisional",
+        "raw_extensions",
+        "repl_offset",
+        "replicaof",
+        "sends_shard_id",
+        "shard_id",
+        "slots",
+        "tls_port",
+    }
+)
+"""Fields of a node that decide what its heartbeats can change, or what ours say: a change is a new version."""
+TIMES: Final = frozenset({"ping_sent_ms", "pong_received_ms"})
+"""Fields that gossip tells and that change without a new version: workers read them from `Node.times`."""
+
+
+class Version:
+    """The number of the state: two heartbeats are alike to a state only while it stays the same (R33).
+
+    `relinked` are the links that changed hands since somebody last emptied it.
+    """
+
+    __slots__ = ("number", "relinked")
+
+    def __init__(self) -> None:
+        self.number = 1
+        self.relinked: set[Link] = set()
+
+    def move(self) -> None:
+        self.number += 1
 
 
 class Link:
@@ -33,7 +81,8 @@ class Node:
 
     Invariants: `slots` is `slot_bits` as the wire carries it; only nodes with slots are in
     `SlotMap.owners`; `link.node is self` and `inbound_link.node is self` when they are set; `replicas` holds
-    exactly the nodes whose `replicaof` is this node. Times are unix milliseconds, 0 = never.
+    exactly the nodes whose `replicaof` is this node. Times are unix milliseconds, 0 = never. Setting a field of
+    VIEWED to another value moves `version` and drops `row`; setting one of TIMES is passed on to `times`.
     """
 
     __slots__ = (
@@ -64,18 +113,28 @@ class Node:
         "pong_received_ms",
         "port",
         "provisional",
+        "raw_extensions",
         "repl_offset",
         "replicaof",
         "replicas",
+        "row",
         "sends_shard_id",
         "shard_id",
         "slot_bits",
         "slots",
         "table_index",
+        "times",
         "tls_port",
+        "version",
     )
 
     def __init__(self, node_id: str, flags: int, shard_id: str, now_ms: int) -> None:
+        self.version: Version | None = None
+        self.row: NodeRow | None = None
+        self.times = NodeTimes()
+        self.ping_sent_ms = 0
+        self.pong_received_ms = 0
+
         self.node_id = node_id
         self.flags = flags
         self.shard_id = shard_id
@@ -93,6 +152,7 @@ class Node:
         self.client_ipv6 = ""
         self.availability_zone = ""
         self.sends_shard_id = False
+        self.raw_extensions: tuple[bytes, int] | None = None
 
         self.config_epoch = 0
         self.slot_bits = 0
@@ -111,11 +171,29 @@ class Node:
         self.provisional = False
         self.meet_sent_ms = 0
 
-        self.ping_sent_ms = 0
-        self.pong_received_ms = 0
         self.data_received_ms = 0
         self.fail_time_ms = 0
         self.fail_reports: dict[Node, int] = {}
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in VIEWED:
+            version = getattr(self, "version", None)
+            if version is not None and (old := getattr(self, name)) != value:
+                if name in ("link", "inbound_link"):
+                    version.relinked |= {link for link in (old, value) if link is not None}
+                self.row = None
+                version.move()
+            object.__setattr__(self, name, value)
+        else:
+            object.__setattr__(self, name, value)
+            if name in TIMES and hasattr(self, "pong_received_ms"):
+                self.times.set_own(self.ping_sent_ms, self.pong_received_ms)
+
+    def touch(self) -> None:
+        """Something about the node changed that no field of VIEWED shows: who reports whom."""
+        self.row = None
+        if self.version is not None:
+            self.version.move()
 
     @property
     def is_primary(self) -> bool:

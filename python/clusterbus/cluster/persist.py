@@ -270,9 +270,7 @@ def snapshot(core: Core) -> str:
     return text_of(
         NodesConf(
             nodes=tuple(
-                _record_of(core, node)
-                for node in core.table
-                if not node.in_handshake and not node.provisional
+                _record_of(core, node) for node in core.table if not node.in_handshake and not node.provisional
             ),
             current_epoch=core.current_epoch,
             last_vote_epoch=core.last_vote_epoch,

@@ -21,6 +21,7 @@ from clusterbus.cluster import (
     heartbeat,
     own,
     pubsub,
+    quiet,
     roles,
 )
 from clusterbus.cluster import constants as c
@@ -118,9 +119,8 @@ def _note_sender(core: Core, sender: Node, packet: Packet) -> None:
     lights = c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE
     sender.flags = (flags & ~lights) | (packet.flags & lights)
     sender.data_received_ms = core.now_ms
-    if packet.current_epoch > core.current_epoch:
-        epochs.observe(core, sender, packet.current_epoch)
-    if packet.config_epoch > sender.config_epoch and packet.replicaof is None:
+    epochs.observe(core, sender, packet.current_epoch)
+    if packet.replicaof is None:
         epochs.observe_config(core, sender, packet.config_epoch)
     sender.repl_offset = packet.offset
 
@@ -174,12 +174,7 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
     if kind == c.PING:
         address.update_from_header(core, sender, link, packet)
     elif kind == c.PONG and not link.inbound:
-        sender.pong_received_ms = core.now_ms
-        sender.ping_sent_ms = 0
-        sender.dial_failures = 0
-        core.table.confirm(sender)
-        if sender.flags & c.FAILING:
-            failure.note_answer(core, sender)
+        quiet.note_pong(core, sender)
     roles.apply_header(core, sender, packet)
     if sender.config_epoch == core.myself.config_epoch:
         epochs.resolve_collision(core, sender)

@@ -13,13 +13,26 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
-from clusterbus.cluster import commands, cron, describe, health, links, own, persist, pubsub, receive
+from clusterbus.cluster import (
+    commands,
+    cron,
+    describe,
+    health,
+    heartbeat,
+    links,
+    own,
+    persist,
+    pubsub,
+    quiet,
+    receive,
+)
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
 from clusterbus.cluster.node import Link, Node
 from clusterbus.cluster.records import NodesConf
-from clusterbus.wire import Packet
+from clusterbus.view import View
+from clusterbus.wire import Heartbeat, Packet
 
 
 class ClusterState:
@@ -28,7 +41,8 @@ class ClusterState:
     `config` is read at the time of use. `random` is the only source of randomness. `read_age_ms(link)` is
     the milliseconds since bytes were last read on a link, None before the first (R23). `saved` is a parsed
     nodes.conf, whose own id and epochs this node takes up; without it the node is new, a primary with no
-    slots, under `node_id` or a random id.
+    slots, under `node_id` or a random id. With `defers_heartbeats` a PING or PONG to a known node is the
+    effect SendHeartbeat, to be encoded from `view` or by `heartbeat`.
     """
 
     def __init__(
@@ -40,6 +54,7 @@ class ClusterState:
         read_age_ms: Callable[[int], int | None],
         node_id: str | None = None,
         saved: NodesConf | None = None,
+        defers_heartbeats: bool = False,
     ) -> None:
         if saved is not None:
             node_id = persist.myself_of(saved).node_id
@@ -47,7 +62,14 @@ class ClusterState:
             node_id = f"{random.getrandbits(160):040x}"
         shard_id = f"{random.getrandbits(160):040x}"
         myself = Node(node_id, c.FLAG_PRIMARY | c.FLAG_MYSELF, shard_id, now_ms)
-        self._core = Core(config=config, myself=myself, random=random, now_ms=now_ms, read_age_ms=read_age_ms)
+        self._core = Core(
+            config=config,
+            myself=myself,
+            random=random,
+            now_ms=now_ms,
+            read_age_ms=read_age_ms,
+            defers_heartbeats=defers_heartbeats,
+        )
         self._ticks = 0
         if saved is not None:
             persist.restore(self._core, saved)
@@ -77,6 +99,13 @@ class ClusterState:
         found = core.links.get(link)
         if found is not None:
             receive.handle(core, found, packet)
+
+    def handle_quiet(self, pings: int, pongs: list[int], now_ms: int) -> None:
+        """Heartbeats that are quiet to `view` of this `version`: so many PINGs, which the caller answers, and
+        PONGs on these links (R33).
+        """
+        self._core.set_now(now_ms)
+        quiet.take(self._core, pings, pongs)
 
     def handle_link_closed(self, link: int, reason: str, now_ms: int) -> None:
         """A link is gone, and not by our CloseLink."""
@@ -150,6 +179,32 @@ class ClusterState:
             effects.append(Save(durable=core.wants_durable_save))
             core.wants_save = core.wants_durable_save = False
         return effects
+
+    @property
+    def version(self) -> int:
+        """Changes with everything that decides what a heartbeat changes, or what ours say."""
+        return self._core.version.number
+
+    def view(self) -> View | None:
+        """What heartbeats are compared with and encoded from while `version` lasts; None when there is none
+        to be had."""
+        return quiet.view(self._core)
+
+    def take_relinked(self) -> list[tuple[int, str | None]]:
+        """(link, id of the known node it is proven to be of) of links that changed hands since the last call."""
+        relinked, self._core.version.relinked = self._core.version.relinked, set()
+        return [
+            (
+                link.link_id,
+                node.node_id if (node := link.node) is not None and not node.in_handshake else None,
+            )
+            for link in relinked
+        ]
+
+    def heartbeat(self, link: int, kind: int) -> Heartbeat | None:
+        """A PING or PONG for the node of a link as of now; None when the link is gone."""
+        found = self._core.links.get(link)
+        return heartbeat.build(self._core, found.node, kind) if found is not None else None
 
     def snapshot(self) -> str:
         """The text of nodes.conf as of now."""

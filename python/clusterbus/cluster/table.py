@@ -6,11 +6,11 @@ adds or removes a node through `Core` keeps the rest of the state in step. Main 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.node import Node
+from clusterbus.cluster.node import Node, Version
 
 
 class NodeTable:
@@ -23,6 +23,7 @@ class NodeTable:
 
     def __init__(self, myself: Node) -> None:
         self.myself = myself
+        self.version = Version()
         self.nodes: dict[str, Node] = {}
         self.failing: dict[str, Node] = {}
         self.reported: dict[str, Node] = {}
@@ -38,6 +39,11 @@ class NodeTable:
         return iter(list(self._order))
 
     @property
+    def all_nodes(self) -> Sequence[Node]:
+        """Every node, uncopied: for loops that add and remove none."""
+        return self._order
+
+    @property
     def is_full(self) -> bool:
         return len(self._order) >= c.NODES_MAX
 
@@ -50,6 +56,8 @@ class NodeTable:
         if node.node_id in self.nodes:
             raise ValueError(f"node {node.node_id} is in the table already")
         self.nodes[node.node_id] = node
+        node.version = self.version
+        self.version.move()
         node.table_index = len(self._order)
         self._order.append(node)
         if node.flags & c.FAILING:
@@ -67,6 +75,8 @@ class NodeTable:
             self._order[node.table_index] = last
             last.table_index = node.table_index
         node.table_index = -1
+        node.version = None
+        self.version.move()
         self.failing.pop(node.node_id, None)
         self.reported.pop(node.node_id, None)
         if node.flags & c.FLAG_HANDSHAKE:

@@ -22,8 +22,9 @@ from clusterbus._core import (
     LinkDrained,
     LinkLost,
     PacketsReceived,
+    QuietHeartbeats,
 )
-from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Log, Notify, Save, Send
+from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Log, Notify, Save, Send, SendHeartbeat
 from clusterbus.cluster.events import Event
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
@@ -32,11 +33,13 @@ from clusterbus.runtime.clock import Clock
 from clusterbus.runtime.log import LEVEL_NUMBERS, logger
 from clusterbus.runtime.nodes_conf import NodesFile
 from clusterbus.runtime.refusals import RefusalLog
-from clusterbus.wire import encode
+from clusterbus.wire import Packet, encode
 
-EngineEvent = LinkAccepted | LinkConnected | PacketsReceived | LinkLost | LinkDrained | AcceptRefused
+EngineEvent = LinkAccepted | LinkConnected | PacketsReceived | QuietHeartbeats | LinkLost | LinkDrained | AcceptRefused
 
 TICK_PERIOD_MS: Final = 100
+VIEW_PERIOD_MS: Final = 20
+"""Between two views of the node table for the workers passes at least this much time."""
 REFUSED_PACKETS_PER_LINK_MAX: Final = 8
 """A link is closed when this many of its packets had to be refused (H4: "close after several")."""
 ORDINARY_LOSSES: Final = frozenset({"eof", "error", "connect"})
@@ -75,6 +78,10 @@ class SaveStatus:
     last_saved_ms: int = 0
 
 
+MESSAGES: Final = frozenset({Send, SendHeartbeat, Broadcast})
+"""Effects that tell peers something."""
+
+
 class Driver:
     """Applies what the engine reports and carries out what the state asks for.
 
@@ -96,8 +103,11 @@ class Driver:
         self.counters: Counter[str] = Counter()
         self.busy_ns = 0
         self.event_listeners: list[Callable[[Event], None]] = []
+        self.at_close: list[Callable[[], None]] = []
         self.closed = False
         self._dials: dict[int, DialRecord] = {}
+        self._view_version = 0
+        self._view_published_ms = 0
         self._dials_begun = 0
         self._failed_dials: list[tuple[str, str]] = []
         self._save_wanted = False
@@ -105,6 +115,7 @@ class Driver:
         self._refusals = RefusalLog()
         self._appliers: dict[type, Callable[[Any, int], None]] = {
             PacketsReceived: self._apply_packets,
+            QuietHeartbeats: self._apply_quiet,
             LinkAccepted: self._apply_link_accepted,
             LinkConnected: self._apply_link_connected,
             LinkLost: self._apply_link_lost,
@@ -113,6 +124,7 @@ class Driver:
         }
         self._carriers: dict[type, Callable[[Any], None]] = {
             Send: self._carry_send,
+            SendHeartbeat: self._carry_send_heartbeat,
             Broadcast: self._carry_broadcast,
             Dial: self._carry_dial,
             CloseLink: self._carry_close_link,
@@ -166,11 +178,12 @@ class Driver:
         self._carry_out_effects()
         if self._save_wanted:
             self._save(durable=False)
+        self._publish_view(self.clock.now_ms())
         return self.engine.flush() or bool(self._failed_dials)
 
     def save(self) -> None:
         """Writes nodes.conf now, durably (CLUSTER SAVECONFIG). Raises ClusterBusError."""
-        if not self._save(durable=True):
+        if not self._write(durable=True):
             raise ClusterBusError(self.save_status.last_error)
 
     def kill_link(self, link: int, reason: str) -> None:
@@ -181,14 +194,19 @@ class Driver:
         self.state.handle_link_closed(link, reason, self.clock.now_ms())
 
     def close(self, *, save: bool = True) -> None:
-        """Saves nodes.conf (unless told not to), stops the workers, closes every socket. Idempotent."""
+        """Saves nodes.conf (unless told not to), stops the workers, closes every socket. Idempotent.
+
+        Raises ClusterBusError when nodes.conf could not be saved; everything is closed then all the same.
+        """
         if self.closed:
             return
         self.closed = True
+        for stop in self.at_close:
+            stop()
         try:
             if save:
                 self._carry_out_effects()
-                self._save(durable=True)
+                self.save()
         finally:
             self.engine.shutdown()
             self.nodes_file.close()
@@ -208,21 +226,38 @@ class Driver:
             return  # closed by an earlier event of this batch
         for refusal in event.dropped:
             self._refuse_packet(record, refusal, now_ms)
-        handle_packet = self.state.handle_packet
         for packet in event.packets:
-            kind = packet.type
-            if self.packet_filter != FILTER_NOTHING and self.packet_filter in (FILTER_EVERYTHING, kind):
-                self.counters["packets_filtered"] += 1
-                continue
-            try:
-                handle_packet(event.link, packet, now_ms)
-            except Exception:
-                self.counters["packet_errors"] += 1
-                self._log_exception(record.peer, f"a packet of type {kind} could not be applied")
-                self._drop_link(event.link, "error while applying a packet", now_ms)
-            self._carry_out_effects()
+            self._apply_packet(record, packet, now_ms)
             if event.link not in self.links:
                 return
+
+    def _apply_packet(self, record: LinkRecord, packet: Packet, now_ms: int) -> None:
+        kind = packet.type
+        if self.packet_filter != FILTER_NOTHING and self.packet_filter in (FILTER_EVERYTHING, kind):
+            self.counters["packets_filtered"] += 1
+            return
+        try:
+            self.state.handle_packet(record.link, packet, now_ms)
+        except Exception:
+            self.counters["packet_errors"] += 1
+            self._log_exception(record.peer, f"a packet of type {kind} could not be applied")
+            self._drop_link(record.link, "error while applying a packet", now_ms)
+        self._carry_out_effects()
+
+    def _apply_quiet(self, event: QuietHeartbeats, now_ms: int) -> None:
+        """Heartbeats that a worker found to say nothing new. It looked at the view of some version: if the
+        state has moved on since, each is applied in full.
+        """
+        if event.version == self.state.version and self.packet_filter == FILTER_NOTHING:
+            pings, pongs = event.pings_len, event.pongs
+            self.state.handle_quiet(pings, pongs, now_ms)
+            self.engine.answer(event)
+            self.counters["quiet_heartbeats"] += pings + len(pongs)
+            return
+        for link, packet in event.packets:
+            record = self.links.get(link)
+            if record is not None:
+                self._apply_packet(record, packet, now_ms)
 
     def _refuse_packet(self, record: LinkRecord, refusal: str, now_ms: int) -> None:
         record.refused_packets += 1
@@ -307,7 +342,7 @@ class Driver:
                     withheld = not self._save(durable=True) or withheld
                 else:  # one write for many changes, at the end of the step
                     self._save_wanted = True
-            elif withheld and (kind is Send or kind is Broadcast):
+            elif withheld and kind in MESSAGES:
                 self.counters["messages_withheld"] += 1
             else:
                 try:
@@ -321,6 +356,28 @@ class Driver:
 
     def _carry_send(self, effect: Send) -> None:
         self.engine.send(effect.link, encode(effect.message))
+
+    def _carry_send_heartbeat(self, effect: SendHeartbeat) -> None:
+        if self._view_version == self.state.version and self.engine.send_heartbeat(effect.link, effect.kind):
+            return
+        message = self.state.heartbeat(effect.link, effect.kind)
+        if message is not None:
+            self.engine.send(effect.link, encode(message))
+
+    def _publish_view(self, now_ms: int) -> None:
+        """Shows the workers the node table as it is now; at most once in VIEW_PERIOD_MS, for while it changes
+        at every packet workers would find nothing quiet anyway.
+        """
+        if self._view_version == self.state.version or now_ms - self._view_published_ms < VIEW_PERIOD_MS:
+            return
+        self._view_published_ms = now_ms
+        view = self.state.view()
+        if view is None:
+            return
+        for link, node_id in self.state.take_relinked():
+            self.engine.bind(link, node_id)
+        self.engine.publish(view)
+        self._view_version = view.version
 
     def _carry_broadcast(self, effect: Broadcast) -> None:
         if effect.links:
@@ -354,6 +411,13 @@ class Driver:
     # ------------------------------------------------------------ nodes.conf and the log
 
     def _save(self, *, durable: bool) -> bool:
+        """Writes nodes.conf on behalf of nobody who could be told: a failure is logged."""
+        saved = self._write(durable=durable)
+        if not saved:
+            self._note("nodes.conf", "could not be saved", self.save_status.last_error, self.clock.now_ms())
+        return saved
+
+    def _write(self, *, durable: bool) -> bool:
         now_ms = self.clock.now_ms()
         self._save_wanted = False
         try:
@@ -362,7 +426,6 @@ class Driver:
             self.save_status.failures += 1
             self.save_status.last_error = str(error)
             self._save_failed = True
-            self._note("nodes.conf", "could not be saved", str(error), now_ms)
             return False
         self._save_failed = False
         self.save_status.saves += 1

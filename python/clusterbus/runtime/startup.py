@@ -41,8 +41,8 @@ def open_driver(config: Config, clock: Clock) -> Driver:
         undo.callback(engine.shutdown)
         state = _state(config, engine, clock, saved)
         _listen(engine, config)
-        follow_config(config, engine)
         driver = Driver(config=config, engine=engine, state=state, nodes_file=nodes_file, clock=clock)
+        driver.at_close += follow_config(config, engine)
         undo.pop_all()
     return driver
 
@@ -54,6 +54,7 @@ def _state(config: Config, engine: Engine, clock: Clock, saved: NodesConf | None
         now_ms=clock.now_ms(),
         read_age_ms=engine.last_read_ms,
         saved=saved,
+        defers_heartbeats=True,
     )
     if saved is None:
         logger.info("No cluster configuration found, I'm %s", state.myself.node_id)
@@ -67,9 +68,7 @@ def _listen(engine: Engine, config: Config) -> None:
     opened = 0
     for address in config.bind_addresses:
         try:
-            engine.listen(
-                address.ip, config.bus_port, tls=config.tls_cluster, backlog=max(1, config.tcp_backlog)
-            )
+            engine.listen(address.ip, config.bus_port, tls=config.tls_cluster, backlog=max(1, config.tcp_backlog))
         except OSError as error:
             if address.optional and error.errno in _ABSENT_ADDRESS:
                 continue
