@@ -111,9 +111,7 @@ class Network:
 
     # ------------------------------------------------------------ members
 
-    def add(
-        self, name: str, *, node_id: str | None = None, saved: str | None = None, **directives: object
-    ) -> Member:
+    def add(self, name: str, *, node_id: str | None = None, saved: str | None = None, **directives: object) -> Member:
         """A new node on its own loopback address, or one restarted from the text of its nodes.conf."""
         number = len(self.members) + 1
         directives.setdefault("port", FIRST_PORT + number)

@@ -189,9 +189,7 @@ class Solo:
         port = next(self._ports)
         ip = f"10.0.1.{port - 7000}"
         self.state.meet(ip, port, None, self.now_ms)
-        dial = self.only(
-            Dial, [effect for effect in self.tick() if isinstance(effect, Dial) and effect.ip == ip]
-        )
+        dial = self.only(Dial, [effect for effect in self.tick() if isinstance(effect, Dial) and effect.ip == ip])
         link = self.open(dial)
         puppet = Puppet(node_id(letter), ip, port, link, 0, config_epoch=config_epoch, slots=frozenset(slots))
         self.says(puppet, c.PONG)
@@ -213,9 +211,7 @@ class Solo:
 
     def of(self, kind: type[Kind], effects: list[Effect] | None = None) -> list[Kind]:
         """The effects of one kind, of the last input by default."""
-        return [
-            effect for effect in (self.effects if effects is None else effects) if isinstance(effect, kind)
-        ]
+        return [effect for effect in (self.effects if effects is None else effects) if isinstance(effect, kind)]
 
     def only(self, kind: type[Kind], effects: list[Effect] | None = None) -> Kind:
         (effect,) = self.of(kind, effects)
@@ -227,9 +223,7 @@ class Solo:
     def sent(self, link: int, kind: int | None = None) -> list[Message]:
         """The messages of the last input on a link."""
         return [
-            send.message
-            for send in self.of(Send)
-            if send.link == link and (kind is None or send.message.type == kind)
+            send.message for send in self.of(Send) if send.link == link and (kind is None or send.message.type == kind)
         ]
 
     def broadcasts(self) -> list[Broadcast]:

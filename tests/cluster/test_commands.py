@@ -110,9 +110,7 @@ def test_s4_bump_epoch_when_ours_is_not_the_greatest() -> None:
         ("0:0:0:0:0:0:0:1", None, ("::1", 17000)),
     ],
 )
-def test_s1_meet_takes_an_ip_in_any_form_and_a_bus_port(
-    ip: str, cport: int | None, dialled: tuple[str, int]
-) -> None:
+def test_s1_meet_takes_an_ip_in_any_form_and_a_bus_port(ip: str, cport: int | None, dialled: tuple[str, int]) -> None:
     solo = Solo()
     solo.state.meet(ip, 7000, cport, solo.now_ms)
     dial = solo.only(Dial, solo.tick())

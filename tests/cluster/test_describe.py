@@ -54,9 +54,7 @@ def test_s11_cluster_nodes_of_failing_replicas_noaddr_and_tls() -> None:
     solo.fails(owner, named.node_id)
     line = solo.state.node_line(solo.node(named), tls=True)
     pong_ms = solo.node(named).pong_received_ms
-    assert line == (
-        f"{named.node_id} 10.0.1.1:7443@17001 slave,fail {owner.node_id} 0 {pong_ms} 0 disconnected"
-    )
+    assert line == (f"{named.node_id} 10.0.1.1:7443@17001 slave,fail {owner.node_id} 0 {pong_ms} 0 disconnected")
     solo.says(Puppet(node_id("9"), owner.ip, owner.port, owner.dialled, 0), c.PONG)
     line = solo.state.node_line(solo.node(owner))
     assert line.startswith(f"{owner.node_id} :0@0 master,noaddr - 0 ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from clusterbus.cluster import constants as c
+from clusterbus.cluster.effects import Dial
 from clusterbus.cluster.events import NodeLeft
 from clusterbus.wire import Extension, Heartbeat
 
@@ -140,6 +141,17 @@ def test_s9_a_forgotten_node_that_meets_us_is_answered_and_not_let_in() -> None:
     assert solo.counter("refused_forgotten_meet") == 1
 
 
+def test_s9_a_forgotten_node_does_not_come_back_by_the_address_of_another() -> None:
+    solo = Solo()
+    gone = solo.puppet("b")
+    solo.state.forget(gone.node_id, solo.now_ms)
+    solo.says(Puppet(node_id("c"), gone.ip, gone.port, 0, solo.accept(gone.ip)), c.MEET)
+    gone.dialled = solo.open(solo.only(Dial, solo.tick()))
+    solo.says(gone, c.PONG)
+    assert solo.closed() == [gone.dialled]
+    assert solo.state.known_nodes_count == 1
+
+
 def test_s9_an_operators_meet_lets_it_in_again() -> None:
     solo = Solo()
     gone = solo.puppet("b")
@@ -147,6 +159,7 @@ def test_s9_an_operators_meet_lets_it_in_again() -> None:
     solo.poll()
     again = solo.puppet("b")
     assert solo.knows(again)
+    assert forgotten(pong(solo, again)) == [], "nor are others asked to forget it any longer"
 
 
 def test_s9_forget_is_told_to_peers_with_the_time_left() -> None:

@@ -84,7 +84,8 @@ def test_s3_pfail_ends_with_the_answer() -> None:
     suspected(solo, puppet, [other])
     puppet.dialled = solo.open(Dial(puppet.node_id, puppet.ip, puppet.cport))
     solo.says(puppet)
-    assert solo.node(puppet).is_pfail  # a PING of its own is no answer
+    solo.receive(puppet.inbound, solo.heartbeat(puppet, c.PONG))
+    assert solo.node(puppet).is_pfail  # a PING or PONG on its own link is no answer to ours
     solo.says(puppet, c.PONG)
     assert not solo.node(puppet).flags & c.FAILING
     assert solo.events(NodeRecovered) == [NodeRecovered(puppet.node_id, was_failed=False)]
@@ -104,9 +105,7 @@ def test_s3_pfail_ends_with_the_answer() -> None:
         (True, 4, 2, True),
     ],
 )
-def test_s3_fail_needs_a_majority_of_voting_primaries(
-    own_slots: bool, owners: int, reports: int, failed: bool
-) -> None:
+def test_s3_fail_needs_a_majority_of_voting_primaries(own_slots: bool, owners: int, reports: int, failed: bool) -> None:
     """`owners` puppets with slots, this node one more voter when it owns slots; the victim owns none."""
     solo = Solo()
     if own_slots:

@@ -99,6 +99,15 @@ def test_s2_an_entry_says_what_we_know() -> None:
     assert not about.flags & (c.FLAG_MYSELF | c.FLAG_HANDSHAKE | c.FLAG_MEET)
 
 
+def test_h25_flags_that_are_nobody_elses_business_are_not_told() -> None:
+    solo = Solo()
+    receiver, other = solo.puppet("a"), solo.puppet("b", slots=[1])
+    solo.node(other).flags |= c.FLAG_MEET
+    told = [about.flags for _ in range(50) for about in pong_to(solo, receiver).gossip]
+    assert told
+    assert not any(flags & c.FLAG_MEET for flags in told)
+
+
 # ---------------------------------------------------------------- received
 
 
@@ -177,9 +186,7 @@ def test_s2_a_healthy_mention_refreshes_the_pong_time() -> None:
     assert solo.node(other).pong_received_ms == fresh_s * 1000
 
 
-@pytest.mark.parametrize(
-    ("ahead_ms", "taken"), [(c.GOSSIP_FUTURE_MAX_MS, True), (c.GOSSIP_FUTURE_MAX_MS + 1, False)]
-)
+@pytest.mark.parametrize(("ahead_ms", "taken"), [(c.GOSSIP_FUTURE_MAX_MS, True), (c.GOSSIP_FUTURE_MAX_MS + 1, False)])
 def test_h29_a_pong_time_in_the_future_is_not_taken(ahead_ms: int, taken: bool) -> None:
     solo = Solo()
     teller, other = solo.puppet("a"), solo.puppet("b")

@@ -241,9 +241,7 @@ def test_s1_the_meet_of_nobody_is_not_repeated() -> None:
     solo.says(heard_of, c.PONG)
     assert set(kinds_sent(solo, heard_of, 5_000)) == {c.PING}
     assert set(kinds_sent(solo, solo.puppet("c"), 5_000)) == {c.PING}
-    older = Puppet(
-        node_id("d"), "10.0.1.9", 7009, solo.open(meet(solo, "10.0.1.9", 7009)), 0, flags=c.FLAG_PRIMARY
-    )
+    older = Puppet(node_id("d"), "10.0.1.9", 7009, solo.open(meet(solo, "10.0.1.9", 7009)), 0, flags=c.FLAG_PRIMARY)
     solo.says(older, c.PONG)
     assert set(kinds_sent(solo, older, 5_000)) == {c.PING}
 

@@ -49,9 +49,12 @@ def test_s4_a_slot_without_owner_is_fail_unless_coverage_is_not_required() -> No
 
 def test_s4_an_owner_that_is_fail_is_fail_and_one_that_is_pfail_is_not() -> None:
     solo = Solo()
-    puppets = [solo.puppet("a", slots=range(6_000)), solo.puppet("b", slots=range(6_000, c.SLOTS))]
-    puppets.append(solo.puppet("c"))
+    shares = (range(6_000), range(6_000, 12_000), range(12_000, c.SLOTS))
+    puppets = [solo.puppet(letter, slots=share) for letter, share in zip("abc", shares, strict=True)]
     settle_for(solo, 6_000, puppets)
+    assert solo.state.is_ok
+    settle_for(solo, 4_000, puppets[1:])
+    assert solo.node(puppets[0]).is_pfail
     assert solo.state.is_ok
     solo.fails(puppets[2], puppets[0].node_id)
     assert not solo.state.is_ok

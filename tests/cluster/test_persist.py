@@ -112,9 +112,7 @@ def test_h44_damage_is_named_with_its_line(broken: str, complaint: str) -> None:
 @pytest.mark.parametrize("count", [0, 2])
 def test_h44_exactly_one_node_is_this_one(count: int) -> None:
     lines = [GOOD.replace("0-10", ""), GOOD.replace("0-10", "").replace(A, B, 1)]
-    text = "\n".join(
-        line if number < count else line.replace("myself,", "") for number, line in enumerate(lines)
-    )
+    text = "\n".join(line if number < count else line.replace("myself,", "") for number, line in enumerate(lines))
     with pytest.raises(ConfigError, match=f"{count} lines carry the flag 'myself'"):
         parse(text + "\n")
 

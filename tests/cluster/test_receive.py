@@ -323,9 +323,7 @@ def test_packets_of_a_link_that_is_gone_are_ignored() -> None:
     ],
     ids=["ip", "port", "tls-port", "cport", "no-cport"],
 )
-def test_s1_a_ping_updates_the_address(
-    changes: dict[str, object], expected: tuple[str, int, int, int]
-) -> None:
+def test_s1_a_ping_updates_the_address(changes: dict[str, object], expected: tuple[str, int, int, int]) -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     solo.says(puppet, **changes)

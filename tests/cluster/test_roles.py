@@ -258,8 +258,7 @@ def test_h27_the_new_epoch_is_on_disk_before_it_is_told() -> None:
     told = [
         effect.message.header.config_epoch if isinstance(effect, Send) else "saved"
         for effect in solo.poll()
-        if isinstance(effect, Save | Send)
-        and not (isinstance(effect, Send) and effect.message.type != c.PONG)
+        if isinstance(effect, Save | Send) and not (isinstance(effect, Send) and effect.message.type != c.PONG)
     ]
     assert told == [6, "saved", 7]
 
