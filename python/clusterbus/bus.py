@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from clusterbus.cluster.events import Event
 from clusterbus.config import Config
-from clusterbus.errors import StateError
+from clusterbus.errors import ClusterBusError, StateError
 from clusterbus.runtime.blocking import BlockingLoop
 from clusterbus.runtime.counters import cluster_info_lines
 from clusterbus.runtime.driver import Driver
@@ -135,10 +135,14 @@ class Bus(_Member):
         node = Node(self._config, resp=self._resp)
         await node.start()
         self._node = node
+        node.on_fault = self._on_fault
         node.driver.event_listeners.append(self._on_event)
 
     async def close(self) -> None:
-        """Saves nodes.conf, closes every socket, ends the event streams. Idempotent."""
+        """Saves nodes.conf, closes every socket, ends the event streams. Idempotent.
+
+        Raises ClusterBusError when nodes.conf could not be saved; everything is closed then all the same.
+        """
         node, self._node = self._node, None
         try:
             if node is not None:
@@ -149,11 +153,14 @@ class Bus(_Member):
             self._streams.clear()
 
     async def wait_stopped(self) -> None:
-        """Returns when somebody asked the node to stop from outside (SHUTDOWN on the client port)."""
+        """Returns when the node is to be closed: somebody asked it to stop from outside (SHUTDOWN on the client
+        port), or it broke down.
+        """
         await self._started().stop_requested.wait()
 
     def events(self, *, backlog: int = BACKLOG_EVENTS_MAX) -> EventStream:
-        """Typed events from now on, as an async iterator that ends when the bus closes.
+        """Typed events from now on, as an async iterator that ends when the bus closes and raises
+        ClusterBusError when the node broke down, which is a fault of this package.
 
         Every call gives a stream of its own. A consumer too slow for `backlog` waiting events finds an
         `EventsLost(count)` where events are missing, and can look at `nodes` and `slots` afresh.
@@ -195,6 +202,12 @@ class Bus(_Member):
     def _settle(self) -> None:
         self._started().settle()
 
+    def _on_fault(self, fault: Exception) -> None:
+        for stream in list(self._streams):
+            error = ClusterBusError(f"the node broke down: {fault!r}")
+            error.__cause__ = fault
+            stream.close(error)
+
     def _on_event(self, event: Event) -> None:
         for stream in list(self._streams):
             stream.put_nowait(event)
@@ -231,7 +244,9 @@ class BlockingBus(_Member):
         self.close()
 
     def close(self) -> None:
-        """Saves nodes.conf and closes every socket. Idempotent."""
+        """Saves nodes.conf and closes every socket. Idempotent. Raises ClusterBusError when nodes.conf could not
+        be saved; everything is closed then all the same.
+        """
         loop, self._loop = self._loop, None
         if loop is not None:
             loop.close()

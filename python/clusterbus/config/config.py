@@ -161,9 +161,7 @@ class Config:
             raise ConfigError(f"port and tls-port are both {self.port}")
         if self.bus_port in (self.port, self.tls_port):
             raise ConfigError(f"cluster-port {self.bus_port} is a client port already")
-        needs = [
-            name for name, on in (("tls-cluster yes", self.tls_cluster), ("tls-port", self.tls_port)) if on
-        ]
+        needs = [name for name, on in (("tls-cluster yes", self.tls_cluster), ("tls-port", self.tls_port)) if on]
         if not needs:
             return
         missing = [name for name in _TLS_FILES if not self.path(name)]
@@ -254,8 +252,9 @@ class Config:
         """`set_many` of Python values by underscore name: `config.update(cluster_node_timeout=500)`."""
         self.set_many([(line.name, " ".join(line.arguments)) for line in _lines_of_keywords(keywords)])
 
-    def on_change(self, listener: Listener, *names: str) -> None:
-        """Calls `listener` after each change of the named directives (all of them when none is named).
+    def on_change(self, listener: Listener, *names: str) -> Callable[[], None]:
+        """Calls `listener` after each change of the named directives (all of them when none is named), until
+        the function returned is called.
 
         It may refuse by raising ConfigError: all values go back, and listeners called before are called
         again.
@@ -263,7 +262,14 @@ class Config:
         unknown = [name for name in names if name not in BY_NAME]
         if unknown:
             raise ConfigError(f"unknown directive {unknown[0]!r}{_nearest(unknown[0])}")
-        self._listeners.append((listener, frozenset(names) if names else None))
+        entry = (listener, frozenset(names) if names else None)
+        self._listeners.append(entry)
+
+        def stop() -> None:
+            if entry in self._listeners:
+                self._listeners.remove(entry)
+
+        return stop
 
     def _apply(self, parsed: Mapping[str, Value]) -> None:
         old = {name: getattr(self, BY_NAME[name].attribute) for name in parsed}

@@ -272,13 +272,17 @@ def announced_nodename(text: str) -> str | None:
 
 
 def announced_address(name: str) -> Check:
-    """A check for addresses that end up in gossip headers and nodes.conf (H12): at most 45 plain
-    characters.
+    """A check for addresses that end up in headers, gossip and nodes.conf (H12, H13): an IP address, since
+    the wire carries nothing else, and without a zone, which means something on one machine only.
     """
 
     def check(text: str) -> str | None:
         if len(text) > 45 or not _ADDRESS.fullmatch(text):
             return f"{name} contains invalid character"
-        return None
+        try:
+            is_plain = not text or "%" not in str(ipaddress.ip_address(text))
+        except ValueError:
+            is_plain = False
+        return None if is_plain else f"{name} must be an IPv4 or IPv6 address"
 
     return check

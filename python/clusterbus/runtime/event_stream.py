@@ -59,27 +59,33 @@ class EventBacklog:
 
 
 class EventStream(AsyncIterator[Event | EventsLost]):
-    """One asyncio consumer's view of the events, from the moment it was made; ends when the bus closes."""
+    """One asyncio consumer's view of the events, from the moment it was made; ends when the bus closes, and
+    with an error when the bus broke down.
+    """
 
     def __init__(self, events_max: int = BACKLOG_EVENTS_MAX) -> None:
         self._backlog = EventBacklog(events_max)
         self._something = asyncio.Event()
         self._closed = False
+        self._error: Exception | None = None
 
     def put_nowait(self, event: Event) -> None:
         """Hands an event over; never waits."""
         self._backlog.put_nowait(event)
         self._something.set()
 
-    def close(self) -> None:
-        """No more events; what waits is still handed out. Idempotent."""
+    def close(self, error: Exception | None = None) -> None:
+        """No more events; what waits is still handed out, then `error` raised if there is one. Idempotent."""
+        if not self._closed:
+            self._error = error
         self._closed = True
         self._something.set()
 
     async def __anext__(self) -> Event | EventsLost:
         while not len(self._backlog):
             if self._closed:
-                raise StopAsyncIteration
+                error, self._error = self._error, None
+                raise error or StopAsyncIteration
             self._something.clear()
             await self._something.wait()
         return self._backlog.take()

@@ -60,15 +60,12 @@ def build_engine(config: Config) -> Engine:
     )
 
 
-def follow_config(config: Config, engine: Engine) -> None:
-    """From now on a change of one of these directives reaches the engine."""
-    for names, setter in _SETTERS:
-        config.on_change(_listener(engine, setter), *names)
+def follow_config(config: Config, engine: Engine) -> list[Callable[[], None]]:
+    """From now on a change of one of these directives reaches the engine, until what is returned is called."""
+    return [config.on_change(_listener(engine, setter), *names) for names, setter in _SETTERS]
 
 
-def _listener(
-    engine: Engine, setter: Callable[[Engine, Config], None]
-) -> Callable[[Config, frozenset[str]], None]:
+def _listener(engine: Engine, setter: Callable[[Engine, Config], None]) -> Callable[[Config, frozenset[str]], None]:
     def apply(config: Config, _changed: frozenset[str]) -> None:
         setter(engine, config)
 

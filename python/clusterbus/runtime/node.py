@@ -51,6 +51,8 @@ class Node:
         self._tick_timer: asyncio.TimerHandle | None = None
         self._schedule: TickSchedule | None = None
         self._step_is_scheduled = False
+        self._is_broken = False
+        self.on_fault: Callable[[Exception], None] = lambda _error: None
 
     @property
     def driver(self) -> Driver:
@@ -87,14 +89,14 @@ class Node:
     # ------------------------------------------------------------ life
 
     async def start(self) -> None:
-        """Reads nodes.conf, opens the bus and the client port, and begins to tick."""
+        """Reads nodes.conf, opens the bus and the client port, and begins to tick. Raises ConfigError."""
         self._loop = asyncio.get_running_loop()
         self._driver = driver = open_driver(self.config, self.clock)
         try:
             if self._with_resp:
                 self._resp = RespServer(self, self.config, command_table(), greeting=self._greeting)
                 await self._resp.start()
-            driver.save()
+            _save_first(driver)
             self._loop.add_reader(driver.engine.fileno(), self._on_readable)
             self._schedule = TickSchedule(TICK_PERIOD_MS / 1000, self._loop.time())
             self._arm_tick()
@@ -104,19 +106,28 @@ class Node:
             raise
 
     async def stop(self) -> None:
-        """Stops ticking, saves nodes.conf (unless told otherwise), closes every socket. Idempotent."""
+        """Stops ticking, saves nodes.conf (unless told otherwise), closes every socket. Idempotent.
+
+        Raises ClusterBusError when nodes.conf could not be saved; everything is closed then all the same.
+        """
         await self._close(save=self.save_on_stop)
 
     async def _close(self, *, save: bool) -> None:
         driver, self._driver = self._driver, None
         if driver is None or self._loop is None:
             return
+        self._stop_stepping(driver)
+        try:
+            if self._resp is not None:
+                await self._resp.close()
+        finally:
+            driver.close(save=save)
+
+    def _stop_stepping(self, driver: Driver) -> None:
+        assert self._loop is not None
         if self._tick_timer is not None:
             self._tick_timer.cancel()
         self._loop.remove_reader(driver.engine.fileno())
-        if self._resp is not None:
-            await self._resp.close()
-        driver.close(save=save)
 
     def request_stop(self, *, save: bool = True, exit_code: int = EXIT_OK) -> None:
         """Asks whoever runs the node to stop it; returns at once."""
@@ -145,24 +156,24 @@ class Node:
             self._step()
 
     def _step(self) -> None:
-        if self._driver is None:
+        if self._driver is None or self._is_broken:
             return
         try:
             more = self._driver.step(0)
-        except Exception:
-            self._fail("the main loop's step failed")
+        except Exception as error:
+            self._fail("the main loop's step failed", error)
             return
         if more:
             self._schedule_step()
 
     def _on_tick(self) -> None:
-        if self._driver is None or self._loop is None or self._schedule is None:
+        if self._driver is None or self._loop is None or self._schedule is None or self._is_broken:
             return
         if self._schedule.take(self._loop.time()):
             try:
                 self._driver.tick()
-            except Exception:
-                self._fail("the main loop's tick failed")
+            except Exception as error:
+                self._fail("the main loop's tick failed", error)
                 return
             self._schedule_step()
         self._arm_tick()
@@ -172,10 +183,22 @@ class Node:
         assert self._schedule is not None
         self._tick_timer = self._loop.call_at(self._schedule.next_s, self._on_tick)
 
-    def _fail(self, what: str) -> None:
-        """Our own fault, not a peer's: the node says so and stops rather than run on half broken."""
-        logger.exception("%s; the node stops", what)
+    def _fail(self, what: str, error: Exception) -> None:
+        """Our own fault, not a peer's: the node says so, once, and steps no more rather than run half broken."""
+        logger.error("%s; the node stops", what, exc_info=error)
+        self._is_broken = True
+        if self._driver is not None:
+            self._stop_stepping(self._driver)
         self.request_stop(exit_code=EXIT_ERROR)
+        self.on_fault(error)
+
+
+def _save_first(driver: Driver) -> None:
+    """A node whose nodes.conf cannot be written must not start: it would come back as somebody else."""
+    try:
+        driver.save()
+    except ClusterBusError as error:
+        raise ConfigError(str(error)) from error
 
 
 # ---------------------------------------------------------------- the process

@@ -11,7 +11,7 @@ use clusterbus_engine::{ClientAuth, EngineConfig, LinkId, OutMessage, TlsFiles, 
 use clusterbus_wire::MessageType;
 use pyo3::prelude::*;
 
-use crate::errors::{ConfigError, StateError};
+use crate::errors::{ConfigError, StateError, refused_by_system};
 use crate::events::{self, QuietHeartbeats};
 use crate::view::{View, id_bytes};
 
@@ -126,7 +126,8 @@ impl Engine {
             outbox_completions,
             tls: tls.map(|tls| tls.setup.clone()),
         };
-        Ok(Self { inner: Mutex::new(clusterbus_engine::Engine::new(config)?) })
+        let engine = clusterbus_engine::Engine::new(config).map_err(refused_by_system)?;
+        Ok(Self { inner: Mutex::new(engine) })
     }
 
     fn fileno(&self) -> PyResult<i32> {
@@ -136,7 +137,8 @@ impl Engine {
     #[pyo3(signature = (timeout_ms = Some(0)))]
     fn poll(&self, py: Python<'_>, timeout_ms: Option<u64>) -> PyResult<Vec<Py<PyAny>>> {
         let timeout = timeout_ms.map(Duration::from_millis);
-        let happened = self.detached(py, |engine| engine.poll(timeout))??;
+        let happened =
+            self.detached(py, |engine| engine.poll(timeout))?.map_err(refused_by_system)?;
         happened.into_iter().map(|event| events::to_python(py, event)).collect()
     }
 
@@ -146,7 +148,7 @@ impl Engine {
 
     #[pyo3(signature = (ip, port, *, tls = false, backlog = 511))]
     fn listen(&self, ip: &str, port: u16, tls: bool, backlog: i32) -> PyResult<u64> {
-        Ok(self.locked()?.listen(address(ip, port)?, tls, backlog)?)
+        self.locked()?.listen(address(ip, port)?, tls, backlog).map_err(refused_by_system)
     }
 
     fn listener_port(&self, listener: u64) -> PyResult<u16> {
@@ -169,7 +171,8 @@ impl Engine {
         source_ip: Option<&str>,
     ) -> PyResult<u64> {
         let source_ip = source_ip.map(ip_address).transpose()?;
-        Ok(self.locked()?.connect(address(ip, port)?, owner, tls, source_ip)?.as_u64())
+        let link = self.locked()?.connect(address(ip, port)?, owner, tls, source_ip);
+        Ok(link.map_err(refused_by_system)?.as_u64())
     }
 
     fn send(&self, link: u64, data: &[u8]) -> PyResult<bool> {
@@ -227,7 +230,7 @@ impl Engine {
     }
 
     fn resize(&self, py: Python<'_>, io_threads: usize) -> PyResult<()> {
-        Ok(self.detached(py, |engine| engine.resize(io_threads))??)
+        self.detached(py, |engine| engine.resize(io_threads))?.map_err(refused_by_system)
     }
 
     fn set_always_active(&self, always: bool) -> PyResult<()> {
@@ -246,7 +249,7 @@ impl Engine {
     }
 
     fn drain(&self, py: Python<'_>) -> PyResult<()> {
-        Ok(self.detached(py, clusterbus_engine::Engine::drain)??)
+        self.detached(py, clusterbus_engine::Engine::drain)?.map_err(refused_by_system)
     }
 
     fn stats(&self) -> PyResult<BTreeMap<String, u64>> {

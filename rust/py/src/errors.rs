@@ -1,6 +1,9 @@
 //! The one place where Rust errors become Python ones. The classes live in `clusterbus.errors`.
 
+use std::io;
+
 use clusterbus_wire::{EncodeError, InvalidField, PacketError};
+use pyo3::exceptions::PyOSError;
 use pyo3::import_exception;
 use pyo3::prelude::*;
 
@@ -21,4 +24,12 @@ pub fn cannot_encode(error: EncodeError) -> PyErr {
 /// A peer's bytes are no packet.
 pub fn bad_packet(error: PacketError) -> PyErr {
     PeerError::new_err(error.to_string())
+}
+
+/// The system refused something: an OSError with its errno, which pyo3's own conversion leaves out.
+pub fn refused_by_system(error: io::Error) -> PyErr {
+    let Some(code) = error.raw_os_error() else { return error.into() };
+    let text = error.to_string();
+    let reason = text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text).to_owned();
+    PyOSError::new_err((code, reason))
 }

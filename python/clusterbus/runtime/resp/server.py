@@ -62,6 +62,7 @@ class RespServer:
         self._empty.set()
         self._tls_reload: asyncio.Task[None] | None = None
         self._is_open = False
+        self._at_close: list[Callable[[], None]] = []
 
     # ---------------------------------------------------------------- life
 
@@ -88,15 +89,19 @@ class RespServer:
                 raw.close()
             raise
         self._is_open = True
-        self.config.on_change(
-            self._on_tls_change, "tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients"
-        )
-        self.config.on_change(self._on_keepalive_change, "tcp-keepalive")
+        self._at_close = [
+            self.config.on_change(
+                self._on_tls_change, "tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients"
+            ),
+            self.config.on_change(self._on_keepalive_change, "tcp-keepalive"),
+        ]
         self._check_idle()
 
     async def close(self) -> None:
         """Closes ports and clients; output already queued gets a moment to leave. Idempotent."""
         self._is_open = False
+        for stop in self._at_close:
+            stop()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         if self._tls_reload is not None:
@@ -226,13 +231,20 @@ class _Listener:
             return RespConnection(owner, context is not None)
 
         timeout_s = TLS_HANDSHAKE_TIMEOUT_S if context is not None else None
-        return await asyncio.get_running_loop().create_server(
+        server = await asyncio.get_running_loop().create_server(
             connection,
             sock=raw.dup(),
             ssl=context,
             ssl_handshake_timeout=timeout_s,
             backlog=max(1, owner.config.tcp_backlog),
+            start_serving=False,
         )
+        try:
+            await server.start_serving()
+        except BaseException:
+            server.close()
+            raise
+        return server
 
     async def replace_context(self, context: ssl.SSLContext) -> None:
         old, self._server = self._server, await self._serve(self._owner, self._raw, context)

@@ -1,0 +1,190 @@
+"""A node the machine lets down, or that finds a fault of its own: what it says, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import clusterbus
+import pytest
+import uvloop
+from clusterbus import ClusterBusError
+from clusterbus.config import Config
+from clusterbus.errors import ConfigError
+from clusterbus.runtime.node import Node
+
+from tests.peers.ports import free_port
+
+DEADLINE_S = 10.0
+ABSENT_ADDRESS = "192.0.2.1"  # for documentation: no machine has it
+THREADS = Path("/proc/self/task")
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine on asyncio's loop and on uvloop's."""
+
+    def runner(scenario: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=request.param) as loop:
+            return loop.run(asyncio.wait_for(scenario, DEADLINE_S))
+
+    return runner
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path) -> Iterator[Path]:
+    """A folder that exists and in which nodes.conf cannot be replaced: a folder is in its temporary file's way."""
+    (tmp_path / "nodes.conf.tmp").mkdir()
+    yield tmp_path
+
+
+def settings(folder: Path, **directives: object) -> dict[str, Any]:
+    return {"dir": str(folder), "port": free_port(), "bind": "127.0.0.1", "io_threads": 2} | directives
+
+
+# ---------------------------------------------------------------- addresses
+
+
+def test_an_optional_address_the_machine_lacks_is_left_out(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        node = Node(Config.from_keywords(**settings(tmp_path, bind=["127.0.0.1", f"-{ABSENT_ADDRESS}"])))
+        await node.start()
+        await node.stop()
+
+    run(scenario())
+
+
+def test_an_address_that_is_not_optional_is_named_with_the_systems_own_words(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        await Node(Config.from_keywords(**settings(tmp_path, bind=ABSENT_ADDRESS)), resp=False).start()
+
+    with pytest.raises(ConfigError, match=f"{ABSENT_ADDRESS}:.* Cannot assign requested address$"):
+        run(scenario())
+
+
+# ---------------------------------------------------------------- nodes.conf (H47)
+
+
+def test_a_node_that_cannot_write_nodes_conf_does_not_start_h47(unwritable: Path) -> None:
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in settings(unwritable).items()]
+    words = [part for word in words for part in word.split("=", 1)]
+    done = subprocess.run(
+        [sys.executable, "-m", "clusterbus", "node", *words],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    complaints = [line for line in (done.stdout + done.stderr).splitlines() if " * " not in line]
+    assert len(complaints) == 1, done.stdout + done.stderr
+    assert "nodes.conf: creation of the new file: Is a directory" in complaints[0]
+
+
+def test_closing_tells_when_nodes_conf_could_not_be_saved_and_closes_all_the_same_h47(
+    run: Run, tmp_path: Path
+) -> None:
+    directives = settings(tmp_path)
+
+    async def scenario() -> None:
+        threads_len = len(os.listdir(THREADS))
+        bus = clusterbus.Bus(**directives)
+        await bus.open()
+        (tmp_path / "nodes.conf.tmp").mkdir()
+        with pytest.raises(ClusterBusError, match="creation of the new file"):
+            await bus.close()
+        (tmp_path / "nodes.conf.tmp").rmdir()
+        assert len(os.listdir(THREADS)) == threads_len
+        async with clusterbus.Bus(**directives):
+            pass  # port and locks are free again
+
+    run(scenario())
+
+
+# ---------------------------------------------------------------- cancellation and opening anew
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_start_cancelled_at_any_point_leaves_nothing_open(run: Run, tmp_path: Path, turns: int) -> None:
+    directives = settings(tmp_path)
+
+    async def scenario() -> None:
+        async def use() -> None:
+            async with clusterbus.Bus(**directives):
+                await asyncio.Event().wait()
+
+        task = asyncio.ensure_future(use())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with clusterbus.Bus(**directives):
+            pass
+
+    run(scenario())
+
+
+def test_a_bus_opened_anew_has_one_engine_and_listens_to_its_directives_alone(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        threads_len = len(os.listdir(THREADS))
+        bus = clusterbus.Bus(**settings(tmp_path))
+        await bus.open()
+        await bus.close()
+        async with bus:
+            bus._config.set("io-threads", "4")
+            assert len(os.listdir(THREADS)) == threads_len + 3
+        assert len(os.listdir(THREADS)) == threads_len
+
+    run(scenario())
+
+
+# ---------------------------------------------------------------- faults of our own
+
+
+def test_a_node_that_broke_down_steps_no_more_and_its_event_streams_say_so(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with clusterbus.Bus(**settings(tmp_path)) as bus:
+            assert bus._node is not None
+            steps = 0
+
+            def broken(_timeout_ms: int | None = 0) -> bool:
+                nonlocal steps
+                steps += 1
+                raise RuntimeError("out of order")
+
+            bus._node.driver.step = broken  # type: ignore[method-assign]
+            with pytest.raises(ClusterBusError, match="out of order"):
+                async for _ in bus.events():
+                    pass
+            await bus.wait_stopped()
+            with pytest.raises(TimeoutError):  # for longer than a few ticks
+                await asyncio.wait_for(asyncio.Event().wait(), 0.3)
+            assert steps == 1
+
+    run(scenario())
+    assert caplog.text.count("RuntimeError: out of order") == 1
+
+
+# ---------------------------------------------------------------- directives that would break a node
+
+
+@pytest.mark.parametrize("text", ["localhost", "10.0.0", "fe80::1%eth0", "::1::"])
+def test_an_announced_address_that_is_no_address_is_refused_h13(run: Run, tmp_path: Path, text: str) -> None:
+    async def scenario() -> None:
+        async with clusterbus.Bus(**settings(tmp_path)) as bus:
+            with pytest.raises(ConfigError, match="cluster-announce-ip"):
+                bus._config.set("cluster-announce-ip", text)
+            for good in ("10.1.2.3", "2001:db8::1", ""):
+                bus._config.set("cluster-announce-ip", good)
+
+    run(scenario())
