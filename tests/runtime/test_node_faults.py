@@ -14,8 +14,10 @@ import clusterbus
 import pytest
 import uvloop
 from clusterbus import ClusterBusError
+from clusterbus.cluster import constants
 from clusterbus.config import Config
 from clusterbus.errors import ConfigError
+from clusterbus.runtime.live_config import FIRST_PACKET_TIMEOUT_MS
 from clusterbus.runtime.node import Node
 
 from tests.peers.ports import free_port
@@ -188,3 +190,11 @@ def test_an_announced_address_that_is_no_address_is_refused_h13(run: Run, tmp_pa
                 bus._config.set("cluster-announce-ip", good)
 
     run(scenario())
+
+
+# ---------------------------------------------------------------- limits that depend on each other
+
+
+def test_a_slow_opener_is_ended_by_its_own_deadline_before_it_counts_as_idle_h31_h32() -> None:
+    """Idle links are looked for once a second; equal limits made the reason, and the counter, a matter of luck."""
+    assert constants.INBOUND_IDLE_MIN_MS > FIRST_PACKET_TIMEOUT_MS + 2_000

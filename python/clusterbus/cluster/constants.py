@@ -91,7 +91,8 @@ REDIAL_FAILING_PARTS: Final = 2
 MEET_AGAIN_MS: Final = 60_000
 """For so long after an operator's MEET it is repeated while the peer has not dialled us; not longer than a
 FORGET lasts, so that a node forgotten on purpose does not come back by it."""
-INBOUND_IDLE_MIN_MS: Final = 15_000
+INBOUND_IDLE_MIN_MS: Final = 20_000
+"""Longer than the runtime waits for a link's first packet, so that a slow opener is named as one (H31)."""
 INBOUND_IDLE: Final = 4
 """An inbound link silent for so many node timeouts (and the minimum above) is closed (H32)."""
 LOG_INTERVAL_MS: Final = 10_000
