@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,10 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 @pytest.fixture
-def unwritable(tmp_path: Path) -> Iterator[Path]:
+def unwritable(tmp_path: Path) -> Path:
     """A folder that exists and in which nodes.conf cannot be replaced: a folder is in its temporary file's way."""
     (tmp_path / "nodes.conf.tmp").mkdir()
-    yield tmp_path
+    return tmp_path
 
 
 def settings(folder: Path, **directives: object) -> dict[str, Any]:
@@ -90,9 +90,7 @@ def test_a_node_that_cannot_write_nodes_conf_does_not_start_h47(unwritable: Path
     assert "nodes.conf: creation of the new file: Is a directory" in complaints[0]
 
 
-def test_closing_tells_when_nodes_conf_could_not_be_saved_and_closes_all_the_same_h47(
-    run: Run, tmp_path: Path
-) -> None:
+def test_closing_tells_when_nodes_conf_could_not_be_saved_and_closes_all_the_same_h47(run: Run, tmp_path: Path) -> None:
     directives = settings(tmp_path)
 
     async def scenario() -> None:
