@@ -15,7 +15,7 @@ RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name buil
 PYTHON_FILES := python tests examples
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo sim test loom test-rust test-python lint format bench bench-peers lock clean
+.PHONY: help build demo sim test loom test-rust test-python lint format bench bench-peers instructions lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ bench-peers: build $(BENCH_INSTALLED) ## compare with Redis, Valkey, asyncio and
 $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
 	$(PIP) install --quiet --require-hashes --requirement requirements-bench.lock
 	touch $@
+
+instructions: ## hold instructions per packet to benches/instructions/counts.md; WRITE=--write makes the table anew
+	cargo build --release --locked --package clusterbus-instructions
+	$(PYTHON) benches/instructions/check.py $(WRITE)
 
 bench: ## run the criterion benchmarks
 	cargo bench --workspace --locked

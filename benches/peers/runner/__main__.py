@@ -102,9 +102,7 @@ def _measure_all(setup: Setup, options: argparse.Namespace, run: dict[str, Any])
                     run["failures"].append(f"{name}, {server_name}, round {number + 1}: {error}")
                     continue
                 rows.setdefault(server_name, []).append(row)
-                measurements.append(
-                    {"server": server_name, "round": number + 1, "figures": row, "windows": windows}
-                )
+                measurements.append({"server": server_name, "round": number + 1, "figures": row, "windows": windows})
             _say(f"{name}: round {number + 1} of {min(options.rounds, workload.max_rounds)}")
         if not rows:
             del tables[name]

@@ -105,9 +105,7 @@ class Target:
         return value >= self.bound if self.at_least else value <= self.bound
 
 
-def _by(
-    workload: str, server: str, reference: str, figure: str, bound: float, *, at_least: bool = False
-) -> Target:
+def _by(workload: str, server: str, reference: str, figure: str, bound: float, *, at_least: bool = False) -> Target:
     words = {"main_us": "main thread", "all_us": "all threads", "per_s": "a second"}
     relation = ">=" if at_least else "<="
     return Target(

@@ -33,11 +33,7 @@ def draw(tables: Tables, caption: str, file: Path) -> bool:
     figure, axes = plt.subplots(1, 2, figsize=(11, 5), sharey=True)
     for axis, (name, title) in zip(axes, PANELS, strict=True):
         for server, colour in COLOURS.items():
-            points = [
-                (size, median(rows[server], name))
-                for size in sizes
-                if server in (rows := tables[f"tcp-{size}"])
-            ]
+            points = [(size, median(rows[server], name)) for size in sizes if server in (rows := tables[f"tcp-{size}"])]
             if points:
                 style = "--" if server in ("floor", "asyncio", "uvloop") else "-"
                 axis.plot(*zip(*points, strict=True), style, marker="o", color=colour, label=server)

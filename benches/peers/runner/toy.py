@@ -36,9 +36,7 @@ class Node:
         self.current_epoch = 0
 
     def entry(self) -> bytes:
-        return ENTRY.pack(
-            self.node_id, 0, self.pong_received_s, self.ip, self.port, self.cport, PRIMARY, 0, 0
-        )
+        return ENTRY.pack(self.node_id, 0, self.pong_received_s, self.ip, self.port, self.cport, PRIMARY, 0, 0)
 
 
 class State:
