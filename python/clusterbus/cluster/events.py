@@ -120,6 +120,41 @@ class Message:
     sharded: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ModuleReceived:
+    """A node sent a MODULE message: `module_id` (64 bits) and `module_type` (8 bits) say whom it is for."""
+
+    node_id: str
+    module_id: int
+    module_type: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionStarted:
+    """A replica, `node_id`, asks for votes in `epoch` to take the place of its failed primary."""
+
+    node_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionWon:
+    """The election of `epoch` made `node_id` a primary; `epoch` is its config epoch from now on."""
+
+    node_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class ElectionLost:
+    """The election of `epoch` ended without a majority for `node_id`; `reason` tells why."""
+
+    node_id: str
+    epoch: int
+    reason: str
+
+
 Event = (
     NodeJoined
     | NodeLeft
@@ -134,4 +169,8 @@ Event = (
     | LinkUp
     | LinkDown
     | Message
+    | ModuleReceived
+    | ElectionStarted
+    | ElectionWon
+    | ElectionLost
 )

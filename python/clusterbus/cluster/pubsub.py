@@ -1,38 +1,127 @@
-"""PUBLISH and PUBLISHSHARD: a message to every connected node, and what comes in from one (S7).
+"""PUBLISH, PUBLISHSHARD and MODULE: one message to many nodes, and what comes in from one (S7).
 
-Owns the choice between the full and the light form, by what each peer announced, and the event a received
-message becomes. Must never keep a message. Main loop only. Source: `clusterPropagatePublish`,
-`clusterSendPublish`.
+Owns the choice of the nodes, the choice between the full and the light form by what each peer announced, and
+the event a received message becomes. A message of one form is one `Broadcast`, encoded once whoever gets it.
+Must never keep a message. Main loop only. Source: `clusterPropagatePublish`, `clusterSendModule`,
+`clusterProcessPublishPacket`.
+
+Messages go out on links we dialled alone. The first packet on such a link is a PING or a MEET, so a light
+packet, which names no sender, is never the first on its link (H17).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster import heartbeat
 from clusterbus.cluster.core import MESSAGES_SENT, Core
 from clusterbus.cluster.effects import Broadcast
-from clusterbus.cluster.events import Message
+from clusterbus.cluster.events import Message, ModuleReceived
 from clusterbus.cluster.node import Node
-from clusterbus.wire import Packet, Publish
+from clusterbus.errors import StateError
+from clusterbus.wire import (
+    HEADER_LEN_BYTES,
+    MAX_PACKET_LEN_BYTES,
+    Header,
+    ModuleMessage,
+    Packet,
+    Publish,
+)
+
+PAYLOAD_LEN_MAX_BYTES: Final = MAX_PACKET_LEN_BYTES - HEADER_LEN_BYTES - 16
+"""Channel and message, or the data of a module message: what fits the longest packet the bus takes (H3), in
+the full form with its lengths."""
+MODULE_ID_MAX: Final = 2**64 - 1
+MODULE_TYPE_MAX: Final = 255
+
+LIGHT_SENT: Final = {kind: f"light_{c.MESSAGE_NAMES[kind]}_sent" for kind in (c.PUBLISH, c.PUBLISHSHARD, c.MODULE)}
+LIGHT_RECEIVED: Final = {
+    kind: f"light_{c.MESSAGE_NAMES[kind]}_received" for kind in (c.PUBLISH, c.PUBLISHSHARD, c.MODULE)
+}
+"""Counters of the light ones among the messages of a type, by its number."""
+
+_NOT_A_RECEIVER: Final = c.FLAG_MYSELF | c.FLAG_HANDSHAKE
 
 
-def publish(core: Core, channel: bytes, message: bytes) -> int:
-    """Sends a message to all connected nodes; how many those are. Each form is encoded once."""
+def publish(core: Core, channel: bytes, message: bytes, *, sharded: bool) -> int:
+    """Sends a message to all connected nodes, or to those of our shard; how many those are.
+
+    Raises StateError when it is longer than a packet may be.
+    """
+    _check_len(len(channel) + len(message))
+    nodes = _shard_of(core.myself) if sharded else core.table
+    return _send(core, nodes, c.FLAG_LIGHT_PUBLISH, lambda header: Publish(header, channel, message, sharded))
+
+
+def send_module(core: Core, node_id: str | None, module_id: int, module_type: int, data: bytes) -> int:
+    """Sends a MODULE message to one node, or to every connected one for None; how many those are.
+
+    Raises StateError for a node that is unknown or not connected, and for what no packet can carry.
+    """
+    if not 0 <= module_id <= MODULE_ID_MAX:
+        raise StateError("a module id is a number of 64 bits without sign")
+    if not 0 <= module_type <= MODULE_TYPE_MAX:
+        raise StateError(f"the type of a module message is a number from 0 to {MODULE_TYPE_MAX}")
+    _check_len(len(data))
+    nodes: Iterable[Node] = core.table
+    if node_id is not None:
+        node = core.table.find(node_id)
+        if node is None or node.flags & _NOT_A_RECEIVER:
+            raise StateError(f"Unknown node {node_id}")
+        if node.link is None:
+            raise StateError(f"node {node_id} is not connected")
+        nodes = (node,)
+    return _send(core, nodes, c.FLAG_LIGHT_MODULE, lambda header: ModuleMessage(header, module_id, module_type, data))
+
+
+def _check_len(len_bytes: int) -> None:
+    if len_bytes > PAYLOAD_LEN_MAX_BYTES:
+        raise StateError(f"the message is over {PAYLOAD_LEN_MAX_BYTES} bytes")
+
+
+def _shard_of(myself: Node) -> Iterable[Node]:
+    """The primary of our shard and its replicas."""
+    primary = myself.primary
+    return (primary, *primary.replicas.values())
+
+
+def _send(
+    core: Core,
+    nodes: Iterable[Node],
+    ability: int,
+    build: Callable[[Header | None], Publish | ModuleMessage],
+) -> int:
+    """Queues a message for each connected one of `nodes`: light where the node announced `ability`."""
     light: list[int] = []
     full: list[int] = []
-    for node in core.table:
-        if node.link is not None and not node.flags & (c.FLAG_MYSELF | c.FLAG_HANDSHAKE):
-            (light if node.flags & c.FLAG_LIGHT_PUBLISH else full).append(node.link.link_id)
+    for node in nodes:
+        if node.link is not None and not node.flags & _NOT_A_RECEIVER:
+            (light if node.flags & ability else full).append(node.link.link_id)
+    count = len(light) + len(full)
+    if not count:
+        return 0
+    kind = 0
     if light:
-        core.emit(Broadcast(tuple(light), Publish(None, channel, message)))
+        message = build(None)
+        kind = message.type
+        core.emit(Broadcast(tuple(light), message))
+        core.counters[LIGHT_SENT[kind]] += len(light)
     if full:
-        core.emit(Broadcast(tuple(full), Publish(heartbeat.header(core), channel, message)))
-    core.counters[MESSAGES_SENT[c.PUBLISH]] += len(light) + len(full)
-    return len(light) + len(full)
+        message = build(heartbeat.header(core))
+        kind = message.type
+        core.emit(Broadcast(tuple(full), message))
+    core.counters[MESSAGES_SENT[kind]] += count
+    return count
 
 
 def receive(core: Core, sender: Node, packet: Packet) -> None:
     """A message a known node sent us, in either form."""
-    published = packet.decode()
-    if isinstance(published, Publish):
-        core.notify(Message(sender.node_id, published.channel, published.message, published.sharded))
+    message = packet.decode()
+    if packet.is_light:
+        core.counters[LIGHT_RECEIVED[packet.type]] += 1
+    if isinstance(message, Publish):
+        core.notify(Message(sender.node_id, message.channel, message.message, message.sharded))
+    elif isinstance(message, ModuleMessage):
+        core.notify(ModuleReceived(sender.node_id, message.module_id, message.module_type, message.data))

@@ -201,11 +201,10 @@ def _handle_light(core: Core, link: Link, packet: Packet) -> None:
         _close(core, link, "light_first", "a light packet came first on the link")
         return
     node.data_received_ms = core.now_ms
-    if packet.type in (c.PUBLISH, c.PUBLISHSHARD):
-        pubsub.receive(core, node, packet)
+    pubsub.receive(core, node, packet)
 
 
-def _handle_publish(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
+def _handle_message(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
     pubsub.receive(core, sender, packet)
 
 
@@ -228,8 +227,9 @@ def _handle_update(core: Core, link: Link, sender: Node, packet: Packet) -> None
 _HANDLERS: Final[dict[int, Handler]] = {
     c.FAIL: _handle_fail,
     c.UPDATE: _handle_update,
-    c.PUBLISH: _handle_publish,
-    c.PUBLISHSHARD: _handle_publish,
+    c.PUBLISH: _handle_message,
+    c.PUBLISHSHARD: _handle_message,
+    c.MODULE: _handle_message,
 }
-"""Types that do something beyond their header. The others are counted; elections, manual failover and
-modules register theirs here."""
+"""Types that do something beyond their header. The others are counted; elections and manual failover register
+theirs here."""

@@ -160,10 +160,17 @@ class ClusterState:
         self._core.set_now(now_ms)
         return commands.count_failure_reports(self._core, node_id)
 
-    def publish(self, channel: bytes, message: bytes, now_ms: int) -> int:
-        """PUBLISH to the subscribers of every connected node; how many nodes those are."""
+    def publish(self, channel: bytes, message: bytes, now_ms: int, *, sharded: bool = False) -> int:
+        """PUBLISH to every connected node, or PUBLISHSHARD to those of our shard; how many nodes those are.
+        Raises StateError for a message longer than a packet may be."""
         self._core.set_now(now_ms)
-        return pubsub.publish(self._core, channel, message)
+        return pubsub.publish(self._core, channel, message, sharded=sharded)
+
+    def send_module(self, node_id: str | None, module_id: int, module_type: int, data: bytes, now_ms: int) -> int:
+        """MODULE to one node, or for None to every connected one; how many those are. Raises StateError for a
+        node that is unknown or not connected, and for what no packet can carry."""
+        self._core.set_now(now_ms)
+        return pubsub.send_module(self._core, node_id, module_id, module_type, data)
 
     # ------------------------------------------------------------ outputs
 
