@@ -289,6 +289,15 @@ def test_abilities_are_learnt_from_headers() -> None:
     assert not solo.node(puppet).flags & c.FLAG_NOFAILOVER
 
 
+@pytest.mark.parametrize("kind", [c.PING, c.PONG])
+def test_s3_every_packet_of_a_node_is_a_sign_of_life(kind: int) -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    solo.now_ms += 700
+    solo.says(puppet, kind)
+    assert solo.node(puppet).data_received_ms == solo.now_ms
+
+
 def test_h29_time_never_goes_back() -> None:
     solo = Solo()
     puppet = solo.puppet("a")

@@ -33,11 +33,13 @@ def test_s4_a_primary_gets_the_free_slots_it_claims() -> None:
     assert not solo.saves()
 
 
-@pytest.mark.parametrize(("claimer_epoch", "moves"), [(10, True), (5, False), (4, False)])
-def test_s4_a_contested_slot_goes_to_the_greater_config_epoch(claimer_epoch: int, moves: bool) -> None:
+@pytest.mark.parametrize(("claimer_epoch", "moves", "told"), [(10, True, False), (5, False, False), (4, False, True)])
+def test_s4_a_contested_slot_goes_to_the_greater_config_epoch(claimer_epoch: int, moves: bool, told: bool) -> None:
     solo = Solo()
     owner = solo.puppet("a", slots=[1, 2], config_epoch=5)
     claimer = solo.puppet("b", slots=[2, 3], config_epoch=claimer_epoch)
+    solo.says(claimer)
+    assert bool(solo.sent(claimer.dialled, c.UPDATE)) is told
     assert owned(solo, owner) == ({1} if moves else {1, 2})
     assert owned(solo, claimer) == ({2, 3} if moves else {3})
     assert solo.state.assigned_slots == bits_of([1, 2, 3])
