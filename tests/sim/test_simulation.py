@@ -318,3 +318,27 @@ def test_run_until_takes_a_moment_or_a_condition_and_gives_up_at_its_limit() -> 
     assert simulation.now_ms == 1_234.5
     assert not simulation.run_until(lambda: False, limit_ms=333)
     assert simulation.now_ms == 1_567.5
+
+
+# ---------------------------------------------------------------- the digest
+
+
+def test_members_that_digest_and_members_that_do_not_make_one_cluster_r33() -> None:
+    simulation = Simulation(seed=6, nodes=6, digests=(0, 1, 2))
+    simulation.form()
+    simulation.run_for(20_000)
+    quiet = simulation.stats["quiet heartbeats"]
+    received = [
+        sum(simulation.state(node).counters[f"messages_{name}_received"] for name in ("ping", "pong"))
+        for node in simulation.nodes
+    ]
+    assert quiet > 0.7 * sum(received[:3])
+    simulation.crash(5, power=True)
+    assert simulation.run_until(lambda: failed_everywhere(simulation, 5), limit_ms=4 * NODE_TIMEOUT_MS)
+    simulation.restart(5)
+    assert simulation.run_until(simulation.agrees, limit_ms=30_000)
+
+
+def test_without_digests_no_heartbeat_is_quiet_r33(five: Simulation) -> None:
+    five.run_for(5_000)
+    assert five.stats["quiet heartbeats"] == 0

@@ -14,7 +14,8 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from clusterbus.cluster import persist
-from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Notify, Save, Send
+from clusterbus.cluster.constants import MEET, PONG
+from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Notify, Save, Send, SendHeartbeat
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.sim.checks import Checker
@@ -22,10 +23,13 @@ from clusterbus.sim.disk import Disk, SavedEpochs, epochs_in
 from clusterbus.sim.network import ACCEPT, FIN, End, Network
 from clusterbus.sim.timeline import NodeClock, Timeline
 from clusterbus.sim.trace import Trace
+from clusterbus.view import View
 from clusterbus.wire import Message, Packet, encode, parse
 
 TICK_PERIOD_MS: Final = 100
 """As the runtime's main loop."""
+VIEW_PERIOD_MS: Final = 20
+"""As the runtime's driver: a view for the digest at most this often."""
 
 Result = TypeVar("Result")
 
@@ -62,13 +66,23 @@ class Member:
     `Simulation.operate` only; it raises when the node is down.
     """
 
-    def __init__(self, world: World, index: int, config: Config, ip: str, make_state: type[ClusterState]) -> None:
+    def __init__(
+        self,
+        world: World,
+        index: int,
+        config: Config,
+        ip: str,
+        make_state: type[ClusterState],
+        *,
+        digests: bool = False,
+    ) -> None:
         self.world = world
         self.index = index
         self.name = f"n{index}"
         self.config = config
         self.ip = ip
         self.disk = Disk(world.timeline)
+        self.digests = digests
         self.is_up = False
         self.is_hung = False
         self.boots = 0
@@ -78,6 +92,9 @@ class Member:
         self._timeline = world.timeline
         self._checker = world.checker
         self._ends: dict[int, End] = {}
+        self._view: View | None = None
+        self._view_ms = 0
+        self._proven: dict[int, str | None] = {}
         self._inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._reads_while_hung = False
         self._tick_is_due = False
@@ -143,6 +160,7 @@ class Member:
             now_ms=self._clock.now_ms(),
             read_age_ms=self._read_age_ms,
             saved=persist.parse(text) if text is not None else None,
+            defers_heartbeats=self.digests,
         )
         self._node_id = self._state.myself.node_id
         self.world.hosts[self.ip, self.cport] = self.index
@@ -161,6 +179,9 @@ class Member:
         self._clock = None
         self._ends.clear()
         self._inbox.clear()
+        self._view = None
+        self._view_ms = 0
+        self._proven.clear()
 
     def kill(self) -> None:
         """The process dies; the kernel closes its connections, the disk keeps what was written."""
@@ -241,7 +262,9 @@ class Member:
         self._checker.delivered(self, packet)
         if self.world.trace is not None:
             self.world.trace.packet(self.name, packet)
-        state.handle_packet(end.link, packet, clock.now_ms())
+        now_ms = clock.now_ms()
+        if self._view is None or not self._take_quiet(end, packet, now_ms):
+            state.handle_packet(end.link, packet, now_ms)
         self.settle()
 
     def broken(self, end: End, reason: str) -> None:
@@ -287,6 +310,38 @@ class Member:
             return None
         return self.clock.ms_since(end.last_read_us)
 
+    # ------------------------------------------------------------ the digest
+
+    def _take_quiet(self, end: End, packet: Packet, now_ms: int) -> bool:
+        """Does with a heartbeat what a worker and the main loop do with a quiet one (R33); False: it is to be
+        applied in full. As there, times are noted even if the view turns out to be of an older version.
+        """
+        view = self._view
+        if view is None or packet.type >= MEET or self._proven.get(end.link) != packet.sender:
+            return False
+        peer_ip = self.world.members[end.path.target].ip
+        if not view.digest(packet, peer_ip, now_ms) or view.version != self.state.version:
+            return False
+        is_pong = packet.type == PONG
+        self.state.handle_quiet(0 if is_pong else 1, [end.link] if is_pong else [], now_ms)
+        if not is_pong:
+            self._send_heartbeat(SendHeartbeat(end.link, PONG))
+        self.world.stats["quiet heartbeats"] += 1
+        return True
+
+    def _publish_view(self) -> None:
+        """A view of the state as it is now, as the driver publishes it at the end of a step."""
+        state, now_ms = self.state, self.clock.now_ms()
+        if self._view is not None and self._view.version == state.version:
+            return
+        if now_ms - self._view_ms < VIEW_PERIOD_MS:
+            return
+        self._view_ms = now_ms
+        view = state.view()
+        if view is not None:
+            self._proven.update(state.take_relinked())
+            self._view = view
+
     # ------------------------------------------------------------ effects
 
     def settle(self, *, by_operator: bool = False) -> None:
@@ -306,6 +361,8 @@ class Member:
                     return
             else:
                 self._carry_out(effects)
+        if self.digests:
+            self._publish_view()
         self._checker.settled(self, by_operator=by_operator)
 
     def _carry_out(self, effects: list[Effect]) -> None:
@@ -314,6 +371,9 @@ class Member:
             if isinstance(effect, Send):
                 if not withheld:
                     self._send(effect.message, (effect.link,))
+            elif isinstance(effect, SendHeartbeat):
+                if not withheld:
+                    self._send_heartbeat(effect)
             elif isinstance(effect, Notify):
                 self._notify(effect)
             elif isinstance(effect, Save):
@@ -326,6 +386,7 @@ class Member:
                     self._send(effect.message, effect.links)
             elif isinstance(effect, CloseLink):
                 end = self._ends.pop(effect.link, None)
+                self._proven.pop(effect.link, None)
                 if end is not None:
                     self.world.network.close(end)
 
@@ -355,6 +416,11 @@ class Member:
                 receivers.append(members[end.path.target].node_id)
                 network.send(end, packet)
         self._checker.sent(self, message, receivers)
+
+    def _send_heartbeat(self, effect: SendHeartbeat) -> None:
+        message = self.state.heartbeat(effect.link, effect.kind)
+        if message is not None:
+            self._send(message, (effect.link,))
 
     def _notify(self, effect: Notify) -> None:
         self.world.stats[type(effect.event).__name__] += 1

@@ -79,6 +79,7 @@ class Scenario:
             skew_ms=self.draw.choice(SKEWS_MS),
             drift_ppm=self.draw.choice(DRIFTS_PPM),
             directives={"cluster_require_full_coverage": self.draw.random() < 0.7},
+            digests=self.draw.choice(((), range(nodes), range(nodes // 2))),
             trace=trace,
             trace_heartbeats=trace_heartbeats,
             state_class=state_class,

@@ -8,7 +8,7 @@ Owns the members, the network and the faults in force, and what a script may do 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from clusterbus.cluster.constants import SLOTS
@@ -75,8 +75,9 @@ class Simulation:
 
     `directives` are those of valkey.conf by underscore name. `skew_ms` and `drift_ppm` bound how far a
     node's wall clock is off and how many millionths its seconds are. `delay_ms` and `jitter_ms` are those of
-    every path. `trace(line)` is called for every line of the trace, with heartbeats if `trace_heartbeats`.
-    `state_class` may be a subclass of `ClusterState` whose rules are bent.
+    every path. Members in `digests` compare heartbeats with a published view, as I/O workers do, and apply only
+    those that say something new. `trace(line)` is called for every line of the trace, with heartbeats if
+    `trace_heartbeats`. `state_class` may be a subclass of `ClusterState` whose rules are bent.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Simulation:
         skew_ms: int = 0,
         drift_ppm: int = 0,
         directives: dict[str, object] | None = None,
+        digests: Collection[int] = (),
         trace: Callable[[str], None] | None = None,
         trace_heartbeats: bool = False,
         state_class: type[ClusterState] = ClusterState,
@@ -114,7 +116,8 @@ class Simulation:
         keywords = {"port": CLIENT_PORT, "cluster_node_timeout": node_timeout_ms} | (directives or {})
         for index in range(nodes):
             ip = f"10.0.{index // HOSTS_PER_NET}.{index % HOSTS_PER_NET + 1}"
-            member = Member(self._world, index, Config.from_keywords(None, **keywords), ip, state_class)
+            config = Config.from_keywords(None, **keywords)
+            member = Member(self._world, index, config, ip, state_class, digests=index in digests)
             self._world.members.append(member)
         for member in self._world.members:
             self._boot(member)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from clusterbus.cluster.constants import MESSAGE_NAMES
-from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Save, Send
+from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Save, Send, SendHeartbeat
 from clusterbus.sim.timeline import Timeline
 from clusterbus.wire import Message, Packet
 
@@ -56,6 +56,8 @@ class Trace:
                 return ""
             where = f"link {effect.link}" if isinstance(effect, Send) else f"{len(effect.links)} links"
             return f"-> {where} {name} {_epochs_text(effect.message)}"
+        if isinstance(effect, SendHeartbeat):
+            return f"-> link {effect.link} {message_name(effect.kind)}" if self._verbose else ""
         if isinstance(effect, Notify):
             return f"!! {_event_text(effect)}"
         if isinstance(effect, Log):
