@@ -8,6 +8,7 @@ that made it; neither is to be used from another.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from types import TracebackType
@@ -33,6 +34,29 @@ from clusterbus.runtime.views import (
 
 PUBLISH_LEN_MAX_BYTES: Final = 1 << 20
 """Channel and message together; every node of the cluster receives a copy."""
+
+
+class _Owner:
+    """The thread and the process a bus lives in. A fork takes neither the I/O threads nor the membership along."""
+
+    def __init__(self) -> None:
+        self._thread_id = threading.get_ident()
+        self._process_id = os.getpid()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this process is a fork of the owning one."""
+        return os.getpid() != self._process_id
+
+    def check(self) -> None:
+        """Raises StateError for any other thread or process."""
+        if self.is_elsewhere:
+            raise StateError(f"the bus stayed in process {self._process_id}, which this one was forked from")
+        if threading.get_ident() != self._thread_id:
+            raise StateError(
+                "the bus belongs to the thread that opened it; from another, hand over to its event loop "
+                "(call_soon_threadsafe, run_coroutine_threadsafe)"
+            )
 
 
 class _Member:
@@ -114,6 +138,7 @@ class Bus(_Member):
         self._config = Config.from_keywords(path, **directives)
         self._resp = resp
         self._node: Node | None = None
+        self._owner = _Owner()
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
@@ -132,6 +157,7 @@ class Bus(_Member):
         """Starts the node; entering the context does it. Raises ConfigError, or StateError when open."""
         if self._node is not None:
             raise StateError("the bus is open already")
+        self._owner = _Owner()
         node = Node(self._config, resp=self._resp)
         await node.start()
         self._node = node
@@ -143,7 +169,11 @@ class Bus(_Member):
 
         Raises ClusterBusError when nodes.conf could not be saved; everything is closed then all the same.
         """
+        if self._node is not None and not self._owner.is_elsewhere:
+            self._owner.check()
         node, self._node = self._node, None
+        if self._owner.is_elsewhere:
+            return
         try:
             if node is not None:
                 await node.stop()
@@ -194,6 +224,7 @@ class Bus(_Member):
     def _started(self) -> Node:
         if self._node is None:
             raise StateError("the bus is not open")
+        self._owner.check()
         return self._node
 
     def _driver(self) -> Driver:
@@ -229,6 +260,7 @@ class BlockingBus(_Member):
     ) -> None:
         path = os.fspath(config_file) if config_file is not None else None
         self._backlog = EventBacklog(backlog)
+        self._owner = _Owner()
         self._loop: BlockingLoop | None = BlockingLoop(Config.from_keywords(path, **directives))
         self._loop.driver.event_listeners.append(self._backlog.put_nowait)
 
@@ -247,8 +279,10 @@ class BlockingBus(_Member):
         """Saves nodes.conf and closes every socket. Idempotent. Raises ClusterBusError when nodes.conf could not
         be saved; everything is closed then all the same.
         """
+        if self._loop is not None and not self._owner.is_elsewhere:
+            self._owner.check()
         loop, self._loop = self._loop, None
-        if loop is not None:
+        if loop is not None and not self._owner.is_elsewhere:
             loop.close()
 
     def wait_events(self, timeout_ms: int) -> list[Event | EventsLost]:
@@ -275,6 +309,7 @@ class BlockingBus(_Member):
     def _open(self) -> BlockingLoop:
         if self._loop is None:
             raise StateError("the bus is closed")
+        self._owner.check()
         return self._loop
 
     def _driver(self) -> Driver:

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,7 +56,17 @@ impl TlsConfig {
 /// I/O threads, queues and sockets; see `_core.pyi` for each method.
 #[pyclass(frozen, module = "clusterbus._core")]
 pub struct Engine {
-    inner: Mutex<clusterbus_engine::Engine>,
+    inner: Arc<Mutex<clusterbus_engine::Engine>>,
+    process_id: u32,
+}
+
+impl Drop for Engine {
+    /// A fork has the engine's memory and none of its threads: it must not wait for them to end.
+    fn drop(&mut self) {
+        if std::process::id() != self.process_id {
+            std::mem::forget(Arc::clone(&self.inner));
+        }
+    }
 }
 
 impl Engine {
@@ -127,7 +137,7 @@ impl Engine {
             tls: tls.map(|tls| tls.setup.clone()),
         };
         let engine = clusterbus_engine::Engine::new(config).map_err(refused_by_system)?;
-        Ok(Self { inner: Mutex::new(engine) })
+        Ok(Self { inner: Arc::new(Mutex::new(engine)), process_id: std::process::id() })
     }
 
     fn fileno(&self) -> PyResult<i32> {
