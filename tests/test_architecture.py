@@ -24,7 +24,7 @@ HEADER_LINES_MAX = 12
 LAYERS = (
     ("errors",),
     ("_core",),
-    ("config", "view", "wire"),
+    ("config", "data_plane", "view", "wire"),
     ("cluster",),
     ("runtime", "sim"),
     ("bus",),

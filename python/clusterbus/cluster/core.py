@@ -26,6 +26,7 @@ from clusterbus.cluster.events import (
 from clusterbus.cluster.node import Link, Node, Version
 from clusterbus.cluster.slots import SlotMap, ranges_of
 from clusterbus.cluster.table import ForgottenNodes, NodeTable
+from clusterbus.data_plane import DataPlane
 from clusterbus.wire import Message
 
 MESSAGES_SENT: Final = tuple(f"messages_{name}_sent" for name in c.MESSAGE_NAMES)
@@ -104,8 +105,10 @@ class Core:
         now_ms: int,
         read_age_ms: Callable[[int], int | None],
         defers_heartbeats: bool = False,
+        data_plane: DataPlane | None = None,
     ) -> None:
         self.defers_heartbeats = defers_heartbeats
+        self.data_plane = data_plane if data_plane is not None else DataPlane()
         self.config = config
         self.random = random
         self.now_ms = now_ms

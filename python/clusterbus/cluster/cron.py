@@ -17,6 +17,7 @@ UNREACHABLE_ON_PURPOSE = c.FLAG_MYSELF | c.FLAG_NOADDR
 def tick(core: Core, number: int) -> None:
     """One tick. `number` counts them; every tenth does what is done once a second."""
     own.refresh(core)
+    core.repl_offset = core.data_plane.replication_offset()
     core.forgotten.expire(core.now_ms)
     if number % c.TICKS_PER_RANDOM_PING == 0:
         _ping_longest_unheard(core)

@@ -155,6 +155,18 @@ class ElectionLost:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class WritesPaused:
+    """A manual failover is under way: this node's writes wait until that time or WritesResumed."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WritesResumed:
+    """Writes of this node may go on."""
+
+
 Event = (
     NodeJoined
     | NodeLeft
@@ -173,4 +185,6 @@ Event = (
     | ElectionStarted
     | ElectionWon
     | ElectionLost
+    | WritesPaused
+    | WritesResumed
 )

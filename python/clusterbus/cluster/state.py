@@ -31,6 +31,7 @@ from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
 from clusterbus.cluster.node import Link, Node
 from clusterbus.cluster.records import NodesConf
+from clusterbus.data_plane import DataPlane
 from clusterbus.view import View
 from clusterbus.wire import Heartbeat, Packet
 
@@ -42,7 +43,8 @@ class ClusterState:
     the milliseconds since bytes were last read on a link, None before the first (R23). `saved` is a parsed
     nodes.conf, whose own id and epochs this node takes up; without it the node is new, a primary with no
     slots, under `node_id` or a random id. With `defers_heartbeats` a PING or PONG to a known node is the
-    effect SendHeartbeat, to be encoded from `view` or by `heartbeat`.
+    effect SendHeartbeat, to be encoded from `view` or by `heartbeat`. `data_plane` answers how far replication is
+    and which keys a slot has, and must not raise anything but StateError; without one there is no data.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class ClusterState:
         node_id: str | None = None,
         saved: NodesConf | None = None,
         defers_heartbeats: bool = False,
+        data_plane: DataPlane | None = None,
     ) -> None:
         if saved is not None:
             node_id = persist.myself_of(saved).node_id
@@ -69,6 +72,7 @@ class ClusterState:
             now_ms=now_ms,
             read_age_ms=read_age_ms,
             defers_heartbeats=defers_heartbeats,
+            data_plane=data_plane,
         )
         self._ticks = 0
         if saved is not None:
