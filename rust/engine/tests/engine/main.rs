@@ -5,5 +5,9 @@
 
 mod support;
 
+mod closing;
+mod duplex;
+mod offload;
+
 mod reading;
 mod writing;

@@ -83,6 +83,11 @@ impl Rig {
         Self { engine, mode, log: Vec::new(), links: Vec::new(), peers: Vec::new() }
     }
 
+    /// An engine whose workers are all awake: for tests that hold one of them in a call.
+    pub fn all_active(mode: Mode) -> Self {
+        Self::with(mode, |config| config.io_threads_always_active = true)
+    }
+
     // ---- links
 
     /// Attaches a memory socket; a TLS handshake has not begun. Every second TLS link plays the dialler.
@@ -264,6 +269,16 @@ impl Rig {
         self.until("the drain", |rig| rig.drained(link.id) > 0);
         self.engine.free(link.id);
         self.links.retain(|kept| kept.id != link.id);
+    }
+}
+
+impl Drop for Rig {
+    /// A failed test lets go of the threads it held, so that the engine can stop them.
+    fn drop(&mut self) {
+        for link in &self.links {
+            link.socket.release(Side::Recv);
+            link.socket.release(Side::Send);
+        }
     }
 }
 
