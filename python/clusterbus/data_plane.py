@@ -8,6 +8,9 @@ called on the main thread and must return at once; what it raises is logged and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+SLOTS: Final = 16_384
 
 
 class DataPlane:
@@ -32,6 +35,15 @@ class DataPlane:
         primary. Decides with `cluster-replica-validity-factor` whether the replica may be elected.
         """
         return None
+
+    def has_key(self, key: bytes) -> bool:
+        """Whether a key is here. Asked while its slot is on the move, to choose between answer and ASK."""
+        return False
+
+    def count_keys(self) -> int:
+        """How many keys there are (DBSIZE). While there are any, the node's slots cannot be flushed, nor a primary
+        be reset or made a replica."""
+        return sum(self.count_keys_in_slot(slot) for slot in range(SLOTS))
 
     def count_keys_in_slot(self, slot: int) -> int:
         """How many keys are in a slot (CLUSTER COUNTKEYSINSLOT)."""

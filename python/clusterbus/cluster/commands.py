@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import epochs, failure, handshake
+from clusterbus.cluster import epochs, failure, handshake, roles
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.node import Node
 from clusterbus.cluster.slots import bits_of
@@ -54,7 +54,10 @@ def forget(core: Core, node_id: str) -> None:
 
 def add_slots(core: Core, slots: Iterable[int]) -> None:
     """CLUSTER ADDSLOTS: all of them or, with StateError, none."""
-    core.move_slots(core.myself, _checked(core, slots, busy=True))
+    bits = _checked(core, slots, busy=True)
+    core.move_slots(core.myself, bits)
+    for slot in [slot for slot in core.slots.importing if bits >> slot & 1]:
+        del core.slots.importing[slot]
 
 
 def del_slots(core: Core, slots: Iterable[int]) -> None:
@@ -76,8 +79,36 @@ def slots_of_ranges(ranges: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def flush_slots(core: Core) -> None:
-    """CLUSTER FLUSHSLOTS: this node owns nothing."""
+    """CLUSTER FLUSHSLOTS: this node owns nothing. Refused while it has keys."""
+    if core.data_plane.count_keys():
+        raise StateError("DB must be empty to perform CLUSTER FLUSHSLOTS.")
     core.take_slots(core.myself.slot_bits)
+
+
+def reset(core: Core, *, hard: bool) -> None:
+    """CLUSTER RESET: a primary with no slots that knows nobody; `hard`: under a new id, with epochs of 0.
+
+    Refused to a primary that has keys.
+    """
+    myself = core.myself
+    if myself.is_primary and core.data_plane.count_keys():
+        raise StateError("CLUSTER RESET can't be called with master nodes containing keys")
+    roles.set_primary(core, myself)
+    core.take_slots(core.slots.assigned)
+    core.slots.migrating.clear()
+    core.slots.importing.clear()
+    for node in core.table:
+        if node is not myself:
+            core.remove_node(node, "reset")
+    core.forgotten.clear()
+    if hard:
+        core.current_epoch = core.last_vote_epoch = 0
+        core.set_config_epoch(myself, 0)
+        core.table.rename(myself, core.new_id())
+        myself.shard_id = core.new_id()
+        core.log("notice", f"Reset, under a new id: {myself.node_id}")
+    core.want_save(durable=True)
+    core.want_state_update()
 
 
 def set_config_epoch(core: Core, epoch: int) -> None:

@@ -251,6 +251,7 @@ class Core:
     def remove_node(self, node: Node, reason: str) -> None:
         """Takes a node out of everything (`clusterDelNode`) and closes its links."""
         self.take_slots(node.slot_bits)
+        self.slots.forget(node)
         for other in list(self.table.reported.values()):
             if other.fail_reports.pop(node, None) is not None:
                 other.touch()

@@ -14,7 +14,7 @@ from typing import Final
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import MESSAGES_RECEIVED, MESSAGES_SENT, Core
 from clusterbus.cluster.node import Node
-from clusterbus.cluster.records import flags_text, ranges_text
+from clusterbus.cluster.records import Moves, flags_text, moves_text, ranges_text
 from clusterbus.cluster.slots import ranges_of
 
 BYTE_COUNTERS: Final = (
@@ -88,8 +88,19 @@ def node_line(core: Core, node: Node, *, tls: bool = False, ipv6: bool = False) 
         f"{node.node_id} {client_ip(node, ipv6=ipv6)}:{port}@{node.cport}{hostname}"
         f" {flags_text(node.flags)} {primary_id} {node.ping_sent_ms} {node.pong_received_ms}"
         f" {node.primary.config_epoch} {'connected' if connected else 'disconnected'}"
-        f"{ranges_text(ranges_of(node.slot_bits))}"
+        f"{ranges_text(ranges_of(node.slot_bits))}{moves_text(*moves_of(core, node))}"
     )
+
+
+def moves_of(core: Core, node: Node) -> tuple[Moves, Moves]:
+    """The slots this node migrates and imports, with the other node's id; those of others nobody is told."""
+    if node is not core.myself:
+        return (), ()
+    slots = core.slots
+    migrating, importing = (
+        tuple((slot, other.node_id) for slot, other in moves.items()) for moves in (slots.migrating, slots.importing)
+    )
+    return migrating, importing
 
 
 def info_lines(core: Core, engine_counters: Mapping[str, int]) -> Iterator[tuple[str, str | int]]:

@@ -21,7 +21,7 @@ class NodeJoined:
 
 @dataclass(frozen=True, slots=True)
 class NodeLeft:
-    """A node was forgotten. `reason` is "forgotten", "forgotten by a peer" or "never answered"."""
+    """A node was forgotten. `reason` is "forgotten", "forgotten by a peer", "never answered" or "reset"."""
 
     node_id: str
     reason: str

@@ -64,6 +64,13 @@ def build(core: Core, node: Node | None, kind: int) -> Heartbeat:
     )
 
 
+def broadcast_pong(core: Core) -> None:
+    """Tells every connected node at once what we own and are (`clusterBroadcastPong`)."""
+    for node in core.table:
+        if node.link is not None and not node.flags & (c.FLAG_MYSELF | c.FLAG_HANDSHAKE):
+            send(core, node.link, c.PONG)
+
+
 def broadcast_fail(core: Core, node: Node) -> None:
     """Tells every connected node that `node` is FAIL."""
     links = tuple(

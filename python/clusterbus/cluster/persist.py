@@ -13,6 +13,7 @@ from typing import Final
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
+from clusterbus.cluster.describe import moves_of
 from clusterbus.cluster.node import Node
 from clusterbus.cluster.records import AUX_FIELDS, FLAG_OF_NAME, NodeRecord, NodesConf, text_of
 from clusterbus.cluster.slots import bits_of_ranges, ranges_of
@@ -220,18 +221,27 @@ def restore(core: Core, conf: NodesConf) -> None:
     for record in conf.nodes:
         if record.primary_id is None or record.node_id not in nodes:
             continue
-        primary = nodes.get(record.primary_id)
-        if primary is None:
-            primary = Node(record.primary_id, c.FLAG_NOADDR, core.new_id(), core.now_ms)
-            core.table.add(primary)
-            nodes[primary.node_id] = primary
+        primary = _mentioned(core, nodes, record.primary_id)
         node = nodes[record.node_id]
         node.follow(primary)
         node.config_epoch = 0
         if "shard-id" not in record.aux:
             node.shard_id = primary.shard_id
+    own = myself_of(conf)
+    for moves, restored in ((own.migrating, core.slots.migrating), (own.importing, core.slots.importing)):
+        for slot, other_id in moves:
+            restored[slot] = _mentioned(core, nodes, other_id)
     core.last_vote_epoch = conf.last_vote_epoch
     core.current_epoch = max(conf.current_epoch, max(node.config_epoch for node in nodes.values()))
+
+
+def _mentioned(core: Core, nodes: dict[str, Node], node_id: str) -> Node:
+    """The node another line speaks of; one without a line of its own is known by its id alone."""
+    node = nodes.get(node_id)
+    if node is None:
+        node = nodes[node_id] = Node(node_id, c.FLAG_NOADDR, core.new_id(), core.now_ms)
+        core.table.add(node)
+    return node
 
 
 def _restored_node(core: Core, record: NodeRecord) -> Node:
@@ -279,6 +289,7 @@ def snapshot(core: Core) -> str:
 
 
 def _record_of(core: Core, node: Node) -> NodeRecord:
+    migrating, importing = moves_of(core, node)
     aux = {name: text for name, field in _AUX_TEXTS if (text := getattr(node, field))}
     aux["tls-port"] = str(node.tls_port)
     aux["shard-id"] = node.shard_id
@@ -296,4 +307,6 @@ def _record_of(core: Core, node: Node) -> NodeRecord:
         config_epoch=node.primary.config_epoch,
         connected=node.link is not None or node is core.myself,
         slots=ranges_of(node.slot_bits),
+        migrating=migrating,
+        importing=importing,
     )

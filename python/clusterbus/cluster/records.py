@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from clusterbus.cluster import constants as c
 
@@ -39,6 +39,10 @@ AUX_FIELDS: Final = (
 """Names of the aux fields, in the order they are written. Every one may stand in a file, in any order."""
 
 
+Moves: TypeAlias = tuple[tuple[int, str], ...]
+"""Slots on the move: (slot, id of the node at the other end)."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
     """One node's line.
@@ -61,8 +65,8 @@ class NodeRecord:
     config_epoch: int = 0
     connected: bool = False
     slots: tuple[tuple[int, int], ...] = ()
-    migrating: tuple[tuple[int, str], ...] = ()
-    importing: tuple[tuple[int, str], ...] = ()
+    migrating: Moves = ()
+    importing: Moves = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +88,22 @@ def ranges_text(ranges: Iterable[tuple[int, int]]) -> str:
     return "".join(f" {first}" if first == last else f" {first}-{last}" for first, last in ranges)
 
 
+def moves_text(migrating: Moves, importing: Moves) -> str:
+    """` [5->-id] [7-<-id]`: slots on the move by ascending number; one that does both is told as migrating."""
+    ends = {slot: f" [{slot}-<-{other}]" for slot, other in importing}
+    ends |= {slot: f" [{slot}->-{other}]" for slot, other in migrating}
+    return "".join(ends[slot] for slot in sorted(ends))
+
+
 def line_of(record: NodeRecord) -> str:
     """The record's line in nodes.conf, without the newline."""
     aux = "".join(f",{name}={record.aux[name]}" for name in AUX_FIELDS if name in record.aux)
-    moving = "".join(f" [{slot}->-{other}]" for slot, other in record.migrating)
-    moving += "".join(f" [{slot}-<-{other}]" for slot, other in record.importing)
     return (
         f"{record.node_id} {record.ip}:{record.port}@{record.cport},{record.hostname}{aux}"
         f" {flags_text(record.flags)} {record.primary_id or '-'}"
         f" {record.ping_sent_ms} {record.pong_received_ms} {record.config_epoch}"
-        f" {'connected' if record.connected else 'disconnected'}{ranges_text(record.slots)}{moving}"
+        f" {'connected' if record.connected else 'disconnected'}{ranges_text(record.slots)}"
+        f"{moves_text(record.migrating, record.importing)}"
     )
 
 

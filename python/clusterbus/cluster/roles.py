@@ -8,7 +8,7 @@ node a replica: elections and replication are not its business. Main loop only. 
 from __future__ import annotations
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import extensions, heartbeat
+from clusterbus.cluster import extensions, heartbeat, slot_moves
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.node import Node
 from clusterbus.cluster.slots import bits_from_wire
@@ -74,6 +74,8 @@ def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> N
                     f"{overlap.bit_count()} slots moved from node {owner.name} to node {sender.name}",
                 )
                 gained |= overlap
+    if slots.migrating or slots.importing:
+        slot_moves.follow_claims(core, sender, config_epoch, claimed, gained)
     if gained:
         core.move_slots(sender, gained)
 

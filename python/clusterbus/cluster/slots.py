@@ -60,13 +60,16 @@ class SlotMap:
 
     Invariants: `owners` are exactly the nodes with slots, their bitmaps are disjoint and their union is
     `assigned`. `not_claimed` marks slots whose owner has stopped claiming them: they stay with the owner
-    until somebody takes them, but are not told to others in UPDATE.
+    until somebody takes them, but are not told to others in UPDATE. `migrating` and `importing` hold this
+    node's slots on the move, with the node at the other end.
     """
 
     def __init__(self) -> None:
         self.owners: dict[str, Node] = {}
         self.assigned = 0
         self.not_claimed = 0
+        self.migrating: dict[int, Node] = {}
+        self.importing: dict[int, Node] = {}
 
     def owner_of(self, slot: int) -> Node | None:
         """The owner of one slot. Scans the owners: for operators' questions, not for packets."""
@@ -94,6 +97,17 @@ class SlotMap:
                 self._set(node, node.slot_bits & ~bits)
         self.assigned &= ~bits
         self.not_claimed &= ~bits
+
+    def settle(self, slot: int) -> None:
+        """The slot is on the move neither way."""
+        self.migrating.pop(slot, None)
+        self.importing.pop(slot, None)
+
+    def forget(self, node: Node) -> None:
+        """Ends the moves to and from a node."""
+        for moves in (self.migrating, self.importing):
+            for slot in [slot for slot, other in moves.items() if other is node]:
+                del moves[slot]
 
     def rename(self, old_id: str, node: Node) -> None:
         """Follows a change of a node's id."""

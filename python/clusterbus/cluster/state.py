@@ -25,6 +25,7 @@ from clusterbus.cluster import (
     pubsub,
     quiet,
     receive,
+    slot_moves,
 )
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import ClusterConfig, Core
@@ -149,6 +150,31 @@ class ClusterState:
         self._core.set_now(now_ms)
         commands.flush_slots(self._core)
 
+    def migrate_slot(self, slot: int, node_id: str, now_ms: int) -> None:
+        """CLUSTER SETSLOT MIGRATING. Raises StateError, as the other three."""
+        self._core.set_now(now_ms)
+        slot_moves.migrate(self._core, slot, node_id)
+
+    def import_slot(self, slot: int, node_id: str, now_ms: int) -> None:
+        """CLUSTER SETSLOT IMPORTING."""
+        self._core.set_now(now_ms)
+        slot_moves.import_slot(self._core, slot, node_id)
+
+    def settle_slot(self, slot: int, now_ms: int) -> None:
+        """CLUSTER SETSLOT STABLE."""
+        self._core.set_now(now_ms)
+        slot_moves.stay(self._core, slot)
+
+    def assign_slot(self, slot: int, node_id: str, now_ms: int) -> None:
+        """CLUSTER SETSLOT NODE."""
+        self._core.set_now(now_ms)
+        slot_moves.assign(self._core, slot, node_id)
+
+    def reset(self, now_ms: int, *, hard: bool = False) -> None:
+        """CLUSTER RESET. Raises StateError for a primary that has keys."""
+        self._core.set_now(now_ms)
+        commands.reset(self._core, hard=hard)
+
     def set_config_epoch(self, epoch: int, now_ms: int) -> None:
         """CLUSTER SET-CONFIG-EPOCH. Raises StateError unless this node is new and alone."""
         self._core.set_now(now_ms)
@@ -259,6 +285,14 @@ class ClusterState:
     def owner_of(self, slot: int) -> Node | None:
         """Who owns a slot."""
         return self._core.slots.owner_of(slot)
+
+    def migrating_to(self, slot: int) -> Node | None:
+        """The node this one migrates a slot to."""
+        return self._core.slots.migrating.get(slot)
+
+    def importing_from(self, slot: int) -> Node | None:
+        """The node this one imports a slot from."""
+        return self._core.slots.importing.get(slot)
 
     @property
     def is_ok(self) -> bool:

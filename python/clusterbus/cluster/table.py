@@ -136,6 +136,10 @@ class ForgottenNodes:
         """Lets an id in again (an operator met it anew)."""
         self._until_ms.pop(node_id, None)
 
+    def clear(self) -> None:
+        """Lets everybody in again."""
+        self._until_ms.clear()
+
     def has(self, node_id: str, now_ms: int) -> bool:
         until_ms = self._until_ms.get(node_id)
         return until_ms is not None and until_ms > now_ms
