@@ -17,14 +17,18 @@ purpose is a `ClusterBusError`.
 
 from clusterbus import wire
 from clusterbus._core import __version__
-from clusterbus.bus import BlockingBus, Bus
+from clusterbus.bus import BlockingBus, BlockingMessages, Bus
 from clusterbus.cluster.events import (
     AddressChanged,
+    ElectionLost,
+    ElectionStarted,
+    ElectionWon,
     EpochChanged,
     Event,
     LinkDown,
     LinkUp,
     Message,
+    ModuleReceived,
     NodeFailed,
     NodeJoined,
     NodeLeft,
@@ -36,14 +40,19 @@ from clusterbus.cluster.events import (
 )
 from clusterbus.errors import ClusterBusError, ConfigError, PeerError, StateError
 from clusterbus.runtime.event_stream import EventsLost, EventStream
+from clusterbus.runtime.message_stream import MessagesLost, MessageStream, ShardChannelEnded
 from clusterbus.runtime.views import LinkView, NodeView, SlotRange
 
 __all__ = [
     "AddressChanged",
     "BlockingBus",
+    "BlockingMessages",
     "Bus",
     "ClusterBusError",
     "ConfigError",
+    "ElectionLost",
+    "ElectionStarted",
+    "ElectionWon",
     "EpochChanged",
     "Event",
     "EventStream",
@@ -52,6 +61,9 @@ __all__ = [
     "LinkUp",
     "LinkView",
     "Message",
+    "MessageStream",
+    "MessagesLost",
+    "ModuleReceived",
     "NodeFailed",
     "NodeJoined",
     "NodeLeft",
@@ -60,6 +72,7 @@ __all__ = [
     "NodeView",
     "PeerError",
     "RoleChanged",
+    "ShardChannelEnded",
     "SlotRange",
     "SlotsChanged",
     "StateChanged",

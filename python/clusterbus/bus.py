@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Self
 
-from clusterbus.cluster.events import Event
+from clusterbus.cluster.events import Event, Message
+from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
 from clusterbus.config import Config
 from clusterbus.errors import ClusterBusError, StateError
 from clusterbus.runtime.blocking import BlockingLoop
@@ -22,7 +23,19 @@ from clusterbus.runtime.counters import cluster_info_lines
 from clusterbus.runtime.driver import Driver
 from clusterbus.runtime.event_stream import BACKLOG_EVENTS_MAX, EventBacklog, EventsLost, EventStream
 from clusterbus.runtime.info import info_table
+from clusterbus.runtime.message_stream import (
+    QUEUED_LEN_MAX_BYTES,
+    QUEUED_MESSAGES_MAX,
+    Feed,
+    MessagesLost,
+    MessageStream,
+    ShardChannelEnded,
+    Wanted,
+    bytes_of,
+    message_backlog,
+)
 from clusterbus.runtime.node import Node
+from clusterbus.runtime.pubsub import ModuleCallback, PubSub
 from clusterbus.runtime.views import (
     LinkView,
     NodeView,
@@ -32,8 +45,8 @@ from clusterbus.runtime.views import (
     slot_ranges,
 )
 
-PUBLISH_LEN_MAX_BYTES: Final = 1 << 20
-"""Channel and message together; every node of the cluster receives a copy."""
+PUBLISH_LEN_MAX_BYTES: Final = PAYLOAD_LEN_MAX_BYTES
+"""Channel and message together, or the data of a module message: what one packet of the bus can carry."""
 
 
 class _Owner:
@@ -63,6 +76,9 @@ class _Member:
     """What `Bus` and `BlockingBus` share: everything that needs no waiting."""
 
     def _driver(self) -> Driver:
+        raise StateError("the bus is not open")
+
+    def _pubsub(self) -> PubSub:
         raise StateError("the bus is not open")
 
     def _settle(self) -> None:
@@ -106,12 +122,27 @@ class _Member:
         driver.state.forget(node_id, driver.clock.now_ms())
         self._settle()
 
-    def _publish(self, channel: bytes | str, message: bytes | str) -> int:
-        channel, message = _bytes_of(channel), _bytes_of(message)
-        if len(channel) + len(message) > PUBLISH_LEN_MAX_BYTES:
-            raise StateError(f"channel and message are over {PUBLISH_LEN_MAX_BYTES} bytes")
-        driver = self._driver()
-        reached = driver.state.publish(channel, message, driver.clock.now_ms())
+    def on_message(self, callback: ModuleCallback) -> Callable[[], None]:
+        """Calls `callback(ModuleReceived)` with every module message another node sends this one, in order, until
+        the function returned is called. For `clusterbus.ModuleReceived` in `events()` nothing is needed.
+
+        The callback runs on the main loop, which waits for it: it is to hand the work on. What it raises is
+        logged and counted (`cluster_callback_errors`), and goes no further.
+        Raises StateError when the bus is not open. Source: `RedisModule_RegisterClusterMessageReceiver`.
+        """
+        return self._pubsub().on_message(callback)
+
+    def _publish(self, channel: bytes | str, message: bytes | str, sharded: bool) -> int:
+        pubsub = self._pubsub()
+        channel, message = bytes_of(channel), bytes_of(message)
+        if sharded:
+            pubsub.check_slot_is_ours(channel)
+        _own, reached = pubsub.publish(channel, message, sharded=sharded)
+        self._settle()
+        return reached
+
+    def _send(self, node_id: str | None, module_id: int, module_type: int, data: bytes | str) -> int:
+        reached = self._pubsub().send(node_id, module_id, module_type, bytes_of(data))
         self._settle()
         return reached
 
@@ -139,7 +170,7 @@ class Bus(_Member):
         self._resp = resp
         self._node: Node | None = None
         self._owner = _Owner()
-        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[EventStream | MessageStream] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -210,12 +241,55 @@ class Bus(_Member):
         """CLUSTER FORGET: removes a node and keeps it out for a minute. Raises StateError."""
         self._forget(node_id)
 
-    async def publish(self, channel: bytes | str, message: bytes | str) -> int:
-        """Hands a message to every connected node, whose subscribers get it; how many nodes that is.
+    async def publish(self, channel: bytes | str, message: bytes | str, *, sharded: bool = False) -> int:
+        """PUBLISH: gives a message to this node's own subscribers and hands it to every connected node, whose
+        subscribers get it; how many nodes that is. With `sharded`, SPUBLISH: to the shard of this node alone,
+        and to those who subscribed to the shard channel.
 
-        Text is sent as UTF-8. There is no reply and no second try. The sender itself gets no Message event.
+        Text is sent as UTF-8. There is no reply and no second try: a node that cannot be reached, or is too far
+        behind, misses the message. The sender itself gets no Message event.
+
+        Raises StateError over PUBLISH_LEN_MAX_BYTES bytes and, with `sharded`, when the channel's slot is not
+        this shard's. Source: `clusterPropagatePublish`.
         """
-        return self._publish(channel, message)
+        return self._publish(channel, message, sharded)
+
+    def subscribe(
+        self,
+        *channels: bytes | str,
+        patterns: Iterable[bytes | str] = (),
+        shard_channels: Iterable[bytes | str] = (),
+        max_queued: int = QUEUED_MESSAGES_MAX,
+        max_queued_bytes: int = QUEUED_LEN_MAX_BYTES,
+    ) -> MessageStream:
+        """What is published on these channels, on any node of the cluster, while the context is entered:
+
+            async with bus.subscribe("news", patterns=["sport.*"]) as messages:
+                async for message in messages:
+                    ...
+
+        Each message comes once, as a `Message`, in the order it came here. At most `max_queued` of them, of
+        `max_queued_bytes` bytes together, wait for a consumer; one that is slower finds a
+        `MessagesLost(count)` where messages are missing. Patterns are Valkey's globs. `shard_channels` hear
+        what is published with `sharded`, in this node's shard; when the slot leaves the shard a
+        `ShardChannelEnded` is the last that comes of it.
+
+        Raises StateError when there is nothing to subscribe to or a limit is below 1; on entry when the bus is
+        not open, a pattern is too long, or the slot of a shard channel is not this shard's. Source: rows S7.
+        """
+        wanted = Wanted(channels, patterns, shard_channels)
+        stream = MessageStream(self._pubsub, wanted, max_queued=max_queued, max_queued_bytes=max_queued_bytes)
+        self._streams.add(stream)
+        return stream
+
+    async def send(self, node_id: str | None, module_id: int, module_type: int, data: bytes | str) -> int:
+        """A module message to one node, or for None to every connected one; to how many it was handed.
+
+        `module_id` (64 bits) and `module_type` (8 bits) tell the receiver whom it is for; text is sent as UTF-8.
+        There is no reply and no second try. Raises StateError for a node that is unknown or not connected, a
+        number out of range, and over PUBLISH_LEN_MAX_BYTES bytes. Source: `clusterSendModule`.
+        """
+        return self._send(node_id, module_id, module_type, data)
 
     def info(self) -> dict[str, dict[str, str]]:
         """INFO as a table: section in lower case, name, value as text."""
@@ -230,6 +304,9 @@ class Bus(_Member):
     def _driver(self) -> Driver:
         return self._started().driver
 
+    def _pubsub(self) -> PubSub:
+        return self._started().pubsub
+
     def _settle(self) -> None:
         self._started().settle()
 
@@ -241,7 +318,8 @@ class Bus(_Member):
 
     def _on_event(self, event: Event) -> None:
         for stream in list(self._streams):
-            stream.put_nowait(event)
+            if isinstance(stream, EventStream):
+                stream.put_nowait(event)
 
 
 class BlockingBus(_Member):
@@ -302,9 +380,30 @@ class BlockingBus(_Member):
         """As `Bus.forget`."""
         self._forget(node_id)
 
-    def publish(self, channel: bytes | str, message: bytes | str) -> int:
+    def publish(self, channel: bytes | str, message: bytes | str, *, sharded: bool = False) -> int:
         """As `Bus.publish`; the message leaves at the latest when the node is driven next."""
-        return self._publish(channel, message)
+        return self._publish(channel, message, sharded)
+
+    def send(self, node_id: str | None, module_id: int, module_type: int, data: bytes | str) -> int:
+        """As `Bus.send`; the message leaves at the latest when the node is driven next."""
+        return self._send(node_id, module_id, module_type, data)
+
+    def subscribe(
+        self,
+        *channels: bytes | str,
+        patterns: Iterable[bytes | str] = (),
+        shard_channels: Iterable[bytes | str] = (),
+        max_queued: int = QUEUED_MESSAGES_MAX,
+        max_queued_bytes: int = QUEUED_LEN_MAX_BYTES,
+    ) -> BlockingMessages:
+        """As `Bus.subscribe`, as a plain context manager; `wait_messages` drives the node and gives what came:
+
+        with bus.subscribe("news") as messages:
+            for message in messages.wait_messages(1000):
+                ...
+        """
+        wanted = Wanted(channels, patterns, shard_channels)
+        return BlockingMessages(self._open, wanted, max_queued, max_queued_bytes)
 
     def _open(self) -> BlockingLoop:
         if self._loop is None:
@@ -315,9 +414,41 @@ class BlockingBus(_Member):
     def _driver(self) -> Driver:
         return self._open().driver
 
+    def _pubsub(self) -> PubSub:
+        return self._open().pubsub
+
     def _settle(self) -> None:
         self._open().driver.settle()
 
 
-def _bytes_of(text: bytes | str) -> bytes:
-    return text.encode() if isinstance(text, str) else bytes(text)
+class BlockingMessages:
+    """What `BlockingBus.subscribe` gives: subscribed while it is entered."""
+
+    def __init__(
+        self, loop: Callable[[], BlockingLoop], wanted: Wanted, max_queued: int, max_queued_bytes: int
+    ) -> None:
+        self._loop = loop
+        self._wanted = wanted
+        self._backlog = message_backlog(max_queued, max_queued_bytes)
+        self._feed: Feed | None = None
+
+    def __enter__(self) -> Self:
+        if self._feed is not None:
+            raise StateError("a subscription is entered once; call subscribe() again")
+        put = self._backlog.put_nowait
+        self._feed = Feed(self._loop().pubsub, self._wanted, put, self._backlog.put_always_nowait)
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if self._feed is not None:
+            self._feed.subscriptions.leave(self._feed)
+
+    def wait_messages(self, timeout_ms: int) -> list[Message | ShardChannelEnded | MessagesLost]:
+        """Drives the node until there are messages, at most so long; all that wait, oldest first."""
+        self._loop().run(timeout_ms, lambda: len(self._backlog) > 0)
+        return self._backlog.take_all()

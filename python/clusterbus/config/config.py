@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from clusterbus.config.directives import BUS_PORT_OFFSET, BY_NAME, DIRECTIVES, PORT_MAX, Directive
-from clusterbus.config.kinds import Value
+from clusterbus.config.kinds import BufferLimits, Value
 from clusterbus.config.rewrite import replace_file, rewritten
 from clusterbus.config.syntax import Line, parse_command_line, read_file, read_stdin, read_text
 from clusterbus.errors import ConfigError
@@ -47,6 +47,7 @@ class Config:
     tcp_keepalive: int
     timeout: int
     maxclients: int
+    client_output_buffer_limit: BufferLimits
     protected_mode: bool
     requirepass: str
     dir: str
@@ -72,6 +73,7 @@ class Config:
     cluster_link_sendbuf_limit: int
     cluster_require_full_coverage: bool
     cluster_allow_reads_when_down: bool
+    cluster_allow_pubsubshard_when_down: bool
     tls_port: int
     tls_cluster: bool
     tls_cert_file: str
@@ -95,6 +97,8 @@ class Config:
     def _store(self, directive: Directive, value: Value) -> None:
         if directive.name == "dir":
             value = os.path.abspath(str(value))
+        if isinstance(value, BufferLimits):
+            value = value.over(getattr(self, directive.attribute, value))
         object.__setattr__(self, directive.attribute, value)
 
     # ---------------------------------------------------------------- building

@@ -19,6 +19,7 @@ from clusterbus.config.kinds import (
     Integer,
     Kind,
     Memory,
+    OutputBufferLimits,
     SavePoints,
     Text,
     YesNo,
@@ -82,6 +83,14 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "timeout", Integer(0, INT_MAX), "0", "Seconds after which an idle client is closed; 0 is never.", True
     ),
     Directive("maxclients", Integer(1, 2**32 - 1), "10000", "Clients connected at once, at most.", True),
+    Directive(
+        "client-output-buffer-limit",
+        OutputBufferLimits(),
+        "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
+        "Unread output that closes a client, by class: so many bytes at once (0: 64mb), or so many (0: never) "
+        "for longer than so many seconds.",
+        True,
+    ),
     Directive(
         "protected-mode",
         YesNo(),
@@ -202,10 +211,54 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         True,
     ),
     Directive(
+        "cluster-replica-validity-factor",
+        Integer(0, INT_MAX),
+        "10",
+        "A replica cut off from its primary for more node timeouts than this is not elected; 0 is no limit.",
+        True,
+        ("cluster-slave-validity-factor",),
+    ),
+    Directive(
+        "cluster-replica-no-failover",
+        YesNo(),
+        "no",
+        "This node is never elected when its primary fails; an operator may still make it the primary.",
+        True,
+        ("cluster-slave-no-failover",),
+    ),
+    Directive(
+        "cluster-allow-replica-migration",
+        YesNo(),
+        "yes",
+        "Replicas move to primaries that have none left; a node that lost its last slot follows the taker.",
+        True,
+    ),
+    Directive(
+        "cluster-migration-barrier",
+        Integer(0, INT_MAX),
+        "1",
+        "Replicas a primary keeps when others of its move away.",
+        True,
+    ),
+    Directive(
+        "cluster-manual-failover-timeout",
+        Integer(1, INT_MAX),
+        "5000",
+        "Milliseconds a manual failover may take before it is given up.",
+        True,
+    ),
+    Directive(
         "cluster-allow-reads-when-down",
         YesNo(),
         "no",
         "Whether a node serves reads while the cluster is down.",
+        True,
+    ),
+    Directive(
+        "cluster-allow-pubsubshard-when-down",
+        YesNo(),
+        "yes",
+        "Whether shard channels are served while the cluster is down.",
         True,
     ),
     # ---- TLS

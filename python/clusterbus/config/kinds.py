@@ -10,15 +10,45 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from clusterbus.errors import ConfigError
 
-Value = int | bool | str | tuple[str, ...]
+
+@dataclass(frozen=True, slots=True)
+class BufferLimit:
+    """How much output a client may leave unread: `hard_bytes` closes it at once, `soft_bytes` after more than
+    `soft_s` seconds without a break. 0 is no limit of its own.
+    """
+
+    hard_bytes: int
+    soft_bytes: int
+    soft_s: int
+
+    def __str__(self) -> str:
+        return f"{self.hard_bytes} {self.soft_bytes} {self.soft_s}"
+
+
+@dataclass(frozen=True)
+class BufferLimits:
+    """The limits by class of client: normal, replica, pubsub. What a directive's arguments say may lack classes:
+    those stay as they were.
+    """
+
+    by_class: dict[str, BufferLimit]
+
+    def over(self, old: BufferLimits) -> BufferLimits:
+        """These limits, and for classes they lack the old ones."""
+        return BufferLimits(old.by_class | self.by_class)
+
+
+Value = int | bool | str | tuple[str, ...] | BufferLimits
 
 BIND_ADDRESSES_MAX: Final = 16
 HOSTNAME_LEN_MAX: Final = 255
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
+_SECONDS: Final = re.compile(r"\+?[0-9]{1,9}")
 _MEMORY: Final = re.compile(r"([0-9]+)(b|kb?|mb?|gb?)?", re.IGNORECASE)
 _UNIT_BYTES: Final = {
     "": 1,
@@ -89,11 +119,8 @@ class Memory(_Single):
     """Bytes, with valkey.conf's units: 1k is 1000, 1kb is 1024, and so on; case does not matter."""
 
     def parse(self, arguments: Sequence[str]) -> int:
-        match = _MEMORY.fullmatch(self._only(arguments))
-        if match is None:
-            raise ConfigError("argument must be a memory value")
-        number = int(match[1][:20]) * _UNIT_BYTES[(match[2] or "").lower()]
-        if len(match[1]) > 20 or number >= 2**64:
+        number = memory_bytes(self._only(arguments))
+        if number is None:
             raise ConfigError("argument must be a memory value")
         return number
 
@@ -102,6 +129,47 @@ class Memory(_Single):
 
     def syntax(self) -> str:
         return "bytes, 1kb, 1mb ..."
+
+
+def memory_bytes(text: str) -> int | None:
+    """The bytes written in valkey.conf's units, None when the text is no such number of 64 bits."""
+    match = _MEMORY.fullmatch(text)
+    if match is None or len(match[1]) > 20:
+        return None
+    number = int(match[1]) * _UNIT_BYTES[(match[2] or "").lower()]
+    return number if number < 2**64 else None
+
+
+class OutputBufferLimits:
+    """`CLASS HARD SOFT SECONDS`, any number of times; classes that are not named stay as they are."""
+
+    several = True
+    CLASSES: Final = {"normal": "normal", "slave": "replica", "replica": "replica", "pubsub": "pubsub"}
+    SHOWN: Final = (("normal", "normal"), ("slave", "replica"), ("pubsub", "pubsub"))
+    """Name shown, class, in the order shown."""
+
+    def parse(self, arguments: Sequence[str]) -> BufferLimits:
+        words = [] if list(arguments) == [""] else list(arguments)
+        if len(words) % 4:
+            raise ConfigError("Wrong number of arguments in buffer limit configuration.")
+        limits: dict[str, BufferLimit] = {}
+        for name, hard, soft, seconds in zip(*(iter(words),) * 4, strict=True):
+            field = self.CLASSES.get(name.lower())
+            if field is None:
+                raise ConfigError("Invalid client class specified in buffer limit configuration.")
+            hard_bytes, soft_bytes = memory_bytes(hard), memory_bytes(soft)
+            soft_s = int(seconds) if _SECONDS.fullmatch(seconds) else None
+            if hard_bytes is None or soft_bytes is None or soft_s is None:
+                raise ConfigError("Error in hard, soft or soft_seconds setting in buffer limit configuration.")
+            limits[field] = BufferLimit(hard_bytes, soft_bytes, soft_s)
+        return BufferLimits(limits)
+
+    def format(self, value: Value) -> str:
+        assert isinstance(value, BufferLimits)
+        return " ".join(f"{name} {value.by_class[kind]}" for name, kind in self.SHOWN if kind in value.by_class)
+
+    def syntax(self) -> str:
+        return "CLASS HARD SOFT SECONDS ..."
 
 
 class YesNo(_Single):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from clusterbus.config import Config
 from clusterbus.runtime.clock import Clock, TickSchedule
 from clusterbus.runtime.driver import TICK_PERIOD_MS, Driver
+from clusterbus.runtime.pubsub import PubSub
 from clusterbus.runtime.startup import open_driver
 
 
@@ -27,6 +28,7 @@ class BlockingLoop:
         self._monotonic_s = monotonic_s
         self.clock = Clock()
         self.driver: Driver = open_driver(config, self.clock)
+        self.pubsub = PubSub(self.driver)
         self._schedule = TickSchedule(TICK_PERIOD_MS / 1000, monotonic_s())
 
     def run(self, timeout_ms: int, until: Callable[[], bool] = lambda: False) -> bool:

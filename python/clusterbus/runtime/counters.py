@@ -55,8 +55,17 @@ DRIVER: Final = (
     ("cluster_links_closed_for_refused_packets", "links_closed_for_refused_packets"),
     ("cluster_dials_failed", "dials_failed"),
     ("cluster_messages_withheld", "messages_withheld"),
+    ("cluster_messages_dropped_slow_link", "messages_dropped_slow_link"),
+    ("cluster_callback_errors", "callback_errors"),
 )
 """Name shown, name in `Driver.counters`."""
+
+LIGHT: Final = tuple(
+    (f"cluster_stats_messages_light_{name}_{direction}", f"light_{name}_{direction}")
+    for name in ("publish", "publishshard", "module")
+    for direction in ("sent", "received")
+)
+"""Name shown, name in `ClusterState.counters`: those among the messages of a type that had a light header."""
 
 REASON_PREFIXES: Final = ("dropped_", "accepts_refused_", "links_lost_", "refused_")
 """Counters of engine and state with a reason in their name; shown as `cluster_<name>` once they count."""
@@ -88,6 +97,8 @@ def cluster_info_lines(driver: Driver) -> Iterator[Line]:
     for line in driver.state.info_text(byte_counters(stats)).splitlines():
         name, _, value = line.partition(":")
         yield name, value
+    for shown, name in LIGHT:
+        yield shown, driver.state.counters[name]
     yield from offload_lines(stats)
     yield from refusal_lines(driver, stats)
 

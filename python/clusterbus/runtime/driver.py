@@ -33,7 +33,7 @@ from clusterbus.runtime.clock import Clock
 from clusterbus.runtime.log import LEVEL_NUMBERS, logger
 from clusterbus.runtime.nodes_conf import NodesFile
 from clusterbus.runtime.refusals import RefusalLog
-from clusterbus.wire import Packet, encode
+from clusterbus.wire import ModuleMessage, Packet, Publish, encode
 
 EngineEvent = LinkAccepted | LinkConnected | PacketsReceived | QuietHeartbeats | LinkLost | LinkDrained | AcceptRefused
 
@@ -42,6 +42,9 @@ VIEW_PERIOD_MS: Final = 20
 """Between two views of the node table for the workers passes at least this much time."""
 REFUSED_PACKETS_PER_LINK_MAX: Final = 8
 """A link is closed when this many of its packets had to be refused (H4: "close after several")."""
+MESSAGES_QUEUED_MAX_BYTES: Final = 64 * 1024 * 1024
+"""A link with so much unsent gets no further messages of users (PUBLISH, MODULE) until its peer reads on; there is
+no delivery to be promised on the bus, and cluster-link-sendbuf-limit may be off. Heartbeats still go."""
 ORDINARY_LOSSES: Final = frozenset({"eof", "error", "connect"})
 """Kinds of LinkLost that happen among honest peers; the others are worth an operator's attention."""
 FILTER_NOTHING: Final = -1
@@ -380,8 +383,12 @@ class Driver:
         self._view_version = view.version
 
     def _carry_broadcast(self, effect: Broadcast) -> None:
-        if effect.links:
-            self.engine.broadcast(effect.links, encode(effect.message))
+        links = effect.links
+        if isinstance(effect.message, Publish | ModuleMessage):
+            links = tuple(link for link in links if self.engine.send_queue(link)[1] < MESSAGES_QUEUED_MAX_BYTES)
+            self.counters["messages_dropped_slow_link"] += len(effect.links) - len(links)
+        if links:
+            self.engine.broadcast(links, encode(effect.message))
 
     def _carry_dial(self, effect: Dial) -> None:
         self._dials_begun += 1

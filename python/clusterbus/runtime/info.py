@@ -29,6 +29,8 @@ SERVER_NAME: Final = "clusterbus"
 COMPATIBLE_REDIS_VERSION: Final = "7.2.4"
 COMPATIBLE_VALKEY_VERSION: Final = "9.1.2"
 HZ: Final = 10
+CLIENT_GAUGES: Final = ("connected_clients", "pubsub_clients")
+"""Numbers of the client port that stand in the section Clients; its others stand in Stats."""
 
 
 def _server(node: Node) -> Iterator[Line]:
@@ -60,10 +62,12 @@ def _server(node: Node) -> Iterator[Line]:
 
 
 def _clients(node: Node) -> Iterator[Line]:
-    yield "connected_clients", node.client_stats().get("connected_clients", 0)
+    clients = node.client_stats()
+    yield "connected_clients", clients.get("connected_clients", 0)
     yield "cluster_connections", node.driver.engine.stats().get("links", 0)
     yield "maxclients", node.config.maxclients
     yield "blocked_clients", 0
+    yield "pubsub_clients", clients.get("pubsub_clients", 0)
 
 
 def _memory(_node: Node) -> Iterator[Line]:
@@ -95,7 +99,11 @@ def _persistence(node: Node) -> Iterator[Line]:
 def _stats(node: Node) -> Iterator[Line]:
     driver = node.driver
     stats = driver.engine.stats()
-    yield from (line for line in node.client_stats().items() if line[0] != "connected_clients")
+    yield from (line for line in node.client_stats().items() if line[0] not in CLIENT_GAUGES)
+    subscriptions = node.pubsub.subscriptions
+    yield "pubsub_channels", subscriptions.count_channels()
+    yield "pubsub_patterns", subscriptions.count_patterns()
+    yield "pubsubshard_channels", subscriptions.count_shard_channels()
     yield from offload_lines(stats)
     yield from refusal_lines(driver, stats)
 

@@ -22,6 +22,7 @@ from clusterbus.runtime.commands import command_table
 from clusterbus.runtime.driver import TICK_PERIOD_MS, Driver
 from clusterbus.runtime.info import COMPATIBLE_VALKEY_VERSION, SERVER_NAME
 from clusterbus.runtime.log import close_log, logger, open_log, set_level
+from clusterbus.runtime.pubsub import PubSub
 from clusterbus.runtime.resp import Reply, RespServer
 from clusterbus.runtime.startup import open_driver
 
@@ -46,6 +47,7 @@ class Node:
         self.exit_code = EXIT_OK
         self._with_resp = resp
         self._driver: Driver | None = None
+        self._pubsub: PubSub | None = None
         self._resp: RespServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
@@ -60,6 +62,13 @@ class Node:
         if self._driver is None:
             raise ClusterBusError("the node is not started")
         return self._driver
+
+    @property
+    def pubsub(self) -> PubSub:
+        """The messages of a started node."""
+        if self._pubsub is None:
+            raise ClusterBusError("the node is not started")
+        return self._pubsub
 
     @property
     def event_loop_name(self) -> str:
@@ -92,6 +101,7 @@ class Node:
         """Reads nodes.conf, opens the bus and the client port, and begins to tick. Raises ConfigError."""
         self._loop = asyncio.get_running_loop()
         self._driver = driver = open_driver(self.config, self.clock)
+        self._pubsub = PubSub(driver)
         try:
             if self._with_resp:
                 self._resp = RespServer(self, self.config, command_table(), greeting=self._greeting)

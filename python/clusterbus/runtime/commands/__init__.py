@@ -8,14 +8,17 @@ from __future__ import annotations
 from clusterbus.runtime.commands.cluster import CLUSTER
 from clusterbus.runtime.commands.config import CONFIG
 from clusterbus.runtime.commands.debug import DEBUG
+from clusterbus.runtime.commands.pubsub import PUBSUB
 from clusterbus.runtime.commands.server import SERVER
 from clusterbus.runtime.resp import Registry, standard_registry
+from clusterbus.runtime.slot_routing import shard_channel_gate
 
 
 def command_table() -> Registry:
     """Every command of a node: those of a connection (PING, HELLO, CLIENT ...) and the node's own."""
     registry = standard_registry()
-    registry.add(CLUSTER, CONFIG, DEBUG, *SERVER)
+    registry.add(CLUSTER, CONFIG, DEBUG, *PUBSUB, *SERVER)
+    registry.add_gate(shard_channel_gate)
     return registry
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from clusterbus.config import Config
 from clusterbus.runtime.resp.reply import Reply
+from clusterbus.runtime.subscriptions import Subscriber
 
 
 class Connection(Protocol):
@@ -20,11 +21,17 @@ class Connection(Protocol):
     def send(self, reply: Reply) -> None:
         """Queues a reply or push out of turn."""
 
+    def send_encoded(self, data: bytes) -> None:
+        """Queues bytes out of turn: behind the reply to the command that is being run, if there is one."""
+
     def close(self) -> None:
         """Closes at once; queued output is lost."""
 
     def close_after_reply(self) -> None:
         """Closes when the reply of the present command is written; later commands are not read."""
+
+    def check_output_limit(self) -> None:
+        """Closes the client when it leaves more unread than client-output-buffer-limit lets it."""
 
     def query_buffer_len_bytes(self) -> int: ...
     def output_len_bytes(self) -> int: ...
@@ -77,9 +84,27 @@ class Client:
     commands_processed: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
+    subscriber: Subscriber | None = None
+    """What it is subscribed to; None before its first subscription."""
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether it holds a channel, a pattern or a shard channel."""
+        return self.subscriber is not None and self.subscriber.total_count > 0
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether it came over IPv6; IPv4 mapped into IPv6 is IPv4."""
+        return self.local_address.startswith("[") and not self.local_address.startswith("[::ffff:")
+
+    def unsubscribe_all(self) -> None:
+        """Gives up all subscriptions without a word."""
+        if self.subscriber is not None:
+            self.subscriber.subscriptions.leave(self.subscriber)
 
     def reset(self) -> None:
         """Back to the state of a new connection, as RESET asks."""
+        self.unsubscribe_all()
         self.protocol = 2
         self.name = ""
         self.readonly = self.asking = self.no_evict = self.no_touch = False

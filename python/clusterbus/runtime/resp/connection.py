@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, cast
 from clusterbus.errors import ClusterBusError, PeerError
 from clusterbus.runtime.resp.client import Client
 from clusterbus.runtime.resp.registry import Call
-from clusterbus.runtime.resp.reply import ErrorReply, Reply, encode, error
+from clusterbus.runtime.resp.reply import ErrorReply, Pushes, Reply, encode, error
 from clusterbus.runtime.resp.requests import RequestParser
 
 if TYPE_CHECKING:
@@ -28,9 +28,11 @@ OUTPUT_BATCH_BYTES: Final = 64 * 1024
 OUTPUT_PAUSE_BYTES: Final = 1024 * 1024
 """With so much output unread by the client, its further requests wait."""
 OUTPUT_LEN_MAX_BYTES: Final = 64 * 1024 * 1024
-"""Output out of turn beyond this closes the client."""
+"""More unread output than this closes a client whose class has no hard limit in client-output-buffer-limit."""
 READ_AHEAD_BYTES: Final = 256 * 1024
 """Bytes taken from the socket, at most one read more, while an earlier request holds the client up."""
+_REPLIES_AFTER: Final = {"skip": "on", "skip next": "skip"}
+"""`Client.replies` after a command, where the command changes it."""
 _HTTP_WORDS: Final = (b"post", b"host:")
 _DENIED: Final = (
     "DENIED protected-mode is yes and requirepass is not set, so this node serves clients of its own machine "
@@ -48,6 +50,11 @@ class RespConnection(asyncio.Protocol):
         self._tls = tls
         self._parser = RequestParser()
         self._output = bytearray()
+        self._pushed = bytearray()
+        """Pushes to this client out of the command it is running; they follow its reply."""
+        self._is_running = False
+        self._flush_handle: asyncio.Handle | None = None
+        self._over_soft_limit_since_s: float | None = None
         self._transport: asyncio.Transport | None = None
         self._client: Client | None = None
         self._reply_task: asyncio.Future[None] | None = None
@@ -92,8 +99,9 @@ class RespConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        if self._turn is not None:
-            self._turn.cancel()
+        for handle in (self._turn, self._flush_handle):
+            if handle is not None:
+                handle.cancel()
         if self._reply_task is not None:
             self._reply_task.cancel()
         if self._client is not None:
@@ -121,14 +129,50 @@ class RespConnection(asyncio.Protocol):
     # ---------------------------------------------------------------- what a command may do
 
     def send(self, reply: Reply) -> None:
-        """Queues a reply or push out of turn; a client that lets too much of it pile up is closed."""
+        """Queues a reply or push out of turn."""
+        if self._client is not None:
+            self.send_encoded(encode(reply, self._client.protocol))
+
+    def send_encoded(self, data: bytes) -> None:
+        """Queues bytes out of turn, which leave in batches, at the latest after this round of the loop; a client
+        that lets too much pile up is closed. Behind the reply of the command that is being run, if there is one.
+        """
         if self._client is None or self._closing:
             return
-        self._output += encode(reply, self._client.protocol)
-        if not self._in_turn:
-            self._flush()
-        if self.output_len_bytes() > OUTPUT_LEN_MAX_BYTES:
-            logger.warning("client %s closed: it does not read its output", self._client.address)
+        if self._is_running:
+            self._pushed += data
+        else:
+            self._output += data
+            if len(self._output) >= OUTPUT_BATCH_BYTES:
+                self._flush()
+            elif not self._in_turn and self._flush_handle is None:
+                self._flush_handle = asyncio.get_running_loop().call_soon(self._flush)
+        self.check_output_limit()
+
+    def check_output_limit(self) -> None:
+        """Closes the client when its unread output is over the hard limit of its class, or has been over the
+        soft one for too long (closeClientOnOutputBufferLimitReached).
+        """
+        client = self._client
+        if client is None or self._closing:
+            return
+        len_bytes = self.output_len_bytes()
+        limits = self._server.config.client_output_buffer_limit.by_class
+        limit = limits["pubsub" if client.is_subscribed else "normal"]
+        is_over = len_bytes >= (limit.hard_bytes or OUTPUT_LEN_MAX_BYTES)
+        if limit.soft_bytes and len_bytes >= limit.soft_bytes:
+            now_s = self._server.now_s()
+            if self._over_soft_limit_since_s is None:
+                self._over_soft_limit_since_s = now_s
+            is_over = is_over or now_s - self._over_soft_limit_since_s > limit.soft_s
+        else:
+            self._over_soft_limit_since_s = None
+        if is_over:
+            logger.warning(
+                "client %s closed for overcoming of output buffer limits: it leaves %d bytes unread",
+                client.address,
+                len_bytes,
+            )
             self._server.count("client_output_buffer_limit_disconnections")
             self.close()
 
@@ -147,7 +191,7 @@ class RespConnection(asyncio.Protocol):
 
     def output_len_bytes(self) -> int:
         written = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        return len(self._output) + written
+        return len(self._output) + len(self._pushed) + written
 
     # ---------------------------------------------------------------- requests
 
@@ -207,8 +251,11 @@ class RespConnection(asyncio.Protocol):
             return
         client.last_command = call.name
         asked = client.asking
-        reply = self._guarded(client, call)
+        self._is_running = True
+        reply = self._server.registry.refusal(self._server.node, client, call) or self._guarded(client, call)
+        self._is_running = False
         if isawaitable(reply):
+            self._release_pushed()
             self._reply_task = asyncio.ensure_future(self._wait_for_reply(client, call.name, reply))
             return
         if asked:
@@ -243,17 +290,23 @@ class RespConnection(asyncio.Protocol):
     def _finish(self, client: Client, reply: Reply) -> None:
         if isinstance(reply, ErrorReply):
             self._server.count("total_error_replies")
-        if client.replies == "on":
+        if client.replies == "on" or isinstance(reply, Pushes):
             self._write_reply(client, reply)
-        elif client.replies == "skip":
-            client.replies = "on"
-        elif client.replies == "skip next":
-            client.replies = "skip"
+        self._release_pushed()
+        client.replies = _REPLIES_AFTER.get(client.replies, client.replies)
 
     def _write_reply(self, client: Client, reply: Reply) -> None:
         self._output += encode(reply, client.protocol)
 
+    def _release_pushed(self) -> None:
+        if self._pushed:
+            self._output += self._pushed
+            self._pushed.clear()
+
     def _flush(self) -> None:
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
         if not self._output or self._transport is None or self._transport.is_closing():
             return
         assert self._client is not None
@@ -261,6 +314,7 @@ class RespConnection(asyncio.Protocol):
         self._server.count("total_net_output_bytes", len(self._output))
         self._transport.write(bytes(self._output))
         self._output.clear()
+        self.check_output_limit()
 
     def _close_when_written(self) -> None:
         self._flush()

@@ -57,6 +57,8 @@ def _text(word: bytes) -> str:
 def ping(_node: object, client: Client, arguments: list[bytes]) -> Reply:
     if len(arguments) > 1:
         return error("wrong number of arguments for 'ping' command")
+    if client.is_subscribed and client.protocol == 2:
+        return ["pong", arguments[0] if arguments else b""]
     return arguments[0] if arguments else Status("PONG")
 
 
@@ -204,9 +206,9 @@ def describe(client: Client) -> str:
     now_s = client.server.now_s()
     pending_bytes = client.connection.output_len_bytes()
     query_bytes = client.connection.query_buffer_len_bytes()
-    flags = (
-        ("r" if client.readonly else "") + ("e" if client.no_evict else "") + ("T" if client.no_touch else "")
-    )
+    marks = (("P", client.is_subscribed), ("r", client.readonly), ("e", client.no_evict), ("T", client.no_touch))
+    flags = "".join(mark for mark, is_set in marks if is_set)
+    subscriber = client.subscriber
     fields: dict[str, object] = {
         "id": client.id,
         "addr": client.address,
@@ -218,9 +220,9 @@ def describe(client: Client) -> str:
         "flags": flags or "N",
         "capa": "r" if "redirect" in client.capabilities else "",
         "db": 0,
-        "sub": 0,
-        "psub": 0,
-        "ssub": 0,
+        "sub": len(subscriber.channels) if subscriber else 0,
+        "psub": len(subscriber.patterns) if subscriber else 0,
+        "ssub": len(subscriber.shard_channels) if subscriber else 0,
         "multi": -1,
         "watch": 0,
         "qbuf": query_bytes,
@@ -257,7 +259,8 @@ Filter = Callable[[Client], bool]
 def _type_filter(value: str) -> Filter | ErrorReply:
     if value.lower() not in _CLIENT_TYPES:
         return error(f"Unknown client type '{value}'")
-    return lambda _client: value.lower() == "normal"
+    kinds = {"normal": False, "pubsub": True}
+    return lambda client: kinds.get(value.lower()) == client.is_subscribed
 
 
 def _age_filter(value: str) -> Filter | ErrorReply:
@@ -489,6 +492,7 @@ def _command(
     group: str = "connection",
     subcommands: tuple[CommandSpec, ...] = (),
     tips: tuple[str, ...] = (),
+    while_subscribed: bool = False,
 ) -> CommandSpec:
     return CommandSpec(
         name,
@@ -501,15 +505,14 @@ def _command(
         categories=("@fast" if "fast" in flags else "@slow", "@connection"),
         subcommands=subcommands,
         tips=tips,
+        while_subscribed=while_subscribed,
     )
 
 
 _NO_AUTH: Final = ("noscript", "loading", "stale", "fast", "no_auth", "allow_busy")
 
 CONNECTION_COMMANDS: Final[tuple[CommandSpec, ...]] = (
-    _command(
-        "asking", asking, 1, "The next command follows an ASK redirection.", flags=("fast",), group="cluster"
-    ),
+    _command("asking", asking, 1, "The next command follows an ASK redirection.", flags=("fast",), group="cluster"),
     _command("auth", auth, -2, "Gives the password.", flags=_NO_AUTH),
     _command(
         "client",
@@ -520,9 +523,7 @@ CONNECTION_COMMANDS: Final[tuple[CommandSpec, ...]] = (
         subcommands=_CLIENT_COMMANDS,
     ),
     _command("echo", echo, 2, "Gives its argument back.", flags=("loading", "stale", "fast")),
-    _command(
-        "hello", hello, -1, "Chooses the protocol and tells about the node.", since="6.0.0", flags=_NO_AUTH
-    ),
+    _command("hello", hello, -1, "Chooses the protocol and tells about the node.", since="6.0.0", flags=_NO_AUTH),
     _command(
         "ping",
         ping,
@@ -530,8 +531,9 @@ CONNECTION_COMMANDS: Final[tuple[CommandSpec, ...]] = (
         "Answers PONG, or the argument.",
         flags=("fast",),
         tips=("request_policy:all_shards", "response_policy:all_succeeded"),
+        while_subscribed=True,
     ),
-    _command("quit", quit_, -1, "Ends the connection after an OK.", flags=_NO_AUTH),
+    _command("quit", quit_, -1, "Ends the connection after an OK.", flags=_NO_AUTH, while_subscribed=True),
     _command(
         "readonly",
         readonly,
@@ -540,10 +542,16 @@ CONNECTION_COMMANDS: Final[tuple[CommandSpec, ...]] = (
         flags=("loading", "stale", "fast"),
         group="cluster",
     ),
+    _command("readwrite", readwrite, 1, "Ends READONLY.", flags=("loading", "stale", "fast"), group="cluster"),
     _command(
-        "readwrite", readwrite, 1, "Ends READONLY.", flags=("loading", "stale", "fast"), group="cluster"
+        "reset",
+        reset,
+        1,
+        "Makes the connection as if it were new.",
+        since="6.2.0",
+        flags=_NO_AUTH,
+        while_subscribed=True,
     ),
-    _command("reset", reset, 1, "Makes the connection as if it were new.", since="6.2.0", flags=_NO_AUTH),
     _command(
         "select",
         select,

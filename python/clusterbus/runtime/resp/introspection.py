@@ -111,7 +111,7 @@ class _Introspection:
             return error("Invalid command specified")
         _, spec = found
         first, last, step = spec.keys
-        if not first:
+        if not first or spec.names_shard_channels:
             return error("The command has no key arguments")
         if not spec.takes(len(arguments)):
             return error("Invalid number of arguments specified for command")
@@ -131,7 +131,10 @@ class _Introspection:
             ]
             return fnmatch.filter(full, value)
         if kind == b"aclcat":
-            return [spec.name for spec in specs if f"@{value}" in spec.categories]
+            listed = [(spec.name, spec) for spec in specs]
+            for spec in specs:
+                listed += [(f"{spec.name}|{sub.name}", sub) for sub in self._registry.subcommands_of(spec)]
+            return [name for name, spec in listed if f"@{value}" in spec.categories]
         return [] if kind == b"module" else SYNTAX_ERROR
 
     # ---------------------------------------------------------------- shapes
@@ -148,7 +151,7 @@ class _Introspection:
             *spec.keys,
             SetOf([Status(category) for category in spec.categories]),
             SetOf(list(spec.tips)),
-            SetOf([]),
+            SetOf([_key_spec(spec)] if spec.names_shard_channels else []),
             [self._entry(f"{name}|{sub.name}", sub) for sub in subcommands],
         ]
 
@@ -165,3 +168,16 @@ class _Introspection:
         if subcommands:
             facts["subcommands"] = subcommands
         return facts
+
+
+def _key_spec(spec: CommandSpec) -> Reply:
+    """Where the channels stand that decide the slot: from a position on, to the last word or one word alone."""
+    first, last, step = spec.keys
+    return {
+        "flags": SetOf([Status("not_key")]),
+        "begin_search": {"type": "index", "spec": {"index": first}},
+        "find_keys": {
+            "type": "range",
+            "spec": {"lastkey": last if last < 0 else last - first, "keystep": step, "limit": 0},
+        },
+    }

@@ -30,8 +30,10 @@ class CommandSpec:
     `name` in lower case (of a subcommand its own, `meet`). `arity` counts the name, and for a subcommand
     both names; negative: at least so many. `handler` None: the command is only a container of
     `subcommands`. `synopsis` are the arguments as HELP shows them. `keys` is first, last and step of the
-    key arguments. `flags`, `categories` and `tips` are the words COMMAND INFO shows; `no_auth` lets a
-    client without a password in.
+    key arguments; with `names_shard_channels` they are channels of a slot. `flags`, `categories` and `tips` are
+    the words COMMAND INFO shows; `no_auth` lets a client without a password in. `words_max`: no more words than
+    that where the arity is open-ended, 0 for no limit. `while_subscribed`: a subscribed client may use it also
+    in RESP2, where replies and messages cannot be told apart otherwise.
     """
 
     name: str
@@ -48,16 +50,49 @@ class CommandSpec:
     categories: tuple[str, ...] = ("@slow",)
     tips: tuple[str, ...] = ()
     help_lines: tuple[str, ...] = ()
+    names_shard_channels: bool = False
+    words_max: int = 0
+    while_subscribed: bool = False
 
     def takes(self, count: int) -> bool:
         """Whether a request of so many words, names included, has the right length."""
         return count == self.arity if self.arity >= 0 else count >= -self.arity
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request understood: `name` is the full name, `cluster|meet`."""
+
+    name: str
+    spec: CommandSpec
+    handler: Handler
+    arguments: list[bytes]
+
+    def key_arguments(self) -> list[bytes]:
+        """The key arguments, of a command that has no subcommands."""
+        first, last, step = self.spec.keys
+        return self.arguments[first - 1 : (last if last >= 0 else len(self.arguments) + 1 + last) : step]
+
+
+Gate: TypeAlias = Callable[[Any, Client, Call], ErrorReply | None]
+"""`gate(node, client, call)`: why a call is not to be run now, or None."""
+
+
+def subscribed_gate(_node: object, client: Client, call: Call) -> ErrorReply | None:
+    """In RESP2 a subscribed client gets nothing but what belongs to subscriptions (processCommand)."""
+    if client.protocol != 2 or call.spec.while_subscribed or not client.is_subscribed:
+        return None
+    return error(
+        f"Can't execute '{call.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed "
+        "in this context"
+    )
+
+
 class Registry:
     """All commands by name. A container gains a `help` subcommand unless it brings its own."""
 
     def __init__(self, commands: Iterable[CommandSpec] = ()) -> None:
+        self._gates: list[Gate] = [subscribed_gate]
         self._commands: dict[str, CommandSpec] = {}
         self._subcommands: dict[str, dict[str, CommandSpec]] = {}
         self.add(*commands)
@@ -74,6 +109,18 @@ class Registry:
                     raise StateError(f"command {spec.name} names a subcommand twice")
                 table.setdefault("help", _help_spec(spec))
                 self._subcommands[spec.name] = table
+
+    def add_gate(self, gate: Gate) -> None:
+        """Adds a gate, which is asked before those there are."""
+        self._gates.insert(0, gate)
+
+    def refusal(self, node: object, client: Client, call: Call) -> ErrorReply | None:
+        """Why the first gate that refuses a call does so; None when it may be run."""
+        for gate in self._gates:
+            refused = gate(node, client, call)
+            if refused is not None:
+                return refused
+        return None
 
     def __len__(self) -> int:
         return len(self._commands)
@@ -113,19 +160,14 @@ class Registry:
             found = table.get(subcommand.lower())
             if found is None:
                 return error(f"unknown subcommand '{subcommand:.128}'. Try {name.upper()} HELP.")
+            if found.words_max and len(words) > found.words_max:
+                return error(
+                    f"unknown subcommand or wrong number of arguments for '{subcommand:.128}'. Try {name.upper()} HELP."
+                )
             spec, name, arguments = found, f"{name}|{found.name}", arguments[1:]
         if spec.handler is None or not spec.takes(len(words)):
             return error(f"wrong number of arguments for '{name}' command")
-        return Call(name, spec.handler, arguments)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request understood: `name` is the full name, `cluster|meet`."""
-
-    name: str
-    handler: Handler
-    arguments: list[bytes]
+        return Call(name, spec, spec.handler, arguments)
 
 
 def _unknown_command(words: list[bytes]) -> ErrorReply:

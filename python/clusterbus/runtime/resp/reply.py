@@ -39,6 +39,13 @@ class Push:
 
 
 @dataclass(frozen=True, slots=True)
+class Pushes:
+    """Pushes, any number, that stand for the reply to a command; sent also to a client that wants no replies."""
+
+    items: Sequence[Push]
+
+
+@dataclass(frozen=True, slots=True)
 class SetOf:
     """A set; an array in RESP2."""
 
@@ -51,7 +58,7 @@ class NullArray:
 
 
 Reply: TypeAlias = (
-    "bool | int | float | str | bytes | Verbatim | Push | SetOf | NullArray"
+    "bool | int | float | str | bytes | Verbatim | Push | Pushes | SetOf | NullArray"
     " | Sequence[Reply] | Mapping[str, Reply] | None"
 )
 """None is null, str and bytes are bulk strings (unless Status or ErrorReply), a mapping is a map (a flat
@@ -126,6 +133,9 @@ def _append(out: bytearray, reply: Reply, protocol: int) -> None:
             _append_verbatim(out, reply, protocol)
         case Push():
             _append_items(out, b">" if protocol == 3 else b"*", reply.items, protocol)
+        case Pushes():
+            for push in reply.items:
+                _append(out, push, protocol)
         case SetOf():
             _append_items(out, b"~" if protocol == 3 else b"*", reply.items, protocol)
         case Mapping():

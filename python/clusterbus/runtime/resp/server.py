@@ -150,18 +150,20 @@ class RespServer:
 
     def remove(self, client: Client) -> None:
         """Called by a connection that is gone."""
+        client.unsubscribe_all()
         self._clients.pop(client.id, None)
         if not self._clients:
             self._empty.set()
 
     def _check_idle(self) -> None:
+        """Closes those who have said nothing for too long, subscribers excepted, and those who do not read."""
         limit_s = self.config.timeout
-        if limit_s:
-            now_s = self.now_s()
-            for client in list(self._clients.values()):
-                if now_s - client.last_interaction_s > limit_s:
-                    logger.log(15, "closing idle client %s", client.address)
-                    client.connection.close()
+        now_s = self.now_s()
+        for client in list(self._clients.values()):
+            client.connection.check_output_limit()
+            if limit_s and now_s - client.last_interaction_s > limit_s and not client.is_subscribed:
+                logger.log(15, "closing idle client %s", client.address)
+                client.connection.close()
         self._idle_timer = asyncio.get_running_loop().call_later(IDLE_CHECK_PERIOD_S, self._check_idle)
 
     def _on_keepalive_change(self, config: Config, _changed: frozenset[str]) -> None:
@@ -175,7 +177,7 @@ class RespServer:
         self._counters[name] += amount
 
     def stats(self) -> dict[str, int]:
-        """Counters by INFO's names since the start or the last `reset_stats`, and `connected_clients`."""
+        """Counters by INFO's names since the start or the last `reset_stats`; connected and subscribed clients."""
         names = (
             "total_connections_received",
             "total_commands_processed",
@@ -186,7 +188,12 @@ class RespServer:
             "protocol_errors",
             "client_output_buffer_limit_disconnections",
         )
-        return {"connected_clients": len(self._clients), **{name: self._counters[name] for name in names}}
+        subscribed = sum(client.is_subscribed for client in self._clients.values())
+        return {
+            "connected_clients": len(self._clients),
+            "pubsub_clients": subscribed,
+            **{name: self._counters[name] for name in names},
+        }
 
     def reset_stats(self) -> None:
         """CONFIG RESETSTAT (R24)."""
