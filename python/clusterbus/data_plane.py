@@ -22,12 +22,13 @@ class DataPlane:
 
     # ------------------------------------------------------------ questions
 
-    def replication_offset(self) -> int:
+    def replication_offset(self) -> int | None:
         """How much of its shard's history this node holds, in bytes; replicas with more are elected first.
 
-        Asked ten times a second and at an election. Never goes down while the node keeps its role.
+        Asked ten times a second and at an election. Never goes down while the node keeps its role. None when
+        nothing is replicated: then a replica counts as being where its primary is.
         """
-        return 0
+        return None
 
     def data_age_ms(self) -> int | None:
         """On a replica: milliseconds since its data was last known to be that of its primary; 0 while they are

@@ -48,6 +48,10 @@ class FakeConfig:
     availability_zone: str = ""
     cluster_require_full_coverage: bool = True
     cluster_replica_no_failover: bool = False
+    cluster_replica_validity_factor: int = 10
+    cluster_allow_replica_migration: bool = True
+    cluster_migration_barrier: int = 1
+    cluster_manual_failover_timeout: int = 5000
 
 
 @dataclass

@@ -45,11 +45,11 @@ def test_s4_a_contested_slot_goes_to_the_greater_config_epoch(claimer_epoch: int
     assert solo.state.assigned_slots == bits_of([1, 2, 3])
 
 
-def test_s4_slots_of_ours_go_the_same_way_and_we_stay_a_primary() -> None:
+def test_s4_slots_of_ours_go_the_same_way_and_we_stay_a_primary_while_some_are_left() -> None:
     solo = Solo()
-    solo.state.add_slots([1], solo.now_ms)
+    solo.state.add_slots([1, 2], solo.now_ms)
     claimer = solo.puppet("b", slots=[1], config_epoch=7)
-    assert solo.state.myself.slot_bits == 0
+    assert solo.state.myself.slot_bits == bits_of([2])
     assert owned(solo, claimer) == {1}
     assert solo.state.myself.is_primary
 

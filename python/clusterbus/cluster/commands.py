@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import epochs, failure, handshake, roles
+from clusterbus.cluster import epochs, failure, handshake, replication, roles
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.node import Node
 from clusterbus.cluster.slots import bits_of
@@ -93,6 +93,8 @@ def reset(core: Core, *, hard: bool) -> None:
     myself = core.myself
     if myself.is_primary and core.data_plane.count_keys():
         raise StateError("CLUSTER RESET can't be called with master nodes containing keys")
+    replication.end_election(core, "reset")
+    replication.end_manual_failover(core)
     roles.set_primary(core, myself)
     core.take_slots(core.slots.assigned)
     core.slots.migrating.clear()
@@ -128,6 +130,21 @@ def set_config_epoch(core: Core, epoch: int) -> None:
 def bump_epoch(core: Core) -> bool:
     """CLUSTER BUMPEPOCH: True when there is a new config epoch, False when ours was the greatest already."""
     return epochs.bump(core)
+
+
+def replicate(core: Core, node_id: str) -> None:
+    """CLUSTER REPLICATE: this node, which must own no slots, becomes a replica of a primary; does nothing when
+    it is one already. Raises StateError.
+    """
+    node = known(core, node_id)
+    if node is core.myself:
+        raise StateError("Can't replicate myself")
+    if node.is_replica:
+        raise StateError("I can only replicate a master, not a replica.")
+    if core.myself.is_primary and (core.myself.slot_bits or core.data_plane.count_keys()):
+        raise StateError("To set a master the node must be empty and without assigned slots.")
+    if core.myself.replicaof is not node:
+        replication.replicate(core, node)
 
 
 def count_failure_reports(core: Core, node_id: str) -> int:

@@ -60,6 +60,8 @@ GOSSIP_FLAGS_PRIVATE: Final = FLAG_MYSELF | FLAG_HANDSHAKE
 """Flags a node holds for itself alone: nobody may mention another with them (H25)."""
 
 # Message flags, first byte.
+MFLAG_PAUSED: Final = 1
+MFLAG_FORCE_ACK: Final = 2
 MFLAG_EXTENSIONS: Final = 4
 
 # Extension types.
@@ -97,6 +99,24 @@ INBOUND_IDLE: Final = 4
 """An inbound link silent for so many node timeouts (and the minimum above) is closed (H32)."""
 LOG_INTERVAL_MS: Final = 10_000
 """One line per peer and reason within this time."""
+
+# Elections (S5). Multiples of the node timeout first, then multiples of the election's own delay.
+VOTE_DISTANCE: Final = 2
+"""Between two votes for replicas of one primary."""
+ELECTION_TIMEOUT: Final = 2
+ELECTION_TIMEOUT_MIN_MS: Final = 2_000
+ELECTION_RETRY: Final = 2
+"""An election is tried again after so many of its timeouts."""
+ELECTION_DELAY_PARTS: Final = 30
+ELECTION_DELAY_MAX_MS: Final = 500
+"""An election waits this part of the node timeout, at most so long, and up to as much again by chance."""
+ELECTION_DELAYS_PER_RANK: Final = 2
+DATA_AGE_ALLOWANCE_MS: Final = 10_000
+"""Age of a replica's data that is never too old: the period in which primaries ping their replicas."""
+MANUAL_FAILOVER_PAUSE: Final = 2
+"""Writes are paused for so many timeouts of the manual failover, at most."""
+MIGRATION_DELAY_MS: Final = 5_000
+"""A primary must have been without a replica for so long before one of another primary moves to it."""
 
 # Gossip section.
 GOSSIP_MIN: Final = 3

@@ -23,6 +23,7 @@ from clusterbus.cluster.events import (
     RoleChanged,
     SlotsChanged,
 )
+from clusterbus.cluster.failover import Election, ManualFailover
 from clusterbus.cluster.node import Link, Node, Version
 from clusterbus.cluster.slots import SlotMap, ranges_of
 from clusterbus.cluster.table import ForgottenNodes, NodeTable
@@ -60,6 +61,14 @@ class ClusterConfig(Protocol):
     def cluster_announce_human_nodename(self) -> str: ...
     @property
     def cluster_require_full_coverage(self) -> bool: ...
+    @property
+    def cluster_replica_validity_factor(self) -> int: ...
+    @property
+    def cluster_allow_replica_migration(self) -> bool: ...
+    @property
+    def cluster_migration_barrier(self) -> int: ...
+    @property
+    def cluster_manual_failover_timeout(self) -> int: ...
 
 
 class HasPorts(Protocol):
@@ -121,6 +130,8 @@ class Core:
         self.unbound_links = 0
         self._current_epoch = 0
         self.last_vote_epoch = 0
+        self.election = Election()
+        self.manual = ManualFailover()
         self._state_is_ok = False
         self.started_ms = now_ms
         self.minority_ms = 0
@@ -339,6 +350,8 @@ class Core:
         self.take_slots(bits & self.slots.assigned)
         if not bits:
             return
+        if not node.slot_bits and any(other.replicas for other in self.table.all_nodes if other.is_primary):
+            node.flags |= c.FLAG_MIGRATE_TO  # where primaries have replicas, each should have one
         self.slots.give(node, bits)
         self.notify(SlotsChanged(node.node_id, ranges_of(bits), ()))
         self.want_save(durable=True)

@@ -7,7 +7,17 @@ Owns the periodic rules and nothing else; one pass over the table. Main loop onl
 from __future__ import annotations
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import failure, handshake, heartbeat, links, own
+from clusterbus.cluster import (
+    election,
+    failure,
+    handshake,
+    heartbeat,
+    links,
+    manual_failover,
+    own,
+    replica_migration,
+    replication,
+)
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.node import Link, Node
 
@@ -17,7 +27,7 @@ UNREACHABLE_ON_PURPOSE = c.FLAG_MYSELF | c.FLAG_NOADDR
 def tick(core: Core, number: int) -> None:
     """One tick. `number` counts them; every tenth does what is done once a second."""
     own.refresh(core)
-    core.repl_offset = core.data_plane.replication_offset()
+    replication.refresh_offset(core)
     core.forgotten.expire(core.now_ms)
     if number % c.TICKS_PER_RANDOM_PING == 0:
         _ping_longest_unheard(core)
@@ -38,6 +48,11 @@ def tick(core: Core, number: int) -> None:
         if node.link is None and node.dialing is None and core.now_ms >= node.next_dial_ms and dials_left:
             dials_left -= 1
             links.dial(core, node)
+    manual_failover.tick(core)
+    if core.myself.is_replica:
+        election.step(core)
+        if number % c.TICKS_PER_RANDOM_PING == 0:
+            replica_migration.consider(core)
     if not core.state_is_ok:
         core.want_state_update()
 
@@ -73,22 +88,11 @@ def _watch(core: Core, node: Node) -> None:
     ping_delay_ms = now_ms - node.ping_sent_ms
     if ping_delay_ms <= timeout_ms // 2:
         return
-    data_delay_ms = silence_ms(core, node)
+    data_delay_ms = links.silence_ms(core, node)
     if link is not None and data_delay_ms > timeout_ms // 2 and now_ms - link.created_ms > timeout_ms:
         core.close_link(link, "no answer and no data")
     if min(ping_delay_ms, data_delay_ms) > timeout_ms:
         failure.suspect(core, node)
-
-
-def silence_ms(core: Core, node: Node) -> int:
-    """Milliseconds since anything at all was read from a node, on either link (R23)."""
-    silence = core.now_ms - node.data_received_ms
-    for link in (node.link, node.inbound_link):
-        if link is not None:
-            age_ms = core.read_age_ms(link.link_id)
-            if age_ms is not None and age_ms < silence:
-                silence = age_ms
-    return silence
 
 
 def _is_to_be_met_again(core: Core, node: Node, link: Link) -> bool:

@@ -1,4 +1,4 @@
-"""What goes out: the header, PING, PONG and MEET with gossip and extensions, FAIL and UPDATE.
+"""What goes out: the header, PING, PONG and MEET with gossip and extensions, FAIL, UPDATE, and those of a header.
 
 Owns building every message this layer sends. Whom to ping and when is in `cron`; the decision to answer is in
 `receive`. Main loop only. Source: `clusterBuildMessageHdr`, `clusterSendPing`, `clusterSendUpdate`.
@@ -6,19 +6,26 @@ Owns building every message this layer sends. Whom to ping and when is in `cron`
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 from clusterbus.cluster import constants as c
 from clusterbus.cluster import extensions, gossip
 from clusterbus.cluster.core import MESSAGES_SENT, Core
 from clusterbus.cluster.effects import Broadcast, SendHeartbeat
 from clusterbus.cluster.node import Link, Node
 from clusterbus.cluster.slots import bits_to_wire
-from clusterbus.wire import Fail, Header, Heartbeat, Update
+from clusterbus.wire import Fail, Header, HeaderOnly, Heartbeat, Update
+
+_NO_RECEIVER: Final = c.FLAG_MYSELF | c.FLAG_HANDSHAKE
 
 
 def header(core: Core, mflags: int = 0) -> Header:
     """The header of a message: we speak for our primary's slots and epoch when we are a replica."""
     myself = core.myself
     speaker = myself.primary
+    if core.manual.pauses_writes:
+        mflags |= c.MFLAG_PAUSED
     return Header(
         sender=myself.node_id,
         port=core.client_port(myself),
@@ -64,23 +71,33 @@ def build(core: Core, node: Node | None, kind: int) -> Heartbeat:
     )
 
 
-def broadcast_pong(core: Core) -> None:
-    """Tells every connected node at once what we own and are (`clusterBroadcastPong`)."""
-    for node in core.table:
-        if node.link is not None and not node.flags & (c.FLAG_MYSELF | c.FLAG_HANDSHAKE):
+def broadcast_fail(core: Core, node: Node) -> None:
+    """Tells every connected node that `node` is FAIL."""
+    _broadcast(core, Fail(header(core), node.node_id))
+
+
+def broadcast_header(core: Core, kind: int, mflags: int) -> None:
+    """Sends every connected node a message that is a header and nothing else: FAILOVER_AUTH_REQUEST."""
+    _broadcast(core, HeaderOnly(kind, header(core, mflags)))
+
+
+def broadcast_pong(core: Core, nodes: Iterable[Node] | None = None) -> None:
+    """Tells every connected node, or those of `nodes`, at once what we own and are (`clusterBroadcastPong`)."""
+    for node in core.table if nodes is None else nodes:
+        if node.link is not None and not node.flags & _NO_RECEIVER:
             send(core, node.link, c.PONG)
 
 
-def broadcast_fail(core: Core, node: Node) -> None:
-    """Tells every connected node that `node` is FAIL."""
-    links = tuple(
-        other.link.link_id
-        for other in core.table
-        if other.link is not None and not other.flags & (c.FLAG_MYSELF | c.FLAG_HANDSHAKE)
-    )
+def send_header(core: Core, link: Link, kind: int) -> None:
+    """Queues a message that is a header and nothing else on a link: FAILOVER_AUTH_ACK, MFSTART."""
+    core.send(link, HeaderOnly(kind, header(core)))
+
+
+def _broadcast(core: Core, message: Fail | HeaderOnly) -> None:
+    links = tuple(node.link.link_id for node in core.table if node.link is not None and not node.flags & _NO_RECEIVER)
     if links:
-        core.emit(Broadcast(links, Fail(header(core), node.node_id)))
-        core.counters[MESSAGES_SENT[c.FAIL]] += len(links)
+        core.emit(Broadcast(links, message))
+        core.counters[MESSAGES_SENT[message.type]] += len(links)
 
 
 def send_update(core: Core, link: Link, owner: Node) -> None:

@@ -79,6 +79,17 @@ def closed(core: Core, link_id: int, reason: str) -> None:
         _back_off(core, node)
 
 
+def silence_ms(core: Core, node: Node) -> int:
+    """Milliseconds since anything at all was read from a node, on either link (R23)."""
+    silence = core.now_ms - node.data_received_ms
+    for link in (node.link, node.inbound_link):
+        if link is not None:
+            age_ms = core.read_age_ms(link.link_id)
+            if age_ms is not None and age_ms < silence:
+                silence = age_ms
+    return silence
+
+
 def _back_off(core: Core, node: Node) -> None:
     """The next dial waits: twice as long after each failure in a row, with jitter, up to a limit."""
     parts = c.REDIAL_FAILING_PARTS if node.flags & c.FAILING else c.REDIAL_ALIVE_PARTS

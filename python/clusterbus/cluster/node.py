@@ -109,6 +109,7 @@ class Node:
         "next_dial_ms",
         "node_id",
         "nodename",
+        "orphaned_ms",
         "ping_sent_ms",
         "pong_received_ms",
         "port",
@@ -126,6 +127,7 @@ class Node:
         "times",
         "tls_port",
         "version",
+        "voted_ms",
     )
 
     def __init__(self, node_id: str, flags: int, shard_id: str, now_ms: int) -> None:
@@ -174,6 +176,8 @@ class Node:
         self.data_received_ms = 0
         self.fail_time_ms = 0
         self.fail_reports: dict[Node, int] = {}
+        self.voted_ms = 0
+        self.orphaned_ms = 0
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in VIEWED:

@@ -13,16 +13,19 @@ from typing import Final
 
 from clusterbus.cluster import (
     address,
+    election,
     epochs,
     extensions,
     failure,
     gossip_received,
     handshake,
     heartbeat,
+    manual_failover,
     own,
     pubsub,
     quiet,
     roles,
+    vote,
 )
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import MESSAGES_RECEIVED, Core
@@ -123,6 +126,8 @@ def _note_sender(core: Core, sender: Node, packet: Packet) -> None:
     if packet.replicaof is None:
         epochs.observe_config(core, sender, packet.config_epoch)
     sender.repl_offset = packet.offset
+    if packet.mflags & c.MFLAG_PAUSED and core.manual.end_ms is not None:
+        manual_failover.note_paused(core, sender)
 
 
 def _close(core: Core, link: Link, reason: str, text: str) -> None:
@@ -230,6 +235,8 @@ _HANDLERS: Final[dict[int, Handler]] = {
     c.PUBLISH: _handle_message,
     c.PUBLISHSHARD: _handle_message,
     c.MODULE: _handle_message,
+    c.AUTH_REQUEST: vote.handle_request,
+    c.AUTH_ACK: election.take_vote,
+    c.MFSTART: manual_failover.handle_start,
 }
-"""Types that do something beyond their header. The others are counted; elections and manual failover register
-theirs here."""
+"""Types that do something beyond their header. The others are counted."""

@@ -1,14 +1,15 @@
-"""Roles and slots of the others, learnt from their headers and from UPDATE (S4).
+"""Roles and slots of the others, learnt from their headers and from UPDATE, and what they make of us (S4).
 
-Owns primary/replica switches, who replicates whom, and slot conflicts by config epoch. Must never make this
-node a replica: elections and replication are not its business. Main loop only. Source:
+Owns primary/replica switches, who replicates whom, and slot conflicts by config epoch. A shard that loses its
+last slot follows whoever took it: that makes this node a replica, or the replica of another primary. Must never
+make this node a primary: that takes an election or an operator. Main loop only. Source:
 `clusterProcessPacket`, `clusterSetNodeAsPrimary`, `clusterUpdateSlotsConfigWith`.
 """
 
 from __future__ import annotations
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import extensions, heartbeat, slot_moves
+from clusterbus.cluster import extensions, heartbeat, replication, slot_moves
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.node import Node
 from clusterbus.cluster.slots import bits_from_wire
@@ -47,7 +48,10 @@ def set_primary(core: Core, node: Node) -> None:
     """A node acts as primary."""
     if node.is_primary:
         return
-    node.follow(None)
+    if node.replicaof is not None:
+        node.follow(None)
+        if node is not core.myself:
+            node.flags |= c.FLAG_MIGRATE_TO  # its shard had a replica, and may need one now
     node.flags = (node.flags & ~c.FLAG_REPLICA) | c.FLAG_PRIMARY
     core.notify_role(node)
     core.want_save()
@@ -60,6 +64,8 @@ def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> N
     Slots it owns and no longer claims stay its own until somebody takes them, but are told to nobody.
     """
     slots = core.slots
+    ours = core.myself.primary
+    before = ours.slot_bits
     slots.not_claimed |= sender.slot_bits & ~claimed
     slots.not_claimed &= ~(sender.slot_bits & claimed)
     wanted = claimed & ~sender.slot_bits
@@ -78,6 +84,25 @@ def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> N
         slot_moves.follow_claims(core, sender, config_epoch, claimed, gained)
     if gained:
         core.move_slots(sender, gained)
+    if ours is not sender and not ours.slot_bits:
+        _follow_taker(core, sender, config_epoch, is_taker=bool(before & gained), has_slots=bool(claimed))
+
+
+def _follow_taker(core: Core, sender: Node, config_epoch: int, *, is_taker: bool, has_slots: bool) -> None:
+    """Our shard has no slots: we follow who took the last one; always within our shard, elsewhere only with
+    cluster-allow-replica-migration. Nobody took any: a newer primary of our own slotless shard.
+    """
+    myself = core.myself
+    is_of_our_shard = sender.shard_id == myself.shard_id
+    if is_taker:
+        if not is_of_our_shard and not core.config.cluster_allow_replica_migration:
+            if myself.is_primary:
+                core.log("notice", f"My last slot went to node {sender.name}. I am now an empty primary.")
+            return
+    elif has_slots or not is_of_our_shard or myself.primary.config_epoch >= config_epoch:
+        return
+    core.log("notice", f"Configuration change detected. Reconfiguring myself as a replica of {sender.name}")
+    replication.replicate(core, sender)
 
 
 def _inform_if_stale(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
@@ -105,8 +130,18 @@ def _apply_replica(core: Core, sender: Node, primary_id: str, config_epoch: int)
         sender.follow(primary)
         core.log("notice", f"Node {sender.name} is now a replica of node {primary.name}")
         core.notify_role(sender)
+        _follow_primary_of_primary(core)
         extensions.set_shard_id(core, sender, primary.shard_id)
         core.want_save()
+
+
+def _follow_primary_of_primary(core: Core) -> None:
+    """Our primary has become a replica: its primary is ours now, for a replica has no replicas."""
+    primary = core.myself.replicaof
+    if primary is None or primary.replicaof is None or primary.replicaof is core.myself:
+        return
+    core.log("notice", f"I'm a sub-replica! Reconfiguring myself as a replica of {primary.replicaof.name}")
+    replication.replicate(core, primary.replicaof)
 
 
 def _demote(core: Core, sender: Node, primary: Node | None, config_epoch: int) -> None:

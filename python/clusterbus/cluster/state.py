@@ -20,6 +20,7 @@ from clusterbus.cluster import (
     health,
     heartbeat,
     links,
+    manual_failover,
     own,
     persist,
     pubsub,
@@ -185,6 +186,16 @@ class ClusterState:
         self._core.set_now(now_ms)
         return commands.bump_epoch(self._core)
 
+    def replicate(self, node_id: str, now_ms: int) -> None:
+        """CLUSTER REPLICATE. Raises StateError for an unknown node, this one, a replica, or while we own slots."""
+        self._core.set_now(now_ms)
+        commands.replicate(self._core, node_id)
+
+    def failover(self, now_ms: int, *, force: bool = False, takeover: bool = False) -> None:
+        """CLUSTER FAILOVER [FORCE|TAKEOVER] on a replica; the role changes later. Raises StateError."""
+        self._core.set_now(now_ms)
+        manual_failover.order(self._core, force=force, takeover=takeover)
+
     def count_failure_reports(self, node_id: str, now_ms: int) -> int:
         """CLUSTER COUNT-FAILURE-REPORTS. Raises StateError for an unknown node."""
         self._core.set_now(now_ms)
@@ -302,6 +313,15 @@ class ClusterState:
     @property
     def current_epoch(self) -> int:
         return self._core.current_epoch
+
+    @property
+    def repl_offset(self) -> int:
+        """How far this node's data is, as its headers say."""
+        return self._core.repl_offset
+
+    def silence_ms(self, node: Node) -> int:
+        """Milliseconds since anything at all was read from a node."""
+        return links.silence_ms(self._core, node)
 
     @property
     def counters(self) -> Counter[str]:

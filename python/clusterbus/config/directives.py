@@ -69,9 +69,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "* -::*",
         "Addresses to listen on, clients and bus alike; a leading '-' lets a missing address pass.",
     ),
-    Directive(
-        "tcp-backlog", Integer(0, INT_MAX), "511", "Length of the queue of connections not yet accepted."
-    ),
+    Directive("tcp-backlog", Integer(0, INT_MAX), "511", "Length of the queue of connections not yet accepted."),
     Directive(
         "tcp-keepalive",
         Integer(0, INT_MAX),
@@ -79,9 +77,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "Seconds between keepalive probes to clients; 0 is off.",
         True,
     ),
-    Directive(
-        "timeout", Integer(0, INT_MAX), "0", "Seconds after which an idle client is closed; 0 is never.", True
-    ),
+    Directive("timeout", Integer(0, INT_MAX), "0", "Seconds after which an idle client is closed; 0 is never.", True),
     Directive("maxclients", Integer(1, 2**32 - 1), "10000", "Clients connected at once, at most.", True),
     Directive(
         "client-output-buffer-limit",
@@ -100,9 +96,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     ),
     Directive("requirepass", Text(), "", "Password clients give to AUTH; empty is none.", True, secret=True),
     # ---- process
-    Directive(
-        "dir", Text(existing_folder), ".", "Working folder: relative file names below are looked up in it."
-    ),
+    Directive("dir", Text(existing_folder), ".", "Working folder: relative file names below are looked up in it."),
     Directive(
         "loglevel",
         Choice("debug", "verbose", "notice", "warning", "nothing"),
@@ -169,9 +163,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "Address told to the other nodes instead of the one they see.",
         True,
     ),
-    Directive(
-        "cluster-announce-port", _PORT, "0", "Client port told to the others; 0 is the real one.", True
-    ),
+    Directive("cluster-announce-port", _PORT, "0", "Client port told to the others; 0 is the real one.", True),
     Directive(
         "cluster-announce-tls-port",
         _PORT,
@@ -179,9 +171,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "TLS client port told to the others; 0 is the real one.",
         True,
     ),
-    Directive(
-        "cluster-announce-bus-port", _PORT, "0", "Bus port told to the others; 0 is the real one.", True
-    ),
+    Directive("cluster-announce-bus-port", _PORT, "0", "Bus port told to the others; 0 is the real one.", True),
     Directive(
         "cluster-announce-hostname",
         Text(announced_hostname),
