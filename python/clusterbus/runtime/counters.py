@@ -47,11 +47,14 @@ CLASSES: Final = ("cluster", "pubsub", "module")
 
 DRIVER: Final = (
     ("cluster_packets_refused", "packets_refused"),
+    ("cluster_quiet_heartbeats", "quiet_heartbeats"),
+    ("cluster_views_published", "views_published"),
     ("cluster_packets_filtered", "packets_filtered"),
     ("cluster_packet_errors", "packet_errors"),
     ("cluster_event_errors", "event_errors"),
     ("cluster_effect_errors", "effect_errors"),
     ("cluster_tick_errors", "tick_errors"),
+    ("cluster_data_plane_errors", "data_plane_errors"),
     ("cluster_links_closed_for_refused_packets", "links_closed_for_refused_packets"),
     ("cluster_dials_failed", "dials_failed"),
     ("cluster_messages_withheld", "messages_withheld"),

@@ -381,6 +381,7 @@ class Driver:
             self.engine.bind(link, node_id)
         self.engine.publish(view)
         self._view_version = view.version
+        self.counters["views_published"] += 1
 
     def _carry_broadcast(self, effect: Broadcast) -> None:
         links = effect.links

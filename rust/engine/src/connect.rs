@@ -256,6 +256,7 @@ fn new_link(
         write_edge_while_away: false,
         write_error: None,
         peer_ended: false,
+        is_awaited: false,
         is_ready: false,
         first_packet_seen: false,
         dropped_len: 0,

@@ -78,15 +78,36 @@ impl Engine {
             }
             let lane = if link.is_handshaking() { Lane::Handshake } else { Lane::Established };
             let jobs = [next_read(link), next_write(link)];
+            // What is still wanted then, is wanted of a half that is away.
+            let is_left_over = link.wants_job();
             for job in jobs.into_iter().flatten() {
                 self.start(lane, job);
             }
+            if is_left_over {
+                self.await_job(id);
+            }
+        }
+    }
+
+    /// The link's job away is waited for: its completion is to be told even if it is no news.
+    pub(crate) fn await_job(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id)
+            && !link.is_awaited
+            && link.has_job_away()
+        {
+            link.is_awaited = true;
+            self.awaited += 1;
         }
     }
 
     /// Takes a job's end: the half comes home, its results are counted and told.
     pub(crate) fn apply(&mut self, completion: Completion) {
         let Completion { link: id, on_worker, outcome } = completion;
+        if let Some(link) = self.links.get_mut(id)
+            && std::mem::take(&mut link.is_awaited)
+        {
+            self.awaited -= 1;
+        }
         match outcome {
             Outcome::Read(half, report) => self.apply_read(id, half, report, on_worker),
             Outcome::Write(half, report) => self.apply_write(id, half, &report, on_worker),
@@ -278,8 +299,11 @@ impl Engine {
     /// Reports a closing link whose last half came home, or frees it if nobody knows of it.
     pub(crate) fn finish_if_drained(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(id) else { return };
-        if link.life != Life::Closing || link.has_job_away() {
+        if link.life != Life::Closing {
             return;
+        }
+        if link.has_job_away() {
+            return self.await_job(id);
         }
         if link.announced {
             link.life = Life::Drained;
@@ -355,6 +379,7 @@ fn next_read(link: &mut Link) -> Option<Job> {
             let mut half = recv.take()?;
             link.read_wanted = false;
             half.expect_eof = link.peer_ended;
+            half.node = link.node;
             Some(Job::Read(link.id, half))
         }
         Io::Tls { transport, is_handshaking } => {
@@ -365,6 +390,7 @@ fn next_read(link: &mut Link) -> Option<Job> {
             link.read_wanted = false;
             link.write_edge_while_away = false;
             transport.expect_eof = link.peer_ended;
+            transport.node = link.node;
             if !*is_handshaking {
                 transport.batch.fill(&mut link.queue);
             }

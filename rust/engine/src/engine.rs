@@ -175,6 +175,8 @@ pub struct Engine {
     pub(crate) done_here: VecDeque<Completion>,
     /// Jobs that are with the workers.
     in_flight: usize,
+    /// Links with `is_awaited`.
+    pub(crate) awaited: usize,
     /// Inbound TLS handshakes under way.
     pub(crate) handshakes: usize,
     runner: JobRunner,
@@ -211,6 +213,7 @@ impl Engine {
             events: Vec::new(),
             done_here: VecDeque::new(),
             in_flight: 0,
+            awaited: 0,
             handshakes: 0,
             runner,
             scratch: JobScratch::default(),
@@ -276,7 +279,7 @@ impl Engine {
     }
 
     fn arm(&mut self) -> bool {
-        let armed = self.pool.shared().main.arm(|| self.has_work());
+        let armed = self.pool.shared().main.arm(self.awaited > 0, || self.has_work());
         if armed && let Some(since) = self.awake_since.take() {
             self.counters.main_thread_us += since.elapsed().as_micros() as u64;
         }
@@ -410,7 +413,7 @@ impl Engine {
             if self.in_flight == 0 && self.done_here.is_empty() {
                 return Ok(());
             }
-            if self.pool.shared().main.arm(|| !self.pool.shared().outbox.is_empty()) {
+            if self.pool.shared().main.arm(true, || !self.pool.shared().outbox.is_empty()) {
                 self.wait(None)?;
             }
         }
@@ -544,6 +547,7 @@ impl Engine {
         // Completions hold sockets too.
         while self.pool.completed().is_some() {}
         self.in_flight = 0;
+        self.awaited = 0;
         self.done_here.clear();
         self.ready.clear();
         self.events.clear();

@@ -14,7 +14,7 @@ use crate::limits::TLS_CHUNK_BYTES;
 use crate::plain::{RecvHalf, SendHalf};
 use crate::pool::Run;
 use crate::tls::{TlsReport, TlsTransport};
-use crate::transfer::{ReadReport, WriteReport};
+use crate::transfer::{ReadReport, ReadStop, WriteReport};
 
 /// Work on one link.
 pub(crate) enum Job {
@@ -105,6 +105,22 @@ impl Run<Job, Completion> for JobRunner {
 
     fn run(&self, job: Job, scratch: &mut JobScratch) -> Completion {
         self.complete(job, scratch, true)
+    }
+
+    /// A write that is done and leaves nothing behind is news to nobody, unless the link's next message waits for its half.
+    fn is_urgent(&self, completion: &Completion) -> bool {
+        match &completion.outcome {
+            Outcome::Write(half, report) => report.error.is_some() || !half.batch.is_empty(),
+            Outcome::Tls(transport, report) => {
+                report.was_handshaking
+                    || report.write.error.is_some()
+                    || report.read.stop != ReadStop::WouldBlock
+                    || !report.read.packets.is_empty()
+                    || report.read.dropped_len > 0
+                    || !transport.batch.is_empty()
+            }
+            Outcome::Read(..) | Outcome::Panicked(..) => true,
+        }
     }
 }
 

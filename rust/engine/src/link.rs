@@ -130,6 +130,8 @@ pub(crate) struct Link {
     pub(crate) write_error: Option<String>,
     /// The kernel said that the peer ended its stream.
     pub(crate) peer_ended: bool,
+    /// Something waits for the job that is away: even a completion that is no news must be told at once.
+    pub(crate) is_awaited: bool,
     /// In the engine's list of links to look at.
     pub(crate) is_ready: bool,
     pub(crate) first_packet_seen: bool,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clusterbus_wire::IP_LEN_BYTES;
 
-use crate::gossip::{GossipScratch, View};
+use crate::gossip::{GossipScratch, IdBytes, View};
 use crate::limits::{READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
 use crate::socket::Socket;
 use crate::transfer::{Batch, Deframer, Digester, LastRead, ReadReport, ReadStop, WriteReport};
@@ -21,6 +21,8 @@ pub(crate) struct RecvHalf {
     deframer: Deframer,
     /// The peer ended its stream: read on until its end shows, a short read proves nothing any more.
     pub(crate) expect_eof: bool,
+    /// Whose the link was known to be when the job left.
+    pub(crate) node: Option<IdBytes>,
 }
 
 impl RecvHalf {
@@ -29,14 +31,16 @@ impl RecvHalf {
         last_read: Arc<LastRead>,
         peer_ip: [u8; IP_LEN_BYTES],
     ) -> Self {
-        Self { socket, last_read, peer_ip, deframer: Deframer::default(), expect_eof: false }
+        let deframer = Deframer::default();
+        Self { socket, last_read, peer_ip, deframer, expect_eof: false, node: None }
     }
 
     /// Reads until would-block or the budget, and frames what came.
     pub(crate) fn read(&mut self, view: Option<&View>) -> ReadReport {
         let mut report = ReadReport::new();
         report.stop = self.fill(&mut report.read_bytes);
-        self.deframer.take_frames(&mut report, Digester { view, peer_ip: &self.peer_ip });
+        let digester = Digester { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
+        self.deframer.take_frames(&mut report, digester);
         report
     }
 
@@ -117,5 +121,97 @@ impl SendHalf {
             }
         }
         report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, IoSlice};
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::limits::READ_CHUNK_MAX_BYTES;
+
+    /// Bytes to read, then would-block.
+    struct Source(Mutex<Vec<u8>>);
+
+    impl Socket for Source {
+        fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+            let mut bytes = self.0.lock().expect("no test panics with the lock held");
+            let taken = bytes.len().min(buffer.len());
+            if taken == 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            buffer[..taken].copy_from_slice(&bytes[..taken]);
+            bytes.drain(..taken);
+            Ok(taken)
+        }
+
+        fn send(&self, _buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+            Err(ErrorKind::WouldBlock.into())
+        }
+    }
+
+    /// A PUBLISH with a light header, so many bytes long in all.
+    fn packet(len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        bytes[..4].copy_from_slice(b"RCmb");
+        bytes[4..8].copy_from_slice(&(len as u32).to_be_bytes());
+        bytes[8..10].copy_from_slice(&1u16.to_be_bytes());
+        bytes[12..14].copy_from_slice(&0x8004u16.to_be_bytes());
+        bytes[20..24].copy_from_slice(&(len as u32 - 24).to_be_bytes());
+        bytes
+    }
+
+    fn half_reading(bytes: Vec<u8>) -> RecvHalf {
+        let source = Arc::new(Source(Mutex::new(bytes)));
+        RecvHalf::new(source, LastRead::new(Instant::now()), [0; IP_LEN_BYTES])
+    }
+
+    #[test]
+    fn r7_a_read_job_stops_exactly_at_its_budget() {
+        let packet = packet(1024);
+        let full = packet.repeat(READ_BUDGET_BYTES / packet.len());
+        for (more, first_stop, first_bytes) in [
+            (-1, ReadStop::WouldBlock, READ_BUDGET_BYTES - 1),
+            (0, ReadStop::Budget, READ_BUDGET_BYTES),
+            (1, ReadStop::Budget, READ_BUDGET_BYTES),
+        ] {
+            let mut bytes = [full.clone(), packet.clone()].concat();
+            bytes.truncate((full.len() as isize + more) as usize);
+            let mut half = half_reading(bytes);
+            let report = half.read(None);
+            assert_eq!((report.stop, report.read_bytes), (first_stop, first_bytes), "{more}");
+            assert_eq!(report.packets.len(), first_bytes / packet.len());
+            let rest = half.read(None);
+            assert_eq!(rest.stop, ReadStop::WouldBlock);
+            assert_eq!(rest.read_bytes, usize::from(more > 0));
+        }
+    }
+
+    #[test]
+    fn r8_after_a_burst_the_buffer_holds_no_more_than_the_partial_packet() {
+        for partial in [0, 1, 700] {
+            let mut bytes = packet(1000).repeat(900);
+            bytes.extend(&packet(1000)[..partial]);
+            let mut half = half_reading(bytes);
+            assert_eq!(half.read(None).packets.len(), 900);
+            assert_eq!(half.buffer_capacity_bytes(), partial);
+        }
+    }
+
+    #[test]
+    fn r8_a_link_at_rest_holds_no_buffer() {
+        let mut half = half_reading(Vec::new());
+        assert_eq!(half.read(None).read_bytes, 0);
+        assert_eq!(half.buffer_capacity_bytes(), 0);
+    }
+
+    #[test]
+    fn h3_a_promised_length_is_not_reserved() {
+        let mut half = half_reading(packet(8 * 1024 * 1024)[..100].to_vec());
+        assert_eq!(half.read(None).read_bytes, 100);
+        assert!(half.buffer_capacity_bytes() <= 2 * READ_CHUNK_MAX_BYTES);
     }
 }

@@ -106,12 +106,16 @@ pub(crate) struct Digester<'a> {
     pub(crate) view: Option<&'a View>,
     /// Where the link comes from, as the wire writes addresses.
     pub(crate) peer_ip: &'a [u8; IP_LEN_BYTES],
+    /// Whose the link is proven to be. Whoever else a packet names as its sender, the digest must note nothing of it
+    /// (H21): whether to believe it is for the state to judge.
+    pub(crate) node: Option<&'a IdBytes>,
 }
 
 impl Digester<'_> {
     fn digest(&self, packet: &Packet) -> Option<Quiet> {
         let view = self.view?;
-        digest(view, packet, self.peer_ip, view.now_ms())
+        let is_proven = packet.view().header()?.sender == *self.node?;
+        is_proven.then(|| digest(view, packet, self.peer_ip, view.now_ms())).flatten()
     }
 }
 

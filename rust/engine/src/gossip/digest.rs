@@ -107,6 +107,10 @@ fn gossip_is_known(
             return false;
         }
         let Some(node) = view.node(&entry.node_id) else { return false };
+        if std::ptr::eq(node, sender) {
+            // No server mentions itself; what it told would be lost under the time of its own PONG.
+            return false;
+        }
         let same_address = entry.ip == node.entry.ip
             && (entry.port, entry.pport, entry.cport)
                 == (node.entry.port, node.entry.pport, node.entry.cport);

@@ -34,6 +34,8 @@ pub(crate) trait Run<J, C>: Send + Sync + 'static {
     type Scratch: Default;
     /// Runs the job to its completion. Must not block and must not unwind.
     fn run(&self, job: J, scratch: &mut Self::Scratch) -> C;
+    /// Whether the main thread must hear of it at once; if not, it will do at its next step, or when it waits for all.
+    fn is_urgent(&self, completion: &C) -> bool;
 }
 
 /// The queues, and what the workers read.
@@ -54,14 +56,13 @@ impl<J, C, W: Wake> Shared<J, C, W> {
     }
 
     /// The next job. `turn` counts a worker's jobs: every `handshake_turn`th look starts at the second lane.
-    fn next_job(&self, turn: &mut u32) -> Option<J> {
+    fn next_job(&self, turn: &mut u32) -> Option<(J, Lane)> {
         *turn = turn.wrapping_add(1);
-        let (first, second) = if turn.is_multiple_of(self.handshake_turn) {
-            (&self.handshakes, &self.established)
-        } else {
-            (&self.established, &self.handshakes)
+        let lanes = match turn.is_multiple_of(self.handshake_turn) {
+            true => [Lane::Handshake, Lane::Established],
+            false => [Lane::Established, Lane::Handshake],
         };
-        first.pop().or_else(|| second.pop())
+        lanes.into_iter().find_map(|lane| Some((self.lane(lane).pop()?, lane)))
     }
 
     fn inbox_is_empty(&self) -> bool {
@@ -211,7 +212,7 @@ where
         let mut left = Vec::new();
         if self.members.is_empty() {
             let mut turn = 0;
-            while let Some(job) = self.shared.next_job(&mut turn) {
+            while let Some((job, _)) = self.shared.next_job(&mut turn) {
                 left.push(job);
             }
         }
@@ -247,3 +248,5 @@ impl<J, C, R, W: Wake> Drop for Pool<J, C, R, W> {
 
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -53,6 +53,11 @@ impl Run<u32, u32> for Echo {
     fn run(&self, job: u32, (): &mut ()) -> u32 {
         job
     }
+
+    /// Odd completions can wait, so they must be told to a main thread that waits for all.
+    fn is_urgent(&self, completion: &u32) -> bool {
+        completion.is_multiple_of(2)
+    }
 }
 
 type NumberPool = Pool<u32, u32, Echo, Bell>;
@@ -89,7 +94,7 @@ fn wait_for(pool: &NumberPool, count: usize, done: &mut Vec<u32>) {
         if done.len() >= count {
             return;
         }
-        if main.arm(|| !pool.shared().outbox.is_empty()) {
+        if main.arm(true, || !pool.shared().outbox.is_empty()) {
             main.inner().sleep();
         }
     }
@@ -111,7 +116,7 @@ fn the_main_thread_never_sleeps_over_a_completion() {
                 let (outbox, main) = (outbox.clone(), main.clone());
                 loom::thread::spawn(move || {
                     outbox.push(number).expect("there is room for both");
-                    main.notify();
+                    main.notify(number == 0);
                 })
             })
             .collect();
@@ -121,7 +126,7 @@ fn the_main_thread_never_sleeps_over_a_completion() {
             while let Some(number) = outbox.pop() {
                 seen.push(number);
             }
-            if seen.len() < 2 && main.arm(|| !outbox.is_empty()) {
+            if seen.len() < 2 && main.arm(true, || !outbox.is_empty()) {
                 main.inner().sleep();
             }
         }

@@ -1,6 +1,6 @@
 //! Wakes the main thread, once, and only when it sleeps. Shared by the main thread and the workers.
 
-use crate::sync::{AtomicU8, Ordering, fence};
+use crate::sync::{AtomicBool, AtomicU8, Ordering, fence};
 
 const AWAKE: u8 = 0;
 const ASLEEP: u8 = 1;
@@ -17,17 +17,22 @@ pub(crate) struct MainWaker<W> {
     /// the SeqCst fences in `arm` and `notify` order the two. Every change is a swap, so all changes are in one order and a
     /// worker that read ASLEEP cannot lose its turn to an older change.
     state: AtomicU8,
+    /// Even completions that can wait are waited for. Stored before `state`, read after a push; ordered by the same fences.
+    awaits_all: AtomicBool,
     waker: W,
 }
 
 impl<W: Wake> MainWaker<W> {
     pub(crate) fn new(waker: W) -> Self {
-        Self { state: AtomicU8::new(AWAKE), waker }
+        Self { state: AtomicU8::new(AWAKE), awaits_all: AtomicBool::new(false), waker }
     }
 
-    /// Worker: a completion was pushed.
-    pub(crate) fn notify(&self) {
+    /// Worker: completions were pushed. One that is not urgent wakes the main thread only if it waits for all.
+    pub(crate) fn notify(&self, is_urgent: bool) {
         fence(Ordering::SeqCst);
+        if !is_urgent && !self.awaits_all.load(Ordering::Relaxed) {
+            return;
+        }
         if self.state.load(Ordering::Relaxed) == ASLEEP
             && self.state.swap(AWAKE, Ordering::Relaxed) == ASLEEP
         {
@@ -35,8 +40,10 @@ impl<W: Wake> MainWaker<W> {
         }
     }
 
-    /// Main thread: it is about to sleep. False when `has_work` finds something, and then it must not.
-    pub(crate) fn arm(&self, has_work: impl FnOnce() -> bool) -> bool {
+    /// Main thread: it is about to sleep, and to be woken by every completion if it `awaits_all`, else by urgent ones.
+    /// False when `has_work` finds something, and then it must not sleep.
+    pub(crate) fn arm(&self, awaits_all: bool, has_work: impl FnOnce() -> bool) -> bool {
+        self.awaits_all.store(awaits_all, Ordering::Relaxed);
         self.state.swap(ASLEEP, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if has_work() {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use super::{Run, Shared, Wake};
+use super::{Lane, Run, Shared, Wake};
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering, Thread, fence, park};
 #[cfg(loom)]
 use once::OnceLock;
@@ -17,6 +17,8 @@ const IDLE: u8 = 1;
 /// Parked with a backlog that the outbox had no room for.
 const STALLED: u8 = 2;
 
+/// A worker tells the main thread of its completions when it has no more jobs, and after this many.
+const TELL_COMPLETIONS: u32 = 16;
 /// A worker that never parks brings its used time up to date once in this many jobs.
 const USED_TIME_JOBS: u32 = 64;
 
@@ -78,18 +80,25 @@ impl Worker {
         let mut scratch = R::Scratch::default();
         let mut turn = 0;
         let mut awake_since = Instant::now();
+        let mut untold = Untold::default();
         loop {
-            deliver(shared, &mut backlog);
+            untold.add(deliver(shared, run, &mut backlog));
             if self.stopping.load(Ordering::Acquire) {
+                untold.tell(shared);
                 return backlog;
             }
-            if let Some(job) = shared.next_job(&mut turn) {
+            if let Some((job, lane)) = shared.next_job(&mut turn) {
+                // A handshake takes long: what is done must not wait behind it.
+                if untold.completions >= TELL_COMPLETIONS || lane == Lane::Handshake {
+                    untold.tell(shared);
+                }
                 backlog.push_back(run.run(job, &mut scratch));
                 if turn.is_multiple_of(USED_TIME_JOBS) {
                     self.count_used(&mut awake_since);
                 }
                 continue;
             }
+            untold.tell(shared);
             self.count_used(&mut awake_since);
             let state = if backlog.is_empty() { IDLE } else { STALLED };
             self.park_unless(state, || {
@@ -123,19 +132,46 @@ impl Worker {
     }
 }
 
-/// Moves the backlog to the outbox as far as it has room, oldest first, and tells the main thread.
-fn deliver<J, C, W: Wake>(shared: &Shared<J, C, W>, backlog: &mut VecDeque<C>) {
-    let mut delivered = false;
+/// Completions that are in the outbox and that the main thread has not been told of. A worker with more jobs tells
+/// of several at once: a main thread that is woken for each finds little each time.
+#[derive(Default)]
+struct Untold {
+    completions: u32,
+    is_urgent: bool,
+}
+
+impl Untold {
+    fn add(&mut self, other: Self) {
+        self.completions += other.completions;
+        self.is_urgent |= other.is_urgent;
+    }
+
+    fn tell<J, C, W: Wake>(&mut self, shared: &Shared<J, C, W>) {
+        let told = std::mem::take(self);
+        if told.completions > 0 {
+            shared.main.notify(told.is_urgent);
+        }
+    }
+}
+
+/// Moves the backlog to the outbox as far as it has room, oldest first.
+fn deliver<J, C, R: Run<J, C>, W: Wake>(
+    shared: &Shared<J, C, W>,
+    run: &R,
+    backlog: &mut VecDeque<C>,
+) -> Untold {
+    let mut delivered = Untold::default();
     while let Some(completion) = backlog.pop_front() {
+        // A full outbox is urgent too, or nobody would ever empty it.
+        let is_urgent = run.is_urgent(&completion) || shared.outbox.is_full();
         if let Err(completion) = shared.outbox.push(completion) {
             backlog.push_front(completion);
+            delivered.is_urgent = true;
             break;
         }
-        delivered = true;
+        delivered.add(Untold { completions: 1, is_urgent });
     }
-    if delivered {
-        shared.main.notify();
-    }
+    delivered
 }
 
 /// loom has no `OnceLock`; a mutex says the same.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use clusterbus_wire::IP_LEN_BYTES;
 use rustls::{Connection, InvalidMessage};
 
-use crate::gossip::View;
+use crate::gossip::{IdBytes, View};
 use crate::job::JobScratch;
 use crate::limits::{HANDSHAKE_BYTES, READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
 use crate::socket::Socket;
@@ -39,6 +39,8 @@ pub(crate) struct TlsTransport {
     pub(crate) batch: Batch,
     /// See `RecvHalf::expect_eof`.
     pub(crate) expect_eof: bool,
+    /// See `RecvHalf::node`.
+    pub(crate) node: Option<IdBytes>,
 }
 
 impl TlsTransport {
@@ -57,6 +59,7 @@ impl TlsTransport {
             handshake_bytes: 0,
             batch: Batch::default(),
             expect_eof: false,
+            node: None,
         })
     }
 
@@ -72,7 +75,7 @@ impl TlsTransport {
         report.read.stop = match self.fill(&mut scratch.records, &mut report.read.read_bytes) {
             Ok(stop) | Err(stop) => stop,
         };
-        let digester = Digester { view, peer_ip: &self.peer_ip };
+        let digester = Digester { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
         self.deframer.take_frames(&mut report.read, digester);
         self.batch.encode(view, &mut scratch.gossip);
         // After a failure too: the alert tells the peer why.

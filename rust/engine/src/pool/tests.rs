@@ -1,0 +1,123 @@
+//! The lanes of the inbox and the refusal of jobs, on real threads. What needs every interleaving is in `models`.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::{Lane, Pool, Refused, Run, Wake};
+use crate::limits::HANDSHAKE_TURN;
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(&self) {}
+}
+
+/// Notes the order of jobs; job 0 waits inside until the gate opens.
+#[derive(Clone, Default)]
+struct Recorder(Arc<Record>);
+
+#[derive(Default)]
+struct Record {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_open: bool,
+    order: Vec<u32>,
+}
+
+impl Recorder {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.0.state.lock().expect("no test panics with the lock held"));
+        self.0.changed.notify_all();
+    }
+
+    fn wait(&self, is_so: impl Fn(&State) -> bool) -> Vec<u32> {
+        let state = self.0.state.lock().expect("no test panics with the lock held");
+        let wait = self.0.changed.wait_while(state, |state| !is_so(state));
+        wait.expect("no test panics with the lock held").order.clone()
+    }
+}
+
+impl Run<u32, u32> for Recorder {
+    type Scratch = ();
+
+    fn run(&self, job: u32, (): &mut ()) -> u32 {
+        self.change(|state| state.order.push(job));
+        if job == 0 {
+            self.wait(|state| state.is_open);
+        }
+        job
+    }
+}
+
+/// A pool of one worker that is busy with job 0.
+fn busy_pool(inbox: usize) -> (Pool<u32, u32, Recorder, Nobody>, Recorder) {
+    let recorder = Recorder::default();
+    let mut pool = Pool::new(inbox, 1024, HANDSHAKE_TURN, recorder.clone(), Nobody);
+    pool.resize(1).2.expect("a thread");
+    pool.dispatch(Lane::Established, 0).expect("room");
+    recorder.wait(|state| state.order == [0]);
+    (pool, recorder)
+}
+
+/// H38: handshakes that came first do not delay an established link by more than one of them.
+#[test]
+fn h38_established_links_go_before_a_flood_of_handshakes() {
+    let (mut pool, recorder) = busy_pool(256);
+    for job in 100..300 {
+        pool.dispatch(Lane::Handshake, job).expect("room");
+    }
+    for job in 1..=3 {
+        pool.dispatch(Lane::Established, job).expect("room");
+    }
+    recorder.change(|state| state.is_open = true);
+    let order = recorder.wait(|state| state.order.len() == 204);
+    let last = order.iter().position(|job| *job == 3).expect("it ran");
+    assert!(last <= 4, "behind {last} jobs: {:?}", &order[..=last]);
+}
+
+/// The second lane has its turn too, however much there is in the first.
+#[test]
+fn a_flood_of_established_links_does_not_starve_handshakes() {
+    let (mut pool, recorder) = busy_pool(256);
+    for job in 1..=200 {
+        pool.dispatch(Lane::Established, job).expect("room");
+    }
+    for job in 300..303 {
+        pool.dispatch(Lane::Handshake, job).expect("room");
+    }
+    recorder.change(|state| state.is_open = true);
+    let order = recorder.wait(|state| state.order.len() == 204);
+    for (count, job) in (1..).zip(300..303) {
+        let place = order.iter().position(|ran| *ran == job).expect("it ran");
+        assert!(place <= count * HANDSHAKE_TURN as usize + 1, "{job} ran after {place}");
+    }
+}
+
+/// R3: a full lane gives the job back and takes nothing; the other lane is none the worse.
+#[test]
+fn r3_a_full_lane_gives_the_job_back() {
+    let (mut pool, recorder) = busy_pool(2);
+    for job in 1..=2 {
+        pool.dispatch(Lane::Established, job).expect("room");
+    }
+    let Err(Refused(job)) = pool.dispatch(Lane::Established, 3) else {
+        panic!("the lane holds two");
+    };
+    assert_eq!((job, pool.inbox_len()), (3, 2));
+    pool.dispatch(Lane::Handshake, 4).expect("a lane of its own");
+    recorder.change(|state| state.is_open = true);
+    let mut order = recorder.wait(|state| state.order.len() == 4);
+    order.sort_unstable();
+    assert_eq!(order, [0, 1, 2, 4], "the refused job left no trace");
+}
+
+/// R4: without workers every job comes back.
+#[test]
+fn r4_without_workers_every_job_comes_back() {
+    let mut pool = Pool::new(8, 8, HANDSHAKE_TURN, Recorder::default(), Nobody);
+    assert!(matches!(pool.dispatch(Lane::Established, 1), Err(Refused(1))));
+    assert_eq!((pool.workers(), pool.active(), pool.inbox_len()), (0, 0, 0));
+}
