@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable
 
 from clusterbus.config import Config
+from clusterbus.data_plane import DataPlane
 from clusterbus.runtime.clock import Clock, TickSchedule
 from clusterbus.runtime.driver import TICK_PERIOD_MS, Driver
+from clusterbus.runtime.guarded_data_plane import GuardedDataPlane
 from clusterbus.runtime.pubsub import PubSub
 from clusterbus.runtime.startup import open_driver
 
@@ -23,12 +25,19 @@ class BlockingLoop:
     A node that is not run is a node that hangs: its peers hold it failing after their node timeout.
     """
 
-    def __init__(self, config: Config, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: Config,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        data_plane: DataPlane | None = None,
+    ) -> None:
         """Raises ConfigError when the node cannot start."""
         self._monotonic_s = monotonic_s
         self.clock = Clock()
-        self.driver: Driver = open_driver(config, self.clock)
+        guarded = GuardedDataPlane(data_plane if data_plane is not None else DataPlane(), self.clock.now_ms)
+        self.driver: Driver = open_driver(config, self.clock, guarded)
         self.pubsub = PubSub(self.driver)
+        guarded.attach(self.driver)
         self._schedule = TickSchedule(TICK_PERIOD_MS / 1000, monotonic_s())
 
     def run(self, timeout_ms: int, until: Callable[[], bool] = lambda: False) -> bool:

@@ -10,20 +10,22 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from clusterbus._core import __version__
 from clusterbus.config import Config
+from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ClusterBusError, ConfigError
 from clusterbus.runtime.clock import Clock, TickSchedule
 from clusterbus.runtime.commands import command_table
 from clusterbus.runtime.driver import TICK_PERIOD_MS, Driver
+from clusterbus.runtime.guarded_data_plane import GuardedDataPlane
 from clusterbus.runtime.info import COMPATIBLE_VALKEY_VERSION, SERVER_NAME
 from clusterbus.runtime.log import close_log, logger, open_log, set_level
 from clusterbus.runtime.pubsub import PubSub
-from clusterbus.runtime.resp import Reply, RespServer
+from clusterbus.runtime.resp import CommandSpec, Reply, RespServer
 from clusterbus.runtime.startup import open_driver
 
 EXIT_OK: Final = 0
@@ -34,12 +36,21 @@ class Node:
     """One member of a cluster inside an asyncio event loop.
 
     `resp=False` leaves the client port closed: the bus alone runs. `start` raises ConfigError when the
-    node cannot start, with everything it had opened closed again.
+    node cannot start, with everything it had opened closed again. `commands` are answered beside the node's own.
     """
 
-    def __init__(self, config: Config, *, resp: bool = True) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        resp: bool = True,
+        data_plane: DataPlane | None = None,
+        commands: Iterable[CommandSpec] = (),
+    ) -> None:
         self.config = config
         self.clock = Clock()
+        self.data_plane = GuardedDataPlane(data_plane if data_plane is not None else DataPlane(), self.clock.now_ms)
+        self._commands = tuple(commands)
         self.started_ms = self.clock.now_ms()
         self.run_id = secrets.token_hex(20)
         self.stop_requested = asyncio.Event()
@@ -100,11 +111,12 @@ class Node:
     async def start(self) -> None:
         """Reads nodes.conf, opens the bus and the client port, and begins to tick. Raises ConfigError."""
         self._loop = asyncio.get_running_loop()
-        self._driver = driver = open_driver(self.config, self.clock)
+        self._driver = driver = open_driver(self.config, self.clock, self.data_plane)
         self._pubsub = PubSub(driver)
+        self.data_plane.attach(driver)
         try:
             if self._with_resp:
-                self._resp = RespServer(self, self.config, command_table(), greeting=self._greeting)
+                self._resp = RespServer(self, self.config, command_table(self._commands), greeting=self._greeting)
                 await self._resp.start()
             _save_first(driver)
             self._loop.add_reader(driver.engine.fileno(), self._on_readable)

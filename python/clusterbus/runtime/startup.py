@@ -18,6 +18,7 @@ from clusterbus.cluster import persist
 from clusterbus.cluster.records import NodesConf
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
+from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ConfigError
 from clusterbus.runtime.clock import Clock
 from clusterbus.runtime.driver import Driver, address_text
@@ -28,7 +29,7 @@ from clusterbus.runtime.nodes_conf import NodesFile
 _ABSENT_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
-def open_driver(config: Config, clock: Clock) -> Driver:
+def open_driver(config: Config, clock: Clock, data_plane: DataPlane | None = None) -> Driver:
     """A driver ready to step: state restored or new, nodes.conf locked, listening on the bus port.
 
     Raises ConfigError; everything opened on the way is closed again then.
@@ -39,7 +40,7 @@ def open_driver(config: Config, clock: Clock) -> Driver:
         saved = nodes_file.load(persist.parse)
         engine = build_engine(config)
         undo.callback(engine.shutdown)
-        state = _state(config, engine, clock, saved)
+        state = _state(config, engine, clock, saved, data_plane)
         _listen(engine, config)
         driver = Driver(config=config, engine=engine, state=state, nodes_file=nodes_file, clock=clock)
         driver.at_close += follow_config(config, engine)
@@ -47,7 +48,9 @@ def open_driver(config: Config, clock: Clock) -> Driver:
     return driver
 
 
-def _state(config: Config, engine: Engine, clock: Clock, saved: NodesConf | None) -> ClusterState:
+def _state(
+    config: Config, engine: Engine, clock: Clock, saved: NodesConf | None, data_plane: DataPlane | None
+) -> ClusterState:
     state = ClusterState(
         config=config,
         random=random.Random(secrets.randbits(256)),
@@ -55,6 +58,7 @@ def _state(config: Config, engine: Engine, clock: Clock, saved: NodesConf | None
         read_age_ms=engine.last_read_ms,
         saved=saved,
         defers_heartbeats=True,
+        data_plane=data_plane,
     )
     if saved is None:
         logger.info("No cluster configuration found, I'm %s", state.myself.node_id)

@@ -5,19 +5,24 @@ Owns the list of tables. One `CommandSpec` per command feeds dispatch, HELP and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from clusterbus.runtime.commands.cluster import CLUSTER
 from clusterbus.runtime.commands.config import CONFIG
 from clusterbus.runtime.commands.debug import DEBUG
 from clusterbus.runtime.commands.pubsub import PUBSUB
 from clusterbus.runtime.commands.server import SERVER
-from clusterbus.runtime.resp import Registry, standard_registry
+from clusterbus.runtime.resp import CommandSpec, Registry, standard_registry
 from clusterbus.runtime.slot_routing import shard_channel_gate
 
 
-def command_table() -> Registry:
-    """Every command of a node: those of a connection (PING, HELLO, CLIENT ...) and the node's own."""
+def command_table(commands: Iterable[CommandSpec] = ()) -> Registry:
+    """Every command of a node: those of a connection (PING, HELLO, CLIENT ...), the node's own, and those given.
+
+    Raises StateError for a command given that is there already.
+    """
     registry = standard_registry()
-    registry.add(CLUSTER, CONFIG, DEBUG, *PUBSUB, *SERVER)
+    registry.add(CLUSTER, CONFIG, DEBUG, *PUBSUB, *SERVER, *commands)
     registry.add_gate(shard_channel_gate)
     return registry
 

@@ -1,7 +1,8 @@
 """CLUSTER: questions to the state and an operator's orders to it.
 
 Owns the command's table and its error texts, which are Valkey's. Must never change the state itself: an
-order goes to `ClusterState`, and the node carries out what it asks for. Main thread.
+order goes to `ClusterState`, and the node carries out what it asks for. Subcommands about slots are in
+`cluster_slots`. Main thread.
 """
 
 from __future__ import annotations
@@ -9,14 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from clusterbus.errors import ClusterBusError
-from clusterbus.runtime.commands.arguments import (
-    CommandError,
-    integer,
-    port,
-    slot_list,
-    slot_ranges,
-    text_of,
-)
+from clusterbus.runtime.commands.arguments import SYNTAX_ERROR, CommandError, integer, port, text_of
+from clusterbus.runtime.commands.cluster_slots import CLUSTER_SLOTS
 from clusterbus.runtime.counters import cluster_info_lines
 from clusterbus.runtime.resp import OK, Client, CommandSpec, Reply, Status, Verbatim
 from clusterbus.runtime.views import link_views
@@ -26,8 +21,6 @@ if TYPE_CHECKING:
     from clusterbus.cluster.describe import Endpoint
     from clusterbus.cluster.node import Node as Member
     from clusterbus.runtime.node import Node
-
-NO_DATA_PLANE: Final = "clusterbus keeps no keys, so there are no slots to migrate"
 
 # ---------------------------------------------------------------- questions
 
@@ -112,21 +105,6 @@ def cluster_keyslot(_node: Node, _client: Client, arguments: list[bytes]) -> Rep
     return key_slot(arguments[0])
 
 
-def cluster_countkeysinslot(_node: Node, _client: Client, arguments: list[bytes]) -> Reply:
-    """0: there are no keys."""
-    if not 0 <= integer(arguments[0]) < 16_384:
-        raise CommandError("Invalid slot")
-    return 0
-
-
-def cluster_getkeysinslot(_node: Node, _client: Client, arguments: list[bytes]) -> Reply:
-    """Nothing: there are no keys."""
-    slot_number, count = integer(arguments[0]), integer(arguments[1])
-    if not 0 <= slot_number < 16_384 or count < 0:
-        raise CommandError("Invalid slot or number of keys")
-    return []
-
-
 # ---------------------------------------------------------------- orders
 
 
@@ -146,38 +124,6 @@ def cluster_forget(node: Node, _client: Client, arguments: list[bytes]) -> Reply
     return _settled(node)
 
 
-def cluster_addslots(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
-    """Takes unassigned slots."""
-    node.driver.state.add_slots(slot_list(arguments), node.clock.now_ms())
-    return _settled(node)
-
-
-def cluster_addslotsrange(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
-    """Takes unassigned slots, given as ranges."""
-    slots = slot_ranges(arguments, "cluster|addslotsrange")
-    node.driver.state.add_slots(slots, node.clock.now_ms())
-    return _settled(node)
-
-
-def cluster_delslots(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
-    """Forgets who owns slots."""
-    node.driver.state.del_slots(slot_list(arguments), node.clock.now_ms())
-    return _settled(node)
-
-
-def cluster_delslotsrange(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
-    """Forgets who owns slots, given as ranges."""
-    slots = slot_ranges(arguments, "cluster|delslotsrange")
-    node.driver.state.del_slots(slots, node.clock.now_ms())
-    return _settled(node)
-
-
-def cluster_flushslots(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
-    """Gives up every slot of this node."""
-    node.driver.state.flush_slots(node.clock.now_ms())
-    return _settled(node)
-
-
 def cluster_set_config_epoch(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
     """Gives a new, lone node its config epoch."""
     node.driver.state.set_config_epoch(integer(arguments[0]), node.clock.now_ms())
@@ -190,6 +136,21 @@ def cluster_bumpepoch(node: Node, _client: Client, _arguments: list[bytes]) -> R
     bumped = state.bump_epoch(node.clock.now_ms())
     node.settle()
     return Status(f"{'BUMPED' if bumped else 'STILL'} {state.myself.config_epoch}")
+
+
+def cluster_replicate(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """Makes this node, which must own no slots, a replica of a primary."""
+    node.driver.state.replicate(text_of(arguments[0]), node.clock.now_ms())
+    return _settled(node)
+
+
+def cluster_failover(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """On a replica: begins to take its primary's place, with its consent, without it, or at once."""
+    how = text_of(arguments[0]).lower() if arguments else ""
+    if len(arguments) > 1 or how not in ("", "force", "takeover"):
+        raise CommandError(SYNTAX_ERROR)
+    node.driver.state.failover(node.clock.now_ms(), force=how == "force", takeover=how == "takeover")
+    return _settled(node)
 
 
 def _settled(node: Node) -> Reply:
@@ -207,9 +168,13 @@ def cluster_saveconfig(node: Node, _client: Client, _arguments: list[bytes]) -> 
     return OK
 
 
-def cluster_no_data_plane(_node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
-    """Slot migration moves keys, and there are none."""
-    raise CommandError(NO_DATA_PLANE)
+def cluster_reset(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
+    """Forgets all nodes and slots; HARD also takes a new id."""
+    kind = arguments[0].lower() if arguments else b"soft"
+    if kind not in (b"soft", b"hard"):
+        raise CommandError(SYNTAX_ERROR)
+    node.driver.state.reset(node.clock.now_ms(), hard=kind == b"hard")
+    return _settled(node)
 
 
 def _is_ipv6(client: Client) -> bool:
@@ -243,12 +208,8 @@ CLUSTER: Final = CommandSpec(
         CommandSpec("links", cluster_links, 2, ("stale",), "The links to and from every peer."),
         CommandSpec("myid", cluster_myid, 2, ("stale",), "This node's id."),
         CommandSpec("myshardid", cluster_myshardid, 2, ("stale",), "The id of this node's shard."),
-        CommandSpec(
-            "replicas", cluster_replicas, 3, ("admin", "stale"), "The replicas of a primary.", "<node-id>"
-        ),
-        CommandSpec(
-            "slaves", cluster_replicas, 3, ("admin", "stale"), "Older name of REPLICAS.", "<node-id>"
-        ),
+        CommandSpec("replicas", cluster_replicas, 3, ("admin", "stale"), "The replicas of a primary.", "<node-id>"),
+        CommandSpec("slaves", cluster_replicas, 3, ("admin", "stale"), "Older name of REPLICAS.", "<node-id>"),
         CommandSpec(
             "count-failure-reports",
             cluster_count_failure_reports,
@@ -259,12 +220,6 @@ CLUSTER: Final = CommandSpec(
         ),
         CommandSpec("keyslot", cluster_keyslot, 3, ("stale",), "The hash slot of a key.", "<key>"),
         CommandSpec(
-            "countkeysinslot", cluster_countkeysinslot, 3, ("stale",), "How many keys a slot has.", "<slot>"
-        ),
-        CommandSpec(
-            "getkeysinslot", cluster_getkeysinslot, 4, ("stale",), "Keys of a slot.", "<slot> <count>"
-        ),
-        CommandSpec(
             "meet",
             cluster_meet,
             -4,
@@ -272,32 +227,7 @@ CLUSTER: Final = CommandSpec(
             "Joins the cluster of the node there.",
             "<ip> <port> [<bus-port>]",
         ),
-        CommandSpec(
-            "forget", cluster_forget, 3, _WRITE, "Removes a node from this node's view.", "<node-id>"
-        ),
-        CommandSpec(
-            "addslots", cluster_addslots, -3, _WRITE, "Takes unassigned slots.", "<slot> [<slot> ...]"
-        ),
-        CommandSpec(
-            "addslotsrange",
-            cluster_addslotsrange,
-            -4,
-            _WRITE,
-            "Takes unassigned slots, given as ranges.",
-            "<first> <last> [<first> <last> ...]",
-        ),
-        CommandSpec(
-            "delslots", cluster_delslots, -3, _WRITE, "Forgets who owns slots.", "<slot> [<slot> ...]"
-        ),
-        CommandSpec(
-            "delslotsrange",
-            cluster_delslotsrange,
-            -4,
-            _WRITE,
-            "Forgets who owns slots, given as ranges.",
-            "<first> <last> [<first> <last> ...]",
-        ),
-        CommandSpec("flushslots", cluster_flushslots, 2, _WRITE, "Gives up every slot of this node."),
+        CommandSpec("forget", cluster_forget, 3, _WRITE, "Removes a node from this node's view.", "<node-id>"),
         CommandSpec(
             "set-config-epoch",
             cluster_set_config_epoch,
@@ -306,12 +236,26 @@ CLUSTER: Final = CommandSpec(
             "Gives a node that knows no other its config epoch.",
             "<epoch>",
         ),
+        CommandSpec("replicate", cluster_replicate, 3, _WRITE, "Becomes a replica of a primary.", "<node-id>"),
+        CommandSpec(
+            "failover",
+            cluster_failover,
+            -2,
+            _WRITE,
+            "Makes this replica the primary of its shard.",
+            "[FORCE|TAKEOVER]",
+        ),
         CommandSpec("bumpepoch", cluster_bumpepoch, 2, _WRITE, "Takes a new, greatest config epoch."),
         CommandSpec("saveconfig", cluster_saveconfig, 2, _WRITE, "Writes nodes.conf to disk."),
-        CommandSpec("getslotmigrations", cluster_no_data_plane, 2, _READ, "Refused: no keys, no migrations."),
-        CommandSpec("migrateslots", cluster_no_data_plane, -4, _WRITE, "Refused: no keys, no migrations."),
         CommandSpec(
-            "cancelslotmigrations", cluster_no_data_plane, -2, _WRITE, "Refused: no keys, no migrations."
+            "reset",
+            cluster_reset,
+            -2,
+            _WRITE,
+            "Forgets all nodes and slots; HARD also takes a new id.",
+            "[HARD|SOFT]",
+            words_max=3,
         ),
+        *CLUSTER_SLOTS,
     ),
 )

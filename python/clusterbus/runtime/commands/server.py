@@ -39,17 +39,23 @@ def shutdown(node: Node, client: Client, arguments: list[bytes]) -> Reply:
     return None
 
 
-def dbsize(_node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
-    """0: there are no keys."""
-    return 0
+def dbsize(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
+    """How many keys the data plane has."""
+    return node.data_plane.count_keys()
 
 
 def role(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
     """What this node is in its shard, as clients of replication ask."""
-    primary = node.driver.state.myself.replicaof
+    state = node.driver.state
+    myself, tls = state.myself, node.config.tls_cluster
+    primary = myself.replicaof
     if primary is None:
-        return ["master", 0, []]
-    return ["slave", primary.ip, primary.port, "connect", 0]
+        replicas = [replica for replica in myself.replicas.values() if replica.link is not None]
+        rows = [[peer.ip, str(peer.tls_port if tls else peer.port), str(peer.repl_offset)] for peer in replicas]
+        return ["master", state.repl_offset, rows]
+    link_is_up = primary.link is not None and not primary.is_failed
+    port = primary.tls_port if tls else primary.port
+    return ["slave", primary.ip, port, "connected" if link_is_up else "connect", state.repl_offset]
 
 
 def time(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
@@ -61,9 +67,7 @@ def time(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
 _ADMIN: Final = ("admin", "noscript", "loading", "stale")
 
 SERVER: Final = (
-    CommandSpec(
-        "info", info, -1, ("loading", "stale"), "Counters and facts of the node.", "[<section> [...]]"
-    ),
+    CommandSpec("info", info, -1, ("loading", "stale"), "Counters and facts of the node.", "[<section> [...]]"),
     CommandSpec(
         "shutdown",
         shutdown,
@@ -72,7 +76,7 @@ SERVER: Final = (
         "Saves nodes.conf and stops the node.",
         "[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]",
     ),
-    CommandSpec("dbsize", dbsize, 1, ("readonly", "fast"), "How many keys there are: none."),
+    CommandSpec("dbsize", dbsize, 1, ("readonly", "fast"), "How many keys there are."),
     CommandSpec("role", role, 1, ("noscript", "loading", "stale", "fast"), "Whether primary or replica."),
     CommandSpec("time", time, 1, ("loading", "stale", "fast"), "The node's clock."),
 )
