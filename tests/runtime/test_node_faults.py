@@ -162,7 +162,7 @@ def test_a_node_that_broke_down_steps_no_more_and_its_event_streams_say_so(
                 steps += 1
                 raise RuntimeError("out of order")
 
-            bus._node.driver.step = broken  # type: ignore[method-assign]
+            bus._node.driver.step = broken  # type: ignore[method-assign, assignment]
             with pytest.raises(ClusterBusError, match="out of order"):
                 async for _ in bus.events():
                     pass
