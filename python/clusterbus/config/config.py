@@ -72,6 +72,11 @@ class Config:
     cluster_announce_human_nodename: str
     cluster_link_sendbuf_limit: int
     cluster_require_full_coverage: bool
+    cluster_replica_validity_factor: int
+    cluster_replica_no_failover: bool
+    cluster_allow_replica_migration: bool
+    cluster_migration_barrier: int
+    cluster_manual_failover_timeout: int
     cluster_allow_reads_when_down: bool
     cluster_allow_pubsubshard_when_down: bool
     tls_port: int

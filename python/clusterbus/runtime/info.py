@@ -110,14 +110,29 @@ def _stats(node: Node) -> Iterator[Line]:
 
 def _replication(node: Node) -> Iterator[Line]:
     state = node.driver.state
-    primary = state.myself.replicaof
-    yield "role", "master" if primary is None else "slave"
+    myself = state.myself
+    primary = myself.replicaof
+    yield "role", "slave" if myself.is_replica else "master"
     if primary is not None:
+        link_is_up = primary.link is not None and not primary.is_failed
         yield "master_host", primary.ip
-        yield "master_port", primary.port
-        yield "master_link_status", "down"
-    yield "connected_slaves", 0
-    yield "master_repl_offset", 0
+        yield "master_port", primary.tls_port if node.config.tls_cluster else primary.port
+        yield "master_link_status", "up" if link_is_up else "down"
+        yield "master_last_io_seconds_ago", state.silence_ms(primary) // 1000 if link_is_up else -1
+        yield "master_sync_in_progress", 0
+        yield "slave_read_repl_offset", state.repl_offset
+        yield "slave_repl_offset", state.repl_offset
+        yield "slave_priority", 100
+        yield "slave_read_only", 1
+        yield "replica_announced", 1
+    replicas = [replica for replica in myself.replicas.values() if replica.link is not None]
+    yield "connected_slaves", len(replicas)
+    for index, replica in enumerate(replicas):
+        port = replica.tls_port if node.config.tls_cluster else replica.port
+        lag_s = state.silence_ms(replica) // 1000
+        yield f"slave{index}", f"ip={replica.ip},port={port},state=online,offset={replica.repl_offset},lag={lag_s}"
+    yield "master_failover_state", "no-failover"
+    yield "master_repl_offset", state.repl_offset
 
 
 def _cpu(node: Node) -> Iterator[Line]:
@@ -168,9 +183,7 @@ def info_text(node: Node, wanted: Sequence[str] = ()) -> str:
 
 def info_table(node: Node) -> dict[str, dict[str, str]]:
     """The same as a table: section, name, value as text."""
-    return {
-        title.lower(): {name: str(value) for name, value in lines(node)} for title, lines in SECTIONS.items()
-    }
+    return {title.lower(): {name: str(value) for name, value in lines(node)} for title, lines in SECTIONS.items()}
 
 
 def resident_bytes() -> tuple[int, int]:
