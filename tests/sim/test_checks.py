@@ -87,6 +87,15 @@ def test_a_vote_sent_before_it_is_on_disk_is_caught_s5_h47() -> None:
         operator_votes(simulation, saved_first=False)
 
 
+def test_a_vote_the_disk_refuses_is_not_sent_h47() -> None:
+    simulation = formed()
+    simulation.fail_disk(0)
+    operator_votes(simulation)
+    simulation.run_for(1_000)
+    assert simulation.stats["saves failed"] >= 1
+    assert simulation.stats["votes"] == 0
+
+
 # ---------------------------------------------------------------- epochs
 
 

@@ -209,13 +209,20 @@ def test_a_node_that_hangs_looks_dead_and_comes_back_with_what_it_missed(five: S
     assert five.run_until(five.agrees, limit_ms=30_000)
 
 
-def test_what_follows_a_durable_save_that_failed_is_not_sent_h47(five: Simulation) -> None:
-    epoch = five.state(0).current_epoch
+def test_a_durable_save_that_failed_is_tried_again_at_the_tick_and_durably_h47(five: Simulation) -> None:
+    member = five.members[1]
+    five.sync_disks()
+    before = five.state(1).current_epoch
     five.fail_disk(1)
     five.bump_epoch(1)
-    assert five.stats["saves failed"] >= 1
-    assert five.members[1].disk.durable.current_epoch == epoch
+    five.run_for(1_000)
+    assert member.has_unsaved
+    assert five.stats["saves failed"] >= 10
+    assert member.disk.durable.current_epoch == before
     five.fail_disk(1, failing=False)
+    five.run_for(200)
+    assert not member.has_unsaved
+    assert member.disk.durable.current_epoch == before + 1
     assert five.run_until(five.agrees, limit_ms=30_000)
 
 

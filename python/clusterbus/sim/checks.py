@@ -129,6 +129,8 @@ class Checker:
             sender = header.sender
             told = self._told_epochs.get(sender, 0)
             if header.config_epoch > told:
+                if member.has_unsaved:  # no promise: the disk refused it, and heartbeats still go (H47)
+                    return
                 self._told_epochs[sender] = header.config_epoch
             elif header.config_epoch < told:
                 self._broken(member, EPOCHS_RISE, f"told config epoch {told}, then {header.config_epoch}")

@@ -88,6 +88,8 @@ class Member:
         self.boots = 0
         self.may_take_over = False
         self.doom: Doom | None = None
+        self.has_unsaved = False
+        """A durable save failed and has not been made good: what was told since may be forgotten."""
         self._make_state = make_state
         self._timeline = world.timeline
         self._checker = world.checker
@@ -99,6 +101,7 @@ class Member:
         self._reads_while_hung = False
         self._tick_is_due = False
         self._tick_period_us = 0
+        self._save_failed = False
         self._state: ClusterState | None = None
         self._clock: NodeClock | None = None
         self._random = world.random(f"host {index}")
@@ -175,6 +178,8 @@ class Member:
         self.is_up = False
         self.is_hung = False
         self.doom = None
+        self.has_unsaved = False
+        self._save_failed = False
         self._state = None
         self._clock = None
         self._ends.clear()
@@ -222,8 +227,7 @@ class Member:
     def _late_tick(self) -> None:
         if self._tick_is_due and self.is_up:
             self._tick_is_due = False
-            self.state.tick(self.clock.now_ms())
-            self.settle()
+            self._tick_now()
 
     def _tick(self, boot: int) -> None:
         if boot != self.boots or not self.is_up:
@@ -232,6 +236,11 @@ class Member:
         if self.is_hung:
             self._tick_is_due = True
             return
+        self._tick_now()
+
+    def _tick_now(self) -> None:
+        if self._save_failed:
+            self._save(durable=self.has_unsaved)
         self.state.tick(self.clock.now_ms())
         self.settle()
 
@@ -432,8 +441,12 @@ class Member:
         text = self.state.snapshot()
         if not self.disk.save(text, durable=durable):
             self.world.stats["saves failed"] += 1
+            self._save_failed = True
+            self.has_unsaved = self.has_unsaved or durable
             return False
+        self._save_failed = False
         if durable:
+            self.has_unsaved = False
             self._checker.saved(self, epochs_in(text))
         return True
 

@@ -17,6 +17,7 @@ from typing import Final
 from clusterbus.cluster.constants import SLOTS
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError, StateError
+from clusterbus.sim.member import Member
 from clusterbus.sim.simulation import Simulation
 
 NODES_MIN: Final = 5
@@ -177,8 +178,19 @@ class Scenario:
         nodes = [member.index for member in self.simulation.members if member.is_up and not member.is_hung]
         return self.draw.choice(nodes) if nodes else None
 
+    def mortal(self) -> int | None:
+        """The same, with all it was told to save on disk: a crash on top of a bad disk is one fault too many,
+        for nobody can keep what a disk refuses.
+        """
+        nodes = [member.index for member in self.simulation.members if _is_mortal(member)]
+        return self.draw.choice(nodes) if nodes else None
+
     def others(self, nodes: list[int]) -> list[int]:
         return [node for node in self.simulation.nodes if node not in nodes]
+
+
+def _is_mortal(member: Member) -> bool:
+    return member.is_up and not (member.is_hung or member.has_unsaved or member.disk.is_failing or member.doom)
 
 
 # ---------------------------------------------------------------- the faults
@@ -193,7 +205,7 @@ def _cut_power(scenario: Scenario) -> Undo | None:
 
 
 def _crash(scenario: Scenario, *, power: bool) -> Undo | None:
-    node = scenario.active()
+    node = scenario.mortal()
     if node is None:
         return None
     if scenario.draw.random() < 0.5:
@@ -204,7 +216,8 @@ def _crash(scenario: Scenario, *, power: bool) -> Undo | None:
 
 
 def _blackout(scenario: Scenario) -> Undo | None:
-    nodes = [node for node in scenario.some(at_least=2) if scenario.simulation.is_up(node)]
+    members = scenario.simulation.members
+    nodes = [node for node in scenario.some(at_least=2) if _is_mortal(members[node])]
     for node in nodes:
         scenario.simulation.crash(node, power=scenario.draw.random() < 0.7)
     return lambda: _start(scenario, nodes)
@@ -217,7 +230,7 @@ def _start(scenario: Scenario, nodes: list[int]) -> None:
 
 
 def _move(scenario: Scenario) -> Undo | None:
-    node = scenario.active()
+    node = scenario.mortal()
     if node is None or not scenario.moves_left:
         return None
     scenario.moves_left -= 1
@@ -278,7 +291,9 @@ def _resets(scenario: Scenario) -> Undo | None:
 
 
 def _bad_disk(scenario: Scenario) -> Undo | None:
-    node = scenario.some(at_most=1)[0]
+    node = scenario.mortal()
+    if node is None:
+        return None
     scenario.simulation.fail_disk(node)
     return lambda: scenario.simulation.fail_disk(node, failing=False)
 
@@ -293,7 +308,7 @@ def _bump(scenario: Scenario) -> Undo | None:
 
 def _bump_and_die(scenario: Scenario) -> Undo | None:
     """The moment that tells whether an epoch was on disk before it was told."""
-    node = scenario.active()
+    node = scenario.mortal()
     if node is None:
         return None
     scenario.simulation.bump_epoch(node)
