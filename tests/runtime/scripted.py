@@ -37,6 +37,7 @@ class ScriptedState:
         self.inputs: list[tuple[Any, ...]] = []
         self.answers: dict[str, Answer] = {}
         self.counters: Counter[str] = Counter()
+        self.said = 0
         self.version = 0  # what a driver has published before its first view
         self.text = "scripted\nvars currentEpoch 0 lastVoteEpoch 0\n"
         self._effects: list[Effect] = []

@@ -176,7 +176,7 @@ class Core:
     @current_epoch.setter
     def current_epoch(self, epoch: int) -> None:
         self._current_epoch = epoch
-        self.version.move()
+        self.version.move_said()
 
     @property
     def state_is_ok(self) -> bool:
@@ -185,7 +185,7 @@ class Core:
     @state_is_ok.setter
     def state_is_ok(self, is_ok: bool) -> None:
         self._state_is_ok = is_ok
-        self.version.move()
+        self.version.move_said()
 
     @property
     def repl_offset(self) -> int:
@@ -195,7 +195,7 @@ class Core:
     def repl_offset(self, offset: int) -> None:
         if offset != self._repl_offset:
             self._repl_offset = offset
-            self.version.move()
+            self.version.move_said()
 
     # ------------------------------------------------------------ effects
 

@@ -44,17 +44,32 @@ TIMES: Final = frozenset({"ping_sent_ms", "pong_received_ms"})
 class Version:
     """The number of the state: two heartbeats are alike to a state only while it stays the same (R33).
 
-    `relinked` are the links that changed hands since somebody last emptied it.
+    `said` moves with it only when what our own heartbeats say of ourselves changes: what gossip they carry
+    may be a moment old. `relinked` are the links that changed hands since somebody last emptied it.
     """
 
-    __slots__ = ("number", "relinked")
+    __slots__ = ("myself", "number", "relinked", "said")
 
-    def __init__(self) -> None:
+    def __init__(self, myself: Node) -> None:
+        self.myself = myself
         self.number = 1
+        self.said = 1
         self.relinked: set[Link] = set()
 
     def move(self) -> None:
         self.number += 1
+
+    def move_said(self) -> None:
+        """Something about ourselves changed."""
+        self.number += 1
+        self.said += 1
+
+    def move_node(self, node: Node) -> None:
+        """Something about a node changed: about ourselves if it is the one we speak for."""
+        if node is self.myself or node is self.myself.replicaof:
+            self.move_said()
+        else:
+            self.move()
 
 
 class Link:
@@ -186,8 +201,10 @@ class Node:
                 if name in ("link", "inbound_link"):
                     version.relinked |= {link for link in (old, value) if link is not None}
                 self.row = None
-                version.move()
-            object.__setattr__(self, name, value)
+                object.__setattr__(self, name, value)
+                version.move_node(self)
+            else:
+                object.__setattr__(self, name, value)
         else:
             object.__setattr__(self, name, value)
             if name in TIMES and hasattr(self, "pong_received_ms"):

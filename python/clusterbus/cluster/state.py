@@ -233,6 +233,11 @@ class ClusterState:
         """Changes with everything that decides what a heartbeat changes, or what ours say."""
         return self._core.version.number
 
+    @property
+    def said(self) -> int:
+        """Changes with what our heartbeats say of ourselves: while it lasts an older view will do to encode them."""
+        return self._core.version.said
+
     def view(self) -> View | None:
         """What heartbeats are compared with and encoded from while `version` lasts; None when there is none
         to be had."""

@@ -23,7 +23,7 @@ class NodeTable:
 
     def __init__(self, myself: Node) -> None:
         self.myself = myself
-        self.version = Version()
+        self.version = Version(myself)
         self.nodes: dict[str, Node] = {}
         self.failing: dict[str, Node] = {}
         self.reported: dict[str, Node] = {}
@@ -76,7 +76,7 @@ class NodeTable:
             last.table_index = node.table_index
         node.table_index = -1
         node.version = None
-        self.version.move()
+        self.version.move_said()  # our heartbeats may tell that it is to be forgotten
         self.failing.pop(node.node_id, None)
         self.reported.pop(node.node_id, None)
         if node.flags & c.FLAG_HANDSHAKE:

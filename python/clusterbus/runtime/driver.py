@@ -110,6 +110,7 @@ class Driver:
         self.closed = False
         self._dials: dict[int, DialRecord] = {}
         self._view_version = 0
+        self._view_said = 0
         self._view_published_ms = 0
         self._dials_begun = 0
         self._failed_dials: list[tuple[str, str]] = []
@@ -361,7 +362,7 @@ class Driver:
         self.engine.send(effect.link, encode(effect.message))
 
     def _carry_send_heartbeat(self, effect: SendHeartbeat) -> None:
-        if self._view_version == self.state.version and self.engine.send_heartbeat(effect.link, effect.kind):
+        if self._view_said == self.state.said and self.engine.send_heartbeat(effect.link, effect.kind):
             return
         message = self.state.heartbeat(effect.link, effect.kind)
         if message is not None:
@@ -381,6 +382,7 @@ class Driver:
             self.engine.bind(link, node_id)
         self.engine.publish(view)
         self._view_version = view.version
+        self._view_said = self.state.said
         self.counters["views_published"] += 1
 
     def _carry_broadcast(self, effect: Broadcast) -> None:
