@@ -1,0 +1,238 @@
+"""Failover among Valkey and clusterbus nodes: our votes in Valkey's elections, theirs in ours, and by hand.
+
+Each change of a primary must be known to every living member within 2 x node timeout + 3 s of its cause (S5, S6,
+S12). Who voted is read from the counters of messages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests.peers.cluster import NodeLine, cluster_nodes, form, node_id, views, wait_until
+from tests.peers.server import Server
+
+Peers = Callable[..., Server]
+
+NODE_TIMEOUT_MS = 2000
+FAILOVER_DEADLINE_S = 2 * NODE_TIMEOUT_MS / 1000 + 3
+SETTLE_DEADLINE_S = 15.0
+VOTES_SENT = "cluster_stats_messages_auth-ack_sent"
+VOTES_RECEIVED = "cluster_stats_messages_auth-ack_received"
+
+
+def start(peers: Peers, kind: str, count: int, **directives: object) -> list[Server]:
+    return [peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS, **directives) for _ in range(count)]
+
+
+def replicate(servers: Sequence[Server], replica: Server, primary: Server) -> None:
+    """Makes one node a replica of another, until every member holds it for one and the state is ok."""
+    replica_id, primary_id = node_id(replica), node_id(primary)
+    assert replica.call("CLUSTER", "REPLICATE", primary_id) == "OK"
+    wait_until(
+        lambda: (
+            all(cluster_nodes(server)[replica_id].primary == primary_id for server in servers)
+            and all(server.info()["cluster_state"] == "ok" for server in servers)
+            and replica.info()["master_link_status"] == "up"
+        ),
+        SETTLE_DEADLINE_S,
+        lambda: f"{replica} replicates {primary}\n{views(servers)}",
+    )
+
+
+def primary_of(line: NodeLine) -> bool:
+    return "master" in line.flags and bool(line.slots)
+
+
+def count_of(server: Server, counter: str) -> int:
+    """A counter of messages, which is shown from the first message on."""
+    return int(server.info().get(counter, 0))
+
+
+def wait_promoted(servers: Sequence[Server], promoted: Server, slots: tuple[str, ...], begun_s: float) -> None:
+    """Everybody holds `promoted` for the primary of these slots, in time."""
+    promoted_id = node_id(promoted)
+    wait_until(
+        lambda: all(
+            primary_of(cluster_nodes(server)[promoted_id]) and cluster_nodes(server)[promoted_id].slots == slots
+            for server in servers
+        ),
+        begun_s + FAILOVER_DEADLINE_S - time.monotonic(),
+        lambda: f"{promoted} is the primary of {slots}\n{views(servers)}\n{promoted.log_tail()}",
+    )
+
+
+def wait_agreed(servers: Sequence[Server]) -> None:
+    """One view of roles, slots and epochs, and the state ok everywhere."""
+    wait_until(
+        lambda: (
+            len({shared_view(server) for server in servers}) == 1
+            and all(server.info()["cluster_state"] == "ok" for server in servers)
+        ),
+        SETTLE_DEADLINE_S,
+        lambda: views(servers),
+    )
+
+
+def shared_view(server: Server) -> frozenset[tuple[object, ...]]:
+    """What all members must agree on: who, what role, whose replica, which slots, which epoch."""
+    return frozenset(
+        (line.node_id, line.flags - {"myself"}, line.primary, line.config_epoch, line.slots)
+        for line in cluster_nodes(server).values()
+    )
+
+
+def slots_of(server: Server) -> tuple[str, ...]:
+    return cluster_nodes(server)[node_id(server)].slots
+
+
+def test_our_vote_is_needed_to_elect_a_valkey_replica_s5_s12(peers: Peers) -> None:
+    """Three primaries, so two votes: the other Valkey's and ours."""
+    doomed, other, replica = start(peers, "valkey", 3)
+    (ours,) = start(peers, "clusterbus", 1)
+    servers = [doomed, other, ours, replica]
+    form(servers, [doomed, other, ours])
+    replicate(servers, replica, doomed)
+    slots, doomed_id = slots_of(doomed), node_id(doomed)
+    assert count_of(ours, VOTES_SENT) == 0
+
+    begun_s = time.monotonic()
+    doomed.kill()
+    living = [other, ours, replica]
+    wait_promoted(living, replica, slots, begun_s)
+    assert count_of(ours, VOTES_SENT) == 1
+    assert count_of(replica, VOTES_RECEIVED) == 2, "a majority of three primaries is two votes"
+    assert replica.counter("cluster_current_epoch") == ours.counter("cluster_current_epoch")
+
+    doomed.start()
+    wait_until(
+        lambda: all(cluster_nodes(server)[doomed_id].primary == node_id(replica) for server in living),
+        SETTLE_DEADLINE_S,
+        lambda: views(living),
+    )
+    wait_agreed([*living, doomed])
+
+
+def test_without_our_vote_no_valkey_replica_is_elected_s5(peers: Peers) -> None:
+    """The counterproof: a clusterbus primary that hears no request leaves the election without a majority."""
+    doomed, other, replica = start(peers, "valkey", 3)
+    (ours,) = start(peers, "clusterbus", 1)
+    servers = [doomed, other, ours, replica]
+    form(servers, [doomed, other, ours])
+    replicate(servers, replica, doomed)
+    assert ours.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "5") == "OK"
+    doomed.kill()
+    wait_until(
+        lambda: count_of(replica, VOTES_RECEIVED) == 1, FAILOVER_DEADLINE_S, lambda: views([other, ours, replica])
+    )
+    assert count_of(ours, VOTES_SENT) == 0
+    assert not primary_of(cluster_nodes(replica)[node_id(replica)])
+    # The next try comes by itself, and our vote decides it.
+    assert ours.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "-1") == "OK"
+    wait_until(
+        lambda: primary_of(cluster_nodes(ours)[node_id(replica)]),
+        4 * NODE_TIMEOUT_MS / 1000 + SETTLE_DEADLINE_S,
+        lambda: views([other, ours, replica]),
+    )
+    assert count_of(ours, VOTES_SENT) == 1
+
+
+@pytest.mark.parametrize("io_threads", [1, 3])
+def test_valkey_elects_our_replica_and_our_old_primary_comes_back_as_one_s5_s12(peers: Peers, io_threads: int) -> None:
+    theirs = start(peers, "valkey", 2)
+    doomed, replica = start(peers, "clusterbus", 2, io_threads=io_threads)
+    servers = [*theirs, doomed, replica]
+    form(servers, [*theirs, doomed])
+    replicate(servers, replica, doomed)
+    slots, doomed_id = slots_of(doomed), node_id(doomed)
+
+    begun_s = time.monotonic()
+    doomed.kill()
+    living = [*theirs, replica]
+    wait_promoted(living, replica, slots, begun_s)
+    assert count_of(replica, VOTES_RECEIVED) == 2
+    assert [count_of(server, VOTES_SENT) for server in theirs] == [1, 1]
+    assert replica.info()["role"] == "master"
+
+    doomed.start()
+    wait_until(
+        lambda: all(cluster_nodes(server)[doomed_id].primary == node_id(replica) for server in [*living, doomed]),
+        SETTLE_DEADLINE_S,
+        lambda: views([*living, doomed]),
+    )
+    wait_agreed([*living, doomed])
+    assert doomed.info()["role"] == "slave"
+    role, ip, port, _link, _offset = doomed.call("ROLE")
+    assert (role, ip, port) == ("slave", "127.0.0.1", replica.port)
+    assert doomed.info()["master_port"] == str(replica.port)
+
+
+@pytest.mark.parametrize("how", [(), ("FORCE",), ("TAKEOVER",)], ids=["default", "force", "takeover"])
+def test_an_operator_makes_our_replica_the_primary_s6(peers: Peers, how: tuple[str, ...]) -> None:
+    servers = start(peers, "clusterbus", 4)
+    primary, replica = servers[0], servers[3]
+    form(servers, servers[:3])
+    replicate(servers, replica, primary)
+    slots = slots_of(primary)
+
+    begun_s = time.monotonic()
+    assert replica.call("CLUSTER", "FAILOVER", *how) == "OK"
+    wait_promoted(servers, replica, slots, begun_s)
+    wait_until(
+        lambda: cluster_nodes(primary)[node_id(primary)].primary == node_id(replica),
+        SETTLE_DEADLINE_S,
+        lambda: views(servers),
+    )
+    wait_agreed(servers)
+    assert (count_of(primary, "cluster_stats_messages_mfstart_received") == 1) is (how == ())
+    votes = sum(count_of(server, VOTES_SENT) for server in servers)
+    assert (votes >= 2) is (how != ("TAKEOVER",)), "TAKEOVER asks nobody"
+
+
+@pytest.mark.parametrize("kinds", [("valkey", "clusterbus"), ("clusterbus", "valkey")], ids="->".join)
+def test_manual_failover_within_a_shard_of_both_kinds_s6_s12(peers: Peers, kinds: tuple[str, str]) -> None:
+    """A Valkey primary pauses and tells its offset for our replica; ours does for Valkey's where it can."""
+    (primary,) = start(peers, kinds[0], 1)
+    (replica,) = start(peers, kinds[1], 1)
+    others = start(peers, "valkey", 1) + start(peers, "clusterbus", 1)
+    servers = [primary, *others, replica]
+    form(servers, [primary, *others])
+    replica_id, primary_id = node_id(replica), node_id(primary)
+    assert replica.call("CLUSTER", "REPLICATE", primary_id) == "OK"
+    wait_until(
+        lambda: all(cluster_nodes(server)[replica_id].primary == primary_id for server in servers),
+        SETTLE_DEADLINE_S,
+        lambda: views(servers),
+    )
+    slots = slots_of(primary)
+    # Valkey's replica cannot copy data from a node that has no data plane, so it is asked to go without.
+    how = () if kinds[1] == "clusterbus" else ("FORCE",)
+    begun_s = time.monotonic()
+    assert replica.call("CLUSTER", "FAILOVER", *how) == "OK"
+    wait_promoted(servers, replica, slots, begun_s)
+    wait_agreed(servers)
+    assert cluster_nodes(replica)[primary_id].primary == replica_id
+
+
+def test_failover_is_refused_where_it_makes_no_sense_s6(peers: Peers) -> None:
+    servers = start(peers, "clusterbus", 4)
+    primary, replica = servers[0], servers[3]
+    form(servers, servers[:3])
+    for server, words, text in (
+        (primary, ("FAILOVER",), "You should send CLUSTER FAILOVER to a replica"),
+        (replica, ("FAILOVER", "NOW"), "syntax error"),
+        (replica, ("REPLICATE", "f" * 40), f"Unknown node {'f' * 40}"),
+        (replica, ("REPLICATE", node_id(replica)), "Can't replicate myself"),
+        (
+            primary,
+            ("REPLICATE", node_id(replica)),
+            "To set a master the node must be empty and without assigned slots.",
+        ),
+    ):
+        with pytest.raises(Exception, match=text):
+            server.call("CLUSTER", *words)
+    replicate(servers, replica, primary)
+    with pytest.raises(Exception, match="I can only replicate a master, not a replica."):
+        servers[1].call("CLUSTER", "REPLICATE", node_id(replica))
