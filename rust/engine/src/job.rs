@@ -114,6 +114,8 @@ impl Run<Job, Completion> for JobRunner {
             Outcome::Tls(transport, report) => {
                 report.was_handshaking
                     || report.write.error.is_some()
+                    // An edge that came meanwhile may be newer than the full socket, and TLS holds what is not sent.
+                    || report.write.blocked
                     || report.read.stop != ReadStop::WouldBlock
                     || !report.read.packets.is_empty()
                     || report.read.dropped_len > 0

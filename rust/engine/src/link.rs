@@ -71,6 +71,10 @@ impl<T> Half<T> {
 }
 
 /// What carries the bytes.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most links are plain, and a link has a box of its own"
+)]
 pub(crate) enum Io {
     /// Still dialling: nothing to read from or write to (R12).
     Connecting {

@@ -180,6 +180,30 @@ fn a_full_outbox_stalls_a_worker_and_draining_wakes_it() {
     });
 }
 
+/// R20: completions that can wait fill the outbox while the main thread sleeps for an urgent one: whoever
+/// holds that one back wakes it.
+#[test]
+fn completions_that_can_wait_do_not_hold_up_an_urgent_one() {
+    explore(PREEMPTIONS, || {
+        let mut pool = pool(3, 1, 2);
+        for job in [1, 3, 2] {
+            dispatch(&mut pool, job);
+        }
+        let main = &pool.shared().main;
+        let mut done = Vec::new();
+        loop {
+            main.disarm();
+            collect(&pool, &mut done);
+            if done.contains(&2) {
+                return;
+            }
+            if main.arm(false, || !pool.shared().outbox.is_empty()) {
+                main.inner().sleep();
+            }
+        }
+    });
+}
+
 /// R20: the same with two workers that compete for one place in the outbox.
 #[test]
 fn two_stalled_workers_are_both_woken() {

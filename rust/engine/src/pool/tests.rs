@@ -50,6 +50,10 @@ impl Run<u32, u32> for Recorder {
         }
         job
     }
+
+    fn is_urgent(&self, _completion: &u32) -> bool {
+        true
+    }
 }
 
 /// A pool of one worker that is busy with job 0.

@@ -148,7 +148,8 @@ impl Untold {
 
     fn tell<J, C, W: Wake>(&mut self, shared: &Shared<J, C, W>) {
         let told = std::mem::take(self);
-        if told.completions > 0 {
+        // Without a completion of its own it may have met a full outbox: somebody must empty that.
+        if told.completions > 0 || told.is_urgent {
             shared.main.notify(told.is_urgent);
         }
     }

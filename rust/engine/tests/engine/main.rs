@@ -7,7 +7,11 @@ mod support;
 
 mod closing;
 mod duplex;
+mod listening;
 mod offload;
 
 mod reading;
+mod scripts;
+mod tls;
+mod waking;
 mod writing;

@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 
 use clusterbus_engine::{Event, limits};
-use clusterbus_wire::Packet;
 
 use crate::support::packets::{self, ping, pings, publish, refused};
 use crate::support::{Fault, Mode, Rig, Side, WORKERS_TLS, four_ways};

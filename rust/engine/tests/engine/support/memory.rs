@@ -172,11 +172,6 @@ impl MemorySocket {
 
     // ---- what the test sees
 
-    /// Everything sent so far.
-    pub fn sent(&self) -> Vec<u8> {
-        self.lock().outbound.clone()
-    }
-
     /// What was sent behind the first `from` bytes.
     pub fn sent_from(&self, from: usize) -> Vec<u8> {
         self.lock().outbound[from..].to_vec()
