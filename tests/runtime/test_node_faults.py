@@ -21,6 +21,7 @@ from clusterbus.runtime.live_config import FIRST_PACKET_TIMEOUT_MS
 from clusterbus.runtime.node import Node
 
 from tests.peers.ports import free_port
+from tests.peers.tls import Certificates
 
 DEADLINE_S = 10.0
 ABSENT_ADDRESS = "192.0.2.1"  # for documentation: no machine has it
@@ -186,6 +187,32 @@ def test_an_announced_address_that_is_no_address_is_refused_h13(run: Run, tmp_pa
                 bus._config.set("cluster-announce-ip", text)
             for good in ("10.1.2.3", "2001:db8::1", ""):
                 bus._config.set("cluster-announce-ip", good)
+
+    run(scenario())
+
+
+# ---------------------------------------------------------------- dials
+
+
+def test_a_dial_refused_for_its_certificate_says_why_h36(
+    run: Run, tmp_path: Path, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The operator who typed CLUSTER MEET looks at this node's log, not at the other's."""
+    (tmp_path / "strangers").mkdir()
+    others = Certificates.issue(tmp_path / "strangers")
+
+    async def scenario() -> None:
+        buses = []
+        for name, keys in (("one", certificates), ("other", others)):
+            (tmp_path / name).mkdir()
+            words = {word.replace("-", "_"): value for word, value in keys.directives().items()}
+            tls = {"port": 0, "tls_port": free_port()}
+            buses.append(clusterbus.Bus(**settings(tmp_path / name, **words | tls), resp=False))
+        async with buses[0] as one, buses[1] as other:
+            await one.meet("127.0.0.1", other._config.tls_port)
+            while "dial failed (bad-certificate)" not in caplog.text:
+                await asyncio.sleep(0.01)
+            assert f"127.0.0.1:{other._config.bus_port}: dial failed" in caplog.text
 
     run(scenario())
 

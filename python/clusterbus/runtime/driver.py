@@ -298,6 +298,8 @@ class Driver:
         if dial is not None and dial.link == event.link:
             del self._dials[event.owner]
             self.counters["dials_failed"] += 1
+            level = "verbose" if event.kind in ORDINARY_LOSSES else "warning"
+            self._note(dial.peer, f"dial failed ({event.kind})", event.detail, now_ms, level=level)
             self.state.handle_dial_failed(dial.node_id, reason, now_ms)
 
     def _apply_link_drained(self, event: LinkDrained, _now_ms: int) -> None:
