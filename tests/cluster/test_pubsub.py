@@ -10,7 +10,7 @@ from clusterbus.cluster.effects import Broadcast, Dial
 from clusterbus.cluster.events import Message, ModuleReceived
 from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
 from clusterbus.errors import StateError
-from clusterbus.wire import MAX_PACKET_LEN_BYTES, ModuleMessage, Publish, encode
+from clusterbus.wire import MAX_PACKET_LEN_BYTES, Extension, ModuleMessage, Publish, encode
 
 from tests.cluster.harness import Network, joined
 from tests.cluster.solo import MYSELF_ID, Puppet, Solo, node_id
@@ -18,10 +18,36 @@ from tests.cluster.solo import MYSELF_ID, Puppet, Solo, node_id
 NO_LIGHT = c.FLAG_PRIMARY | c.FLAG_EXTENSIONS
 
 
+def prove(solo: Solo, *puppets: Puppet) -> None:
+    """The puppets answer PINGs with extensions until the state takes their links for proven."""
+    for _ in range(50):
+        solo.tick()
+        for puppet in puppets:
+            if solo.node(puppet).ping_sent_ms:
+                solo.says(puppet, c.PONG)
+        if all(takes_light(solo, puppet) for puppet in puppets):
+            return
+    raise AssertionError("not every link was pinged")
+
+
+def takes_light(solo: Solo, puppet: Puppet) -> bool:
+    link = solo.node(puppet).link
+    return link is not None and link.takes_light
+
+
+def is_light(solo: Solo) -> bool:
+    """Whether a message published now is light for the one peer there is."""
+    publish(solo, b"c", b"m")
+    (sent,) = solo.broadcasts()
+    assert isinstance(sent.message, Publish)
+    return sent.message.header is None
+
+
 def with_one_of_each_kind() -> tuple[Solo, Puppet, Puppet, Puppet]:
     """A state with two peers that take light headers and one that does not."""
     solo = Solo()
     light, light_too, full = solo.puppet("a"), solo.puppet("b"), solo.puppet("d")
+    prove(solo, light, light_too, full)
     solo.says(full, flags=NO_LIGHT)
     return solo, light, light_too, full
 
@@ -48,11 +74,67 @@ def test_a_message_is_light_where_the_peer_announced_it_and_full_elsewhere_s7_r1
 def test_a_peer_that_no_longer_announces_it_gets_the_full_form_s7() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
-    publish(solo, b"c", b"m")
-    assert solo.broadcasts()[0].message == Publish(None, b"c", b"m")
+    prove(solo, puppet)
+    assert is_light(solo)
     solo.says(puppet, flags=NO_LIGHT)
-    publish(solo, b"c", b"m")
-    assert solo.broadcasts()[0].message.header is not None
+    assert not is_light(solo)
+
+
+def test_a_link_is_light_only_once_its_peer_has_shown_that_it_knows_it_h17_s7() -> None:
+    """Extensions go to known nodes alone: a PONG with them says that the peer knows whose link it is."""
+    solo = Solo()
+    puppet = solo.puppet("a")
+    assert not is_light(solo)
+    while not solo.node(puppet).ping_sent_ms:
+        solo.tick()
+    solo.says(puppet, c.PONG, extensions=[])
+    assert not is_light(solo)
+    while not solo.node(puppet).ping_sent_ms:
+        solo.tick()
+    solo.says(puppet, c.PONG)
+    assert is_light(solo)
+
+
+def test_the_answer_to_a_meet_proves_nothing_h17_s7() -> None:
+    """The peer may answer it with extensions while it still holds us for a handshake."""
+    solo = Solo()
+    solo.state.meet("10.0.1.7", 7007, None, solo.now_ms)
+    solo.tick()
+    link = solo.open(solo.only(Dial))
+    puppet = Puppet(node_id("a"), "10.0.1.7", 7007, link, 0)
+    solo.says(puppet, c.PONG)
+    assert not is_light(solo)
+    puppet.inbound = solo.accept(puppet.ip)
+    solo.says(puppet)
+    solo.says(puppet, c.PONG)
+    assert not is_light(solo)
+    prove(solo, puppet)
+    assert is_light(solo)
+
+
+def test_a_new_link_is_to_be_proven_anew_h17_s7() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    prove(solo, puppet)
+    solo.state.handle_link_closed(puppet.dialled, "eof", solo.now_ms)
+    solo.tick(1000)
+    puppet.dialled = solo.open(solo.only(Dial))
+    assert not is_light(solo)
+    solo.tick()
+    solo.says(puppet, c.PONG)
+    assert is_light(solo)
+
+
+@pytest.mark.parametrize("extensions", [None, []])
+def test_a_quiet_pong_proves_as_much_as_one_looked_at_h17_s7_r33(extensions: list[Extension] | None) -> None:
+    """It has the extensions of the packet applied last."""
+    solo = Solo()
+    puppet = solo.puppet("a")
+    solo.says(puppet, extensions=extensions)
+    while not solo.node(puppet).ping_sent_ms:
+        solo.tick()
+    solo.state.handle_quiet(0, [puppet.dialled], solo.now_ms)
+    assert takes_light(solo, puppet) == (extensions is None)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +144,7 @@ def test_a_peer_that_no_longer_announces_it_gets_the_full_form_s7() -> None:
 def test_the_two_abilities_are_told_apart_s7(ability: int, publish_is_light: bool, module_is_light: bool) -> None:
     solo = Solo()
     puppet = solo.puppet("a")
+    prove(solo, puppet)
     solo.says(puppet, flags=NO_LIGHT | ability)
     publish(solo, b"c", b"m")
     assert (solo.broadcasts()[0].message.header is None) == publish_is_light
@@ -91,6 +174,7 @@ def test_nobody_there_nothing_sent() -> None:
 def test_a_sharded_message_goes_from_a_primary_to_its_replicas_alone_s7() -> None:
     solo = Solo()
     replica, stranger = solo.puppet("a"), solo.puppet("b", slots=[1])
+    prove(solo, replica, stranger)
     solo.says(replica, replicaof=MYSELF_ID, flags=c.FLAG_REPLICA | c.FLAG_LIGHT_PUBLISH)
     assert publish(solo, b"c", b"m", sharded=True) == 1
     (sent,) = solo.broadcasts()
@@ -208,15 +292,32 @@ def test_a_light_packet_is_never_first_on_a_link_h17_s7() -> None:
     one, other, third = members
     for _ in range(20):
         network.close_links(one, other)
-        for _ in range(10):
+        for _ in range(30):
             for member in members:
                 member.state.publish(b"c", b"m", network.now_ms)
                 network.settle(member)
-            network.run(20)
+            network.run(100)
     assert one.state.counters["light_publish_sent"] > 100
     assert third.state.counters["light_publish_received"] > 100
     for member in members:
         assert not any(name.startswith("refused_light_first") for name in member.state.counters)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_publishing_while_a_cluster_forms_costs_no_link_h17_s7(seed: int) -> None:
+    """A node met by gossip is dialled before it knows us: light packets must wait."""
+    network = Network(seed)
+    members = [network.add(f"n{number}") for number in range(6)]
+    for other in members[1:]:
+        network.meet(members[0], other)
+    for _ in range(100):
+        for member in members:
+            member.state.publish(b"c", b"m", network.now_ms)
+            network.settle(member)
+        network.run(50)
+    for member in members:
+        assert member.state.counters["refused_light_first"] == 0
+        assert member.state.counters["light_publish_sent"] > 100
 
 
 def test_every_member_hears_every_other_s7() -> None:

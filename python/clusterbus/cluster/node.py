@@ -73,9 +73,11 @@ class Version:
 
 
 class Link:
-    """One connection to or from a peer. `node` is None for an inbound link whose owner is not proven yet."""
+    """One connection to or from a peer. `node` is None for an inbound link whose owner is not proven yet.
+    `takes_light`: the peer is proven to know whose link it is, so a light header will do (`pubsub`).
+    """
 
-    __slots__ = ("created_ms", "inbound", "link_id", "local_ip", "node", "peer_ip")
+    __slots__ = ("created_ms", "inbound", "link_id", "local_ip", "node", "peer_ip", "takes_light")
 
     def __init__(
         self, link_id: int, *, node: Node | None, inbound: bool, peer_ip: str, local_ip: str, created_ms: int
@@ -86,6 +88,7 @@ class Link:
         self.peer_ip = peer_ip
         self.local_ip = local_ip
         self.created_ms = created_ms
+        self.takes_light = False
 
     def __repr__(self) -> str:
         return f"<Link {self.link_id} {'from' if self.inbound else 'to'} {self.node!r}>"

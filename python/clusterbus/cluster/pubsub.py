@@ -5,8 +5,9 @@ the event a received message becomes. A message of one form is one `Broadcast`, 
 Must never keep a message. Main loop only. Source: `clusterPropagatePublish`, `clusterSendModule`,
 `clusterProcessPublishPacket`.
 
-Messages go out on links we dialled alone. The first packet on such a link is a PING or a MEET, so a light
-packet, which names no sender, is never the first on its link (H17).
+Messages go out on links we dialled alone. A light packet names no sender: a peer that does not know yet whose
+link it is closes it (H17). That we have sent a PING before proves nothing, since the peer may not have known us
+then; so a link takes light packets only once the peer has shown that it knows it for ours (`prove_link`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from clusterbus.cluster import heartbeat
 from clusterbus.cluster.core import MESSAGES_SENT, Core
 from clusterbus.cluster.effects import Broadcast
 from clusterbus.cluster.events import Message, ModuleReceived
-from clusterbus.cluster.node import Node
+from clusterbus.cluster.node import Link, Node
 from clusterbus.errors import StateError
 from clusterbus.wire import (
     HEADER_LEN_BYTES,
@@ -93,12 +94,15 @@ def _send(
     ability: int,
     build: Callable[[Header | None], Publish | ModuleMessage],
 ) -> int:
-    """Queues a message for each connected one of `nodes`: light where the node announced `ability`."""
+    """Queues a message for each connected one of `nodes`: light where the node announced `ability` and the link
+    is proven.
+    """
     light: list[int] = []
     full: list[int] = []
     for node in nodes:
-        if node.link is not None and not node.flags & _NOT_A_RECEIVER:
-            (light if node.flags & ability else full).append(node.link.link_id)
+        link = node.link
+        if link is not None and not node.flags & _NOT_A_RECEIVER:
+            (light if node.flags & ability and link.takes_light else full).append(link.link_id)
     count = len(light) + len(full)
     if not count:
         return 0
@@ -114,6 +118,16 @@ def _send(
         core.emit(Broadcast(tuple(full), message))
     core.counters[MESSAGES_SENT[kind]] += count
     return count
+
+
+def prove_link(link: Link, node: Node) -> None:
+    """A node answered, with extensions, on the link we dialled: it knows whose link it is, since extensions are
+    sent to known nodes alone. Not so if it has just been met: it may hold us for a handshake still, unless it
+    had dialled us before our PING.
+    """
+    inbound = node.inbound_link
+    if inbound is not None and inbound.created_ms < node.ping_sent_ms:
+        link.takes_light = True
 
 
 def receive(core: Core, sender: Node, packet: Packet) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import extensions, failure, gossip, heartbeat
+from clusterbus.cluster import extensions, failure, gossip, heartbeat, pubsub
 from clusterbus.cluster.core import MESSAGES_RECEIVED, MESSAGES_SENT, Core
-from clusterbus.cluster.node import Node
+from clusterbus.cluster.node import Link, Node
 from clusterbus.view import ExpectedHeartbeat, NodeRow, View
 from clusterbus.wire import Heartbeat, encode
 
@@ -87,11 +87,15 @@ def take(core: Core, pings: int, pongs: list[int]) -> None:
     for link_id in pongs:
         link = core.links.get(link_id)
         if link is not None and link.node is not None:
-            note_pong(core, link.node)
+            # Quiet: it carries the extensions of the packet applied last.
+            extensions_told = link.node.raw_extensions
+            note_pong(core, link, link.node, has_extensions=bool(extensions_told and extensions_told[1]))
 
 
-def note_pong(core: Core, node: Node) -> None:
+def note_pong(core: Core, link: Link, node: Node, *, has_extensions: bool) -> None:
     """A node answered on the link we dialled."""
+    if has_extensions and not link.takes_light:
+        pubsub.prove_link(link, node)
     node.pong_received_ms = core.now_ms
     node.ping_sent_ms = 0
     node.data_received_ms = core.now_ms

@@ -179,7 +179,7 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
     if kind == c.PING:
         address.update_from_header(core, sender, link, packet)
     elif kind == c.PONG and not link.inbound:
-        quiet.note_pong(core, sender)
+        quiet.note_pong(core, link, sender, has_extensions=packet.raw_extensions[1] > 0)
     roles.apply_header(core, sender, packet)
     if sender.config_epoch == core.myself.config_epoch:
         epochs.resolve_collision(core, sender)
