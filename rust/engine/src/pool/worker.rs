@@ -102,7 +102,14 @@ impl Worker {
             self.count_used(&mut awake_since);
             let state = if backlog.is_empty() { IDLE } else { STALLED };
             self.park_unless(state, || {
-                !shared.inbox_is_empty() || (state == STALLED && !shared.outbox.is_full())
+                if !shared.inbox_is_empty() || (state == STALLED && !shared.outbox.is_full()) {
+                    return true;
+                }
+                if state == STALLED {
+                    // What fills the outbox may be completions that can wait; this worker cannot.
+                    shared.main.notify(true);
+                }
+                false
             });
             awake_since = Instant::now();
         }
@@ -148,8 +155,7 @@ impl Untold {
 
     fn tell<J, C, W: Wake>(&mut self, shared: &Shared<J, C, W>) {
         let told = std::mem::take(self);
-        // Without a completion of its own it may have met a full outbox: somebody must empty that.
-        if told.completions > 0 || told.is_urgent {
+        if told.completions > 0 {
             shared.main.notify(told.is_urgent);
         }
     }
@@ -163,11 +169,9 @@ fn deliver<J, C, R: Run<J, C>, W: Wake>(
 ) -> Untold {
     let mut delivered = Untold::default();
     while let Some(completion) = backlog.pop_front() {
-        // A full outbox is urgent too, or nobody would ever empty it.
-        let is_urgent = run.is_urgent(&completion) || shared.outbox.is_full();
+        let is_urgent = run.is_urgent(&completion);
         if let Err(completion) = shared.outbox.push(completion) {
             backlog.push_front(completion);
-            delivered.is_urgent = true;
             break;
         }
         delivered.add(Untold { completions: 1, is_urgent });
