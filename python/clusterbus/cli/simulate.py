@@ -43,8 +43,11 @@ EVENTS_SHOWN: Final = {
     "dials failed": "dials failed",
     "deaths between effects": "deaths in the middle of a step",
     "saves failed": "saves failed",
+    "ElectionStarted": "elections started",
     "votes": "votes given",
-    "elections won": "elections won",
+    "ElectionWon": "elections won",
+    "ElectionLost": "elections lost",
+    "WritesPaused": "writes paused",
 }
 """Name of a count of the simulation: the words for it in the table."""
 

@@ -83,6 +83,10 @@ def _about_the_whole(living: list[Member], *, all_up: bool) -> Iterator[str]:
     epochs = {member.state.current_epoch for member in living}
     if len(epochs) > 1:
         yield f"the current epoch is one of {sorted(epochs)}"
+    for member in living:
+        primary = member.state.myself.replicaof
+        if primary is not None and not primary.is_primary:
+            yield f"{member.name} is a replica of a replica"
     holders: dict[int, str] = {}
     for member in living:
         myself = member.state.myself

@@ -174,7 +174,7 @@ class Checker:
         lost = seen.slot_bits & ~myself.slot_bits
         if lost and not by_operator:
             self._check_lost(member, seen, lost)
-        gained = myself.slot_bits & ~seen.slot_bits
+        gained = myself.slot_bits & ~seen.slot_bits & ~member.importing
         if gained and not by_operator and not won:
             self._broken(member, OWN_GAINS, f"{gained.bit_count()} slots gained by a {_role(is_primary)}")
         if is_primary and myself.slot_bits:
@@ -182,14 +182,13 @@ class Checker:
 
     def _check_winner(self, member: Member) -> None:
         myself = member.state.myself
+        if member.may_take_over:
+            member.may_take_over = False
+            return
         epoch, node_id = myself.config_epoch, myself.node_id
         winner = self._winners.setdefault(epoch, node_id)
         if winner != node_id:
             self._broken(member, ONE_WINNER, f"takes epoch {epoch}, which {winner} has won")
-        self._stats["elections won"] += 1
-        if member.may_take_over:
-            member.may_take_over = False
-            return
         voting = sum(1 for owner in member.state.slot_owners if owner.is_primary)
         votes = self._acks.get((node_id, epoch), set())
         if len(votes) < voting // 2 + 1:

@@ -87,6 +87,9 @@ class Member:
         self.is_hung = False
         self.boots = 0
         self.may_take_over = False
+        """An operator lets it become primary with nobody's vote (CLUSTER FAILOVER TAKEOVER)."""
+        self.importing = 0
+        """The slots an operator ever told it to import, as a bitmap: it may gain them."""
         self.doom: Doom | None = None
         self.has_unsaved = False
         """A durable save failed and has not been made good: what was told since may be forgotten."""

@@ -7,6 +7,7 @@ A scenario is a function of its seed alone. One thread.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from clusterbus.cluster.constants import SLOTS
+from clusterbus.cluster.constants import ALL_SLOTS, SLOTS
+from clusterbus.cluster.events import ElectionStarted, Event
+from clusterbus.cluster.slots import ranges_of
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError, StateError
 from clusterbus.sim.member import Member
@@ -68,7 +71,9 @@ class Scenario:
         self.draw = Random(f"{seed}/scenario")
         self.outcome = Outcome(seed)
         self.outcome.nodes = nodes = self.draw.randint(NODES_MIN, NODES_MAX)
-        self.primaries = self.draw.randint(PRIMARIES_MIN, nodes)
+        self.primaries = self.draw.randint(PRIMARIES_MIN, max(PRIMARIES_MIN, nodes * 2 // 3))
+        self.replicas = self.draw.choice((nodes - self.primaries, nodes - self.primaries, self.draw.randrange(2)))
+        self.killings_left = self.draw.choice((0, 0, 1, 3))
         self.node_timeout_ms = self.draw.choice(NODE_TIMEOUTS_MS)
         self.moves_left = 1
         self.simulation = Simulation(
@@ -79,12 +84,17 @@ class Scenario:
             jitter_ms=self.draw.choice((0, 1, 20)),
             skew_ms=self.draw.choice(SKEWS_MS),
             drift_ppm=self.draw.choice(DRIFTS_PPM),
-            directives={"cluster_require_full_coverage": self.draw.random() < 0.7},
+            directives={
+                "cluster_require_full_coverage": self.draw.random() < 0.7,
+                "cluster_allow_replica_migration": self.draw.random() < 0.7,
+                "cluster_replica_validity_factor": self.draw.choice((0, 1, 10)),
+            },
             digests=self.draw.choice(((), range(nodes), range(nodes // 2))),
             trace=trace,
             trace_heartbeats=trace_heartbeats,
             state_class=state_class,
         )
+        self.simulation.on_event(self._kill_a_voter)
 
     def play(self) -> Outcome:
         """Plays it to the end, or to the first broken rule."""
@@ -111,7 +121,10 @@ class Scenario:
             simulation.degrade(loss=self.draw.uniform(0, 0.1), jitter_ms=self.draw.uniform(0, 100))
         try:
             self.outcome.formed_ms = simulation.form(
-                primaries=self.primaries, config_epochs=self.draw.random() < 0.8, limit_ms=FORM_LIMIT_MS
+                primaries=self.primaries,
+                replicas=self.replicas,
+                config_epochs=self.draw.random() < 0.8,
+                limit_ms=FORM_LIMIT_MS,
             )
         except StateError as error:
             raise InvariantError(f"at {simulation.now_ms:.3f} ms: {error}") from None
@@ -136,7 +149,7 @@ class Scenario:
         self._pass_time(lasting, max((end_ms for end_ms, _ in lasting), default=0.0))
 
     def _length_ms(self) -> float:
-        shortest, longest = self.draw.choice(((0.05, 1.0), (1.0, 2.5), (2.5, 5.0)))
+        shortest, longest = self.draw.choice(((0.05, 1.0), (1.0, 2.5), (2.5, 5.0), (4.0, 8.0)))
         return self.draw.uniform(shortest, longest) * self.node_timeout_ms
 
     def _pass_time(self, lasting: list[tuple[float, Undo]], until_ms: float) -> list[tuple[float, Undo]]:
@@ -149,9 +162,24 @@ class Scenario:
         self.simulation.run_until(until_ms)
         return lasting
 
+    def _kill_a_voter(self, _node: int, event: Event, _now_ms: float) -> None:
+        """An election has begun: now and then a member dies in the middle of what it does about it."""
+        if not isinstance(event, ElectionStarted) or not self.killings_left:
+            return
+        victim = self.mortal()
+        if victim is None:
+            return
+        self.killings_left -= 1
+        self.outcome.faults["death at an election"] += 1
+        power = self.draw.random() < 0.7
+        self.simulation.crash(victim, power=power, after_effects=self.draw.randint(0, 6))
+        self.simulation.after(self._length_ms(), lambda: _start(self, [victim]))
+
     def _calm_down(self) -> None:
         simulation = self.simulation
+        self.killings_left = 0
         simulation.heal()
+        _start(self, list(simulation.nodes))
         begun_ms = simulation.now_ms
         limit_ms = QUIET_LIMIT_MS + QUIET_LIMIT_TIMEOUTS * self.node_timeout_ms
         if not simulation.run_until(simulation.agrees, limit_ms=limit_ms):
@@ -160,6 +188,9 @@ class Scenario:
         simulation.run_for(STILL_MS + self.node_timeout_ms)
         if not simulation.agrees():
             self._disagree("agreement was lost again, with no fault")
+        unowned = ALL_SLOTS & ~simulation.state(0).assigned_slots
+        if unowned:
+            self._disagree(f"{unowned.bit_count()} slots have no owner")
 
     def _disagree(self, what: str) -> None:
         lines = "; ".join(self.simulation.disagreements(at_most=6))
@@ -316,6 +347,55 @@ def _bump_and_die(scenario: Scenario) -> Undo | None:
     return lambda: _start(scenario, [node])
 
 
+def _manual_failover(scenario: Scenario) -> Undo | None:
+    """An operator asks a replica to take its primary's place, with its consent or without."""
+    return _order_failover(scenario, scenario.draw.choice(("", "", "FORCE")))
+
+
+def _takeover(scenario: Scenario) -> Undo | None:
+    """The same with nobody's vote."""
+    return _order_failover(scenario, "TAKEOVER")
+
+
+def _order_failover(scenario: Scenario, how: str) -> Undo | None:
+    node = _some_replica(scenario)
+    if node is None:
+        return None
+    try:
+        scenario.simulation.failover(node, how)
+    except StateError:
+        return None  # its primary is down: the order is refused
+    return lambda: None
+
+
+def _move_replica(scenario: Scenario) -> Undo | None:
+    """An operator gives a replica another primary."""
+    node = _some_replica(scenario)
+    if node is None:
+        return None
+    primaries = [peer for peer in scenario.simulation.nodes if peer != node and _is_primary(scenario, peer)]
+    if not primaries:
+        return None
+    try:
+        scenario.simulation.replicate(node, scenario.draw.choice(primaries))
+    except StateError:
+        return None  # the node does not hold that one for a primary
+    return lambda: None
+
+
+def _some_replica(scenario: Scenario) -> int | None:
+    """A replica that is up and does not hang; None when there is none."""
+    members = scenario.simulation.members
+    nodes = [
+        member.index for member in members if member.is_up and not member.is_hung and member.state.myself.is_replica
+    ]
+    return scenario.draw.choice(nodes) if nodes else None
+
+
+def _is_primary(scenario: Scenario, node: int) -> bool:
+    return scenario.simulation.is_up(node) and scenario.simulation.state(node).myself.is_primary
+
+
 def _claim_twice(scenario: Scenario) -> Undo | None:
     """Only where the config epochs say who is right: with equal ones nobody is, whatever the rules."""
     node = scenario.active()
@@ -327,6 +407,19 @@ def _claim_twice(scenario: Scenario) -> Undo | None:
         return None
     first = scenario.draw.randrange(SLOTS - CLAIM_SLOTS)
     scenario.simulation.claim_slots(node, first, first + CLAIM_SLOTS)
+    return lambda: None
+
+
+def _reshard(scenario: Scenario) -> Undo | None:
+    """A slot goes from one primary to another; an operator who finds one down or unwilling gives up."""
+    simulation = scenario.simulation
+    owners = [m.index for m in simulation.members if m.is_up and not m.is_hung and m.state.myself.slot_bits]
+    if len(owners) < 2:
+        return None
+    source, target = scenario.draw.sample(owners, 2)
+    first, last = scenario.draw.choice(ranges_of(simulation.state(source).myself.slot_bits))
+    with contextlib.suppress(StateError):
+        simulation.move_slot(scenario.draw.randint(first, last), source, target)
     return lambda: None
 
 
@@ -346,6 +439,10 @@ FAULTS: Final[dict[str, tuple[int, Callable[[Scenario], Undo | None]]]] = {
     "disk fails": (3, _bad_disk),
     "epoch bumped": (4, _bump),
     "power cut after a bump": (4, _bump_and_die),
+    "manual failover": (8, _manual_failover),
+    "takeover": (2, _takeover),
+    "slot moved": (6, _reshard),
+    "replica moved": (3, _move_replica),
     "slots claimed twice": (5, _claim_twice),
 }
 """Name of a fault: its weight in the draw, and what begins it and gives back what ends it (None: not now)."""

@@ -197,6 +197,10 @@ class Simulation:
             self._timeline.run_to(min(self._timeline.now_us + LOOK_PERIOD_MS * US_PER_MS, end_us))
         return True
 
+    def after(self, delay_ms: float, action: Callable[[], None]) -> None:
+        """Calls `action` when so much virtual time has passed, between two events of the cluster."""
+        self._timeline.after(int(delay_ms * US_PER_MS), lambda _: action(), None)
+
     # ------------------------------------------------------------ the operator
 
     def operate(self, node: int, command: Callable[[ClusterState, int], Result]) -> Result:
@@ -231,6 +235,33 @@ class Simulation:
 
         self.operate(node, claim)
 
+    def replicate(self, node: int, primary: int) -> None:
+        """CLUSTER REPLICATE on `node`, which has no slots."""
+        self._note("operator", f"n{node} CLUSTER REPLICATE n{primary}")
+        primary_id = self.node_id(primary)
+        self.operate(node, lambda state, now_ms: state.replicate(primary_id, now_ms))
+
+    def failover(self, node: int, how: str = "") -> None:
+        """CLUSTER FAILOVER on a replica; `how` is "", "FORCE" or "TAKEOVER"."""
+        self._note("operator", f"n{node} CLUSTER FAILOVER {how}")
+        force, takeover = how == "FORCE", how == "TAKEOVER"
+        member = self._up(node)
+        member.may_take_over = takeover
+        try:
+            self.operate(node, lambda state, now_ms: state.failover(now_ms, force=force, takeover=takeover))
+        finally:
+            member.may_take_over = False
+
+    def move_slot(self, slot: int, source: int, target: int) -> None:
+        """The SETSLOTs of `redis-cli --cluster reshard`: IMPORTING, MIGRATING, NODE on both, without keys."""
+        self._note("operator", f"slot {slot} moves from n{source} to n{target}")
+        source_id, target_id = self.node_id(source), self.node_id(target)
+        self._up(target).importing |= 1 << slot
+        self.operate(target, lambda state, now_ms: state.import_slot(slot, source_id, now_ms))
+        self.operate(source, lambda state, now_ms: state.migrate_slot(slot, target_id, now_ms))
+        self.operate(target, lambda state, now_ms: state.assign_slot(slot, target_id, now_ms))
+        self.operate(source, lambda state, now_ms: state.assign_slot(slot, target_id, now_ms))
+
     def set_config_epoch(self, node: int, epoch: int) -> None:
         """CLUSTER SET-CONFIG-EPOCH, for a member that knows nobody yet."""
         self.operate(node, lambda state, now_ms: state.set_config_epoch(epoch, now_ms))
@@ -240,28 +271,46 @@ class Simulation:
         self._note("operator", f"n{node} CLUSTER BUMPEPOCH")
         return self.operate(node, lambda state, now_ms: state.bump_epoch(now_ms))
 
-    def form(self, *, primaries: int | None = None, config_epochs: bool = True, limit_ms: float = LIMIT_MS) -> float:
+    def form(
+        self,
+        *,
+        primaries: int | None = None,
+        replicas: int = 0,
+        config_epochs: bool = True,
+        limit_ms: float = LIMIT_MS,
+    ) -> float:
         """Makes one cluster of all members, as `redis-cli --cluster create` does; how long it took.
 
-        All slots are dealt out to the first `primaries` members (default: all), each with a config epoch
-        of its own if `config_epochs`; member 0 meets the others, again when one is not known after
-        a while. Raises StateError when they do not agree within `limit_ms`.
+        All slots are dealt out to the first `primaries` members (default: all but the replicas), each with a
+        config epoch of its own if `config_epochs`; member 0 meets the others, again when one is not known after
+        a while; then the next `replicas` members replicate the primaries in turn. Members left over are
+        primaries without slots. Raises StateError when they do not agree within `limit_ms`.
         """
         begun_ms = self.now_ms
-        count = primaries if primaries is not None else len(self.nodes)
+        count = primaries if primaries is not None else len(self.nodes) - replicas
+        if not 0 < count <= count + replicas <= len(self.nodes):
+            raise StateError(f"{len(self.nodes)} nodes cannot be {count} primaries and {replicas} replicas")
         for node in self.nodes:
             if config_epochs:
                 self.set_config_epoch(node, node + 1)
             if node < count:
                 self.add_slots(node, node * SLOTS // count, (node + 1) * SLOTS // count - 1)
-        while self.now_ms - begun_ms < limit_ms:
+        self._meet_until_all_agree(begun_ms + limit_ms)
+        for number in range(replicas):
+            self.replicate(count + number, number % count)
+        if replicas and not self.run_until(self.agrees, limit_ms=begun_ms + limit_ms - self.now_ms):
+            raise StateError(f"the nodes do not agree about replicas: {self.disagreements()}")
+        return self.now_ms - begun_ms
+
+    def _meet_until_all_agree(self, end_ms: float) -> None:
+        while self.now_ms < end_ms:
             first = self.state(0)
             for node in self.nodes[1:]:
                 if first.find(self.node_id(node)) is None:
                     self.meet(0, node)
             if self.run_until(self.agrees, limit_ms=MEET_PERIOD_MS):
-                return self.now_ms - begun_ms
-        raise StateError(f"the nodes do not agree after {limit_ms:.0f} ms: {self.disagreements()}")
+                return
+        raise StateError(f"the nodes do not agree: {self.disagreements()}")
 
     # ------------------------------------------------------------ faults of nodes
 
