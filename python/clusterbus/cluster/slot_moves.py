@@ -9,7 +9,7 @@ operator's (or redis-cli's) work. Main loop only. Source: `clusterParseSetSlotCo
 from __future__ import annotations
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import epochs, heartbeat
+from clusterbus.cluster import epochs, heartbeat, replication
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.node import Node
 from clusterbus.errors import StateError
@@ -68,12 +68,23 @@ def assign(core: Core, slot: int, node_id: str) -> None:
         core.slots.migrating.pop(slot, None)
     if owner is not node:
         core.move_slots(node, 1 << slot)
+        if owner is myself and not myself.slot_bits:
+            _lose_last_slot(core, node)
     if node is myself and core.slots.importing.pop(slot, None) is not None:
         if epochs.bump(core):
             core.log("notice", f"Config epoch raised after slot {slot} was imported")
         heartbeat.broadcast_pong(core)
     core.want_save()
     core.want_state_update()
+
+
+def _lose_last_slot(core: Core, taker: Node) -> None:
+    """We own nothing now: we replicate whoever took the last slot, if cluster-allow-replica-migration lets us."""
+    if core.config.cluster_allow_replica_migration:
+        core.log("notice", f"My last slot went to node {taker.name}, whose replica I am now")
+        replication.replicate(core, taker)
+    else:
+        core.log("notice", f"My last slot went to node {taker.name}. I am now an empty primary.")
 
 
 def follow_claims(core: Core, sender: Node, config_epoch: int, claimed: int, gained: int) -> None:

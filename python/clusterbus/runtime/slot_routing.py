@@ -9,16 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from clusterbus.cluster.describe import client_ip
-from clusterbus.runtime.resp import Client, ErrorReply
+from clusterbus.errors import StateError
+from clusterbus.runtime.resp import Client, ErrorReply, error
 from clusterbus.runtime.resp.registry import Call
 from clusterbus.wire import key_slot
 
 if TYPE_CHECKING:
+    from clusterbus.cluster.node import Node as Member
     from clusterbus.runtime.node import Node
 
 CROSSSLOT: Final = ErrorReply("CROSSSLOT Keys in request don't hash to the same slot")
 SLOT_NOT_SERVED: Final = ErrorReply("CLUSTERDOWN Hash slot not served")
 CLUSTER_DOWN: Final = ErrorReply("CLUSTERDOWN The cluster is down")
+CLUSTER_READS_ONLY: Final = ErrorReply("CLUSTERDOWN The cluster is down and only accepts read commands")
+TRY_AGAIN: Final = ErrorReply("TRYAGAIN Multiple keys request during rehashing of slot")
 
 
 def shard_channel_gate(node: Node, client: Client, call: Call) -> ErrorReply | None:
@@ -40,5 +44,49 @@ def shard_channel_gate(node: Node, client: Client, call: Call) -> ErrorReply | N
         return CLUSTER_DOWN
     if owner is state.myself.primary:
         return None
-    ip = client_ip(owner, ipv6=client.is_ipv6)
-    return ErrorReply(f"MOVED {slot} {ip}:{owner.tls_port if client.tls else owner.port}")
+    return _redirection("MOVED", slot, owner, client)
+
+
+def key_gate(node: Node, client: Client, call: Call) -> ErrorReply | None:
+    """Why a command is not run here, by the slot of its keys; None when it is, and for commands without keys.
+
+    While a slot is on the move, what counts is which of the keys are here.
+    """
+    if call.spec.names_shard_channels or not (keys := call.key_arguments()):
+        return None
+    state = node.driver.state
+    slot = key_slot(keys[0])
+    owner = state.owner_of(slot)
+    if owner is None:
+        return SLOT_NOT_SERVED
+    if any(key_slot(key) != slot for key in keys):
+        return CROSSSLOT
+    writes = "write" in call.spec.flags
+    if not state.is_ok:
+        if not node.config.cluster_allow_reads_when_down:
+            return CLUSTER_DOWN
+        if writes:
+            return CLUSTER_READS_ONLY
+    myself = state.myself
+    target, source = None, None
+    if myself.is_primary or client.readonly:
+        target = state.migrating_to(slot) if owner is myself.primary else None
+        source = state.importing_from(slot) if target is None else None
+    try:
+        missing = sum(not node.data_plane.has_key(key) for key in keys) if target or source else 0
+    except StateError as fault:
+        return error(str(fault))
+    if (target or source) and call.name == "migrate" and myself.is_primary:
+        return None
+    if target is not None and missing:
+        return TRY_AGAIN if missing < len(keys) else _redirection("ASK", slot, target, client)
+    if source is not None and (client.asking or "asking" in call.spec.flags):
+        return TRY_AGAIN if missing and len(set(keys)) > 1 else None
+    if owner is myself or (client.readonly and not writes and owner is myself.primary):
+        return None
+    return _redirection("MOVED", slot, owner, client)
+
+
+def _redirection(word: str, slot: int, node: Member, client: Client) -> ErrorReply:
+    ip = client_ip(node, ipv6=client.is_ipv6)
+    return ErrorReply(f"{word} {slot} {ip}:{node.tls_port if client.tls else node.port}")

@@ -5,6 +5,7 @@
 
 from clusterbus.runtime.resp.client import Client
 from clusterbus.runtime.resp.introspection import standard_registry
+from clusterbus.runtime.resp.key_specs import KeySpec
 from clusterbus.runtime.resp.registry import CommandSpec, Handler, Registry
 from clusterbus.runtime.resp.reply import (
     OK,
@@ -26,6 +27,7 @@ __all__ = [
     "CommandSpec",
     "ErrorReply",
     "Handler",
+    "KeySpec",
     "NullArray",
     "Push",
     "Pushes",

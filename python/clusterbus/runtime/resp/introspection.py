@@ -10,6 +10,7 @@ from typing import Final
 
 from clusterbus.runtime.resp.client import Client
 from clusterbus.runtime.resp.connection_commands import CONNECTION_COMMANDS, SYNTAX_ERROR
+from clusterbus.runtime.resp.key_specs import key_positions
 from clusterbus.runtime.resp.registry import CommandSpec, Registry
 from clusterbus.runtime.resp.reply import Reply, SetOf, Status, error
 
@@ -107,15 +108,20 @@ class _Introspection:
 
     def getkeys(self, _node: object, _client: Client, arguments: list[bytes]) -> Reply:
         found = self._registry.find(_text(arguments[0]))
+        if found is not None and len(arguments) > 1 and found[1].subcommands:
+            found = self._registry.find(f"{found[0]}|{_text(arguments[1])}") or found
         if found is None:
             return error("Invalid command specified")
         _, spec = found
-        first, last, step = spec.keys
-        if not first or spec.names_shard_channels:
+        specs = spec.where_keys()
+        if not any(where.are_keys for where in specs):
             return error("The command has no key arguments")
         if not spec.takes(len(arguments)):
             return error("Invalid number of arguments specified for command")
-        return arguments[first : (last if last >= 0 else len(arguments) + last) + 1 : step]
+        positions = key_positions(specs, arguments)
+        if positions or "no_mandatory_keys" in spec.flags:
+            return [arguments[position] for position in positions or ()]
+        return error("Invalid arguments specified for command")
 
     def names(self, _node: object, _client: Client, arguments: list[bytes]) -> Reply:
         specs = list(self._registry)
@@ -126,9 +132,7 @@ class _Introspection:
         kind, value = arguments[1].lower(), _text(arguments[2]).lower()
         if kind == b"pattern":
             full = [spec.name for spec in specs]
-            full += [
-                f"{spec.name}|{sub.name}" for spec in specs for sub in self._registry.subcommands_of(spec)
-            ]
+            full += [f"{spec.name}|{sub.name}" for spec in specs for sub in self._registry.subcommands_of(spec)]
             return fnmatch.filter(full, value)
         if kind == b"aclcat":
             listed = [(spec.name, spec) for spec in specs]
@@ -151,7 +155,7 @@ class _Introspection:
             *spec.keys,
             SetOf([Status(category) for category in spec.categories]),
             SetOf(list(spec.tips)),
-            SetOf([_key_spec(spec)] if spec.names_shard_channels else []),
+            SetOf([where.shape() for where in spec.where_keys()]),
             [self._entry(f"{name}|{sub.name}", sub) for sub in subcommands],
         ]
 
@@ -168,16 +172,3 @@ class _Introspection:
         if subcommands:
             facts["subcommands"] = subcommands
         return facts
-
-
-def _key_spec(spec: CommandSpec) -> Reply:
-    """Where the channels stand that decide the slot: from a position on, to the last word or one word alone."""
-    first, last, step = spec.keys
-    return {
-        "flags": SetOf([Status("not_key")]),
-        "begin_search": {"type": "index", "spec": {"index": first}},
-        "find_keys": {
-            "type": "range",
-            "spec": {"lastkey": last if last < 0 else last - first, "keystep": step, "limit": 0},
-        },
-    }

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from clusterbus.errors import StateError
 from clusterbus.runtime.resp.client import Client
+from clusterbus.runtime.resp.key_specs import KeySpec, key_positions, of_range
 from clusterbus.runtime.resp.reply import ErrorReply, Reply, Status, error
 
 Handler: TypeAlias = "Callable[[Any, Client, list[bytes]], Reply | Awaitable[Reply]]"
@@ -30,10 +31,11 @@ class CommandSpec:
     `name` in lower case (of a subcommand its own, `meet`). `arity` counts the name, and for a subcommand
     both names; negative: at least so many. `handler` None: the command is only a container of
     `subcommands`. `synopsis` are the arguments as HELP shows them. `keys` is first, last and step of the
-    key arguments; with `names_shard_channels` they are channels of a slot. `flags`, `categories` and `tips` are
-    the words COMMAND INFO shows; `no_auth` lets a client without a password in. `words_max`: no more words than
-    that where the arity is open-ended, 0 for no limit. `while_subscribed`: a subscribed client may use it also
-    in RESP2, where replies and messages cannot be told apart otherwise.
+    key arguments, `key_specs` says more where that is not enough; with `names_shard_channels` they are
+    channels. `flags`, `categories` and `tips` are the words COMMAND INFO shows; `no_auth` lets a client without
+    a password in. `words_max`: no more words than that where the arity is open-ended, 0 for no limit.
+    `while_subscribed`: a subscribed client may use it also in RESP2, where replies and messages cannot be told
+    apart otherwise.
     """
 
     name: str
@@ -53,6 +55,15 @@ class CommandSpec:
     names_shard_channels: bool = False
     words_max: int = 0
     while_subscribed: bool = False
+    key_specs: tuple[KeySpec, ...] = ()
+
+    def where_keys(self) -> tuple[KeySpec, ...]:
+        """Where the keys stand, or the channels that decide the slot; empty for a command without any."""
+        first, last, step = self.keys
+        if self.key_specs or not first:
+            return self.key_specs
+        access = ("not_key",) if self.names_shard_channels else ("RW" if "write" in self.flags else "RO", "access")
+        return (of_range(first, last, step, access),)
 
     def takes(self, count: int) -> bool:
         """Whether a request of so many words, names included, has the right length."""
@@ -69,9 +80,14 @@ class Call:
     arguments: list[bytes]
 
     def key_arguments(self) -> list[bytes]:
-        """The key arguments, of a command that has no subcommands."""
-        first, last, step = self.spec.keys
-        return self.arguments[first - 1 : (last if last >= 0 else len(self.arguments) + 1 + last) : step]
+        """The key arguments, or the channels that stand in their place; empty when the words make no sense."""
+        specs = self.spec.where_keys()
+        if not specs:
+            return []
+        words = [b""] * (2 if "|" in self.name else 1) + self.arguments
+        if self.spec.names_shard_channels:
+            return [words[position] for spec in specs for position in spec.positions(words) or ()]
+        return [words[position] for position in key_positions(specs, words) or ()]
 
 
 Gate: TypeAlias = Callable[[Any, Client, Call], ErrorReply | None]
