@@ -27,6 +27,7 @@ LAYERS = (
     ("config", "data_plane", "view", "wire"),
     ("cluster",),
     ("runtime", "sim"),
+    ("command",),
     ("bus",),
     ("", "cli", "__main__"),
 )

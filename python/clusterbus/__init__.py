@@ -38,22 +38,28 @@ from clusterbus.cluster.events import (
     SlotsChanged,
     StateChanged,
 )
+from clusterbus.command import OK, Command, ErrorReply, Status
+from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ClusterBusError, ConfigError, PeerError, StateError
 from clusterbus.runtime.event_stream import EventsLost, EventStream
 from clusterbus.runtime.message_stream import MessagesLost, MessageStream, ShardChannelEnded
 from clusterbus.runtime.views import LinkView, NodeView, SlotRange
 
 __all__ = [
+    "OK",
     "AddressChanged",
     "BlockingBus",
     "BlockingMessages",
     "Bus",
     "ClusterBusError",
+    "Command",
     "ConfigError",
+    "DataPlane",
     "ElectionLost",
     "ElectionStarted",
     "ElectionWon",
     "EpochChanged",
+    "ErrorReply",
     "Event",
     "EventStream",
     "EventsLost",
@@ -77,6 +83,7 @@ __all__ = [
     "SlotsChanged",
     "StateChanged",
     "StateError",
+    "Status",
     "__version__",
     "wire",
 ]

@@ -12,11 +12,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from clusterbus.cluster.events import Event, Message
 from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
+from clusterbus.command import Command, Function
 from clusterbus.config import Config
+from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ClusterBusError, StateError
 from clusterbus.runtime.blocking import BlockingLoop
 from clusterbus.runtime.counters import cluster_info_lines
@@ -47,6 +49,9 @@ from clusterbus.runtime.views import (
 
 PUBLISH_LEN_MAX_BYTES: Final = PAYLOAD_LEN_MAX_BYTES
 """Channel and message together, or the data of a module message: what one packet of the bus can carry."""
+
+
+Decorated = TypeVar("Decorated", bound=Function)
 
 
 class _Owner:
@@ -158,19 +163,50 @@ class Bus(_Member):
     cluster clients work. `resp=False` leaves it closed; `port` is then only announced, and the bus listens
     on `port` + 10000 as always.
 
+    `data_plane` keeps data beside the bus, and `commands` (or the decorator `command`) serve it on the client port.
+
     Raises ConfigError for a wrong directive at construction; on entry for what cannot be opened: a port in
     use, a nodes.conf that is damaged or another node's, a certificate that cannot be read.
     """
 
     def __init__(
-        self, *, config_file: str | os.PathLike[str] | None = None, resp: bool = True, **directives: object
+        self,
+        *,
+        config_file: str | os.PathLike[str] | None = None,
+        resp: bool = True,
+        data_plane: DataPlane | None = None,
+        commands: Iterable[Command] = (),
+        **directives: object,
     ) -> None:
         path = os.fspath(config_file) if config_file is not None else None
         self._config = Config.from_keywords(path, **directives)
         self._resp = resp
+        self._data_plane = data_plane
+        self._commands = list(commands)
         self._node: Node | None = None
         self._owner = _Owner()
         self._streams: weakref.WeakSet[EventStream | MessageStream] = weakref.WeakSet()
+
+    def command(
+        self,
+        name: str,
+        *,
+        keys: tuple[int, int, int] | None = None,
+        flags: tuple[str, ...] | None = None,
+        arity: int | None = None,
+        summary: str = "",
+    ) -> Callable[[Decorated], Decorated]:
+        """Decorates the function that answers a command of the client port; see `Command` for what it gets and
+        gives. Before the bus is opened. Raises StateError afterwards, and for a name or keys that cannot be.
+        """
+
+        def add(function: Decorated) -> Decorated:
+            if self._node is not None:
+                raise StateError("commands are added before the bus is opened")
+            self._commands.append(Command(name, function, keys, flags, arity, summary))
+            return function
+
+        return add
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -189,7 +225,12 @@ class Bus(_Member):
         if self._node is not None:
             raise StateError("the bus is open already")
         self._owner = _Owner()
-        node = Node(self._config, resp=self._resp)
+        node = Node(
+            self._config,
+            resp=self._resp,
+            data_plane=self._data_plane,
+            commands=[command.spec() for command in self._commands],
+        )
         await node.start()
         self._node = node
         node.on_fault = self._on_fault
@@ -334,12 +375,13 @@ class BlockingBus(_Member):
         *,
         config_file: str | os.PathLike[str] | None = None,
         backlog: int = BACKLOG_EVENTS_MAX,
+        data_plane: DataPlane | None = None,
         **directives: object,
     ) -> None:
         path = os.fspath(config_file) if config_file is not None else None
         self._backlog = EventBacklog(backlog)
         self._owner = _Owner()
-        self._loop: BlockingLoop | None = BlockingLoop(Config.from_keywords(path, **directives))
+        self._loop: BlockingLoop | None = BlockingLoop(Config.from_keywords(path, **directives), data_plane=data_plane)
         self._loop.driver.event_listeners.append(self._backlog.put_nowait)
 
     def __enter__(self) -> Self:

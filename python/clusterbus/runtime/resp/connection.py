@@ -254,12 +254,12 @@ class RespConnection(asyncio.Protocol):
         self._is_running = True
         reply = self._server.registry.refusal(self._server.node, client, call) or self._guarded(client, call)
         self._is_running = False
+        if asked:
+            client.asking = False
         if isawaitable(reply):
             self._release_pushed()
             self._reply_task = asyncio.ensure_future(self._wait_for_reply(client, call.name, reply))
             return
-        if asked:
-            client.asking = False
         self._finish(client, reply)
 
     def _guarded(self, client: Client, call: Call) -> Reply | Awaitable[Reply]:
@@ -296,7 +296,10 @@ class RespConnection(asyncio.Protocol):
         client.replies = _REPLIES_AFTER.get(client.replies, client.replies)
 
     def _write_reply(self, client: Client, reply: Reply) -> None:
-        self._output += encode(reply, client.protocol)
+        try:
+            self._output += encode(reply, client.protocol)
+        except Exception:  # a command of a user's gave something no reply is made of
+            self._output += encode(self._internal_error(client.last_command), client.protocol)
 
     def _release_pushed(self) -> None:
         if self._pushed:

@@ -1,0 +1,196 @@
+"""A small key-value node: a member of a cluster that serves GET, SET, DEL, EXISTS and MGET for its slots.
+
+    python examples/kv_node.py --port 7000 --dir /tmp/a        (three of them, then)
+    redis-cli --cluster create 127.0.0.1:7000 127.0.0.1:7001 127.0.0.1:7002
+
+It shows `clusterbus.DataPlane` and `Bus.command`. Cluster clients (redis-py, valkey-py, redis-cli -c) use it as
+they use Valkey, and `redis-cli --cluster reshard` moves its keys. The data is in memory only and is NOT
+REPLICATED: a node's keys are gone with its process, and a replica that takes its slots over starts empty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+
+import clusterbus
+from clusterbus.wire import key_slot
+
+TRY_AGAIN = clusterbus.ErrorReply("TRYAGAIN the key is on the move, or writes are paused")
+SYNTAX_ERROR = clusterbus.ErrorReply("ERR syntax error")
+
+
+class Store(clusterbus.DataPlane):
+    """Keys and values by slot. The bus asks it what is in a slot, and tells it which slots are gone."""
+
+    def __init__(self) -> None:
+        self.slots: dict[int, dict[bytes, bytes]] = {}
+        self.leaving: set[bytes] = set()
+        """Keys on their way to another node: not to be written until it has them."""
+        self.is_paused = False
+
+    def of(self, key: bytes) -> dict[bytes, bytes]:
+        """The keys of the slot of a key."""
+        return self.slots.setdefault(key_slot(key), {})
+
+    def is_writable(self, *keys: bytes) -> bool:
+        return not self.is_paused and self.leaving.isdisjoint(keys)
+
+    # What the bus asks.
+
+    def has_key(self, key: bytes) -> bool:
+        return key in self.of(key)
+
+    def count_keys(self) -> int:
+        return sum(map(len, self.slots.values()))
+
+    def count_keys_in_slot(self, slot: int) -> int:
+        return len(self.slots.get(slot, ()))
+
+    def keys_in_slot(self, slot: int, count: int) -> Sequence[bytes]:
+        return list(self.slots.get(slot, ()))[:count]
+
+    # What the bus tells.
+
+    def slots_lost(self, slots: Sequence[int]) -> None:
+        for slot in slots:
+            if lost := self.slots.pop(slot, None):
+                print(f"slot {slot} went to another node: {len(lost)} keys dropped", flush=True)
+
+    def writes_paused(self, until_ms: int) -> None:
+        self.is_paused = True
+
+    def writes_resumed(self) -> None:
+        self.is_paused = False
+
+
+def add_commands(bus: clusterbus.Bus, store: Store) -> None:
+    """Keys, flags and arity are those of Valkey's commands of these names, so none is given here."""
+
+    @bus.command("GET")
+    def get(key: bytes) -> bytes | None:
+        return store.of(key).get(key)
+
+    @bus.command("MGET")
+    def mget(*keys: bytes) -> list[bytes | None]:
+        return [store.of(key).get(key) for key in keys]
+
+    @bus.command("EXISTS")
+    def exists(*keys: bytes) -> int:
+        return sum(map(store.has_key, keys))
+
+    @bus.command("SET")
+    def put(key: bytes, value: bytes, *options: bytes) -> str | None:
+        condition = options[0].upper() if options else b""
+        if len(options) > 1 or condition not in (b"", b"NX", b"XX"):
+            return SYNTAX_ERROR
+        if not store.is_writable(key):
+            return TRY_AGAIN
+        if condition and store.has_key(key) == (condition == b"NX"):
+            return None
+        store.of(key)[key] = value
+        return clusterbus.OK
+
+    @bus.command("DEL")
+    def delete(*keys: bytes) -> int | str:
+        if not store.is_writable(*keys):
+            return TRY_AGAIN
+        return sum(store.of(key).pop(key, None) is not None for key in keys)
+
+    @bus.command("MIGRATE")
+    async def migrate(host: bytes, port: bytes, key: bytes, _db: bytes, timeout: bytes, *options: bytes) -> str:
+        """MIGRATE host port key|"" 0 timeout [COPY] [REPLACE] [AUTH password] [AUTH2 user password] [KEYS key ...]"""
+        if not port.isdigit() or not timeout.isdigit():
+            return clusterbus.ErrorReply("ERR value is not an integer or out of range")
+        words, keys = iter(options), [key] if key else []
+        login: list[bytes] = []
+        replace = copy = False
+        for word in words:
+            match word.upper():
+                case b"REPLACE":
+                    replace = True
+                case b"COPY":
+                    copy = True
+                case b"AUTH":
+                    login = [next(words, b"")]
+                case b"AUTH2":
+                    login = [next(words, b""), next(words, b"")]
+                case b"KEYS":
+                    keys = list(words)
+                case _:
+                    return SYNTAX_ERROR
+        present = {key: store.of(key)[key] for key in keys if store.has_key(key)}
+        if not present:
+            return clusterbus.Status("NOKEY")
+        if not store.is_writable(*present):
+            return TRY_AGAIN
+        store.leaving |= present.keys()
+        try:
+            async with asyncio.timeout(int(timeout) / 1000 or 1.0):
+                refusal = await hand_over(host.decode(), int(port), login, present, replace=replace)
+        except (OSError, EOFError, TimeoutError) as error:
+            return clusterbus.ErrorReply(f"IOERR error or timeout talking to the target node: {error!r}")
+        finally:
+            store.leaving -= present.keys()
+        if refusal is not None:
+            return refusal
+        if not copy:
+            for moved in present:
+                store.of(moved).pop(moved, None)
+        return clusterbus.OK
+
+
+async def hand_over(
+    host: str, port: int, login: list[bytes], items: dict[bytes, bytes], *, replace: bool
+) -> clusterbus.ErrorReply | None:
+    """Sets keys on the node at an address; the first refusal, None when it has taken all."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        requests = [[b"AUTH", *login]] if login else []
+        for key, value in items.items():
+            requests += [[b"ASKING"], [b"SET", key, value, *([] if replace else [b"NX"])]]
+        writer.writelines(map(request, requests))
+        await writer.drain()
+        answers = [(await reader.readuntil(b"\r\n"))[:-2] for _ in requests]
+    finally:
+        writer.close()
+    for answer in answers:
+        if answer.startswith(b"-"):
+            return clusterbus.ErrorReply(f"ERR Target instance replied with error: {answer[1:].decode()}")
+        if not answer.startswith(b"+"):
+            return clusterbus.ErrorReply("BUSYKEY Target key name already exists.")
+    return None
+
+
+def request(words: Iterable[bytes]) -> bytes:
+    """A request as it goes over the wire."""
+    words = list(words)
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+async def serve(port: int, folder: str, bind: str, node_timeout_ms: int) -> None:
+    """Runs the node until somebody sends SHUTDOWN."""
+    store = Store()
+    bus = clusterbus.Bus(port=port, dir=folder, bind=bind, cluster_node_timeout=node_timeout_ms, data_plane=store)
+    add_commands(bus, store)
+    async with bus:
+        print(f"node {bus.node_id} on {bind}:{port}, without replication", flush=True)
+        await bus.wait_stopped()
+
+
+def main() -> None:
+    """Reads the command line and serves until Ctrl-C."""
+    parser = argparse.ArgumentParser(description="A key-value node without replication.")
+    parser.add_argument("--port", type=int, default=7000, help="client port; the bus is 10000 above")
+    parser.add_argument("--dir", default=".", help="folder for nodes.conf")
+    parser.add_argument("--bind", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--cluster-node-timeout", type=int, default=15_000, help="milliseconds")
+    arguments = parser.parse_args()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(arguments.port, arguments.dir, arguments.bind, arguments.cluster_node_timeout))
+
+
+if __name__ == "__main__":
+    main()
