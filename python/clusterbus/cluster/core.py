@@ -345,8 +345,8 @@ class Core:
 
     # ------------------------------------------------------------ slots and epochs
 
-    def move_slots(self, node: Node, bits: int) -> None:
-        """Gives slots to a node, taking them from their owners."""
+    def move_slots(self, node: Node, bits: int, *, durable: bool = True) -> None:
+        """Gives slots to a node, taking them from their owners. `durable`: on disk before what comes of it is told."""
         self.take_slots(bits & self.slots.assigned)
         if not bits:
             return
@@ -354,7 +354,7 @@ class Core:
             node.flags |= c.FLAG_MIGRATE_TO  # where primaries have replicas, each should have one
         self.slots.give(node, bits)
         self.notify(SlotsChanged(node.node_id, ranges_of(bits), ()))
-        self.want_save(durable=True)
+        self.want_save(durable=durable)
         self.want_state_update()
 
     def take_slots(self, bits: int) -> None:

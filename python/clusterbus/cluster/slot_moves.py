@@ -67,7 +67,7 @@ def assign(core: Core, slot: int, node_id: str) -> None:
     if not keys_left:
         core.slots.migrating.pop(slot, None)
     if owner is not node:
-        core.move_slots(node, 1 << slot)
+        core.move_slots(node, 1 << slot, durable=node is myself)
         if owner is myself and not myself.slot_bits:
             _lose_last_slot(core, node)
     if node is myself and core.slots.importing.pop(slot, None) is not None:

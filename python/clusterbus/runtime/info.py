@@ -1,7 +1,7 @@
 """The text of INFO: sections of `name:value` lines that clients and redis-cli read.
 
-Owns the sections and their order. Must never change anything. A node keeps no keys, so sections about data
-say what a node with an empty data set says; there is never a `db0:` line. Main thread.
+Owns the sections and their order. Must never change anything. Sections about data say what the data plane says;
+without one, what a node with an empty data set says. Main thread.
 """
 
 from __future__ import annotations
@@ -151,8 +151,9 @@ def _cluster(node: Node) -> Iterator[Line]:
     yield from (line for line in cluster_info_lines(node.driver) if line[0] not in shown_elsewhere)
 
 
-def _keyspace(_node: Node) -> Iterable[Line]:
-    return ()
+def _keyspace(node: Node) -> Iterator[Line]:
+    if keys := node.data_plane.count_keys():
+        yield "db0", f"keys={keys},expires=0,avg_ttl=0"
 
 
 SECTIONS: Final[dict[str, Callable[[Node], Iterable[Line]]]] = {
