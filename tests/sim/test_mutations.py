@@ -6,12 +6,25 @@ from collections.abc import Callable
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import epochs, failure, gossip_received, heartbeat, links, persist, roles
+from clusterbus.cluster import (
+    election,
+    epochs,
+    failure,
+    gossip_received,
+    heartbeat,
+    links,
+    persist,
+    receive,
+    replication,
+    roles,
+    vote,
+)
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.node import Node
+from clusterbus.cluster.node import Link, Node
 from clusterbus.cluster.records import NodesConf
 from clusterbus.sim import checks
 from clusterbus.sim.scenario import play
+from clusterbus.wire import Packet
 
 SEEDS_MAX = 120
 """So many seeds at most until a mutation has to be found; each is found well before."""
@@ -51,6 +64,63 @@ def forget_epochs(patch: pytest.MonkeyPatch) -> None:
         core.current_epoch = max(node.config_epoch for node in core.table) - 1
 
     patch.setattr(persist, "restore", lossy)
+
+
+def vote_again(patch: pytest.MonkeyPatch) -> None:
+    """A voter does not remember that it has voted."""
+    handle_request = vote.handle_request
+
+    def forgetful(core: Core, link: Link, sender: Node, packet: Packet) -> None:
+        core.last_vote_epoch = 0
+        for node in core.table:
+            node.voted_ms = 0
+        handle_request(core, link, sender, packet)
+
+    patch.setitem(receive._HANDLERS, c.AUTH_REQUEST, forgetful)
+
+
+def forget_votes(patch: pytest.MonkeyPatch) -> None:
+    """A restart does not remember votes."""
+    restore = persist.restore
+
+    def lossy(core: Core, conf: NodesConf) -> None:
+        restore(core, conf)
+        core.last_vote_epoch = 0
+
+    patch.setattr(persist, "restore", lossy)
+
+
+def win_with_one_vote(patch: pytest.MonkeyPatch) -> None:
+    """One vote is enough."""
+    patch.setattr(election, "quorum", lambda core: 1)
+
+
+def take_any_vote(patch: pytest.MonkeyPatch) -> None:
+    """A vote counts as often as it comes, whoever sends it and for whichever epoch."""
+
+    def count(core: Core, _link: Link, sender: Node, _packet: Packet) -> None:
+        core.election.voters |= {sender.node_id, sender.node_id + "'"}
+        election.step(core)
+
+    patch.setitem(receive._HANDLERS, c.AUTH_ACK, count)
+
+
+def win_an_old_epoch(patch: pytest.MonkeyPatch) -> None:
+    """A winner takes its primary's slots at its primary's config epoch."""
+    promote = replication.promote
+
+    def without_epoch(core: Core) -> None:
+        primary = core.myself.replicaof
+        assert primary is not None
+        core.myself.config_epoch = primary.config_epoch
+        promote(core)
+
+    patch.setattr(replication, "promote", without_epoch)
+
+
+def never_step_down(patch: pytest.MonkeyPatch) -> None:
+    """A primary that lost its slots to its replica does not follow it."""
+    patch.setattr(roles, "_follow_taker", lambda core, sender, config_epoch, *, is_taker, has_slots: None)
 
 
 def never_bump(patch: pytest.MonkeyPatch) -> None:
@@ -93,7 +163,13 @@ def count_backwards(patch: pytest.MonkeyPatch) -> None:
 
 MUTATIONS: tuple[tuple[Mutate, str], ...] = (
     (ignore_config_epoch, checks.OWN_SLOTS),
-    (skip_durability, checks.EPOCHS_RISE),
+    (skip_durability, checks.VOTE_DURABLE),
+    (vote_again, checks.ONE_VOTE),
+    (forget_votes, checks.EPOCHS_RISE),
+    (win_with_one_vote, checks.MAJORITY),
+    (take_any_vote, checks.MAJORITY),
+    (win_an_old_epoch, checks.EPOCHS_RISE),
+    (never_step_down, "in a shard that another one serves"),
     (forget_epochs, checks.EPOCHS_RISE),
     (count_backwards, checks.EPOCHS_RISE),
     (never_bump, "share config epoch"),
