@@ -14,6 +14,8 @@ pub const WRITE_BUDGET_BYTES: usize = 64 * 1024;
 pub const WRITE_BUFFERS: usize = 64;
 /// The first read into an empty receive buffer asks for this much.
 pub const READ_CHUNK_BYTES: usize = 16 * 1024;
+/// Room beyond what the last job of the link read, so that a read of as much again comes back short.
+pub const READ_CHUNK_SPARE_BYTES: usize = 4 * 1024;
 /// A read that filled its space asks for twice as much the next time, up to this.
 pub const READ_CHUNK_MAX_BYTES: usize = 256 * 1024;
 /// Bytes read from a TLS socket in one call.

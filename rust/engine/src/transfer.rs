@@ -17,8 +17,8 @@ use crate::gossip::{
     GossipScratch, IdBytes, Quiet, View, digest, encode_heartbeat, heartbeat_len_bytes,
 };
 use crate::limits::{
-    DROPPED_LISTED, READ_BUDGET_BYTES, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES, WRITE_BUDGET_BYTES,
-    WRITE_BUFFERS,
+    DROPPED_LISTED, READ_BUDGET_BYTES, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES,
+    READ_CHUNK_SPARE_BYTES, WRITE_BUDGET_BYTES, WRITE_BUFFERS,
 };
 
 /// Bytes and messages by class, in the order of [`MessageClass`].
@@ -226,8 +226,9 @@ impl Deframer {
     /// Hands the whole frames over as slices of the buffer, uncopied (R32); only a partial tail moves, to a
     /// buffer of its own that is no larger than it needs (R8).
     pub(crate) fn take_frames(&mut self, report: &mut ReadReport, digester: Digester<'_>) {
-        self.chunk_bytes = 0;
         let whole_len_bytes = std::mem::take(&mut self.whole_len_bytes);
+        // The next packets will be about as long as these: one read with room to spare takes them, and shows that there is no more.
+        self.chunk_bytes = (whole_len_bytes + READ_CHUNK_SPARE_BYTES).min(READ_CHUNK_MAX_BYTES);
         if whole_len_bytes == 0 {
             if self.buffer.is_empty() {
                 self.buffer = Vec::new();

@@ -1,6 +1,10 @@
 //! The module `clusterbus._core`: the only crate that knows Python. Thin by intent.
 use pyo3::prelude::*;
 
+/// Packets are allocated by workers and freed by the main thread; the system's allocator pays dearly for that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod engine;
 mod errors;
 mod events;
