@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,11 +82,11 @@ def test_a_ratio_is_taken_within_a_round_and_a_missing_round_shifts_nothing() ->
 def test_memory_of_links_and_nodes_is_the_difference_of_the_idle_workloads() -> None:
     tables = {
         name: rows_of(name, redis=[(1, {"server_rss_bytes": size})])
-        for name, size in (("idle", 10_000_000), ("idle-half", 6_002_000), ("idle-small", 2_010_000))
+        for name, size in (("idle", 13_998_000), ("idle-unlinked", 6_002_000), ("idle-small", 2_010_000))
     }
     assert bytes_per_link(tables, "redis") == pytest.approx(2_000)
     assert bytes_per_node(tables, "redis") == pytest.approx(2_000)
-    del tables["idle-half"]
+    del tables["idle-unlinked"]
     assert bytes_per_link(tables, "redis") is None
 
 
@@ -118,7 +119,7 @@ def test_every_server_of_a_workload_exists_and_every_size_is_a_workload() -> Non
     assert {"tcp-4", "tcp-201", "tcp-1000", "tcp-2000", "tls-2000"} <= WORKLOADS.keys()
 
 
-def test_nodes_conf_gives_all_slots_once_and_every_node_its_own_address_and_epoch() -> None:
+def test_nodes_conf_gives_all_slots_once_and_every_node_its_own_address_and_epoch(tmp_path: Path) -> None:
     cluster = make_cluster(2_000)
     *lines, variables = cluster.text.splitlines()
     words = [line.split() for line in lines]
@@ -127,5 +128,6 @@ def test_nodes_conf_gives_all_slots_once_and_every_node_its_own_address_and_epoc
     assert [int(line[6]) for line in words] == list(range(1, 2_001))
     owned = [range(int(first), int(last) + 1) for first, last in (line[8].split("-") for line in words)]
     assert [slot for slots in owned for slot in slots] == list(range(16_384))
+    assert cluster.write(tmp_path, addresses=False).read_text().count(" :0@0 master,noaddr - ") == 1_999
     assert words[0][1] == f"127.0.0.1:{cluster.port}@{cluster.bus_port}"
     assert words[0][2] == "myself,master"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.cluster_file import make_cluster
-from runner.figures import TARGETS, Tables, row_of
+from runner.figures import ELSEWHERE_CORES_MAX, TARGETS, Tables, elsewhere_cores, row_of
 from runner.measure import MeasurementError, Setup, measure
 from runner.plot import draw
 from runner.report import report
@@ -41,7 +41,7 @@ def main() -> int:
     run["seconds"] = round(time.monotonic() - started)
     text = report(tables)
     print(text)
-    caption = _caption(run)
+    caption = _caption(run, tables)
     print(caption)
     (options.output / "peers.json").write_text(json.dumps(run, indent=1) + "\n")
     (options.output / "peers.md").write_text(f"{text}\n{caption}\n")
@@ -145,12 +145,16 @@ def _cpu_model() -> str:
     return platform.machine()
 
 
-def _caption(run: dict[str, Any]) -> str:
+def _caption(run: dict[str, Any], tables: Tables) -> str:
     machine = run["machine"]
-    return (
+    text = (
         f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}; "
         f"medians of {run['rounds']} rounds; generator and server share the machine."
     )
+    elsewhere = elsewhere_cores(tables)
+    if elsewhere > ELSEWHERE_CORES_MAX:
+        text += f" Provisional: other processes used {elsewhere:.1f} cores."
+    return text
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def measure(setup: Setup, workload: Workload, server: Server) -> list[Window] | 
         original = folder / "original"
         original.mkdir()
         nodes_conf = cluster.write(original)
-        cluster.write(folder)
+        cluster.write(folder, addresses=workload.addresses)
         certificates = setup.certificates if workload.tls else None
         start = Start(cluster, folder, setup.binaries, certificates, workload.node_timeout_ms)
         command = server.command(start)
@@ -100,7 +100,7 @@ def _generator(
     *,
     storm: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
-    arguments = workload.generator_arguments(server.is_node, setup.scale, storm=storm)
+    arguments = workload.generator_arguments(server.is_node and workload.addresses, setup.scale, storm=storm)
     arguments |= {"nodes-conf": str(nodes_conf), "client-port": str(cluster.port)}
     if workload.tls:
         arguments["certificates"] = str(setup.certificates)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from runner.figures import (
+    ELSEWHERE_CORES_MAX,
     TARGETS,
     Row,
     Rows,
     Tables,
     bytes_per_link,
     bytes_per_node,
+    elsewhere_cores,
     median,
     ratio,
     spread,
@@ -18,8 +20,6 @@ from runner.figures import (
 from runner.workloads import WORKLOADS, Workload
 
 UNIT_NAMES = {"pongs": "PONG", "deliveries": "delivery", "handshakes": "handshake", "seconds": "second"}
-# Other processes' share of the machine above which the figures are marked.
-MAX_ELSEWHERE_CORES = 0.1
 
 
 def report(tables: Tables) -> str:
@@ -40,9 +40,9 @@ def _table(workload: Workload, rows: Rows) -> str:
         heads += ["heartbeat p99 ms calm", "in storm"]
     lines = [_line(workload, rows, server, own) for server, own in rows.items()]
     rounds = max(map(len, rows.values()), default=0)
-    elsewhere = median([row for own in rows.values() for row in own], "elsewhere_cores") if rows else 0.0
+    elsewhere = elsewhere_cores({workload.name: rows})
     note = ""
-    if elsewhere > MAX_ELSEWHERE_CORES:
+    if elsewhere > ELSEWHERE_CORES_MAX:
         note = f"\n\nOther processes used {elsewhere:.2f} cores meanwhile: provisional."
     return f"### {workload.name}: {workload.title} (median of {rounds})\n\n{_grid(heads, lines)}{note}"
 
@@ -65,12 +65,12 @@ def _line(workload: Workload, rows: Rows, server: str, own: list[Row]) -> list[s
 
 def _memory(tables: Tables) -> str:
     lines = []
-    for server in tables.get("idle-half", {}):
+    for server in tables.get("idle-unlinked", {}):
         link, node = bytes_per_link(tables, server), bytes_per_node(tables, server)
         lines.append([server, _bytes(link), _bytes(node)])
     if not lines:
         return ""
-    heads = ["server", "bytes per inbound link", "bytes per known node and the link to it"]
+    heads = ["server", "bytes per link", "bytes per known node"]
     return f"### memory\n\n{_grid(heads, lines)}"
 
 

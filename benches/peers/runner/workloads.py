@@ -38,6 +38,8 @@ class Workload:
     windows: int = 1
     node_timeout_ms: int = QUIET_NODE_TIMEOUT_MS
     max_count: int = 2_000_000
+    # Whether the server knows where its nodes are, and so dials them.
+    addresses: bool = True
     # Memory does not vary as time does: such a workload takes fewer rounds.
     max_rounds: int = 99
 
@@ -120,8 +122,8 @@ WORKLOADS = {
             links=LINKS,
             failing=500,
             # The first PING of each link brings 500 new reports; what is measured is their repetition.
-            warm_up_ms=2_500,
-            window_ms=2_500,
+            warm_up_ms=2_000,
+            window_ms=2_000,
         ),
         Workload(
             name="idle",
@@ -132,19 +134,20 @@ WORKLOADS = {
             links=1_999,
             unit="seconds",
             warm_up_ms=4_000,
-            window_ms=6_000,
+            window_ms=5_000,
             node_timeout_ms=USUAL_NODE_TIMEOUT_MS,
         ),
         Workload(
-            name="idle-half",
-            title="The same without the links the others dial: for memory per link",
+            name="idle-unlinked",
+            title="The same nodes without addresses, so without links: for memory per link",
             mode="idle",
             nodes=2_000,
             servers=IDLE,
             links=0,
             unit="seconds",
+            addresses=False,
             # As old at the end as the other, because servers give memory back with time.
-            warm_up_ms=9_500,
+            warm_up_ms=8_500,
             window_ms=500,
             node_timeout_ms=USUAL_NODE_TIMEOUT_MS,
             max_rounds=1,
@@ -157,8 +160,9 @@ WORKLOADS = {
             servers=IDLE,
             links=0,
             unit="seconds",
+            addresses=False,
             # As old at the end as the other, because servers give memory back with time.
-            warm_up_ms=9_500,
+            warm_up_ms=8_500,
             window_ms=500,
             node_timeout_ms=USUAL_NODE_TIMEOUT_MS,
             max_rounds=1,
