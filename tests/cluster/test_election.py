@@ -21,7 +21,7 @@ class Shard:
     """We replicate "a", which owns SLOTS; "c", "d" and "e" own one slot each: four voters, quorum three."""
 
     def __init__(self, **directives: object) -> None:
-        self.solo = Solo(**directives)
+        self.solo = Solo(**directives)  # type: ignore[arg-type]
         self.primary = self.solo.puppet("a", slots=SLOTS)
         self.voters = [self.solo.puppet(letter, slots=[200 + number]) for number, letter in enumerate("cde")]
         replicate(self.solo, self.primary)
