@@ -101,7 +101,7 @@ def test_a_stream_hands_out_what_waits_and_then_ends_with_its_error() -> None:
 def test_a_stream_wakes_its_consumer() -> None:
     async def scenario() -> None:
         stream = Stream(backlog())
-        consumer = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+        consumer = asyncio.create_task(anext(stream))
         await asyncio.sleep(0)
         assert not consumer.done()
         stream.put_nowait(b"1")

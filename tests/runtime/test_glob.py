@@ -15,7 +15,7 @@ from clusterbus.runtime.glob import (
     compile_pattern,
 )
 
-CASES = (
+CASES: tuple[tuple[bytes, list[bytes], list[bytes]], ...] = (
     # pattern, texts it matches, texts it does not
     (b"news", [b"news"], [b"new", b"newss", b"News", b""]),
     (b"n?ws", [b"news", b"n\nws", b"n\xffws"], [b"nws", b"neews"]),
