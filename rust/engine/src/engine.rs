@@ -228,7 +228,8 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Readable when `poll` with a timeout of zero has something to do.
+    /// Readable when `poll` with a timeout of zero has something to do. Time alone does not make it readable: deadlines, and
+    /// writes that are done and leave nothing behind, wait for the next step, so take one every tick.
     #[must_use]
     pub fn fd(&self) -> RawFd {
         self.poll.as_raw_fd()

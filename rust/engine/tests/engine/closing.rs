@@ -1,6 +1,7 @@
 //! The end of links: nothing closes under a job, everything is freed, and old ids reach nobody.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use clusterbus_engine::LinkId;
 
@@ -169,6 +170,12 @@ fn shutdown_closes_every_socket() {
         }
         rig.tell_edges();
         rig.engine.flush();
+        // When every job is taken, the outbox is full of what nobody fetched.
+        let deadline = Instant::now() + DEADLINE;
+        while rig.stat("inbox_len") > 0 {
+            assert!(Instant::now() < deadline);
+            std::thread::yield_now();
+        }
         rig.engine.shutdown();
         assert_eq!((rig.stat("links"), rig.stat("jobs_in_flight")), (0, 0));
         let counts = links.iter().map(|link| Arc::strong_count(&link.socket));

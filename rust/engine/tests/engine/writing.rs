@@ -157,6 +157,8 @@ fn an_empty_message_is_no_work() {
     four_ways(|mode| {
         let mut rig = Rig::new(mode);
         let link = rig.link();
+        assert!(rig.engine.send(link.id, message(vec![])));
+        assert!(!rig.engine.flush() && rig.stat("jobs_in_flight") == 0);
         for bytes in [vec![], ping(1, 0), vec![], ping(2, 0), vec![]] {
             assert!(rig.engine.send(link.id, message(bytes)));
         }
