@@ -147,7 +147,7 @@ class Solo:
             "port": puppet.port,
             "cport": puppet.cport,
             "config_epoch": puppet.config_epoch,
-            "current_epoch": puppet.config_epoch,
+            "current_epoch": max(puppet.config_epoch, self.state.current_epoch),
             "myslots": bits_to_wire(bits_of(puppet.slots)),
             "replicaof": puppet.replicaof,
             "flags": puppet.flags,

@@ -286,3 +286,40 @@ def test_h28_the_last_epoch_is_never_passed() -> None:
     assert solo.counter("refused_epoch_exhausted") == 1
     assert not solo.state.bump_epoch(solo.now_ms)
     assert solo.is_alive()
+
+
+# ---------------------------------------------------------------- packets long on their way
+
+
+@pytest.mark.parametrize(("current_epoch", "believed"), [(499, False), (500, True)])
+def test_s4_what_a_primary_said_as_a_replica_before_it_was_elected_is_stale(current_epoch: int, believed: bool) -> None:
+    """Its current epoch was that of its election at least from then on."""
+    solo = Solo()
+    old, new = solo.puppet("a", slots=[1]), solo.puppet("b", config_epoch=500)
+    new.replicaof, new.flags = old.node_id, c.FLAG_REPLICA
+    solo.says(new, current_epoch=current_epoch)
+    assert solo.node(new).is_replica is believed
+    assert solo.counter("stale_roles") == (not believed)
+
+
+def test_s4_a_replica_that_is_promoted_is_of_our_shard_even_if_it_never_told_so() -> None:
+    solo = Solo(cluster_allow_replica_migration=False)
+    solo.state.add_slots([1], solo.now_ms)
+    replica = solo.puppet("b", config_epoch=0)
+    replica.replicaof, replica.flags = MYSELF_ID, c.FLAG_REPLICA
+    solo.says(replica)
+    assert solo.node(replica).shard_id != solo.state.myself.shard_id, "its heartbeat told another one last"
+    replica.replicaof, replica.flags, replica.config_epoch, replica.slots = None, c.FLAG_PRIMARY, 500, frozenset({1})
+    solo.says(replica)
+    assert solo.state.myself.replicaof is solo.node(replica)
+
+
+def test_s4_a_replica_of_a_replica_corrects_itself_at_the_next_tick() -> None:
+    solo = Solo()
+    primary, other = solo.puppet("a", slots=[1]), solo.puppet("c", slots=[2])
+    primary.replicaof, primary.flags = other.node_id, c.FLAG_REPLICA
+    solo.state.replicate(primary.node_id, solo.now_ms)
+    solo.says(primary)
+    solo.state.myself.follow(solo.node(primary))
+    solo.tick()
+    assert solo.state.myself.replicaof is solo.node(other)

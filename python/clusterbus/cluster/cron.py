@@ -17,6 +17,7 @@ from clusterbus.cluster import (
     own,
     replica_migration,
     replication,
+    roles,
 )
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.node import Link, Node
@@ -50,6 +51,7 @@ def tick(core: Core, number: int) -> None:
             links.dial(core, node)
     manual_failover.tick(core)
     if core.myself.is_replica:
+        roles.follow_primary_of_primary(core)
         election.step(core)
         if number % c.TICKS_PER_RANDOM_PING == 0:
             replica_migration.consider(core)

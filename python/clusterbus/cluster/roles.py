@@ -21,6 +21,9 @@ def apply_header(core: Core, sender: Node, packet: Packet) -> None:
     was_replica = sender.is_replica
     primary_id = packet.replicaof
     if primary_id is not None:
+        if sender.is_primary and packet.current_epoch < sender.config_epoch:
+            core.counters["stale_roles"] += 1
+            return  # it was a replica before it became the primary of that epoch: the packet was long on its way
         _apply_replica(core, sender, primary_id, packet.config_epoch)
         return
     set_primary(core, sender)
@@ -49,6 +52,7 @@ def set_primary(core: Core, node: Node) -> None:
     if node.is_primary:
         return
     if node.replicaof is not None:
+        extensions.set_shard_id(core, node, node.replicaof.shard_id)
         node.follow(None)
         if node is not core.myself:
             node.flags |= c.FLAG_MIGRATE_TO  # its shard had a replica, and may need one now
@@ -130,12 +134,12 @@ def _apply_replica(core: Core, sender: Node, primary_id: str, config_epoch: int)
         sender.follow(primary)
         core.log("notice", f"Node {sender.name} is now a replica of node {primary.name}")
         core.notify_role(sender)
-        _follow_primary_of_primary(core)
+        follow_primary_of_primary(core)
         extensions.set_shard_id(core, sender, primary.shard_id)
         core.want_save()
 
 
-def _follow_primary_of_primary(core: Core) -> None:
+def follow_primary_of_primary(core: Core) -> None:
     """Our primary has become a replica: its primary is ours now, for a replica has no replicas."""
     primary = core.myself.replicaof
     if primary is None or primary.replicaof is None or primary.replicaof is core.myself:
