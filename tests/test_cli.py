@@ -32,9 +32,7 @@ def invoke(*arguments: str) -> Result:
 def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """The command as a process of its own, to its end."""
     command = [sys.executable, "-m", "clusterbus", *arguments]
-    return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=RUN_DEADLINE_S, check=False
-    )
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=RUN_DEADLINE_S, check=False)
 
 
 @pytest.fixture
@@ -74,13 +72,9 @@ def test_help_of_node_documents_every_directive(flag: str) -> None:
 
 
 def test_arguments_reach_the_node_untouched_and_its_status_comes_back(started: list[Config]) -> None:
-    result = invoke(
-        "node", "--port", "7000", "--bind", "127.0.0.1", "::1", "--save", "", "--logfile", "--help"
-    )
+    result = invoke("node", "--port", "7000", "--bind", "127.0.0.1", "::1", "--save", "", "--logfile", "--help")
     assert result.exit_code == 7
-    assert [(c.port, c.bind, c.save, c.logfile) for c in started] == [
-        (7000, ("127.0.0.1", "::1"), "", "--help")
-    ]
+    assert [(c.port, c.bind, c.save, c.logfile) for c in started] == [(7000, ("127.0.0.1", "::1"), "", "--help")]
 
 
 def test_a_config_file_and_directives_over_it(started: list[Config], tmp_path: Path) -> None:
@@ -99,9 +93,7 @@ def test_a_config_file_and_directives_over_it(started: list[Config], tmp_path: P
         (["/no/such.conf"], "can't open config file '/no/such.conf': No such file or directory"),
     ],
 )
-def test_a_mistake_is_one_line_on_stderr_and_exit_1(
-    started: list[Config], arguments: list[str], text: str
-) -> None:
+def test_a_mistake_is_one_line_on_stderr_and_exit_1(started: list[Config], arguments: list[str], text: str) -> None:
     result = invoke("node", *arguments)
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"clusterbus: {text}\n")
     assert started == []
@@ -110,9 +102,7 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_1(
 def test_the_package_runs_as_a_module_and_shows_no_traceback() -> None:
     result = run("node", "--tls-cluster", "yes")
     assert (result.returncode, result.stdout) == (1, "")
-    assert (
-        result.stderr == "clusterbus: tls-cluster yes needs tls-cert-file, tls-key-file, tls-ca-cert-file\n"
-    )
+    assert result.stderr == "clusterbus: tls-cluster yes needs tls-cert-file, tls-key-file, tls-ca-cert-file\n"
 
 
 def test_standard_input_is_read_for_a_dash() -> None:
@@ -147,9 +137,7 @@ def test_a_port_in_use_is_one_clear_line_and_exit_1(tmp_path: Path, taken: str) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_node_answers_and_ends_with_0_on_a_signal(
-    peers: Callable[..., Server], number: signal.Signals
-) -> None:
+def test_a_node_answers_and_ends_with_0_on_a_signal(peers: Callable[..., Server], number: signal.Signals) -> None:
     server = peers("clusterbus")
     assert server.call("PING") == "PONG"
     server.disconnect()

@@ -102,9 +102,7 @@ def test_load_adds_the_file_to_the_errors_of_the_parser(path: Path) -> None:
 
 def lock_from_another_process(path: Path) -> subprocess.CompletedProcess[str]:
     program = "import sys; from clusterbus.runtime.nodes_conf import NodesFile; NodesFile(sys.argv[1])"
-    return subprocess.run(
-        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
 
 
 def test_a_second_process_is_refused_also_after_the_file_was_replaced(nodes: NodesFile, path: Path) -> None:

@@ -260,9 +260,7 @@ def test_a_gossip_entry_gives_back_what_it_was_given() -> None:
     assert f"node_id='{OTHER}'" in repr(ENTRY)
 
 
-@pytest.mark.parametrize(
-    ("extension", "kind", "attribute", "value"), EXTENSIONS, ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("extension", "kind", "attribute", "value"), EXTENSIONS, ids=lambda value: str(value))
 def test_s8_each_extension_says_one_thing(
     extension: Extension, kind: ExtensionType, attribute: str, value: object
 ) -> None:
@@ -370,9 +368,7 @@ def test_a_gossip_entry_refuses_a_wrong_value_by_its_field(field: str, value: ob
     refuse(lambda: GossipEntry(**arguments), f"{field}: ")
 
 
-@pytest.mark.parametrize(
-    "text", ["a\nb", "a,b", "a=b", "a b", "a\tb", "a\x00b", "\x7f", "\xe9", 'a"b', "a" * 256]
-)
+@pytest.mark.parametrize("text", ["a\nb", "a,b", "a=b", "a b", "a\tb", "a\x00b", "\x7f", "\xe9", 'a"b', "a" * 256])
 def test_h12_texts_that_would_break_nodes_conf_are_refused(text: str) -> None:
     refuse(lambda: Extension.hostname_of(text), "hostname: ")
     refuse(lambda: Extension.nodename_of(text), "human_nodename: ")

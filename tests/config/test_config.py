@@ -207,12 +207,8 @@ def test_keywords_that_do_not_exist_or_fit() -> None:
 
 
 def test_tls_without_its_files_is_one_clear_error(certificates: Certificates) -> None:
-    assert refusal("--tls-cluster", "yes") == (
-        "tls-cluster yes needs tls-cert-file, tls-key-file, tls-ca-cert-file"
-    )
-    assert refusal("--tls-port", "7001", "--tls-key-file", "k").startswith(
-        "tls-port needs tls-cert-file, tls-ca"
-    )
+    assert refusal("--tls-cluster", "yes") == ("tls-cluster yes needs tls-cert-file, tls-key-file, tls-ca-cert-file")
+    assert refusal("--tls-port", "7001", "--tls-key-file", "k").startswith("tls-port needs tls-cert-file, tls-ca")
     files = ["--tls-cert-file", "/no/cert", "--tls-key-file", "k", "--tls-ca-cert-file", "c"]
     assert refusal("--tls-cluster", "yes", *files) == "tls-cert-file '/no/cert': No such file or directory"
 
@@ -334,8 +330,7 @@ def test_attributes_cannot_be_set_past_the_checks() -> None:
 def test_rewrite_keeps_comments_and_order_and_appends_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "node.conf"
     path.write_text(
-        "# my node\nport 7000\n\ntimeout 1\ntimeout 2\nsave 900 1\nsave 300 10\n"
-        "include /dev/null\nlogfile ''\n"
+        "# my node\nport 7000\n\ntimeout 1\ntimeout 2\nsave 900 1\nsave 300 10\ninclude /dev/null\nlogfile ''\n"
     )
     config = Config.from_arguments([str(path), "--dir", str(tmp_path)])
     config.set_many([("timeout", "30"), ("cluster-link-sendbuf-limit", "3mb"), ("requirepass", 'a "b')])

@@ -68,9 +68,7 @@ def test_lines_know_where_they_stand(tmp_path: Path) -> None:
 
 
 def test_unbalanced_quotes_name_file_and_line() -> None:
-    with pytest.raises(
-        ConfigError, match=r"^x\.conf:2: unbalanced quotes in configuration line: logfile \"a$"
-    ):
+    with pytest.raises(ConfigError, match=r"^x\.conf:2: unbalanced quotes in configuration line: logfile \"a$"):
         list(read_text(b'port 1\nlogfile "a\n', "x.conf"))
 
 
@@ -92,9 +90,7 @@ def test_a_missing_include_names_the_line_that_wants_it(tmp_path: Path) -> None:
     missing = tmp_path / "missing.conf"
     with pytest.raises(ConfigError) as caught:
         list(read_text(f"\ninclude {missing}\n".encode(), "outer.conf"))
-    assert str(caught.value) == (
-        f"outer.conf:2: can't open config file '{missing}': No such file or directory"
-    )
+    assert str(caught.value) == (f"outer.conf:2: can't open config file '{missing}': No such file or directory")
 
 
 def test_includes_stop_at_their_depth(tmp_path: Path) -> None:

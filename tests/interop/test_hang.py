@@ -21,9 +21,7 @@ BACK_DEADLINE_S = 15.0
 
 
 @pytest.mark.parametrize("victim_has_slots", [False, True])
-def test_a_hung_main_loop_is_held_failing_and_comes_back_by_itself_s3_r23(
-    peers: Peers, victim_has_slots: bool
-) -> None:
+def test_a_hung_main_loop_is_held_failing_and_comes_back_by_itself_s3_r23(peers: Peers, victim_has_slots: bool) -> None:
     theirs = [peers("valkey", cluster_node_timeout=NODE_TIMEOUT_MS) for _ in range(2)]
     ours = [peers("clusterbus", cluster_node_timeout=NODE_TIMEOUT_MS, io_threads=3) for _ in range(2)]
     victim, witness = ours

@@ -85,9 +85,7 @@ class Case:
 CASES = {
     "H2-full": Case(lambda e, n: [head(2255, 0)], True, "cluster_links_lost_bad_length", "bad-length"),
     "H2-light": Case(lambda e, n: [head(15, 0x8004)], True, "cluster_links_lost_bad_length", "bad-length"),
-    "H3-cap": Case(
-        lambda e, n: [head(FRAME_MAX_BYTES + 1, 0)], True, "cluster_links_lost_bad_length", "bad-length"
-    ),
+    "H3-cap": Case(lambda e, n: [head(FRAME_MAX_BYTES + 1, 0)], True, "cluster_links_lost_bad_length", "bad-length"),
     "H3-4GiB": Case(lambda e, n: [head(0xFFFFFFFF, 0)], True, "cluster_links_lost_bad_length", "bad-length"),
     "H6": Case(lying_counts, False, "cluster_dropped_gossip_count", "gossip entries"),
     "H12-text": Case(evil_texts, False, "cluster_refused_fields", "refused extensions[0]"),
@@ -124,9 +122,7 @@ def count(node: Server, counter: str) -> int:
 
 
 @pytest.mark.parametrize("row", CASES)
-def test_a_hostile_packet_is_refused_counted_logged_and_harmless(
-    node: Server, bus: PeerGroup, row: str
-) -> None:
+def test_a_hostile_packet_is_refused_counted_logged_and_harmless(node: Server, bus: PeerGroup, row: str) -> None:
     case = CASES[row]
     good, evil = introduce(bus, node, GOOD_ID, EVIL_ID)
     assert evil.link is not None

@@ -89,9 +89,7 @@ def test_counters_of_the_offload_stand_in_info_and_in_cluster_info_r24(peers: Pe
     assert "used_active_time_io_thread_2:" in info
 
 
-def test_with_one_io_thread_everything_runs_on_the_main_thread_r4(
-    peers: Peers, certificates: Certificates
-) -> None:
+def test_with_one_io_thread_everything_runs_on_the_main_thread_r4(peers: Peers, certificates: Certificates) -> None:
     nodes = [start_node(peers, certificates, io_threads=1) for _ in range(3)]
     form(nodes, nodes)
     for node in nodes:
@@ -109,9 +107,7 @@ def test_valkey_redis_and_clusterbus_agree_on_members_slots_and_epochs_s12(peers
     servers = theirs + ours
     form(servers, [theirs[0], theirs[1], ours[0]], JOIN_DEADLINE_S)
     wait_until(lambda: len({shared_view(server) for server in servers}) == 1, 10, lambda: views(servers))
-    wait_until(
-        lambda: all(server.info()["cluster_state"] == "ok" for server in servers), 10, lambda: views(servers)
-    )
+    wait_until(lambda: all(server.info()["cluster_state"] == "ok" for server in servers), 10, lambda: views(servers))
     assert {server.counter("cluster_slots_assigned") for server in servers} == {16_384}
     assert {server.counter("cluster_size") for server in servers} == {3}
     assert len({server.counter("cluster_current_epoch") for server in servers}) == 1

@@ -67,9 +67,7 @@ def test_a_node_alone_after_a_restart_still_knows_the_others_s10(peers: Peers) -
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("io_threads", [1, 3])
-def test_a_signal_saves_nodes_conf_and_ends_with_0_s10(
-    peers: Peers, number: signal.Signals, io_threads: int
-) -> None:
+def test_a_signal_saves_nodes_conf_and_ends_with_0_s10(peers: Peers, number: signal.Signals, io_threads: int) -> None:
     node = peers("clusterbus", io_threads=io_threads)
     own_id = node_id(node)
     file = node.folder / "nodes.conf"

@@ -95,8 +95,7 @@ def all_know_all(servers: Sequence[Server]) -> bool:
     """Every server lists exactly these servers, all connected and well."""
     ids = {node_id(server) for server in servers}
     return all(
-        set(table) == ids and all(line.is_well for line in table.values())
-        for table in map(cluster_nodes, servers)
+        set(table) == ids and all(line.is_well for line in table.values()) for table in map(cluster_nodes, servers)
     )
 
 
@@ -119,9 +118,7 @@ def form(servers: Sequence[Server], primaries: Sequence[Server], deadline_s: flo
     """Gives all slots to `primaries` and joins `servers`, until each lists all as connected."""
     assign_slots(primaries)
     meet(servers)
-    wait_until(
-        lambda: all_know_all(servers), deadline_s, lambda: f"all list all as connected\n{views(servers)}"
-    )
+    wait_until(lambda: all_know_all(servers), deadline_s, lambda: f"all list all as connected\n{views(servers)}")
 
 
 def hold_failed(servers: Iterable[Server], victim_id: str) -> bool:

@@ -24,9 +24,7 @@ def test_valkey_primaries_join_and_agree_on_a_dead_one(peers: Peers) -> None:
     wait_until(lambda: hold_failed(survivors, victim_id), 10, lambda: views(survivors))
 
 
-def test_redis_joins_over_mutual_tls_and_keeps_its_id_over_a_restart(
-    peers: Peers, certificates: Certificates
-) -> None:
+def test_redis_joins_over_mutual_tls_and_keeps_its_id_over_a_restart(peers: Peers, certificates: Certificates) -> None:
     servers = [peers("redis", certificates=certificates) for _ in range(3)]
     form(servers, servers)
     before = node_id(servers[1])

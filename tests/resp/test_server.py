@@ -134,9 +134,7 @@ def test_errors_of_handlers_are_replies(client: Client, caplog: pytest.LogCaptur
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_protocol_error_is_told_after_the_good_requests_then_closed(
-    running_server: Running, client: Client
-) -> None:
+def test_a_protocol_error_is_told_after_the_good_requests_then_closed(running_server: Running, client: Client) -> None:
     """H34 for the client port: what came before counts."""
     client.send(b"PING\r\n*x\r\nPING\r\n")
     assert client.expect_close() == b"+PONG\r\n-ERR Protocol error: invalid multibulk length\r\n"
@@ -384,9 +382,7 @@ def test_command_describes_the_table(client: Client) -> None:
 def test_command_getkeys_finds_keys() -> None:
     with running(CommandSpec("copyall", seen, -3, keys=(1, -2, 2))) as server, server.connect() as client:
         client.ask(b"COMMAND GETKEYS copyall a 1 b 2 end\r\n", b"*2\r\n$1\r\na\r\n$1\r\nb\r\n")
-        client.ask(
-            b"COMMAND GETKEYS copyall a\r\n", b"-ERR Invalid number of arguments specified for command\r\n"
-        )
+        client.ask(b"COMMAND GETKEYS copyall a\r\n", b"-ERR Invalid number of arguments specified for command\r\n")
 
 
 # ---------------------------------------------------------------- ports

@@ -39,9 +39,7 @@ def help_text(directives: Sequence[Directive] = DIRECTIVES) -> str:
         names = ", ".join(f"--{name}" for name in (directive.name, *directive.aliases))
         lines.append(f"  {names} {directive.kind.syntax()}{' *' if directive.mutable else ''}")
         default = f" [default: {directive.default}]" if directive.default else ""
-        lines += textwrap.wrap(
-            directive.doc + default, HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6
-        )
+        lines += textwrap.wrap(directive.doc + default, HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines) + "\n"
 
 

@@ -78,9 +78,7 @@ def replace_file(path: str, content: bytes) -> None:
     temporary = None
     try:
         mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644
-        descriptor, temporary = tempfile.mkstemp(
-            prefix=os.path.basename(path) + ".", suffix=".tmp", dir=folder
-        )
+        descriptor, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".tmp", dir=folder)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
             file.write(content)

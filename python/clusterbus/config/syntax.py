@@ -128,9 +128,7 @@ def read_text(raw: bytes, source: str, depth: int = 0) -> Iterator[Line]:
         if len(line.arguments) != 1:
             raise ConfigError(f"{line.where}: include: wrong number of arguments")
         if depth == INCLUDE_DEPTH_MAX:
-            raise ConfigError(
-                f"{line.where}: include {line.arguments[0]}: more than {INCLUDE_DEPTH_MAX} files deep"
-            )
+            raise ConfigError(f"{line.where}: include {line.arguments[0]}: more than {INCLUDE_DEPTH_MAX} files deep")
         yield from read_files(line.arguments[0], depth + 1, line.where)
 
 

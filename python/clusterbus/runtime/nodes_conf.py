@@ -93,23 +93,17 @@ class NodesFile:
         if len(raw) > FILE_LEN_MAX_BYTES:
             raise ConfigError(f"{self.path} is over {FILE_LEN_MAX_BYTES} bytes, which no nodes.conf is")
         if not raw.strip():
-            raise ConfigError(
-                f"{self.path}:1: the file is empty; delete it if this node is to start as a new one"
-            )
+            raise ConfigError(f"{self.path}:1: the file is empty; delete it if this node is to start as a new one")
         last_line = raw.rstrip(b"\n").count(b"\n") + 1
         if not raw.endswith(b"\n"):
             raise ConfigError(f"{self.path}:{last_line}: the file is cut off: its last line has no end")
         if not raw.rstrip(b"\n").rsplit(b"\n", 1)[-1].startswith(b"vars "):
-            raise ConfigError(
-                f"{self.path}:{last_line}: the file is cut off: its last line is not 'vars ...'"
-            )
+            raise ConfigError(f"{self.path}:{last_line}: the file is cut off: its last line is not 'vars ...'")
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
             line = raw.count(b"\n", 0, error.start) + 1
-            raise ConfigError(
-                f"{self.path}:{line}: the file is damaged: byte {error.start} is no text"
-            ) from None
+            raise ConfigError(f"{self.path}:{line}: the file is damaged: byte {error.start} is no text") from None
         if "\0" in text:
             line = text.count("\n", 0, text.index("\0")) + 1
             raise ConfigError(f"{self.path}:{line}: the file is damaged: it holds a zero byte")

@@ -50,12 +50,8 @@ CONFIG: Final = CommandSpec(
     summary="Reads and changes directives.",
     since="2.0.0",
     subcommands=(
-        CommandSpec(
-            "get", config_get, -3, _FLAGS, "Values of the directives a pattern matches.", "<pattern> [...]"
-        ),
-        CommandSpec(
-            "set", config_set, -4, _FLAGS, "Changes directives, all or none.", "<directive> <value> [...]"
-        ),
+        CommandSpec("get", config_get, -3, _FLAGS, "Values of the directives a pattern matches.", "<pattern> [...]"),
+        CommandSpec("set", config_set, -4, _FLAGS, "Changes directives, all or none.", "<directive> <value> [...]"),
         CommandSpec("resetstat", config_resetstat, 2, _FLAGS, "Sets the counters of INFO back to zero."),
         CommandSpec("rewrite", config_rewrite, 2, _FLAGS, "Writes the present values into the file."),
     ),

@@ -112,9 +112,7 @@ def debug(node: Node, client: Client, arguments: list[bytes]) -> Reply:
     subcommand = SUBCOMMANDS.get(name.lower())
     rest = subcommand.arguments_of(arguments[1:]) if subcommand is not None else None
     if subcommand is None or rest is None:
-        raise CommandError(
-            f"unknown subcommand or wrong number of arguments for '{name:.128}'. Try DEBUG HELP."
-        )
+        raise CommandError(f"unknown subcommand or wrong number of arguments for '{name:.128}'. Try DEBUG HELP.")
     return subcommand.handler(node, rest)
 
 
