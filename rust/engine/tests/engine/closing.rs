@@ -7,7 +7,7 @@ use clusterbus_engine::LinkId;
 
 use crate::support::packets::{ping, pings};
 use crate::support::{
-    FOUR_WAYS, Mode, Rig, Side, WORKERS_PLAIN, four_ways, message, peer_listener,
+    DEADLINE, FOUR_WAYS, Mode, Rig, Side, WORKERS_PLAIN, four_ways, message, peer_listener,
 };
 
 /// Handles of a memory socket that are not the engine's: the test's, the rig's, and their common peer's.
