@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Effect, Send, SendHeartbeat
+from clusterbus.cluster.gossip import entry_about
 from clusterbus.cluster.node import Node
+from clusterbus.errors import StateError
 from clusterbus.wire import Extension, GossipEntry, Heartbeat, encode, parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cluster.shards import make_replica, replicate
 from tests.cluster.solo import Puppet, Solo
 
-LETTERS = "abc"
-"""Puppets that speak; "a" has slots and so a vote, and so has "d", which is only spoken of."""
+LETTERS = "abce"
+"""Puppets that speak; "a" has slots and so a vote, and so has "d", which is only spoken of; "e" replicates "a"."""
 SICK = c.FLAG_PRIMARY | c.FLAG_PFAIL
 
 
 class World:
     """Two states that live through the same: one applies whole packets, one their digest where it is quiet."""
 
-    def __init__(self) -> None:
+    def __init__(self, primary: str = "") -> None:
         self.quiet = 0
         self.whole, self.digested = Solo(), Solo()
         self.puppets: dict[str, Puppet] = {}
@@ -31,6 +35,9 @@ class World:
             solo.state._core.defers_heartbeats = True
             for number, letter in enumerate("abcd"):
                 self.puppets[letter] = solo.puppet(letter, slots=[number] if letter in "ad" else ())
+            self.puppets["e"] = make_replica(solo, "e", self.puppets["a"].node_id)
+            if primary:  # we replicate that one
+                replicate(solo, self.puppets[primary])
             solo.tick()
 
     def sends(self, puppet: Puppet, message: Heartbeat) -> None:
@@ -60,6 +67,14 @@ class World:
         assert self.told(self.whole, left) == self.told(self.digested, right)
         self.compare()
 
+    def orders_failover(self, how: str) -> None:
+        """An operator's CLUSTER FAILOVER, where it is not refused."""
+        for solo in (self.whole, self.digested):
+            with suppress(StateError):
+                solo.state.failover(solo.now_ms, force=how == "force")
+        assert self.told(self.whole, self.whole.poll()) == self.told(self.digested, self.digested.poll())
+        self.compare()
+
     @staticmethod
     def told(_solo: Solo, effects: list[Effect]) -> list[str]:
         """Effects but for the PONG that whoever takes a quiet PING sends himself."""
@@ -72,6 +87,9 @@ class World:
         assert left.state_is_ok == right.state_is_ok
         assert sorted(left.links) == sorted(right.links)
         assert left.counters == right.counters
+        assert left.repl_offset == right.repl_offset
+        assert left.election == right.election
+        assert repr(left.manual) == repr(right.manual)
         assert list(left.table.nodes) == list(right.table.nodes)
         for one, other in zip(left.table.all_nodes, right.table.all_nodes, strict=True):
             left.take_told(one)
@@ -136,8 +154,10 @@ headers = st.sampled_from(
         {"myip": "10.7.7.7"},
         {"port": 9999},
         {"mflags": 0},
-        {"mflags": c.MFLAG_EXTENSIONS | 1},
+        {"mflags": c.MFLAG_EXTENSIONS | c.MFLAG_PAUSED},
         {"replicaof": "d" * 40},
+        {"replicaof": None},
+        {"replicaof": "a" * 40, "flags": c.FLAG_REPLICA},
         {"state": 1},
         {"myslots": b"\xff" + bytes(2047)},
     ]
@@ -159,16 +179,25 @@ packets = st.tuples(
     headers,
     extension_lists,
 )
-steps = st.lists(st.one_of(packets, packets, packets, st.tuples(st.just("tick"), st.sampled_from([100, 700, 3000]))))
+steps_of_peers = st.one_of(packets, packets, packets, st.tuples(st.just("tick"), st.sampled_from([100, 700, 3000])))
+
+
+orders = st.tuples(st.just("order"), st.sampled_from(["", "force"]))
+roles = st.sampled_from(["", "a", "d"])
 
 
 @settings(max_examples=150, deadline=None)
-@given(script=steps)
-def test_a_digest_leaves_the_state_that_the_whole_packet_leaves_r33(script: list[tuple[Any, ...]]) -> None:
-    world = World()
+@given(script=st.lists(st.one_of(steps_of_peers, steps_of_peers, steps_of_peers, orders)), primary=roles)
+def test_a_digest_leaves_the_state_that_the_whole_packet_leaves_r33(
+    script: list[tuple[Any, ...]], primary: str
+) -> None:
+    world = World(primary)
     for step in script:
         if step[0] == "tick":
             world.tick(step[1])
+            continue
+        if step[0] == "order":
+            world.orders_failover(step[1])
             continue
         _, letter, kind, told, header, extensions = step
         puppet = world.puppets[letter]
@@ -196,8 +225,11 @@ def is_quiet(world: World, letter: str, kind: int = c.PING, **parts: Any) -> boo
 
 @pytest.fixture
 def world() -> World:
-    world = World()
-    for letter in "abcd":  # the first packet after a change is looked at in full
+    return settled_world(World())
+
+
+def settled_world(world: World) -> World:
+    for letter in "abcde":  # the first packet after a change is looked at in full
         for kind in (c.PING, c.PONG):
             is_quiet(world, letter, kind)
     return world
@@ -206,6 +238,29 @@ def world() -> World:
 @pytest.mark.parametrize("kind", [c.PING, c.PONG])
 def test_a_heartbeat_that_says_what_is_known_is_quiet_r33(world: World, kind: int) -> None:
     assert is_quiet(world, "a", kind, gossip=[entry_of(world, "b"), entry_of(world, "c")])
+
+
+def test_a_replica_s_heartbeat_is_quiet_whatever_it_says_of_its_primary_r33(world: World) -> None:
+    assert is_quiet(world, "e")
+    assert is_quiet(world, "e", config_epoch=2**20, myslots=b"\xff" + bytes(2047))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"replicaof": None}, {"replicaof": "d" * 40}, {"offset": 7}, {"flags": c.FLAG_REPLICA | c.FLAG_NOFAILOVER}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_elections_ask_of_a_replica_is_not_quiet_r33(world: World, change: dict[str, Any]) -> None:
+    assert not is_quiet(world, "e", **change)
+
+
+def test_a_primary_that_paused_writes_is_not_quiet_r33() -> None:
+    world = settled_world(World("a"))
+    world.orders_failover("")
+    is_quiet(world, "a")
+    assert is_quiet(world, "a")
+    assert not is_quiet(world, "a", mflags=c.MFLAG_EXTENSIONS | c.MFLAG_PAUSED)
+    assert world.digested.state._core.manual.can_start
 
 
 @pytest.mark.parametrize(
@@ -282,6 +337,8 @@ def test_a_heartbeat_encoded_from_the_view_is_one_of_the_state_s_own_r34(world: 
     assert theirs.mflags == expected.mflags
     assert theirs.raw_extensions == expected.raw_extensions
     assert not theirs.refused
-    by_id = {entry.node_id: entry for entry in expected.gossip}
-    assert {entry.node_id for entry in theirs.gossip} == set(by_id)
-    assert all(entry == by_id[entry.node_id] for entry in theirs.gossip)
+    assert theirs.gossip
+    for entry in theirs.gossip:
+        node = solo.node(entry.node_id)
+        assert entry == entry_about(solo.state._core, node)
+        assert entry.node_id not in (puppet.node_id, solo.state.myself.node_id)
