@@ -340,7 +340,7 @@ def all_connected(members: Iterable[Member]) -> bool:
 
 def joined(network: Network, size: int, *, owners: int = 0, **directives: object) -> list[Member]:
     """A cluster of `size` nodes that have met; the first `owners` of them share the slots."""
-    members = [network.add(f"n{number}", **directives) for number in range(size)]
+    members = [network.add(f"n{number}", **directives) for number in range(size)]  # type: ignore[arg-type]
     for number in range(owners):
         first, last = 16384 * number // owners, 16384 * (number + 1) // owners
         network.add_slots(members[number], range(first, last))
