@@ -38,17 +38,19 @@ def stranger_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certifica
 
 @pytest.fixture
 def peers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """`peers(kind, certificates=..., **directives)` starts a valkey, redis or clusterbus server.
+    """`peers(kind, certificates=..., config_file=..., **directives)` starts a valkey, redis or clusterbus server.
 
     Directives are valkey.conf's with underscores. Every server is stopped at the end of the test, and its
     log printed when the test failed.
     """
     started: list[Server] = []
 
-    def start(kind: str, *, certificates: Certificates | None = None, **directives: object) -> Server:
+    def start(
+        kind: str, *, certificates: Certificates | None = None, config_file: bool = False, **directives: object
+    ) -> Server:
         words = {name.replace("_", "-"): str(value) for name, value in directives.items()}
         folder = tmp_path / f"{len(started)}-{kind}"
-        server = Server(kind, folder, certificates=certificates, directives=words)
+        server = Server(kind, folder, certificates=certificates, directives=words, config_file=config_file)
         started.append(server)
         return server.start()
 

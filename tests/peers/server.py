@@ -62,6 +62,14 @@ def redis_command() -> list[str]:
     return [str(binary)]
 
 
+def redis_cli_command() -> list[str]:
+    """redis-cli, Debian's package."""
+    binary = shutil.which("redis-cli")
+    if binary is None:
+        _missing("redis-tools (Debian)")
+    return [str(binary)]
+
+
 def clusterbus_command() -> list[str]:
     """The package under test, in the environment that runs the tests."""
     return [sys.executable, "-m", "clusterbus", "node"]
@@ -71,7 +79,8 @@ COMMANDS = {"valkey": valkey_command, "redis": redis_command, "clusterbus": clus
 
 
 class Server:
-    """A running server. `port` takes clients and `bus_port` is the cluster bus, both on 127.0.0.1."""
+    """A running server. `port` takes clients and `bus_port` is the cluster bus, both on 127.0.0.1. With
+    `config_file` it reads its directives from a file, which CONFIG REWRITE can write."""
 
     def __init__(
         self,
@@ -80,12 +89,14 @@ class Server:
         *,
         certificates: Certificates | None = None,
         directives: dict[str, str] | None = None,
+        config_file: bool = False,
     ) -> None:
         self.kind = kind
         self.folder = folder
         self.certificates = certificates
         self.directives = dict(directives or {})
         self.log_file = folder / "log"
+        self.config_file = folder / "server.conf" if config_file else None
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
@@ -130,7 +141,13 @@ class Server:
         if self.certificates is not None:
             directives |= {"port": "0", "tls-port": str(self.port)} | self.certificates.directives()
         directives |= self.directives
-        arguments = [word for name, value in directives.items() for word in (f"--{name}", value)]
+        if self.config_file is None:
+            arguments = [word for name, value in directives.items() for word in (f"--{name}", value)]
+        else:
+            arguments = [str(self.config_file)]
+            if not self.config_file.exists():  # what CONFIG REWRITE made of it stays
+                lines = [f"{name} {value or chr(34) * 2}\n" for name, value in directives.items()]
+                self.config_file.write_text("".join(lines))
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 COMMANDS[self.kind]() + arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.peers.server import Server
+from tests.peers.server import PlainConnection, Server
 
 Peers = Callable[..., Server]
 
@@ -61,6 +61,58 @@ COMMANDS = (
     "CLUSTER KEYSLOT a{foo}b",
     "CLUSTER KEYSLOT",
     "CLUSTER SAVECONFIG",
+    "CLUSTER slot-stats",
+    "CLUSTER slot-stats SLOTSRANGE 0",
+    "CLUSTER slot-stats SLOTSRANGE 0 2",
+    "CLUSTER slot-stats SLOTSRANGE word 2",
+    "CLUSTER slot-stats SLOTSRANGE 2 0",
+    "CLUSTER slot-stats SLOTSRANGE 0 1 2",
+    "CLUSTER slot-stats ORDERBY key-count LIMIT 3",
+    "CLUSTER slot-stats ORDERBY key-count LIMIT 3 ASC",
+    "CLUSTER slot-stats ORDERBY key-count LIMIT 0",
+    "CLUSTER slot-stats ORDERBY key-count LIMIT",
+    "CLUSTER slot-stats ORDERBY key-count ASC DESC",
+    "CLUSTER slot-stats ORDERBY key-count LIMIT 1 LIMIT 2",
+    "CLUSTER slot-stats ORDERBY key-count nonsense",
+    "CLUSTER slot-stats ORDERBY cpu-usec",
+    "CLUSTER slot-stats nonsense 1 2",
+    "CLUSTER SETSLOT 0",
+    "CLUSTER SETSLOT 0 nonsense",
+    "CLUSTER SETSLOT 1 MIGRATING",
+    "CLUSTER SETSLOT 1 MIGRATING nobody",
+    "CLUSTER SETSLOT 9 MIGRATING nobody",
+    "CLUSTER SETSLOT 1 IMPORTING nobody",
+    "CLUSTER SETSLOT 9 IMPORTING nobody",
+    "CLUSTER SETSLOT 9 IMPORTING",
+    "CLUSTER SETSLOT 1 NODE",
+    "CLUSTER SETSLOT 1 NODE nobody",
+    "CLUSTER SETSLOT word STABLE",
+    "CLUSTER SETSLOT 16384 STABLE",
+    "CLUSTER SETSLOT 1 STABLE",
+    "CLUSTER SETSLOT 1 STABLE extra",
+    "CLUSTER SETSLOT 1 STABLE TIMEOUT",
+    "CLUSTER SETSLOT 1 STABLE TIMEOUT word",
+    "CLUSTER SETSLOT 1 STABLE TIMEOUT -1",
+    "CLUSTER SETSLOT 1 STABLE TIMEOUT 10",
+    "CLUSTER MIGRATESLOTS",
+    "CLUSTER GETSLOTMIGRATIONS extra",
+    "CLUSTER CANCELSLOTMIGRATIONS ALL",
+    "CLUSTER REPLICATE nobody",
+    "CLUSTER FAILOVER",
+    "CLUSTER FAILOVER nonsense",
+    "FUNCTION",
+    "FUNCTION LIST",
+    "FUNCTION LIST nonsense",
+    "FUNCTION LIST LIBRARYNAME",
+    "FUNCTION RESTORE",
+    "FUNCTION RESTORE short",
+    "FUNCTION RESTORE long_enough_but_nonsense nonsense",
+    "FUNCTION FLUSH",
+    "FUNCTION FLUSH nonsense",
+    "CLUSTER BUMPEPOCH extra",
+    "CLUSTER RESET nonsense",
+    "CLUSTER RESET SOFT extra",
+    "CLUSTER RESET SOFT",
     "CLUSTER FLUSHSLOTS extra",
     "CLUSTER FLUSHSLOTS",
     "CLUSTER INFO extra",
@@ -161,11 +213,30 @@ def test_cluster_info_begins_with_the_lines_of_valkey(pair: Pair) -> None:
 
 
 def test_help_of_a_container_has_a_line_for_every_subcommand_of_valkey(pair: Pair) -> None:
-    """Those of the data plane and of failover are not here yet: the list says which."""
-    absent = {"FAILOVER", "REPLICATE", "RESET", "SETSLOT", "SLOT-STATS"}
     for container in ("CLUSTER", "CONFIG"):
         ours, theirs = (
             {line.split()[0] for line in server.call(container, "HELP")[1:] if not line.startswith(" ")}
             for server in (pair.ours, pair.theirs)
         )
-        assert theirs - ours <= absent
+        assert theirs <= ours
+
+
+def test_slot_migration_by_the_servers_is_refused_with_a_way_out_s11(pair: Pair) -> None:
+    for command in ("GETSLOTMIGRATIONS", "CANCELSLOTMIGRATIONS", "MIGRATESLOTS SLOTSRANGE 0 1 NODE nobody"):
+        assert "use CLUSTER SETSLOT" in answer(pair.ours, f"CLUSTER {command}")
+
+
+def test_a_dump_of_no_functions_is_taken_by_every_server_and_taken_from_it_s11(peers: Peers) -> None:
+    servers = {kind: peers(kind, cluster_enabled="no") for kind in ("valkey", "redis")} | {"ours": peers("clusterbus")}
+    for source in servers.values():
+        connection = PlainConnection(host="127.0.0.1", port=source.port, protocol=2)
+        connection.send_command("FUNCTION", "DUMP")
+        dump = connection.read_response()
+        connection.disconnect()
+        assert isinstance(dump, bytes)
+        if source is not servers["valkey"]:
+            assert servers["valkey"].call("FUNCTION", "RESTORE", dump) == "OK"
+        assert servers["ours"].call("FUNCTION", "RESTORE", dump) == "OK"
+        broken = bytes([dump[0] ^ 1]) + dump[1:]
+        with pytest.raises(redis.ResponseError, match="DUMP payload version or checksum are wrong"):
+            servers["ours"].call("FUNCTION", "RESTORE", broken)

@@ -57,10 +57,10 @@ def key_gate(node: Node, client: Client, call: Call) -> ErrorReply | None:
     state = node.driver.state
     slot = key_slot(keys[0])
     owner = state.owner_of(slot)
-    if owner is None:
-        return SLOT_NOT_SERVED
     if any(key_slot(key) != slot for key in keys):
         return CROSSSLOT
+    if owner is None:
+        return SLOT_NOT_SERVED
     writes = "write" in call.spec.flags
     if not state.is_ok:
         if not node.config.cluster_allow_reads_when_down:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from clusterbus.runtime.commands.arguments import SYNTAX_ERROR, CommandError, text_of
+from clusterbus.runtime.commands.arguments import CommandError, text_of
 from clusterbus.runtime.resp import OK, Client, CommandSpec, Reply
 
 EMPTY_DUMP: Final = bytes.fromhex("0a005d9b5c400f7fa2da")
@@ -65,7 +65,7 @@ def function_restore(_node: object, _client: Client, arguments: list[bytes]) -> 
 def function_flush(_node: object, _client: Client, arguments: list[bytes]) -> Reply:
     """There is nothing to remove."""
     if len(arguments) > 1 or (arguments and arguments[0].lower() not in (b"sync", b"async")):
-        raise CommandError(SYNTAX_ERROR)
+        raise CommandError("FUNCTION FLUSH only supports SYNC|ASYNC option")
     return OK
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from clusterbus.config import Config
 from clusterbus.runtime.resp.reply import Reply
@@ -84,6 +84,10 @@ class Client:
     commands_processed: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
+    transaction: list[Any] | None = None
+    """The calls queued since MULTI; None outside of a transaction."""
+    transaction_is_spoilt: bool = False
+    """Something was refused since MULTI, so EXEC will run nothing."""
     subscriber: Subscriber | None = None
     """What it is subscribed to; None before its first subscription."""
 
@@ -105,6 +109,7 @@ class Client:
     def reset(self) -> None:
         """Back to the state of a new connection, as RESET asks."""
         self.unsubscribe_all()
+        self.transaction = None
         self.protocol = 2
         self.name = ""
         self.readonly = self.asking = self.no_evict = self.no_touch = False

@@ -18,6 +18,7 @@ from clusterbus.runtime.resp.client import Client
 from clusterbus.runtime.resp.registry import Call
 from clusterbus.runtime.resp.reply import ErrorReply, Pushes, Reply, encode, error
 from clusterbus.runtime.resp.requests import RequestParser
+from clusterbus.runtime.resp.transactions import queue
 
 if TYPE_CHECKING:
     from clusterbus.runtime.resp.server import RespServer
@@ -247,12 +248,19 @@ class RespConnection(asyncio.Protocol):
         self._server.count("total_commands_processed")
         client.commands_processed += 1
         if not isinstance(call, Call):
+            client.transaction_is_spoilt = True
             self._finish(client, call)
             return
         client.last_command = call.name
         asked = client.asking
         self._is_running = True
-        reply = self._server.registry.refusal(self._server.node, client, call) or self._guarded(client, call)
+        reply: Reply | Awaitable[Reply] = self._server.registry.refusal(self._server.node, client, call)
+        if reply is not None:
+            client.transaction_is_spoilt = True
+        else:
+            reply = queue(client, call)
+            if reply is None:
+                reply = self._guarded(client, call)
         self._is_running = False
         if asked:
             client.asking = False

@@ -13,13 +13,14 @@ from clusterbus.runtime.resp.connection_commands import CONNECTION_COMMANDS, SYN
 from clusterbus.runtime.resp.key_specs import key_positions
 from clusterbus.runtime.resp.registry import CommandSpec, Registry
 from clusterbus.runtime.resp.reply import Reply, SetOf, Status, error
+from clusterbus.runtime.resp.transactions import TRANSACTIONS
 
 _FLAGS: Final = ("loading", "stale")
 
 
 def standard_registry() -> Registry:
     """A registry of the commands about a connection and about commands; the node adds its own."""
-    registry = Registry(CONNECTION_COMMANDS)
+    registry = Registry((*CONNECTION_COMMANDS, *TRANSACTIONS))
     registry.add(_Introspection(registry).spec())
     return registry
 
