@@ -97,10 +97,11 @@ def _measure_all(setup: Setup, options: argparse.Namespace, run: dict[str, Any])
                     row = row_of(workload, windows, number)
                 except (MeasurementError, ValueError) as error:
                     first, *rest = str(error).splitlines()
+                    # The log says more, with paths that are nobody's business; it goes to the terminal alone.
+                    run["failures"].append(f"{name}, {server_name}, round {number + 1}: {first}")
                     last = rest[-1:] or [""]
                     _say(f"{name}, {server_name}, round {number + 1}: {first}; {last[0]}")
-                    run["failures"].append(f"{name}, {server_name}, round {number + 1}: {error}")
-                    continue
+                                        continue
                 rows.setdefault(server_name, []).append(row)
                 measurements.append({"server": server_name, "round": number + 1, "figures": row, "windows": windows})
             _say(f"{name}: round {number + 1} of {min(options.rounds, workload.max_rounds)}")
