@@ -94,14 +94,14 @@ def _measure_all(setup: Setup, options: argparse.Namespace, run: dict[str, Any])
                         missing.add(server_name)
                         _say(f"left out: {server_name} needs {SERVERS[server_name].package}")
                         continue
-                    row = row_of(workload, windows, number)
+                    row = row_of(workload, windows, number + 1)
                 except (MeasurementError, ValueError) as error:
                     first, *rest = str(error).splitlines()
                     # The log says more, with paths that are nobody's business; it goes to the terminal alone.
                     run["failures"].append(f"{name}, {server_name}, round {number + 1}: {first}")
                     last = rest[-1:] or [""]
                     _say(f"{name}, {server_name}, round {number + 1}: {first}; {last[0]}")
-                                        continue
+                    continue
                 rows.setdefault(server_name, []).append(row)
                 measurements.append({"server": server_name, "round": number + 1, "figures": row, "windows": windows})
             _say(f"{name}: round {number + 1} of {min(options.rounds, workload.max_rounds)}")
