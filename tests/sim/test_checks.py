@@ -245,20 +245,12 @@ class Usurper(ClusterState):
         super().tick(now_ms)
 
 
-def make_replica(core: Core, primary_id: str) -> None:
-    primary = core.table.find(primary_id)
-    assert primary is not None
-    core.myself.flags = (core.myself.flags & ~c.FLAG_PRIMARY) | c.FLAG_REPLICA
-    core.myself.follow(primary)
-    core.want_save()
-
-
 def cluster_with_replicas(replicas: int, state_class: type[ClusterState]) -> Simulation:
     """Three primaries; each further node replicates the first."""
     simulation = Simulation(7, 3 + replicas, state_class=state_class)
     simulation.form(primaries=3)
     for node in simulation.nodes[3:]:
-        simulation.operate(node, lambda state, now_ms: make_replica(state._core, simulation.node_id(0)))
+        simulation.replicate(node, 0)
     return simulation
 
 
@@ -270,10 +262,26 @@ def test_a_winner_without_a_majority_is_caught_s5() -> None:
 
 def test_two_winners_of_one_epoch_are_caught_s5() -> None:
     simulation = cluster_with_replicas(2, Usurper)
-    for node in (3, 4):  # the first has nobody's votes, but leave to do without
-        simulation.members[node].may_take_over = True
-    with pytest.raises(InvariantError, match=f"{checks.ONE_WINNER}|{checks.ONE_OWNER}"):
+    electorate = {simulation.node_id(node) for node in (0, 1, 2)}
+    for node in (3, 4):  # as if each had everybody's vote
+        simulation._world.checker._acks[simulation.node_id(node), 100] = electorate
+    with pytest.raises(InvariantError, match=checks.ONE_WINNER):
         simulation.run_for(10_000)
+
+
+def test_an_epoch_taken_over_may_be_one_that_was_won_until_the_two_meet_s6() -> None:
+    """TAKEOVER asks nobody: behind a partition it takes the epoch of the election on the other side."""
+    simulation = Simulation(7, 5)
+    simulation.form(primaries=3, replicas=2)
+    simulation.replicate(4, 0)
+    assert simulation.run_until(simulation.agrees, limit_ms=10_000)
+    cut = simulation.partition([0, 3], [1, 2, 4])
+    assert simulation.run_until(lambda: simulation.state(4).myself.is_primary, limit_ms=20_000)
+    simulation.failover(3, "TAKEOVER")
+    epochs_of_the_shard = {simulation.state(node).myself.config_epoch for node in (3, 4)}
+    assert len(epochs_of_the_shard) == 1
+    cut.heal()
+    assert simulation.run_until(simulation.agrees, limit_ms=60_000)
 
 
 # ---------------------------------------------------------------- agreement

@@ -9,7 +9,7 @@ rule raises `InvariantError`. One thread.
 | one winner per epoch, with the votes of a majority | a replica that is a primary after the event |
 | one vote per voter per epoch, also across restarts; on disk before it is sent | FAILOVER_AUTH_ACK sent |
 | epochs never go down, also across restarts for what was durable or told | every event, every start |
-| no slot with two owners at one config epoch | every change of what a primary claims |
+| no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
 | my own slots are only lost to a greater epoch, and only gained by an election | every change of my slots |
 """
 
@@ -58,6 +58,7 @@ class Checker:
         self._stats = stats
         self._seen: dict[int, Seen] = {}
         self._winners: dict[int, str] = {}
+        self._taken_alone: set[tuple[str, int]] = set()
         self._votes: dict[tuple[str, int], str] = {}
         self._acks: dict[tuple[str, int], set[str]] = {}
         self._told_epochs: dict[str, int] = {}
@@ -169,6 +170,8 @@ class Checker:
         if is_primary and seen.is_primary and myself.config_epoch < seen.config_epoch and not by_operator:
             self._broken(member, EPOCHS_RISE, f"own config epoch {seen.config_epoch} -> {myself.config_epoch}")
         won = is_primary and not seen.is_primary
+        if myself.config_epoch > seen.config_epoch and (not won or member.may_take_over):
+            self._note_taken_alone(member)
         if won and not by_operator and myself.slot_bits:
             self._check_winner(member)
         lost = seen.slot_bits & ~myself.slot_bits
@@ -179,6 +182,16 @@ class Checker:
             self._broken(member, OWN_GAINS, f"{gained.bit_count()} slots gained by a {_role(is_primary)}")
         if is_primary and myself.slot_bits:
             self._check_one_owner(member)
+
+    def _note_taken_alone(self, member: Member) -> None:
+        """A config epoch taken with nobody's consent (BUMPEPOCH, TAKEOVER, a collision, an import) may be the very
+        one that an election elsewhere has been won with. The collision is resolved when the two meet, which
+        `agreement` sees to; until then their slots may overlap. What an operator set on a node that knew
+        nobody is no such epoch.
+        """
+        state = member.state
+        if state.known_nodes_count > 1:
+            self._taken_alone.add((state.myself.node_id, state.myself.config_epoch))
 
     def _check_winner(self, member: Member) -> None:
         myself = member.state.myself
@@ -211,10 +224,14 @@ class Checker:
 
     def _check_one_owner(self, member: Member) -> None:
         myself = member.state.myself
+        if (myself.node_id, myself.config_epoch) in self._taken_alone:
+            return
         for other in self._members:
             if other is member or not other.is_up:
                 continue
             rival = other.state.myself
+            if (rival.node_id, rival.config_epoch) in self._taken_alone:
+                continue
             if rival.config_epoch == myself.config_epoch and rival.is_primary:
                 both = rival.slot_bits & myself.slot_bits
                 if both:

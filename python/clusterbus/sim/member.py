@@ -18,6 +18,7 @@ from clusterbus.cluster.constants import MEET, PONG
 from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Notify, Save, Send, SendHeartbeat
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
+from clusterbus.errors import StateError
 from clusterbus.sim.checks import Checker
 from clusterbus.sim.disk import Disk, SavedEpochs, epochs_in
 from clusterbus.sim.network import ACCEPT, FIN, End, Network
@@ -311,9 +312,11 @@ class Member:
             self.settle()
 
     def operate(self, command: Callable[[ClusterState, int], Result]) -> Result:
-        """An operator's command, as the RESP port would apply it."""
+        """An operator's command, as the RESP port would apply it. Raises StateError when no answer comes."""
         result = command(self.state, self.clock.now_ms())
         self.settle(by_operator=True)
+        if not self.is_up:
+            raise StateError(f"{self.name} died before it answered")
         return result
 
     def _read_age_ms(self, link: int) -> int | None:

@@ -333,7 +333,8 @@ def _bump(scenario: Scenario) -> Undo | None:
     node = scenario.active()
     if node is None:
         return None
-    scenario.simulation.bump_epoch(node)
+    with contextlib.suppress(StateError):  # one whose death is due may die of it
+        scenario.simulation.bump_epoch(node)
     return lambda: None
 
 
@@ -406,7 +407,8 @@ def _claim_twice(scenario: Scenario) -> Undo | None:
     if not myself.is_primary or sum(peer.config_epoch == myself.config_epoch for peer in living) > 1:
         return None
     first = scenario.draw.randrange(SLOTS - CLAIM_SLOTS)
-    scenario.simulation.claim_slots(node, first, first + CLAIM_SLOTS)
+    with contextlib.suppress(StateError):
+        scenario.simulation.claim_slots(node, first, first + CLAIM_SLOTS)
     return lambda: None
 
 
