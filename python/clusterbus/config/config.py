@@ -70,6 +70,9 @@ class Config:
     cluster_announce_bus_port: int
     cluster_announce_hostname: str
     cluster_announce_human_nodename: str
+    cluster_announce_client_ipv4: str
+    cluster_announce_client_ipv6: str
+    availability_zone: str
     cluster_link_sendbuf_limit: int
     cluster_require_full_coverage: bool
     cluster_replica_validity_factor: int

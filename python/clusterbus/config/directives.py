@@ -26,6 +26,8 @@ from clusterbus.config.kinds import (
     announced_address,
     announced_hostname,
     announced_nodename,
+    announced_zone,
+    client_address,
     existing_folder,
     not_empty,
 )
@@ -184,6 +186,27 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         Text(announced_nodename),
         "",
         "Name of the node for people, shown in logs.",
+        True,
+    ),
+    Directive(
+        "cluster-announce-client-ipv4",
+        Text(client_address(4)),
+        "",
+        "Address told to clients that come over IPv4, instead of the one of the bus.",
+        True,
+    ),
+    Directive(
+        "cluster-announce-client-ipv6",
+        Text(client_address(6)),
+        "",
+        "Address told to clients that come over IPv6, instead of the one of the bus.",
+        True,
+    ),
+    Directive(
+        "availability-zone",
+        Text(announced_zone),
+        "",
+        "Where the node runs; told to the others and to clients.",
         True,
     ),
     Directive(

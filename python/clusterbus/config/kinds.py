@@ -339,6 +339,27 @@ def announced_nodename(text: str) -> str | None:
     return None
 
 
+def announced_zone(text: str) -> str | None:
+    """Rule of availability zones in gossip and nodes.conf (H12); stricter than Valkey, whose file they can break."""
+    if len(text) > HOSTNAME_LEN_MAX:
+        return f"Availability zones must be less than {HOSTNAME_LEN_MAX + 1} characters"
+    return None if _NODENAME.fullmatch(text) else "Availability zone contained invalid character"
+
+
+def client_address(version: int) -> Check:
+    """A check for addresses of IP version 4 or 6 that are told to clients; empty is none."""
+
+    def check(text: str) -> str | None:
+        try:
+            address = ipaddress.ip_address(text) if text else None
+        except ValueError:
+            return f"Invalid IPv{version} address"
+        fits = address is None or (address.version == version and "%" not in text)
+        return None if fits else f"Invalid IPv{version} address"
+
+    return check
+
+
 def announced_address(name: str) -> Check:
     """A check for addresses that end up in headers, gossip and nodes.conf (H12, H13): an IP address, since
     the wire carries nothing else, and without a zone, which means something on one machine only.
