@@ -205,6 +205,28 @@ fn r14_both_directions_fail_and_one_end_is_told() {
     assert_eq!(rig.story(link.id), "ld");
 }
 
+/// R36, R14: both jobs of a link panic: two panics, one `Lost`.
+#[test]
+fn r36_both_halves_panic_and_one_end_is_told() {
+    let mut rig = Rig::all_active(WORKERS_PLAIN);
+    let link = rig.link();
+    for side in [Side::Send, Side::Recv] {
+        link.socket.hold(side);
+        link.socket.break_after(side, 0, Fault::Panic);
+    }
+    rig.engine.send(link.id, message(ping(1, 0)));
+    rig.tell_edges();
+    rig.engine.flush();
+    for side in [Side::Send, Side::Recv] {
+        link.socket.wait_inside(side);
+        link.socket.release(side);
+    }
+    rig.until("both panics", |rig| rig.stat("job_panics") == 2);
+    assert_eq!(rig.lost(link.id).len(), 1);
+    rig.close_and_free(&link);
+    assert_eq!(rig.story(link.id), "ld");
+}
+
 /// R12: messages queued on a link in its TLS handshake start no job, count as no fallback, and go when it is up.
 #[test]
 fn r12_no_dispatch_inside_a_handshake() {
