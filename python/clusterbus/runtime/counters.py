@@ -55,7 +55,6 @@ DRIVER: Final = (
     ("cluster_effect_errors", "effect_errors"),
     ("cluster_tick_errors", "tick_errors"),
     ("cluster_data_plane_errors", "data_plane_errors"),
-    ("cluster_links_closed_for_refused_packets", "links_closed_for_refused_packets"),
     ("cluster_dials_failed", "dials_failed"),
     ("cluster_messages_withheld", "messages_withheld"),
     ("cluster_messages_dropped_slow_link", "messages_dropped_slow_link"),

@@ -40,8 +40,6 @@ EngineEvent = LinkAccepted | LinkConnected | PacketsReceived | QuietHeartbeats |
 TICK_PERIOD_MS: Final = 100
 VIEW_PERIOD_MS: Final = 20
 """Between two views of the node table for the workers passes at least this much time."""
-REFUSED_PACKETS_PER_LINK_MAX: Final = 8
-"""A link is closed when this many of its packets had to be refused (H4: "close after several")."""
 MESSAGES_QUEUED_MAX_BYTES: Final = 64 * 1024 * 1024
 """A link with so much unsent gets no further messages of users (PUBLISH, MODULE) until its peer reads on; there is
 no delivery to be promised on the bus, and cluster-link-sendbuf-limit may be off. Heartbeats still go."""
@@ -59,7 +57,6 @@ class LinkRecord:
     node_id: str | None
     peer: str
     opened_ms: int
-    refused_packets: int = 0
 
 
 @dataclass(slots=True)
@@ -264,13 +261,9 @@ class Driver:
                 self._apply_packet(record, packet, now_ms)
 
     def _refuse_packet(self, record: LinkRecord, refusal: str, now_ms: int) -> None:
-        record.refused_packets += 1
+        """Counts and tells; the engine gives a link up that had several (H4)."""
         self.counters["packets_refused"] += 1
         self._note(record.peer, "packet refused", refusal, now_ms)
-        if record.refused_packets == REFUSED_PACKETS_PER_LINK_MAX:
-            self.counters["links_closed_for_refused_packets"] += 1
-            self._note(record.peer, "link closed", "too many packets had to be refused", now_ms)
-            self._drop_link(record.link, "too many refused packets", now_ms)
 
     def _apply_link_accepted(self, event: LinkAccepted, now_ms: int) -> None:
         peer = address_text(event.ip, event.port)

@@ -47,4 +47,4 @@ pub const KEEPALIVE_S: u64 = 15;
 /// Refused packets listed one by one for the main loop in one batch; the rest is only counted.
 pub const DROPPED_LISTED: usize = 16;
 /// Refused packets after which a link is closed (H4).
-pub const DROPPED_CLOSES: u32 = 16;
+pub const DROPPED_CLOSES: u32 = 8;
