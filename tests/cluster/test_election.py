@@ -333,6 +333,19 @@ def test_s5_the_election_ends_when_the_primary_is_well_again() -> None:
     assert not shard.is_primary, "nor when it fails again: they were asked about another failure"
 
 
+def test_s5_a_lost_election_is_not_won_when_fewer_votes_are_needed_later() -> None:
+    shard = Shard()
+    shard.until_asked()
+    shard.vote(*shard.voters[:2])
+    primary = shard.solo.node(shard.primary)
+    shard.solo.state._core.set_failure_flags(primary, 0)
+    shard.solo.tick()
+    shard.fail()
+    shard.solo.state.forget(shard.voters.pop().node_id, shard.solo.now_ms)
+    shard.live(200)
+    assert not shard.is_primary
+
+
 def test_s5_the_election_ends_when_a_sibling_has_won() -> None:
     shard = Shard()
     sibling = make_replica(shard.solo, "9", shard.primary.node_id)

@@ -102,23 +102,24 @@ def soon_again_about_the_same_primary(shards: Shards) -> bool:
 
 
 @pytest.mark.parametrize(
-    "ask",
+    ("ask", "why"),
     [
-        old_epoch,
-        of_a_primary,
-        of_a_replica_of_nobody_known,
-        with_a_slot_of_a_greater_epoch,
-        under_an_old_config_epoch,
-        twice_in_an_epoch,
-        for_another_in_the_same_epoch,
-        soon_again_about_the_same_primary,
+        (old_epoch, "the epoch is behind"),
+        (of_a_primary, "it is a primary"),
+        (of_a_replica_of_nobody_known, "its primary is not known"),
+        (with_a_slot_of_a_greater_epoch, "a slot's epoch"),
+        (under_an_old_config_epoch, "a slot's epoch"),
+        (twice_in_an_epoch, "already voted for epoch"),
+        (for_another_in_the_same_epoch, "already voted for epoch"),
+        (soon_again_about_the_same_primary, "no vote about this primary before 1 milliseconds"),
     ],
 )
-def test_s5_no_vote(ask: Callable[[Shards], bool]) -> None:
+def test_s5_no_vote_and_the_log_says_why(ask: Callable[[Shards], bool], why: str) -> None:
     shards = Shards()
     assert not ask(shards)
     assert shards.solo.counter("votes_denied") == 1
     assert not shards.solo.saves(), "nothing was promised"
+    assert [text for text in shards.solo.warnings() if text.startswith("Failover auth denied") and why in text]
 
 
 def test_s5_a_vote_about_the_same_primary_is_free_again_after_two_node_timeouts() -> None:
