@@ -460,6 +460,10 @@ class NodeTimes:
         """The greatest PONG time that quiet packets told of the node since `forget_told`, unix ms."""
     def forget_told(self) -> None: ...
     @property
+    def repl_offset(self) -> int:
+        """The replication offset the node told last, in a quiet packet or another."""
+    def set_repl_offset(self, offset: int) -> None: ...
+    @property
     def reports_repeated_ms(self) -> int:
         """When a quiet packet of the node last repeated every failure report it stands by, unix ms."""
 
@@ -475,7 +479,6 @@ class ExpectedHeartbeat:
         cls,
         *,
         config_epoch: int | None,
-        offset: int,
         myslots: bytes,
         replicaof: str | None,
         flags: int,

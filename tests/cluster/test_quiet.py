@@ -107,6 +107,7 @@ NOT_COMPARED = {"row", "times", "version", "data_received_ms", "fail_reports", "
 
 def fields_of(node: Node) -> dict[str, Any]:
     fields = {name: _plain(getattr(node, name)) for name in Node.__slots__ if name not in NOT_COMPARED}
+    fields["repl_offset"] = node.repl_offset
     fields["reports"] = {
         reporter.node_id: max(told_ms, reporter.times.reports_repeated_ms)
         for reporter, told_ms in node.fail_reports.items()
@@ -247,7 +248,7 @@ def test_a_replica_s_heartbeat_is_quiet_whatever_it_says_of_its_primary_r33(worl
 
 @pytest.mark.parametrize(
     "change",
-    [{"replicaof": None}, {"replicaof": "d" * 40}, {"offset": 7}, {"flags": c.FLAG_REPLICA | c.FLAG_NOFAILOVER}],
+    [{"replicaof": None}, {"replicaof": "d" * 40}, {"flags": c.FLAG_REPLICA | c.FLAG_NOFAILOVER}],
     ids=lambda change: next(iter(change)),
 )
 def test_what_elections_ask_of_a_replica_is_not_quiet_r33(world: World, change: dict[str, Any]) -> None:
@@ -268,7 +269,6 @@ def test_a_primary_that_paused_writes_is_not_quiet_r33() -> None:
     [
         {"current_epoch": 2**20},
         {"config_epoch": 2**20},
-        {"offset": 7},
         {"flags": c.FLAG_PRIMARY},
         {"myip": "10.7.7.7"},
         {"port": 9999},
@@ -307,6 +307,13 @@ def test_a_report_repeated_is_quiet_and_keeps_standing_r33(world: World) -> None
     assert not is_quiet(world, "a", gossip=sick[:1]), "one of two reports: which are renewed is for the state to keep"
     assert not is_quiet(world, "a", gossip=[sick[0], sick[0]]), "twice the same is not both"
     assert not is_quiet(world, "a", gossip=[entry_of(world, "d")]), "a report withdrawn"
+
+
+def test_a_replication_offset_is_noted_from_a_quiet_heartbeat_too_r33(world: World) -> None:
+    assert is_quiet(world, "a", offset=77)
+    node = world.digested.state.find(world.puppets["a"].node_id)
+    assert node is not None
+    assert node.repl_offset == 77
 
 
 def test_only_the_reports_of_voters_count_r33(world: World) -> None:

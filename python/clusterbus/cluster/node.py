@@ -28,7 +28,6 @@ VIEWED: Final = frozenset(
         "port",
         "provisional",
         "raw_extensions",
-        "repl_offset",
         "replicaof",
         "sends_shard_id",
         "shard_id",
@@ -133,7 +132,6 @@ class Node:
         "port",
         "provisional",
         "raw_extensions",
-        "repl_offset",
         "replicaof",
         "replicas",
         "row",
@@ -179,7 +177,6 @@ class Node:
         self.slots = c.EMPTY_SLOTS
         self.replicaof: Node | None = None
         self.replicas: dict[str, Node] = {}
-        self.repl_offset = 0
 
         self.link: Link | None = None
         self.inbound_link: Link | None = None
@@ -218,6 +215,15 @@ class Node:
         self.row = None
         if self.version is not None:
             self.version.move()
+
+    @property
+    def repl_offset(self) -> int:
+        """The replication offset the node told last; workers note that of quiet heartbeats."""
+        return self.times.repl_offset
+
+    @repl_offset.setter
+    def repl_offset(self, offset: int) -> None:
+        self.times.set_repl_offset(offset)
 
     @property
     def is_primary(self) -> bool:

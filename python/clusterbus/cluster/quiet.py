@@ -67,7 +67,6 @@ def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
     told, told_len = node.raw_extensions
     return ExpectedHeartbeat(
         config_epoch=node.config_epoch if is_primary else None,
-        offset=node.repl_offset,
         myslots=node.slots if is_primary else b"",
         replicaof=node.replicaof.node_id if node.replicaof is not None else None,
         flags=node.flags & HEADER_FLAGS,

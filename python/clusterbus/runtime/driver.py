@@ -169,18 +169,22 @@ class Driver:
         self.busy_ns += time.perf_counter_ns() - begun_ns
 
     def settle(self) -> bool:
-        """Carries out pending effects, writes nodes.conf when asked to, dispatches queued sends.
+        """Carries out pending effects, publishes the view, dispatches queued sends.
 
-        The end of every step and of every operator's command. True when there is more to do at once.
+        The end of every step. True when there is more to do at once.
         """
+        self.carry_out()
+        self._publish_view(self.clock.now_ms())
+        return self.engine.flush() or bool(self._failed_dials)
+
+    def carry_out(self) -> None:
+        """Carries out pending effects and writes nodes.conf when asked to; what is to be sent stays queued."""
         failed_dials, self._failed_dials = self._failed_dials, []
         for node_id, error in failed_dials:
             self.state.handle_dial_failed(node_id, error, self.clock.now_ms())
         self._carry_out_effects()
         if self._save_wanted:
             self._save(durable=False)
-        self._publish_view(self.clock.now_ms())
-        return self.engine.flush() or bool(self._failed_dials)
 
     def save(self) -> None:
         """Writes nodes.conf now, durably (CLUSTER SAVECONFIG). Raises ClusterBusError."""

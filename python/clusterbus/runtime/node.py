@@ -160,9 +160,13 @@ class Node:
     # ------------------------------------------------------------ the loop
 
     def settle(self) -> None:
-        """Carries out what an operator's command asked of the state; every command ends with it."""
-        if self.driver.settle():
-            self._schedule_step()
+        """Carries out what an operator's command asked of the state; every command ends with it.
+
+        What is to be sent leaves at the end of the event loop's round, so that the commands of one read, or of
+        many clients, share their system calls.
+        """
+        self.driver.carry_out()
+        self._schedule_step()
 
     def _schedule_step(self) -> None:
         if not self._step_is_scheduled and self._loop is not None:

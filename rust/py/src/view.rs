@@ -40,6 +40,16 @@ impl NodeTimes {
         self.times.forget_told();
     }
 
+    /// The replication offset the node told last, in a quiet packet or another.
+    #[getter]
+    fn repl_offset(&self) -> u64 {
+        self.times.repl_offset()
+    }
+
+    fn set_repl_offset(&self, offset: u64) {
+        self.times.set_repl_offset(offset);
+    }
+
     /// When a quiet packet of the node last repeated every failure report it stands by, unix milliseconds.
     #[getter]
     fn reports_repeated_ms(&self) -> u64 {
@@ -104,12 +114,11 @@ pub struct ExpectedHeartbeat {
 #[pymethods]
 impl ExpectedHeartbeat {
     #[new]
-    #[pyo3(signature = (*, config_epoch, offset, myslots, replicaof, flags, flags_mask, extensions, extensions_len,
+    #[pyo3(signature = (*, config_epoch, myslots, replicaof, flags, flags_mask, extensions, extensions_len,
         votes, reports))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
         config_epoch: Option<u64>,
-        offset: u64,
         myslots: &[u8],
         replicaof: Option<&str>,
         flags: u16,
@@ -126,7 +135,6 @@ impl ExpectedHeartbeat {
         let reports = reports.iter().map(|times| times.times.clone());
         let expected = engine::Expected {
             config_epoch,
-            offset,
             myslots: Bytes::copy_from_slice(myslots),
             replicaof: replicaof.unwrap_or([0; 40]),
             flags: flags & flags_mask,

@@ -46,7 +46,11 @@ pub(crate) fn digest(
     let is_quiet = header_is_expected(view, header, sender, expected, peer_ip, is_pong)
         && extensions_are_expected(&packet, header, expected)
         && gossip_is_known(view, packet.gossip(), sender, expected, now_ms);
-    is_quiet.then_some(Quiet { version: view.version, sender: header.sender, is_pong })
+    if !is_quiet {
+        return None;
+    }
+    sender.times.set_repl_offset(header.offset.get());
+    Some(Quiet { version: view.version, sender: header.sender, is_pong })
 }
 
 fn header_is_expected(
@@ -76,7 +80,6 @@ fn header_is_expected(
         && myip_is_sound
         && mflags_are_known
         && header.current_epoch.get() <= view.header.current_epoch
-        && header.offset.get() == expected.offset
         && header.flags.get() & expected.flags_mask == expected.flags
         && header.replicaof == expected.replicaof
         && claims_are_known

@@ -33,6 +33,8 @@ pub struct NodeTimes {
     told_pong_s: AtomicU32,
     /// When this node last repeated every failure report it stands by, unix milliseconds; raised by workers.
     reports_repeated_ms: AtomicU64,
+    /// The node's replication offset as its last heartbeat told it; written by whoever applies or digests one.
+    repl_offset: AtomicU64,
 }
 
 impl NodeTimes {
@@ -63,6 +65,16 @@ impl NodeTimes {
         self.told_pong_s.store(0, Ordering::Relaxed);
     }
 
+    /// The replication offset the node told last.
+    pub fn repl_offset(&self) -> u64 {
+        self.repl_offset.load(Ordering::Relaxed)
+    }
+
+    /// A heartbeat of the node tells this replication offset.
+    pub fn set_repl_offset(&self, offset: u64) {
+        self.repl_offset.store(offset, Ordering::Relaxed);
+    }
+
     pub(crate) fn repeat_reports(&self, now_ms: u64) {
         self.reports_repeated_ms.fetch_max(now_ms, Ordering::Relaxed);
     }
@@ -78,8 +90,6 @@ impl NodeTimes {
 pub struct Expected {
     /// Of a primary; a replica's is its primary's business and is not looked at.
     pub config_epoch: Option<u64>,
-    /// Replication offset.
-    pub offset: u64,
     /// The slots a primary claims, 2,048 bytes; empty for a replica, whose claims are not looked at.
     pub myslots: Bytes,
     /// All zero for a primary.
