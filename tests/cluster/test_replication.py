@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Save
+from clusterbus.cluster.effects import Save, Send
 from clusterbus.cluster.events import RoleChanged
 from clusterbus.cluster.persist import parse
 from clusterbus.cluster.slots import bits_of
@@ -24,7 +24,8 @@ def test_s5_a_replica_speaks_for_its_primary() -> None:
     effects = solo.poll()
     assert solo.events(RoleChanged) == [RoleChanged(MYSELF_ID, "replica", primary.node_id)]
     (pong,) = solo.sent(other.dialled, c.PONG)
-    assert Save(durable=True) in effects
+    told = next(effect for effect in effects if isinstance(effect, Send))
+    assert effects.index(Save(durable=True)) < effects.index(told), "on disk before it is told"
     header = pong.header
     assert header is not None
     assert header.replicaof == primary.node_id

@@ -88,9 +88,10 @@ def slots_of(server: Server) -> tuple[str, ...]:
     return cluster_nodes(server)[node_id(server)].slots
 
 
-def test_our_vote_is_needed_to_elect_a_valkey_replica_s5_s12(peers: Peers) -> None:
-    """Three primaries, so two votes: the other Valkey's and ours."""
-    doomed, other, replica = start(peers, "valkey", 3)
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+def test_our_vote_is_needed_to_elect_their_replica_s5_s12(peers: Peers, kind: str) -> None:
+    """Three primaries, so two votes: the other one's of their kind and ours."""
+    doomed, other, replica = start(peers, kind, 3)
     (ours,) = start(peers, "clusterbus", 1)
     servers = [doomed, other, ours, replica]
     form(servers, [doomed, other, ours])
@@ -139,9 +140,11 @@ def test_without_our_vote_no_valkey_replica_is_elected_s5(peers: Peers) -> None:
     assert count_of(ours, VOTES_SENT) == 1
 
 
-@pytest.mark.parametrize("io_threads", [1, 3])
-def test_valkey_elects_our_replica_and_our_old_primary_comes_back_as_one_s5_s12(peers: Peers, io_threads: int) -> None:
-    theirs = start(peers, "valkey", 2)
+@pytest.mark.parametrize(("kind", "io_threads"), [("valkey", 1), ("valkey", 3), ("redis", 3)])
+def test_they_elect_our_replica_and_our_old_primary_comes_back_as_one_s5_s12(
+    peers: Peers, kind: str, io_threads: int
+) -> None:
+    theirs = start(peers, kind, 2)
     doomed, replica = start(peers, "clusterbus", 2, io_threads=io_threads)
     servers = [*theirs, doomed, replica]
     form(servers, [*theirs, doomed])
