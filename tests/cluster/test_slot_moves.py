@@ -166,6 +166,29 @@ def test_s4_a_slot_taken_without_an_import_keeps_the_epoch() -> None:
     assert solo.state.owner_of(3) is solo.state.myself
 
 
+def test_s4_a_migration_stays_open_while_keys_are_left() -> None:
+    solo = solo_with(7)
+    a = solo.puppet("a", slots=[3])
+    solo.state.migrate_slot(7, a.node_id, solo.now_ms)
+    keep(solo, 7)
+    solo.state.assign_slot(7, MYSELF_ID, solo.now_ms)
+    assert solo.state.migrating_to(7) is solo.node(a)
+    keep(solo)
+    solo.state.assign_slot(7, MYSELF_ID, solo.now_ms)
+    assert solo.state.migrating_to(7) is None
+
+
+def test_s10_a_claim_of_ours_is_durable_and_word_of_others_is_not() -> None:
+    solo = solo_with(7, 8)
+    a = solo.puppet("a", slots=[3, 4])
+    solo.state.assign_slot(3, MYSELF_ID, solo.now_ms)
+    solo.poll()
+    assert solo.saves() == [Save(durable=True)]
+    solo.state.assign_slot(7, a.node_id, solo.now_ms)
+    solo.poll()
+    assert solo.saves() == [Save(durable=False)]
+
+
 def test_s4_giving_a_slot_away_ends_its_migration() -> None:
     solo = solo_with(7, 8)
     a = solo.puppet("a", slots=[3])
@@ -274,7 +297,7 @@ def test_s11_reset_leaves_a_lone_primary_and_hard_a_new_one(hard: bool) -> None:
     else:
         assert myself.node_id == MYSELF_ID
         assert (myself.config_epoch, solo.state.current_epoch) == (epoch, epoch)
-    assert solo.puppet("b").node_id == b.node_id, "who was forgotten may come back"
+    assert not solo.state._core.forgotten.has(b.node_id, solo.now_ms), "who was forgotten may come back"
     assert solo.is_alive()
 
 
