@@ -38,7 +38,7 @@ SCENARIOS: dict[str, list[Step]] = {
         ("a", b"ECHO free"),
     ],
     "patterns": [
-        ("a", b"PSUBSCRIBE n?ws.* news.*"),
+        ("a", b"PSUBSCRIBE n?ws.* sport.*"),
         ("a", b"SUBSCRIBE news.art"),
         ("b", b"PUBLISH news.art hello"),
         ("b", b"PUBLISH nows.x hello"),
@@ -172,6 +172,15 @@ SCENARIOS: dict[str, list[Step]] = {
         ("3", b"SUNSUBSCRIBE"),
         ("b", b"CLUSTER ADDSLOTS 15891"),
         ("b", b"SPUBLISH t nobody"),
+    ],
+    "transactions": [
+        ("b", b"SUBSCRIBE x"),
+        ("a", b"MULTI\r\nPUBLISH x 1\r\nSUBSCRIBE x\r\nPUBLISH x 2\r\nEXEC"),
+        ("a", b"UNSUBSCRIBE"),
+        ("3", b"MULTI\r\nSUBSCRIBE x\r\nPUBLISH x 3\r\nUNSUBSCRIBE\r\nECHO between\r\nEXEC\r\nECHO after"),
+        ("3", b"SUBSCRIBE y"),
+        ("3", b"MULTI\r\nPUBLISH y 4\r\nECHO between\r\nPUBLISH y 5\r\nEXEC"),
+        ("3", b"MULTI\r\nSSUBSCRIBE x\r\nPSUBSCRIBE\r\nEXEC"),
     ],
     "questions": [
         ("a", b"SUBSCRIBE news"),
@@ -313,7 +322,7 @@ def test_a_subscriber_is_killed_by_its_type_s11(sides: tuple[Side, Side]) -> Non
         try:
             side.run("a", b"SUBSCRIBE x")
             assert side.server.call("CLIENT", "KILL", "TYPE", "pubsub") == 1
-            assert side.clients.pop("a").expect_close() == b""
+            assert side.clients["a"].expect_close() == b""
             assert side.server.call("PUBSUB", "NUMSUB", "x") == ["x", 0]
         finally:
             side.close()

@@ -42,7 +42,7 @@ def shard_channel_gate(node: Node, client: Client, call: Call) -> ErrorReply | N
         return SLOT_NOT_SERVED
     if not state.is_ok and not node.config.cluster_allow_pubsubshard_when_down:
         return CLUSTER_DOWN
-    if owner is state.myself.primary:
+    if owner is state.myself.primary or (client.asking and state.importing_from(slot) is not None):
         return None
     return _redirection("MOVED", slot, owner, client)
 

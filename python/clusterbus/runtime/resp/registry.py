@@ -130,9 +130,13 @@ class Registry:
         """Adds a gate, which is asked before those there are."""
         self._gates.insert(0, gate)
 
-    def refusal(self, node: object, client: Client, call: Call) -> ErrorReply | None:
-        """Why the first gate that refuses a call does so; None when it may be run."""
+    def refusal(self, node: object, client: Client, call: Call, *, was_queued: bool = False) -> ErrorReply | None:
+        """Why the first gate that refuses a call does so; None when it may be run. `was_queued`: in a
+        transaction, where subscriptions made on the way hinder nothing, as in Valkey.
+        """
         for gate in self._gates:
+            if was_queued and gate is subscribed_gate:
+                continue
             refused = gate(node, client, call)
             if refused is not None:
                 return refused

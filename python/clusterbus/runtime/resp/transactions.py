@@ -32,8 +32,7 @@ def queue(client: Client, call: Call) -> Reply:
     """QUEUED for a request inside a transaction, an error for one that cannot be there, None for any other."""
     if client.transaction is None or call.name in _AT_ONCE:
         return None
-    is_subscription = "pubsub" in call.spec.flags and call.spec.while_subscribed
-    if is_subscription or "no_multi" in call.spec.flags:
+    if "no_multi" in call.spec.flags:
         client.transaction_is_spoilt = True
         return error(f"Command '{call.name}' not allowed inside a transaction")
     if len(client.transaction) >= QUEUED_MAX:
@@ -86,7 +85,8 @@ async def _go_on(
 def _run(node: object, client: Client, call: Call) -> Reply | Awaitable[Reply]:
     server: RespServer = client.server  # type: ignore[assignment]
     try:
-        return server.registry.refusal(node, client, call) or call.handler(node, client, call.arguments)
+        refused = server.registry.refusal(node, client, call, was_queued=True)
+        return refused or call.handler(node, client, call.arguments)
     except Exception as fault:
         return _error_of(call, fault)
 
