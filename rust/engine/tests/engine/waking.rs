@@ -3,24 +3,27 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use clusterbus_engine::{Engine, EngineConfig, Event, LinkId};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
 
 use crate::support::packets::{self, ping, publish};
 use crate::support::{
     DEADLINE, Mode, Rig, Side, WORKERS_PLAIN, certs, four_ways, message, node_setup,
 };
 
-/// Waits for the descriptor as an event loop does; false after `wait`.
+/// Waits for the descriptor as an event loop does; false after `wait`. A poll of its own each time tells the level, not the edge.
 fn is_readable(engine: &Engine, wait: Duration) -> bool {
-    // SAFETY: the engine is borrowed for the whole call and keeps the descriptor open.
-    let fd = unsafe { BorrowedFd::borrow_raw(engine.fd()) };
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
-    poll(&mut fds, Some(&wait)).expect("the kernel polls") > 0
+    let mut poll = Poll::new().expect("a descriptor is to be had");
+    let fd = engine.fd();
+    poll.registry()
+        .register(&mut SourceFd(&fd), Token(0), Interest::READABLE)
+        .expect("an epoll instance can be watched");
+    let mut events = Events::with_capacity(1);
+    poll.poll(&mut events, Some(wait)).expect("the kernel polls");
+    !events.is_empty()
 }
 
 /// At rest, flushed: nothing to do, and the descriptor says so. After a completion, a packet, a connection: it says that.
