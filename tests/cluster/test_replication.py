@@ -103,6 +103,30 @@ def test_s6_a_replica_may_go_to_another_primary() -> None:
     assert solo.state.myself.shard_id == shard_of(second)
 
 
+def test_s5_without_a_data_plane_a_replica_is_where_its_primary_is() -> None:
+    solo = Solo()
+    primary = solo.puppet("a", slots=[1])
+    replicate(solo, primary)
+    solo.says(primary, offset=77)
+    solo.tick()
+    assert solo.state.repl_offset == 77
+    solo.says(primary)
+    (pong,) = solo.sent(primary.inbound, c.PONG)
+    assert pong.header is not None
+    assert pong.header.offset == 77
+
+
+def test_s4_slots_on_the_move_stay_behind_with_the_shard_we_leave() -> None:
+    solo = Solo()
+    primary, other = solo.puppet("a", slots=[1]), solo.puppet("c", slots=[2])
+    solo.state.import_slot(2, other.node_id, solo.now_ms)
+    replicate(solo, primary)
+    assert solo.state.importing_from(2) is None
+    solo.state._core.slots.migrating[2] = solo.node(other)
+    replicate(solo, other)
+    assert solo.state.migrating_to(2) is None
+
+
 # ---------------------------------------------------------------- the last slot
 
 
