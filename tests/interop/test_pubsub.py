@@ -202,6 +202,10 @@ def test_clients_are_sent_to_the_shard_of_a_channel_as_valkey_sends_them_s7_s11(
     for command in ("SSUBSCRIBE", "SUNSUBSCRIBE"):
         assert refusal(ours, command, "{a}", "{b}") == refusal(theirs, command, "{a}", "{b}")
 
+    answers = [asked_while_importing(server, slot, node_id(third), channel) for server in (ours, theirs)]
+    assert answers[0] == answers[1]
+    assert b"ssubscribe" in answers[0]
+
     third.kill()
     wait_until(
         lambda: all(s.info()["cluster_state"] == "fail" for s in (ours, theirs)), DEADLINE_S, lambda: views([ours])
@@ -220,6 +224,17 @@ def refusal(server: Server, *words: str) -> str:
         line = client.read_until(b"\r\n").decode()
     assert line.startswith("-"), line
     return line[1:-2]
+
+
+def asked_while_importing(server: Server, slot: int, source_id: str, channel: str) -> bytes:
+    """What SSUBSCRIBE without and with ASKING is answered while the slot is on its way here."""
+    assert server.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id) == "OK"
+    with Client(server.port) as client:
+        for request in ("SSUBSCRIBE", "ASKING", "SSUBSCRIBE", "SSUBSCRIBE", "PING"):
+            client.send(f"{request} {channel if request == 'SSUBSCRIBE' else ''}\r\n".encode())
+        answer = client.read_until(b"pong\r\n$0\r\n\r\n")
+    assert server.call("CLUSTER", "SETSLOT", slot, "STABLE") == "OK"
+    return answer
 
 
 def test_a_shard_channel_ends_when_its_slot_is_taken_by_another_s7(peers: Peers) -> None:
