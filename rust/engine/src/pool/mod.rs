@@ -34,7 +34,8 @@ pub(crate) trait Run<J, C>: Send + Sync + 'static {
     type Scratch: Default;
     /// Runs the job to its completion. Must not block and must not unwind.
     fn run(&self, job: J, scratch: &mut Self::Scratch) -> C;
-    /// Whether the main thread must hear of it at once; if not, it will do at its next step, or when it waits for all.
+    /// Whether the main thread must hear of it at once; if not, it will do at its next step, or when it waits
+    /// for all.
     fn is_urgent(&self, completion: &C) -> bool;
 }
 
@@ -84,7 +85,8 @@ pub(crate) struct Pool<J, C, R, W: Wake> {
     shared: Arc<Shared<J, C, W>>,
     run: Arc<R>,
     members: Vec<Member<C>>,
-    /// Workers that a dispatch may wake, the first so many of `members`. An awake worker beyond it ends its jobs and parks.
+    /// Workers that a dispatch may wake, the first so many of `members`. An awake worker beyond it ends its
+    /// jobs and parks.
     active: usize,
     always_active: bool,
 }
@@ -192,8 +194,9 @@ where
         }
     }
 
-    /// Brings the number of workers to `count`. Completions that a stopped worker still held come back, as
-    /// do the jobs left when the last one goes: the caller runs those itself. On `Err` the pool has as many workers as could be started.
+    /// Brings the number of workers to `count`. Completions that a stopped worker still held come back, as do
+    /// the jobs left when the last one goes: the caller runs those itself. On `Err` the pool has as many
+    /// workers as could be started.
     pub(crate) fn resize(&mut self, count: usize) -> (VecDeque<C>, Vec<J>, std::io::Result<()>) {
         let mut held = VecDeque::new();
         let leaving = self.members.split_off(count.min(self.members.len()));
@@ -216,8 +219,8 @@ where
                 left.push(job);
             }
         }
-        // Where a worker stays, it serves what the others left: a dispatch wakes the first parked one, so the first of all is up
-        // as long as there are jobs.
+        // Where a worker stays, it serves what the others left: a dispatch wakes the first parked one, so the
+        // first of all is up as long as there are jobs.
         (held, left, outcome)
     }
 

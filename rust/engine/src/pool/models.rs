@@ -1,4 +1,5 @@
-//! The pool's protocol under every interleaving loom can find: the real `Pool`, `Worker` and `MainWaker`, with jobs that are numbers.
+//! The pool's protocol under every interleaving loom can find: the real `Pool`, `Worker` and `MainWaker`, with
+//! jobs that are numbers.
 //!
 //! The main thread is the model's own thread and sleeps on a condition variable. A lost wake-up is a deadlock, which
 //! loom reports. Each model bounds the preemptions it explores and says how many. Run by `make loom` only.
@@ -218,8 +219,8 @@ fn two_stalled_workers_are_both_woken() {
     });
 }
 
-/// R21: the last worker stops at any point, with jobs waiting and a backlog in its hands: what is done, what is held and what is
-/// left are all jobs, each once.
+/// R21: the last worker stops at any point, with jobs waiting and a backlog in its hands: what is done, what is
+/// held and what is left are all jobs, each once.
 #[test]
 fn a_stopped_worker_loses_nothing() {
     explore(PREEMPTIONS_SMALL, || {

@@ -13,11 +13,12 @@ pub(crate) trait Wake: Send + Sync + 'static {
 
 /// Knows whether the main thread sleeps, or is about to.
 pub(crate) struct MainWaker<W> {
-    /// AWAKE or ASLEEP. Stored by the main thread before it looks at the outbox for the last time, read by workers after a push;
-    /// the SeqCst fences in `arm` and `notify` order the two. Every change is a swap, so all changes are in one order and a
-    /// worker that read ASLEEP cannot lose its turn to an older change.
+    /// AWAKE or ASLEEP. Stored by the main thread before it looks at the outbox for the last time, read by
+    /// workers after a push; the SeqCst fences in `arm` and `notify` order the two. Every change is a swap, so
+    /// all changes are in one order and a worker that read ASLEEP cannot lose its turn to an older change.
     state: AtomicU8,
-    /// Even completions that can wait are waited for. Stored before `state`, read after a push; ordered by the same fences.
+    /// Even completions that can wait are waited for. Stored before `state`, read after a push; ordered by the
+    /// same fences.
     awaits_all: AtomicBool,
     waker: W,
 }
@@ -40,8 +41,8 @@ impl<W: Wake> MainWaker<W> {
         }
     }
 
-    /// Main thread: it is about to sleep, and to be woken by every completion if it `awaits_all`, else by urgent ones.
-    /// False when `has_work` finds something, and then it must not sleep.
+    /// Main thread: it is about to sleep, and to be woken by every completion if it `awaits_all`, else by
+    /// urgent ones. False when `has_work` finds something, and then it must not sleep.
     pub(crate) fn arm(&self, awaits_all: bool, has_work: impl FnOnce() -> bool) -> bool {
         self.awaits_all.store(awaits_all, Ordering::Relaxed);
         self.state.swap(ASLEEP, Ordering::Relaxed);

@@ -24,9 +24,9 @@ const USED_TIME_JOBS: u32 = 64;
 
 #[derive(Default)]
 pub(crate) struct Worker {
-    /// AWAKE, IDLE or STALLED. Set by the worker before its last look at the queues, swapped to AWAKE by the main thread after it changed
-    /// them; ordered by SeqCst fences in `park_unless`, `Pool::dispatch`, `Pool::made_room` and `stop`. Every change is a swap:
-    /// see `MainWaker`.
+    /// AWAKE, IDLE or STALLED. Set by the worker before its last look at the queues, swapped to AWAKE by the
+    /// main thread after it changed them; ordered by SeqCst fences in `park_unless`, `Pool::dispatch`,
+    /// `Pool::made_room` and `stop`. Every change is a swap: see `MainWaker`.
     state: AtomicU8,
     /// Set once by the main thread (Release) and read by the worker (Acquire): what was in the queues before is seen.
     stopping: AtomicBool,

@@ -1,4 +1,5 @@
-//! Two directions of one link: at once where they can be, fair where they cannot, and neither hides the other's result.
+//! Two directions of one link: at once where they can be, fair where they cannot, and neither hides the other's
+//! result.
 
 use std::io::ErrorKind;
 
@@ -157,7 +158,8 @@ fn r14_the_end_of_reading_does_not_hide_a_write() {
     assert_eq!(rig.story(link.id), "pld");
 }
 
-/// R14, R6: writing fails with packets unread: they come first, and then one end that names both reasons if there are two.
+/// R14, R6: writing fails with packets unread: they come first, and then one end that names both reasons if
+/// there are two.
 #[test]
 fn r14_a_write_error_waits_for_what_was_received() {
     four_ways(|mode| {

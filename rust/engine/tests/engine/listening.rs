@@ -154,8 +154,8 @@ fn h30_links_are_capped() {
     });
 }
 
-/// H31: an inbound link without a whole packet is given up in time; half a packet does not save it, a whole one does. What is dialled
-/// has no such deadline.
+/// H31: an inbound link without a whole packet is given up in time; half a packet does not save it, a whole one
+/// does. What is dialled has no such deadline.
 #[test]
 fn h31_the_first_packet_is_waited_for_only_so_long() {
     four_ways(|mode| {

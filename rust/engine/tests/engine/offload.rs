@@ -1,4 +1,5 @@
-//! The pool seen from outside: fallback, the main thread alone, draining, resizing, panics, and how many workers are active.
+//! The pool seen from outside: fallback, the main thread alone, draining, resizing, panics, and how many
+//! workers are active.
 
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ fn block_worker_and_inbox(rig: &mut Rig) -> (MemoryLink, MemoryLink) {
     (held, waiting)
 }
 
-/// R3: the inbox is full and no worker is free: reads, writes and TLS work run at once on the main thread, are counted once
-/// each, and leave nothing behind.
+/// R3: the inbox is full and no worker is free: reads, writes and TLS work run at once on the main thread, are
+/// counted once each, and leave nothing behind.
 #[test]
 fn r3_a_full_inbox_means_the_main_thread_at_once() {
     for tls in [false, true] {
@@ -131,7 +132,8 @@ fn r1_workers_do_the_work() {
     }
 }
 
-/// R20: one place in the outbox, many jobs: draining empties it while it waits, and what it met comes with the next poll.
+/// R20: one place in the outbox, many jobs: draining empties it while it waits, and what it met comes with the
+/// next poll.
 #[test]
 fn r20_drain_with_an_outbox_of_one() {
     for tls in [false, true] {
@@ -164,8 +166,8 @@ fn r20_drain_with_nothing_to_do_returns() {
     four_ways(|mode| Rig::new(mode).engine.drain().expect("nothing to wait for"));
 }
 
-/// R21, R22, R35: the number of threads changes at every step while 32 links ask and are answered. No answer is lost, doubled
-/// or out of order, and no link is dropped.
+/// R21, R22, R35: the number of threads changes at every step while 32 links ask and are answered. No answer is
+/// lost, doubled or out of order, and no link is dropped.
 #[test]
 fn r22_resizing_under_load_loses_nothing() {
     for mode in FOUR_WAYS {

@@ -48,7 +48,8 @@ fn r5_one_byte_at_a_time() {
     });
 }
 
-/// R6: two packets, half a third, then the end, whichever: the two are handed over first, then the link is lost, once.
+/// R6: two packets, half a third, then the end, whichever: the two are handed over first, then the link is
+/// lost, once.
 #[test]
 fn r6_the_good_prefix_comes_before_the_end() {
     let no_length = [&b"RCmb"[..], &8u32.to_be_bytes()].concat();

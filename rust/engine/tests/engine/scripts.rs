@@ -1,5 +1,6 @@
-//! Random scripts of everything that can happen to a link, in any order. Whatever the script: what is received is a prefix of what was sent, in
-//! order, nothing twice; what is counted is what went over the socket; and in the end nothing is left.
+//! Random scripts of everything that can happen to a link, in any order. Whatever the script: what is received
+//! is a prefix of what was sent, in order, nothing twice; what is counted is what went over the socket; and in
+//! the end nothing is left.
 
 use std::sync::Arc;
 

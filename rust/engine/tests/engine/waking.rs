@@ -1,4 +1,5 @@
-//! `Engine::fd`: readable exactly when there is something to do. A lost edge or wake-up is a hang here, and a hang is a failure.
+//! `Engine::fd`: readable exactly when there is something to do. A lost edge or wake-up is a hang here, and a
+//! hang is a failure.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -14,7 +15,8 @@ use crate::support::{
     DEADLINE, Mode, Rig, Side, WORKERS_PLAIN, certs, four_ways, message, node_setup,
 };
 
-/// Waits for the descriptor as an event loop does; false after `wait`. A poll of its own each time tells the level, not the edge.
+/// Waits for the descriptor as an event loop does; false after `wait`. A poll of its own each time tells the
+/// level, not the edge.
 fn is_readable(engine: &Engine, wait: Duration) -> bool {
     let mut poll = Poll::new().expect("a descriptor is to be had");
     let fd = engine.fd();
@@ -26,7 +28,8 @@ fn is_readable(engine: &Engine, wait: Duration) -> bool {
     !events.is_empty()
 }
 
-/// At rest, flushed: nothing to do, and the descriptor says so. After a completion, a packet, a connection: it says that.
+/// At rest, flushed: nothing to do, and the descriptor says so. After a completion, a packet, a connection: it
+/// says that.
 #[test]
 fn readable_exactly_when_there_is_something_to_do() {
     four_ways(|mode| {
@@ -73,8 +76,8 @@ fn a_completion_after_flush_is_told() {
     }
 }
 
-/// A write that met a full socket is told at once, for an edge may have come while it was away; and messages queued meanwhile are
-/// not forgotten.
+/// A write that met a full socket is told at once, for an edge may have come while it was away; and messages
+/// queued meanwhile are not forgotten.
 #[test]
 fn a_write_that_leaves_something_behind_is_told() {
     for tls in [false, true] {
@@ -120,8 +123,8 @@ fn flush_tells_of_what_poll_would_return() {
 const LINKS: usize = 16;
 const MESSAGES_EACH: u64 = 400;
 
-/// Random traffic over TCP from other threads; the main thread only ever waits on the descriptor. Every message is echoed, so a
-/// single lost edge or wake-up leaves both sides waiting.
+/// Random traffic over TCP from other threads; the main thread only ever waits on the descriptor. Every message
+/// is echoed, so a single lost edge or wake-up leaves both sides waiting.
 #[test]
 fn no_edge_is_lost_under_random_traffic() {
     four_ways(|mode| {

@@ -1,4 +1,5 @@
-//! What goes out: snapshots of the queue, partial sends, counters, one copy for many links, and the send-buffer limit.
+//! What goes out: snapshots of the queue, partial sends, counters, one copy for many links, and the send-buffer
+//! limit.
 
 use std::io::ErrorKind;
 
@@ -15,8 +16,8 @@ fn sent_total(rig: &Rig) -> u64 {
         .sum()
 }
 
-/// R9: the socket fills up at every single byte of two messages; nothing is lost, doubled or reordered, and a full socket
-/// is no error.
+/// R9: the socket fills up at every single byte of two messages; nothing is lost, doubled or reordered, and a
+/// full socket is no error.
 #[test]
 fn r9_a_partial_send_keeps_its_place_at_every_byte() {
     four_ways(|mode| {

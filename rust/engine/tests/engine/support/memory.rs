@@ -1,5 +1,5 @@
-//! A socket in memory, with every way a real one can behave badly, at any byte: it stalls, splits, fails, ends, panics, or holds the
-//! calling thread until told to let go. Both sides of it are used from any thread.
+//! A socket in memory, with every way a real one can behave badly, at any byte: it stalls, splits, fails, ends,
+//! panics, or holds the calling thread until told to let go. Both sides of it are used from any thread.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
