@@ -37,6 +37,8 @@ from clusterbus.cluster.events import (
     RoleChanged,
     SlotsChanged,
     StateChanged,
+    WritesPaused,
+    WritesResumed,
 )
 from clusterbus.command import OK, Command, ErrorReply, Status
 from clusterbus.data_plane import DataPlane
@@ -84,6 +86,8 @@ __all__ = [
     "StateChanged",
     "StateError",
     "Status",
+    "WritesPaused",
+    "WritesResumed",
     "__version__",
     "wire",
 ]
