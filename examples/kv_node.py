@@ -99,6 +99,10 @@ def add_commands(bus: clusterbus.Bus, store: Store) -> None:
             return TRY_AGAIN
         return sum(store.of(key).pop(key, None) is not None for key in keys)
 
+
+def add_migrate(bus: clusterbus.Bus, store: Store) -> None:
+    """What redis-cli --cluster reshard moves keys with."""
+
     @bus.command("MIGRATE")
     async def migrate(host: bytes, port: bytes, key: bytes, _db: bytes, timeout: bytes, *options: bytes) -> str:
         """MIGRATE host port key|"" 0 timeout [COPY] [REPLACE] [AUTH password] [AUTH2 user password] [KEYS key ...]"""
@@ -175,6 +179,7 @@ async def serve(port: int, folder: str, bind: str, node_timeout_ms: int) -> None
     store = Store()
     bus = clusterbus.Bus(port=port, dir=folder, bind=bind, cluster_node_timeout=node_timeout_ms, data_plane=store)
     add_commands(bus, store)
+    add_migrate(bus, store)
     async with bus:
         print(f"node {bus.node_id} on {bind}:{port}, without replication", flush=True)
         await bus.wait_stopped()
