@@ -33,6 +33,20 @@ def test_s4_a_primary_gets_the_free_slots_it_claims() -> None:
     assert not solo.saves()
 
 
+def test_s4_a_slot_its_owner_stopped_claiming_goes_to_any_claimer_whatever_its_epoch() -> None:
+    """Found by simulation: an owner that gave a slot away and then raised its epoch kept it for ever elsewhere."""
+    solo = Solo()
+    owner = solo.puppet("a", slots=[1, 2], config_epoch=9)
+    owner.slots = frozenset({1})
+    solo.says(owner)
+    taker = solo.puppet("b", config_epoch=3)
+    taker.slots = frozenset({2})
+    solo.says(taker)
+    assert owned(solo, owner) == {1}
+    assert owned(solo, taker) == {2}
+    assert not solo.sent(taker.dialled, c.UPDATE)
+
+
 @pytest.mark.parametrize(("claimer_epoch", "moves", "told"), [(10, True, False), (5, False, False), (4, False, True)])
 def test_s4_a_contested_slot_goes_to_the_greater_config_epoch(claimer_epoch: int, moves: bool, told: bool) -> None:
     solo = Solo()

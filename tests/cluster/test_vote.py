@@ -168,6 +168,14 @@ def test_s5_an_unclaimed_slot_is_no_obstacle() -> None:
     assert shards.asks(myslots=wire_slots([100, 299]))
 
 
+def test_s5_a_slot_its_owner_stopped_claiming_is_no_obstacle() -> None:
+    shards = Shards()
+    assert not shards.asks(myslots=wire_slots([100, 200]), config_epoch=1)
+    shards.other.slots = frozenset()
+    shards.solo.says(shards.other)
+    assert shards.asks(myslots=wire_slots([200]), config_epoch=1)
+
+
 def test_s4_s5_a_claim_that_is_out_of_date_is_answered_by_update() -> None:
     shards = Shards()
     assert not under_an_old_config_epoch(shards)

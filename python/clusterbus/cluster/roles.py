@@ -65,7 +65,8 @@ def set_primary(core: Core, node: Node) -> None:
 def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
     """A primary claims slots under a config epoch: the free ones and those of lower epochs become its.
 
-    Slots it owns and no longer claims stay its own until somebody takes them, but are told to nobody.
+    Slots it owns and no longer claims stay its own until anybody claims them, under whatever epoch, and are told
+    to nobody.
     """
     slots = core.slots
     ours = core.myself.primary
@@ -73,8 +74,8 @@ def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> N
     slots.not_claimed |= sender.slot_bits & ~claimed
     slots.not_claimed &= ~(sender.slot_bits & claimed)
     wanted = claimed & ~sender.slot_bits
-    gained = wanted & ~slots.assigned
-    contested = wanted & slots.assigned
+    contested = wanted & slots.assigned & ~slots.not_claimed
+    gained = wanted & ~contested
     if contested:
         for owner in list(slots.owners.values()):
             overlap = owner.slot_bits & contested
@@ -111,7 +112,7 @@ def _follow_taker(core: Core, sender: Node, config_epoch: int, *, is_taker: bool
 
 def _inform_if_stale(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
     """The sender claims slots that have an owner of a greater epoch: it is told, one owner at a time."""
-    contested = claimed & core.slots.assigned & ~sender.slot_bits
+    contested = claimed & core.slots.assigned & ~core.slots.not_claimed & ~sender.slot_bits
     if not contested or sender.link is None:
         return
     for owner in core.slots.owners.values():

@@ -60,7 +60,7 @@ def _refusal(core: Core, sender: Node, packet: Packet) -> str:
 
 def _newer_owner(core: Core, sender: Node, packet: Packet) -> Node | None:
     """An owner of a claimed slot whose config epoch is greater than the one the claim is made under."""
-    claimed = bits_from_wire(packet.myslots)
+    claimed = bits_from_wire(packet.myslots) & ~core.slots.not_claimed
     for owner in core.slots.owners.values():
         if owner is not sender and owner.config_epoch > packet.config_epoch and owner.slot_bits & claimed:
             return owner
