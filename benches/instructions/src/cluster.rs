@@ -72,7 +72,6 @@ pub fn view(nodes: usize) -> Arc<View> {
         let header = header(number);
         let expected = Expected {
             config_epoch: Some(header.config_epoch),
-            offset: 0,
             myslots: Bytes::copy_from_slice(header.myslots.as_bytes()),
             replicaof: [0; 40],
             flags: FLAG_PRIMARY,
