@@ -60,6 +60,7 @@ __all__ = [
     "decode",
     "encode",
     "key_slot",
+    "module_id",
     "parse",
 ]
 
@@ -148,3 +149,22 @@ class WireState(IntEnum):
 
     OK = 0
     FAIL = 1
+
+
+_MODULE_NAME_CHARACTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_MODULE_NAME_LEN: Final = 9
+
+
+def module_id(name: str) -> int:
+    """The id of a server module in MODULE messages: of its name's nine characters, 0 for other names.
+
+    Servers put the number on the wire as it lies in their memory; this is what little-endian machines send
+    (`moduleTypeEncodeId` in `src/module.c`, `clusterSendModule`). Programs that only talk to each other may take
+    any number.
+    """
+    if len(name) != _MODULE_NAME_LEN or any(letter not in _MODULE_NAME_CHARACTERS for letter in name):
+        return 0
+    number = 0
+    for letter in name:
+        number = number << 6 | _MODULE_NAME_CHARACTERS.index(letter)
+    return int.from_bytes((number << 10).to_bytes(8, "little"), "big")
