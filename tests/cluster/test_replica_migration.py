@@ -18,10 +18,11 @@ class Cluster:
         self.solo = Solo(cluster_require_full_coverage=False, **directives)  # type: ignore[arg-type]
         self.primary = self.solo.puppet("a", slots=[1, 2])
         self.other = self.solo.puppet("c", slots=[100])
+        self.lonely = self.solo.puppet("f", slots=[250])
         replicate(self.solo, self.primary)
         self.sibling = make_replica(self.solo, sibling, self.primary.node_id)
         self.doomed = make_replica(self.solo, "b", self.other.node_id)
-        self.living: list[Puppet] = [self.primary, self.other, self.sibling]
+        self.living: list[Puppet] = [self.primary, self.other, self.lonely, self.sibling]
         lives(self.solo, [*self.living, self.doomed], 3_000)
         assert self.solo.state.is_ok
 
@@ -99,18 +100,31 @@ def test_s6_a_primary_whose_replica_came_back_is_no_orphan() -> None:
 
 
 @pytest.mark.parametrize("slots", [True, False])
-def test_s6_a_primary_never_meant_to_have_replicas_gets_none(slots: bool) -> None:
+def test_s6_only_primaries_with_slots_get_replicas(slots: bool) -> None:
+    """One that gets its first slot where others have replicas should have one; one that has none should not."""
     cluster = Cluster()
     new = cluster.solo.puppet("e", slots=[200] if slots else [])
-    cluster.living.append(new)
-    cluster.living.append(cluster.doomed)
-    lives(cluster.solo, cluster.living, 10_000)
-    expected = new if slots else cluster.primary
-    assert cluster.my_primary is cluster.solo.node(expected), "where others have replicas, each with slots should"
+    cluster.solo.node(new).flags |= c.FLAG_MIGRATE_TO
+    lives(cluster.solo, [*cluster.living, new, cluster.doomed], 10_000)
+    assert cluster.my_primary is cluster.solo.node(new if slots else cluster.primary)
 
 
-def test_s6_a_replica_alone_stays() -> None:
+def test_s6_a_primary_never_meant_to_have_replicas_gets_none() -> None:
     cluster = Cluster()
+    assert not cluster.solo.node(cluster.lonely).flags & c.FLAG_MIGRATE_TO
+    lives(cluster.solo, [*cluster.living, cluster.doomed], 10_000)
+    assert cluster.my_primary is cluster.solo.node(cluster.primary)
+
+
+def test_s6_the_first_slot_where_others_have_replicas_asks_for_one() -> None:
+    cluster = Cluster()
+    new = cluster.solo.puppet("e", slots=[200])
+    assert cluster.solo.node(new).flags & c.FLAG_MIGRATE_TO
+
+
+@pytest.mark.parametrize("barrier", [0, 1])
+def test_s6_a_replica_alone_stays(barrier: int) -> None:
+    cluster = Cluster(cluster_migration_barrier=barrier)
     cluster.solo.state.forget(cluster.sibling.node_id, cluster.solo.now_ms)
     cluster.living.remove(cluster.sibling)
     cluster.orphan()

@@ -211,6 +211,24 @@ def test_s4_of_two_primaries_of_a_shard_without_slots_the_newer_one_leads(epoch:
     assert (solo.state.myself.replicaof is solo.node(sibling)) is follows
 
 
+def test_s4_a_newer_primary_without_slots_leads_neither_other_shards_nor_when_it_has_slots() -> None:
+    solo = Solo()
+    primary, other = solo.puppet("a", config_epoch=97), solo.puppet("c", slots=[2])
+    replicate(solo, primary)
+    stranger, sibling = make_replica(solo, "e", other.node_id), make_replica(solo, "b", primary.node_id)
+    promoted(solo, stranger, 500, [])
+    assert solo.state.myself.replicaof is solo.node(primary)
+    promoted(solo, sibling, 501, [9])
+    assert solo.state.myself.replicaof is solo.node(primary), "it took none of ours"
+
+
+def test_s6_a_promoted_replica_may_be_given_one() -> None:
+    solo = Solo()
+    sibling = make_replica(solo, "b", solo.puppet("a", slots=[1]).node_id)
+    promoted(solo, sibling, 500, [])
+    assert solo.node(sibling).flags & c.FLAG_MIGRATE_TO
+
+
 # ---------------------------------------------------------------- a replica of a replica
 
 
