@@ -2,7 +2,7 @@
 
 Runs `instructions` under callgrind, case by case. Without valgrind it says so and checks nothing, except under
 CI=true, where that is a failure. Counts do not depend on the machine's speed or load, only on the compiler and
-the processor's kind, so the tolerance is small: a change beyond it, up or down, wants a new table.
+the processor's kind, so the tolerance is small (the choice of whom gossip mentions is random): a change beyond it, up or down, wants a new table.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 TABLE_FILE = Path(__file__).with_name("counts.md")
 BINARY = Path("target/release/instructions")
 # Ids are hashed with a seed drawn anew each time: how many of them collide varies a little.
-TOLERANCE = 0.05
+TOLERANCE = 0.10
 COLLECTED = re.compile(r"Collected : (\d+)")
 ROW = re.compile(r"^\| ([a-z0-9-]+) +\| +([\d,]+) \|$", re.MULTILINE)
 HEAD = """# Instructions per packet
