@@ -2,7 +2,8 @@
 
 Runs `instructions` under callgrind, case by case. Without valgrind it says so and checks nothing, except under
 CI=true, where that is a failure. Counts do not depend on the machine's speed or load, only on the compiler and
-the processor's kind, so the tolerance is small (the choice of whom gossip mentions is random): a change beyond it, up or down, wants a new table.
+the processor's kind, so the tolerance is small (whom gossip mentions is random): a change beyond it, up or down,
+wants a new table.
 """
 
 from __future__ import annotations

@@ -52,8 +52,9 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
     A text that is not sent has been withdrawn, except that a peer which does not know yet that we take
     extensions sends none at all, and that a refused one leaves the old value.
     """
-    sender.raw_extensions = packet.raw_extensions if not packet.refused else None
     extensions = packet.extensions
+    asks_to_forget = any(extension.type == c.EXTENSION_FORGOTTEN_NODE for extension in extensions)
+    sender.raw_extensions = None if packet.refused or asks_to_forget else packet.raw_extensions
     if not extensions and sender.sends_shard_id:
         return
     told: dict[str, str] = {}
