@@ -49,6 +49,22 @@ def test_a_failure_no_majority_is_left_to_see_is_told_as_unseen_s3() -> None:
     assert "all agree again" in result.output
 
 
+def test_the_time_until_a_replica_is_elected_is_told_s5() -> None:
+    told = json.loads(run("--nodes", "6", "--replicas", "3", "--json").output)
+    assert len(told["elected_ms"]) == 1
+    assert told["served_ms"] is not None
+    assert max(told["failed_ms"]) <= told["elected_ms"][0] + 1_000
+    assert told["elected_ms"][0] < told["served_ms"] < 2 * 2_000 + 3_000
+    output = run("--nodes", "6", "--replicas", "3").output
+    assert "a replica is elected: " in output
+    assert "all slots are served again " in output
+
+
+def test_without_replicas_for_the_dead_slots_are_served_no_more_s4() -> None:
+    output = run("--nodes", "6", "--replicas", "1", "--fail", "2").output
+    assert "all slots are served no more" in output
+
+
 def test_without_a_failure_only_the_join_is_told() -> None:
     output = run("--nodes", "3", "--fail", "0").output
     assert "knows all others" in output
@@ -59,6 +75,9 @@ def test_a_cluster_that_cannot_be_is_refused() -> None:
     result = run("--nodes", "3", "--fail", "3")
     assert result.exit_code == 1
     assert "at least one has to see it" in result.output
+    result = run("--nodes", "5", "--replicas", "3", "--fail", "3")
+    assert result.exit_code == 1
+    assert "of 2 primaries 3 cannot fail" in result.output
 
 
 def test_many_seeds_end_in_a_table_and_status_0_r38() -> None:

@@ -56,6 +56,7 @@ EVENTS_SHOWN: Final = {
 @click.option("--nodes", type=click.IntRange(2, 500), default=6, show_default=True, help="Size of the cluster.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Everything drawn follows from it.")
 @click.option("--fail", type=click.IntRange(0), default=1, show_default=True, help="Nodes that crash at once.")
+@click.option("--replicas", type=click.IntRange(0), default=0, show_default=True, help="How many of the nodes.")
 @click.option(
     "--node-timeout",
     type=click.IntRange(100),
@@ -73,6 +74,7 @@ def simulate(
     nodes: int,
     seed: int,
     fail: int,
+    replicas: int,
     node_timeout: int,
     as_json: bool,
     seeds: int | None,
@@ -92,7 +94,7 @@ def simulate(
     if seeds is not None:
         sys.exit(_play_many(range(first_seed, first_seed + seeds), processes))
     try:
-        result = measure(nodes, seed, fail, node_timeout)
+        result = measure(nodes, seed, fail, node_timeout, replicas)
     except ClusterBusError as error:
         raise click.ClickException(str(error)) from None
     if as_json:
@@ -105,8 +107,10 @@ def simulate(
 
 
 def _story(result: Measurement) -> str:
+    replicas = f" ({result.replicas} replicas)" if result.replicas else ""
+    timeout = f"node timeout {result.node_timeout_ms:,} ms"
     lines = [
-        f"{result.nodes} nodes, seed {result.seed}, node timeout {result.node_timeout_ms:,} ms; virtual time",
+        f"{result.nodes} nodes{replicas}, seed {result.seed}, {timeout}; virtual time",
         "",
         f"all agree {result.agreed_ms:,.0f} ms after the first MEET",
         *histogram("a node knows all others", result.joined_ms),
@@ -118,6 +122,10 @@ def _story(result: Measurement) -> str:
         lines += histogram("a survivor holds a dead node FAIL", result.failed_ms)
         if result.unseen:
             lines.append(f"FAIL not reached for {result.unseen} pairs: no majority of primaries was left")
+        if result.replicas:
+            lines += histogram("a replica is elected", result.elected_ms)
+            served = f"again {result.served_ms:,.0f} ms after the power cut" if result.served_ms else "no more"
+            lines.append(f"all slots are served {served}")
         if result.returned_ms is not None:
             lines += ["", f"all agree again {result.returned_ms:,.0f} ms after the restart"]
         else:

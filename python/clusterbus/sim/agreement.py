@@ -87,7 +87,7 @@ def _about_the_whole(living: list[Member], *, all_up: bool) -> Iterator[str]:
         primary = member.state.myself.replicaof
         if primary is not None and not primary.is_primary:
             yield f"{member.name} is a replica of a replica"
-    yield from _about_shards([member.state.myself for member in living if member.state.myself.is_primary])
+    yield from _about_shards([member for member in living if member.state.myself.is_primary])
     holders: dict[int, str] = {}
     for member in living:
         myself = member.state.myself
@@ -95,12 +95,18 @@ def _about_the_whole(living: list[Member], *, all_up: bool) -> Iterator[str]:
             yield f"{holders[myself.config_epoch]} and {member.name} share config epoch {myself.config_epoch}"
 
 
-def _about_shards(primaries: list[Node]) -> Iterator[str]:
-    """A primary whose slots went to another of its shard follows that one."""
-    served = {node.shard_id for node in primaries if node.slot_bits}
-    for node in primaries:
-        if not node.slot_bits and node.shard_id in served:
-            yield f"{node.node_id} is a primary without slots in a shard that another one serves"
+def _about_shards(primaries: list[Member]) -> Iterator[str]:
+    """A primary whose slots went to another of its shard follows that one.
+
+    Without cluster-allow-replica-migration one whose last slot went elsewhere stays an empty primary.
+    """
+    served = {member.state.myself.shard_id for member in primaries if member.state.myself.slot_bits}
+    for member in primaries:
+        myself = member.state.myself
+        if myself.slot_bits or not member.config.cluster_allow_replica_migration:
+            continue
+        if myself.shard_id in served:
+            yield f"{member.name} is a primary without slots in a shard that another one serves"
 
 
 def _primary_id(node: Node) -> str | None:

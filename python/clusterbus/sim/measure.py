@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from random import Random
 from typing import Final
 
-from clusterbus.cluster.events import Event, NodeFailed, NodeJoined, NodeSuspected
+from clusterbus.cluster.events import ElectionWon, Event, NodeFailed, NodeJoined, NodeSuspected
 from clusterbus.errors import StateError
 from clusterbus.sim.simulation import Simulation
 
@@ -25,13 +25,16 @@ WATCH_MS: Final = 10_000
 class Measurement:
     """Times in virtual milliseconds: `joined_ms` from the first MEET until a node knew all others, one per
     node; `suspected_ms` and `failed_ms` from the crash until a survivor held a crashed node PFAIL and FAIL,
-    one per pair; `agreed_ms` and `returned_ms` until all agreed, after the MEET and after the restart.
+    one per pair; `elected_ms` from the crash until a replica won the place of its primary, one per election won;
+    `served_ms` from the crash until every survivor held the cluster for ok again, None if that did not come;
+    `agreed_ms` and `returned_ms` until all agreed, after the MEET and after the restart.
     """
 
     seed: int
     nodes: int
     fail: int
     node_timeout_ms: int
+    replicas: int = 0
     agreed_ms: float = 0.0
     joined_ms: list[float] = field(default_factory=list)
     crashed: list[int] = field(default_factory=list)
@@ -39,6 +42,8 @@ class Measurement:
     failed_ms: list[float] = field(default_factory=list)
     unseen: int = 0
     """Pairs of a survivor and a crashed node where FAIL was not reached (no majority was left)."""
+    elected_ms: list[float] = field(default_factory=list)
+    served_ms: float | None = None
     returned_ms: float | None = None
     messages: dict[str, int] = field(default_factory=dict)
 
@@ -58,6 +63,7 @@ class _Watch:
         self.joined_ms: dict[int, float] = {}
         self.suspected_ms: dict[tuple[int, str], float] = {}
         self.failed_ms: dict[tuple[int, str], float] = {}
+        self.elected_ms: list[float] = []
         simulation.on_event(self._note)
 
     def expect(self, victims: set[str]) -> None:
@@ -75,19 +81,24 @@ class _Watch:
             self.suspected_ms.setdefault((node, event.node_id), now_ms - self._since_ms)
         elif isinstance(event, NodeFailed) and event.node_id in self._victims:
             self.failed_ms.setdefault((node, event.node_id), now_ms - self._since_ms)
+        elif isinstance(event, ElectionWon):
+            self.elected_ms.append(now_ms - self._since_ms)
 
 
-def measure(nodes: int, seed: int, fail: int, node_timeout_ms: int) -> Measurement:
+def measure(nodes: int, seed: int, fail: int, node_timeout_ms: int, replicas: int = 0) -> Measurement:
     """Forms a cluster, crashes `fail` of its nodes at once (no farewell: power), and starts them again.
 
-    Raises StateError unless at least one node survives.
+    With `replicas` the last so many nodes replicate the others, which are the ones to fail. Raises StateError
+    unless at least one node survives and there is a primary.
     """
     if not 0 <= fail < nodes:
         raise StateError(f"of {nodes} nodes {fail} cannot fail: at least one has to see it")
+    if replicas and fail > nodes - replicas:
+        raise StateError(f"of {nodes - replicas} primaries {fail} cannot fail")
     simulation = Simulation(seed, nodes, node_timeout_ms=node_timeout_ms)
     watch = _Watch(simulation)
-    result = Measurement(seed, nodes, fail, node_timeout_ms)
-    result.agreed_ms = simulation.form()
+    result = Measurement(seed, nodes, fail, node_timeout_ms, replicas)
+    result.agreed_ms = simulation.form(replicas=replicas)
     result.joined_ms = sorted(watch.joined_ms.values())
     if fail:
         simulation.run_for(SETTLE_TIMEOUTS * node_timeout_ms)
@@ -97,24 +108,32 @@ def measure(nodes: int, seed: int, fail: int, node_timeout_ms: int) -> Measureme
 
 
 def _crash_and_return(simulation: Simulation, watch: _Watch, result: Measurement) -> None:
-    result.crashed = sorted(Random(f"{result.seed}/victims").sample(list(simulation.nodes), result.fail))
+    candidates = range(result.nodes - result.replicas)
+    result.crashed = sorted(Random(f"{result.seed}/victims").sample(candidates, result.fail))
     victims = {simulation.node_id(node) for node in result.crashed}
     simulation.sync_disks()
     watch.expect(victims)
+    crashed_ms = simulation.now_ms
     for node in result.crashed:
         simulation.crash(node, power=True)
     pairs = (result.nodes - result.fail) * result.fail
-    simulation.run_until(
-        lambda: len(watch.failed_ms) == pairs, limit_ms=WATCH_MS + WATCH_TIMEOUTS * result.node_timeout_ms
-    )
+    limit_ms = WATCH_MS + WATCH_TIMEOUTS * result.node_timeout_ms
+    simulation.run_until(lambda: len(watch.failed_ms) == pairs, limit_ms=limit_ms)
+    if result.replicas and simulation.run_until(lambda: _is_served(simulation), limit_ms=limit_ms):
+        result.served_ms = simulation.now_ms - crashed_ms
     result.suspected_ms = sorted(watch.suspected_ms.values())
     result.failed_ms = sorted(watch.failed_ms.values())
+    result.elected_ms = sorted(watch.elected_ms)
     result.unseen = pairs - len(watch.failed_ms)
     back_ms = simulation.now_ms
     for node in result.crashed:
         simulation.restart(node)
-    if simulation.run_until(simulation.agrees, limit_ms=WATCH_MS + WATCH_TIMEOUTS * result.node_timeout_ms):
+    if simulation.run_until(simulation.agrees, limit_ms=limit_ms):
         result.returned_ms = simulation.now_ms - back_ms
+
+
+def _is_served(simulation: Simulation) -> bool:
+    return all(simulation.state(node).is_ok for node in simulation.living())
 
 
 def _messages(simulation: Simulation) -> dict[str, int]:
