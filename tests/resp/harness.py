@@ -84,7 +84,8 @@ def running(
     try:
         if tls:
             keywords |= {"tls_port": free_port()}
-        config = Config.from_keywords(**{"port": free_port(), "bind": "127.0.0.1", **keywords})
+        chosen: dict[str, Any] = {"port": free_port(), "bind": "127.0.0.1", **keywords}
+        config = Config.from_keywords(**chosen)
         registry = standard_registry()
         registry.add(*commands)
         node = Node()
