@@ -344,6 +344,30 @@ def test_a_failed_durable_save_withholds_what_depends_on_it_and_nothing_else_h47
     loop.until(peer.has_received(2 * PACKET_LEN_BYTES), "a vote is sent again")
 
 
+def test_a_durable_save_that_failed_is_made_good_by_a_durable_one_h47(
+    loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, asked = loop.driver.nodes_file.save, []
+
+    def note(text: str, durable: bool) -> None:
+        asked.append(durable)
+        save(text, durable)
+
+    monkeypatch.setattr(loop.driver.nodes_file, "save", note)
+    obstacle = block_saving(tmp_path)
+    loop.state.answers["tick"] = lambda: [Save(durable=True)]
+    loop.driver.tick()
+    loop.state.answers["tick"] = list
+    loop.driver.tick()
+    obstacle.rmdir()
+    loop.driver.tick()
+    loop.driver.tick()
+    assert asked == [True, True, True]
+    loop.state.answers["tick"] = lambda: [Save(durable=False)]
+    loop.driver.tick()
+    assert asked[3:] == [False]
+
+
 def test_a_save_on_demand_says_why_it_failed_h47(loop: Loop, tmp_path: Path) -> None:
     loop.driver.save()
     block_saving(tmp_path)

@@ -113,6 +113,7 @@ class Driver:
         self._failed_dials: list[tuple[str, str]] = []
         self._save_wanted = False
         self._save_failed = False
+        self._owes_durable_save = False
         self._refusals = RefusalLog()
         self._appliers: dict[type, Callable[[Any, int], None]] = {
             PacketsReceived: self._apply_packets,
@@ -184,7 +185,7 @@ class Driver:
             self.state.handle_dial_failed(node_id, error, self.clock.now_ms())
         self._carry_out_effects()
         if self._save_wanted:
-            self._save(durable=False)
+            self._save(durable=self._owes_durable_save)  # later messages tell what one that failed was to keep
 
     def save(self) -> None:
         """Writes nodes.conf now, durably (CLUSTER SAVECONFIG). Raises ClusterBusError."""
@@ -435,8 +436,10 @@ class Driver:
             self.save_status.failures += 1
             self.save_status.last_error = str(error)
             self._save_failed = True
+            self._owes_durable_save = self._owes_durable_save or durable
             return False
         self._save_failed = False
+        self._owes_durable_save = self._owes_durable_save and not durable
         self.save_status.saves += 1
         self.save_status.last_error = ""
         self.save_status.last_saved_ms = now_ms
