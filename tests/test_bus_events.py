@@ -30,6 +30,7 @@ from clusterbus import (
 from tests.peers.cluster import assign_slots, form, node_id
 from tests.peers.server import Server
 from tests.test_bus import DEADLINE_S, NODE_TIMEOUT_MS, Run, run, settings, until, well
+from tests.test_bus_messages import order
 
 __all__ = ["run"]
 
@@ -70,15 +71,6 @@ class Diary:
         kinds = {type(event) for event in self.events}
         self.events.clear()
         return kinds
-
-
-async def order(bus: clusterbus.Bus, line: bytes) -> None:
-    """An operator's command on the bus's own client port."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", bus._config.port)
-    writer.write(line + b"\r\n")
-    assert await asyncio.wait_for(reader.readline(), DEADLINE_S) == b"+OK\r\n"
-    writer.close()
-    await writer.wait_closed()
 
 
 def test_every_event_of_a_clusters_life_is_told(run: Run, peers: Peers, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from clusterbus import MessagesLost, ModuleReceived, ShardChannelEnded
 from clusterbus.errors import StateError
 from clusterbus.wire import key_slot
 
-from tests.peers.cluster import node_id, wait_until
+from tests.peers.cluster import cluster_nodes, node_id, wait_until
 from tests.peers.ports import free_port
 from tests.peers.server import Server
 from tests.test_bus import DEADLINE_S, Run, knows_all, pair, run, settings, until, well
@@ -216,9 +216,13 @@ def test_shard_channels_are_heard_in_their_shard_alone_and_end_with_their_slot_s
                 await bus.publish("t", "m", sharded=True)
             with pytest.raises(StateError, match=f"slot {slot} .* has no owner"):
                 await bus.subscribe(shard_channels=["t"]).__aenter__()
-            await add_slots(bus, range(16_384))
+            # Epochs of their own, so that nobody bumps one to settle a collision.
+            server.call("CLUSTER", "SET-CONFIG-EPOCH", 2)
+            await order(bus, b"CLUSTER SET-CONFIG-EPOCH 1")
+            await order(bus, b"CLUSTER ADDSLOTSRANGE 0 16383")
             await bus.meet("127.0.0.1", server.port)
             await until(lambda: well(bus) == 2 and knows_all(server, 2))
+            await until(lambda: cluster_nodes(server)[bus.node_id].slots)
             async with bus.subscribe("t", shard_channels=["t", "x"]) as messages:
                 assert await bus.publish("t", "sharded", sharded=True) == 0  # nobody else is in the shard
                 assert await bus.publish("t", "to all") == 1
@@ -238,12 +242,13 @@ def test_shard_channels_are_heard_in_their_shard_alone_and_end_with_their_slot_s
     run(scenario())
 
 
-async def add_slots(bus: clusterbus.Bus, slots: range) -> None:
-    """By the client port, as an operator would."""
+async def order(bus: clusterbus.Bus, line: bytes) -> None:
+    """An operator's command on the bus's own client port."""
     reader, writer = await asyncio.open_connection("127.0.0.1", bus._config.port)
-    writer.write(b"CLUSTER ADDSLOTSRANGE %d %d\r\n" % (slots[0], slots[-1]))
-    assert await reader.readline() == b"+OK\r\n"
+    writer.write(line + b"\r\n")
+    assert await asyncio.wait_for(reader.readline(), DEADLINE_S) == b"+OK\r\n"
     writer.close()
+    await writer.wait_closed()
 
 
 # ---------------------------------------------------------------- module messages

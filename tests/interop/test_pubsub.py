@@ -241,6 +241,7 @@ def test_a_shard_channel_ends_when_its_slot_is_taken_by_another_s7(peers: Peers)
     """Valkey takes a slot of ours over by a greater epoch: our subscriber is told, its other channel stays."""
     ours, theirs = servers = [peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS) for kind in ("clusterbus", "valkey")]
     form(servers, servers, DEADLINE_S)
+    wait_until(lambda: all(s.info()["cluster_state"] == "ok" for s in servers), DEADLINE_S, lambda: views(servers))
     slots = cluster_nodes(ours)[node_id(ours)].slots
     channel = channel_of(ours, slots)
     slot = ours.call("CLUSTER", "KEYSLOT", channel)
