@@ -244,6 +244,17 @@ def test_s5_a_majority_of_all_voting_primaries_elects() -> None:
     assert SlotsChanged(MYSELF_ID, ((100, 102),), ()) in told(effects, SlotsChanged)
 
 
+def test_s4_s5_a_config_epoch_raised_during_the_election_does_not_go_down_by_winning_it() -> None:
+    """Found by simulation: BUMPEPOCH on a replica that waits for votes."""
+    shard = Shard()
+    shard.until_asked()
+    assert shard.solo.state.bump_epoch(shard.solo.now_ms)
+    bumped = shard.solo.state.myself.config_epoch
+    shard.vote(*shard.voters, current_epoch=bumped - 1)
+    assert shard.is_primary
+    assert shard.solo.state.myself.config_epoch == bumped
+
+
 def test_s5_the_victory_is_on_disk_before_everybody_is_told_by_pong() -> None:
     shard = Shard()
     shard.until_asked()

@@ -199,7 +199,8 @@ def _win(core: Core) -> None:
     election = core.election
     election.is_over = True
     core.log("notice", f"Failover election won: I'm the new primary, config epoch {election.epoch}.")
-    core.set_config_epoch(core.myself, election.epoch)
+    if election.epoch > core.myself.config_epoch:  # an operator's BUMPEPOCH meanwhile is the greater one
+        core.set_config_epoch(core.myself, election.epoch)
     replication.promote(core)
     core.notify(ElectionWon(core.myself.node_id, election.epoch))
 
