@@ -12,6 +12,7 @@ from clusterbus.sim.network import (
     DIAL_TIMEOUT_US,
     FIN,
     GIVE_UP_US,
+    KEEPALIVE_US,
     UNACKNOWLEDGED_MAX,
     Dial,
     End,
@@ -178,6 +179,28 @@ def test_who_sends_into_a_half_open_connection_is_reset_h32() -> None:
     world.pass_time(SECOND_US)
     assert world.reached(1) == ["connection reset by peer"]
     assert not far.is_open
+
+
+def test_an_idle_half_open_connection_is_found_by_keepalive_h32() -> None:
+    world = World()
+    near, far = world.connect(0, 1)
+    key = world.block(0, 1)
+    world.network.send(near, "never arrives")
+    world.pass_time(GIVE_UP_US[1] + SECOND_US)
+    assert world.reached(1) == []
+    world.network.restore(key)
+    world.pass_time(KEEPALIVE_US + 2 * SECOND_US)
+    assert world.reached(1) == ["connection reset by peer"]
+    assert not far.is_open
+
+
+def test_keepalive_leaves_an_idle_connection_alone() -> None:
+    world = World()
+    near, far = world.connect(0, 1)
+    world.pass_time(10 * KEEPALIVE_US)
+    assert near.is_open
+    assert far.is_open
+    assert world.reached(0) == world.reached(1) == []
 
 
 def test_one_way_only_an_unacknowledged_window_passes_r38() -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from clusterbus.cluster.constants import AUTH_ACK
-from clusterbus.cluster.events import EpochChanged, Event, NodeLeft
+from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeLeft
 from clusterbus.errors import InvariantError
 from clusterbus.sim.disk import SavedEpochs
 from clusterbus.wire import Message, Packet
@@ -58,6 +58,7 @@ class Checker:
         self._stats = stats
         self._seen: dict[int, Seen] = {}
         self._winners: dict[int, str] = {}
+        self._won_epochs: dict[str, int] = {}
         self._taken_alone: set[tuple[str, int]] = set()
         self._votes: dict[tuple[str, int], str] = {}
         self._acks: dict[tuple[str, int], set[str]] = {}
@@ -115,6 +116,8 @@ class Checker:
             if event.config_epoch < before:
                 self._broken(member, EPOCHS_RISE, f"config epoch of {event.node_id} {before} -> {event.config_epoch}")
             known[event.node_id] = event.config_epoch
+        elif isinstance(event, ElectionWon):
+            self._won_epochs[event.node_id] = event.epoch
         elif isinstance(event, NodeLeft):
             self._seen[member.index].known_epochs.pop(event.node_id, None)
 
@@ -198,10 +201,13 @@ class Checker:
         if member.may_take_over:
             member.may_take_over = False
             return
-        epoch, node_id = myself.config_epoch, myself.node_id
+        node_id = myself.node_id
+        epoch = self._won_epochs.pop(node_id, myself.config_epoch)  # another only if it was bumped meanwhile
         winner = self._winners.setdefault(epoch, node_id)
         if winner != node_id:
             self._broken(member, ONE_WINNER, f"takes epoch {epoch}, which {winner} has won")
+        if myself.config_epoch < epoch:
+            self._broken(member, ONE_WINNER, f"has won epoch {epoch} and takes epoch {myself.config_epoch}")
         voting = sum(1 for owner in member.state.slot_owners if owner.is_primary)
         votes = self._acks.get((node_id, epoch), set())
         if len(votes) < voting // 2 + 1:

@@ -25,6 +25,8 @@ UNACKNOWLEDGED_MAX: Final = 6
 GIVE_UP_US: Final = (3_000_000, 20_000_000)
 """A connection held up for this long, the limits drawn between, is given up by its sender."""
 SYN_RETRY_US: Final = (1_000_000, 3_000_000)
+KEEPALIVE_US: Final = 15_000_000
+"""As the engine's: a connection nothing came from for so long is probed, and reset if nobody is there (H32)."""
 DIAL_TIMEOUT_US: Final = 5_000_000
 """As the engine's handshake timeout."""
 DELAY_MIN_US: Final = 20
@@ -101,11 +103,11 @@ class End:
     """
 
     __slots__ = (
-        "in_flight", "is_inbound", "is_open", "is_stalled", "last_arrival_us", "last_read_us", "link",
+        "heard_us", "in_flight", "is_inbound", "is_open", "is_stalled", "last_arrival_us", "last_read_us", "link",
         "owner", "path", "peer", "queue", "stalls", "unacknowledged",
     )  # fmt: skip
 
-    def __init__(self, link: int, owner: int, path: Path, *, is_inbound: bool) -> None:
+    def __init__(self, link: int, owner: int, path: Path, *, is_inbound: bool, now_us: int) -> None:
         self.link = link
         self.owner = owner
         self.path = path
@@ -117,6 +119,7 @@ class End:
         self.queue: deque[Any] = deque()
         self.in_flight = 0
         self.last_arrival_us = 0
+        self.heard_us = now_us
         self.last_read_us: int | None = None
         self.unacknowledged = 0
 
@@ -255,8 +258,9 @@ class Network:
 
     def _new_end(self, host: int, path: Path, *, is_inbound: bool) -> End:
         self._links += 1
-        end = End(self._links, host, path, is_inbound=is_inbound)
+        end = End(self._links, host, path, is_inbound=is_inbound, now_us=self._timeline.now_us)
         self._ends[host][end.link] = end
+        self._timeline.after(KEEPALIVE_US, self._keep_alive, end)
         return end
 
     def _crossing_us(self, path: Path) -> int | None:
@@ -312,6 +316,7 @@ class Network:
             return
         peer = end.peer
         if peer.is_open:
+            peer.heard_us = self._timeline.now_us
             self._receiver.arrived(peer, end.queue.popleft())
         elif end.is_open:  # nobody is there any more: the answer is a reset
             if end.path.back.blocked:
@@ -319,6 +324,18 @@ class Network:
             else:
                 end.queue.clear()
                 self._timeline.after(self._reset_us(end), self._reset, end)
+
+    def _keep_alive(self, end: End) -> None:
+        """Probes an idle connection; one that is held up is its sender's to give up."""
+        if not end.is_open:
+            return
+        now_us = self._timeline.now_us
+        if now_us - end.heard_us >= KEEPALIVE_US and not (end.path.blocked or end.path.back.blocked):
+            if not end.peer.is_open:
+                self._timeline.after(self._reset_us(end), self._reset, end)
+                return
+            end.heard_us = now_us
+        self._timeline.at(max(end.heard_us, now_us - KEEPALIVE_US + 1_000_000) + KEEPALIVE_US, self._keep_alive, end)
 
     def _reset_us(self, end: End) -> int:
         return DELAY_MIN_US + end.path.back.delay_us
