@@ -14,6 +14,7 @@ import pytest
 
 from tests.peers.cluster import wait_until
 from tests.peers.server import Server
+from tests.peers.tls import Certificates
 from tests.resp.harness import Client
 
 Peers = Callable[..., Server]
@@ -29,10 +30,12 @@ class Subscriber(Client):
     """A subscriber that reads only when it is told to."""
 
     def __init__(self, server: Server, channel: bytes = b"c") -> None:
-        raw = socket.socket()
+        raw: socket.socket = socket.socket()
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         raw.settimeout(DEADLINE_S)
         raw.connect(("127.0.0.1", server.port))
+        if server.certificates is not None:
+            raw = server.certificates.client_context().wrap_socket(raw, server_hostname="127.0.0.1")
         self.socket = raw
         self.received = b""
         self.ask(
@@ -60,6 +63,15 @@ def test_a_subscriber_over_the_hard_limit_is_closed_as_valkey_does_s7_h40(peers:
         wait_until(lambda: server.call("PUBSUB", "NUMSUB", "c") == ["c", 0], DEADLINE_S, "its subscription is gone")
         server.call("PUBLISH", "other", "still here")
         quick.expect(b"*3\r\n$7\r\nmessage\r\n$5\r\nother\r\n$10\r\nstill here\r\n")
+
+
+def test_a_subscriber_over_tls_is_bounded_too_s7_h40(peers: Peers, certificates: Certificates) -> None:
+    server = peers("clusterbus", certificates=certificates)
+    assert server.call("CONFIG", "SET", "client-output-buffer-limit", "pubsub 2mb 0 0") == "OK"
+    with Subscriber(server):
+        publish(server, KERNEL_BUFFERS_MAX_BYTES + 3 * 1024 * 1024)
+        wait_until(lambda: disconnections(server) == 1, DEADLINE_S, "the slow one is closed")
+        wait_until(lambda: server.call("PUBSUB", "NUMSUB", "c") == ["c", 0], DEADLINE_S, "its subscription is gone")
 
 
 @BOTH
