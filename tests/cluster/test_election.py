@@ -357,6 +357,35 @@ def test_s5_a_lost_election_is_not_won_when_fewer_votes_are_needed_later() -> No
     assert not shard.is_primary
 
 
+def test_s5_a_deposed_primary_counts_until_its_successor_shows_up() -> None:
+    """Found by simulation: two primaries seen as replicas, not yet their successors, made two winners of one epoch."""
+    shard = Shard()
+    deposed = shard.voters[2]
+    successor = make_replica(shard.solo, "9", deposed.node_id)
+    deposed.replicaof, deposed.flags = successor.node_id, successor.flags
+    deposed.config_epoch += 100
+    shard.solo.says(deposed)
+    assert shard.solo.state._core.slots.voting_count() == 3
+    shard.until_asked()
+    shard.vote(*shard.voters[:2])
+    shard.live(200)
+    assert not shard.is_primary, "two of four"
+
+
+def test_s5_the_votes_needed_do_not_become_fewer_once_they_are_asked_for() -> None:
+    shard = Shard()
+    shard.until_asked()
+    shard.vote(*shard.voters[:2])
+    taker, loser = shard.voters[1:]
+    taker.config_epoch += 100
+    taker.slots |= loser.slots
+    loser.slots = frozenset()
+    shard.solo.says(taker)
+    assert shard.solo.state._core.slots.voting_count() == 3
+    shard.live(200)
+    assert not shard.is_primary, "two of the four that were asked"
+
+
 def test_s5_the_election_ends_when_a_sibling_has_won() -> None:
     shard = Shard()
     sibling = make_replica(shard.solo, "9", shard.primary.node_id)

@@ -42,7 +42,7 @@ def step(core: Core) -> None:
         _hindered(core, "Failover attempt expired")
     elif not election.is_requested:
         _ask_for_votes(core, manual=manual)
-    elif len(election.voters) >= quorum(core):
+    elif len(election.voters) >= _votes_needed(core):
         _win(core)
     else:
         _hindered(core, "Waiting for votes, but majority still not reached")
@@ -59,8 +59,17 @@ def take_vote(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
 
 
 def quorum(core: Core) -> int:
-    """The majority of the voting primaries, those that are down included."""
-    return core.slots.voting_count() // 2 + 1
+    """The majority of the shards that vote, those that are down included.
+
+    Every owner of slots counts. One that is a replica by now has been deposed by a primary not heard of yet, which
+    votes in its place: left out, two candidates of one epoch could each find a majority.
+    """
+    return len(core.slots.owners) // 2 + 1
+
+
+def _votes_needed(core: Core) -> int:
+    """The quorum, and never less than when the votes were asked for: who votes may change meanwhile."""
+    return max(core.election.quorum, quorum(core))
 
 
 def timeout_ms(core: Core) -> int:
@@ -188,6 +197,7 @@ def _ask_for_votes(core: Core, *, manual: bool) -> None:
     election = core.election
     core.current_epoch += 1
     election.epoch = core.current_epoch
+    election.quorum = quorum(core)
     election.is_requested = True
     core.log("notice", f"Starting a failover election for epoch {election.epoch}.")
     core.notify(ElectionStarted(core.myself.node_id, election.epoch))
@@ -211,5 +221,5 @@ def _hindered(core: Core, why: str) -> None:
     if why == election.hindrance and core.now_ms - election.hindrance_told_ms < c.LOG_INTERVAL_MS:
         return
     election.hindrance, election.hindrance_told_ms = why, core.now_ms
-    detail = f" ({len(election.voters)} votes of {quorum(core)} needed)" if election.is_requested else ""
+    detail = f" ({len(election.voters)} votes of {_votes_needed(core)} needed)" if election.is_requested else ""
     core.log("notice", f"Currently unable to failover: {why}{detail}.")

@@ -15,8 +15,9 @@ from clusterbus.cluster.node import Node
 class Election:
     """An election of this node, planned, under way or over.
 
-    `start_ms` is when votes are, or were, asked for, None while no election is planned. `epoch` and `voters` (ids
-    of those who voted for us in it) count once `is_requested`. `is_over`: told as won or lost.
+    `start_ms` is when votes are, or were, asked for, None while no election is planned. `epoch`, `voters` (ids of
+    those who voted for us in it) and `quorum`, the votes that were needed when they were asked for, count once
+    `is_requested`. `is_over`: told as won or lost.
     """
 
     start_ms: int | None = None
@@ -26,6 +27,7 @@ class Election:
     is_over: bool = False
     epoch: int = 0
     voters: set[str] = field(default_factory=set)
+    quorum: int = 0
     hindrance: str = ""
     hindrance_told_ms: int = 0
 
