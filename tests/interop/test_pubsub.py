@@ -263,6 +263,23 @@ def test_a_shard_channel_ends_when_its_slot_is_taken_by_another_s7(peers: Peers)
     wait_until(lambda: ours.counter("pubsubshard_channels") == 0, DEADLINE_S, "subscriptions go with their client")
 
 
+def test_shard_channels_end_on_a_replica_that_moves_to_another_shard_s7(peers: Peers) -> None:
+    """On ours as on Valkey's, which follow the same primary one after another."""
+    first, second, ours, theirs = servers = [
+        peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS) for kind in ("valkey", "valkey", "clusterbus", "valkey")
+    ]
+    replicas = [ours, theirs]
+    form(servers, [first, second], DEADLINE_S)
+    replicate(replicas, first, servers)
+    channel = channel_of(first, cluster_nodes(first)[node_id(first)].slots)
+    with subscribed(replicas, "SSUBSCRIBE", channel) as clients:
+        replicate(replicas, second, servers)
+        for server in replicas:
+            assert clients[server].read_response() == ["sunsubscribe", channel, 0]
+            assert server.call("PUBSUB", "SHARDCHANNELS") == []
+            assert refusal(server, "SSUBSCRIBE", channel).startswith("MOVED")
+
+
 def test_messages_over_new_links_start_with_the_full_header_of_a_heartbeat_h17_s7(peers: Peers) -> None:
     """Links to and from our node are killed over and over while it publishes; nobody takes a light packet for the
     first of a link, which would close it."""
