@@ -65,7 +65,8 @@ def test_help_of_node_documents_every_directive(flag: str) -> None:
     result = invoke("node", flag)
     assert result.exit_code == 0
     for directive in DIRECTIVES:
-        text = f"--{directive.name} {directive.kind.syntax()}{' *' if directive.mutable else ''}\n"
+        names = ", ".join(f"--{name}" for name in (directive.name, *directive.aliases))
+        text = f"{names} {directive.kind.syntax()}{' *' if directive.mutable else ''}\n"
         assert text in result.stdout
         assert directive.doc.split(".")[0][:60] in " ".join(result.stdout.split())
     assert all(f"--{name}" in result.stdout for name in BY_NAME)

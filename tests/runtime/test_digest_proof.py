@@ -39,7 +39,6 @@ class Rig:
     def _row(node_id: str, times: NodeTimes, *, speaks: bool) -> NodeRow:
         expected = ExpectedHeartbeat(
             config_epoch=0,
-            offset=0,
             myslots=bytes(2048),
             replicaof=None,
             flags=0,
