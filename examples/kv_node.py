@@ -1,6 +1,6 @@
 """A small key-value node: a member of a cluster that serves GET, SET, DEL, EXISTS and MGET for its slots.
 
-    python examples/kv_node.py --port 7000 --dir /tmp/a        (three of them, then)
+    python examples/kv_node.py --port 7000 --dir a        (three of them, then)
     redis-cli --cluster create 127.0.0.1:7000 127.0.0.1:7001 127.0.0.1:7002
 
 It shows `clusterbus.DataPlane` and `Bus.command`. Cluster clients (redis-py, valkey-py, redis-cli -c) use it as

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from clusterbus.errors import ClusterBusError
 from clusterbus.runtime.commands.arguments import SYNTAX_ERROR, CommandError, integer, port, text_of
-from clusterbus.runtime.commands.cluster_slots import CLUSTER_SLOTS
+from clusterbus.runtime.commands.cluster_slots import CLUSTER_SLOTS, settled
 from clusterbus.runtime.counters import cluster_info_lines
 from clusterbus.runtime.resp import OK, Client, CommandSpec, Reply, Status, Verbatim
 from clusterbus.runtime.views import link_views
@@ -115,19 +115,19 @@ def cluster_meet(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
     base_port = port(arguments[1], "base")
     bus_port = port(arguments[2], "bus") if len(arguments) == 3 else None
     node.driver.state.meet(text_of(arguments[0]), base_port, bus_port, node.clock.now_ms())
-    return _settled(node)
+    return settled(node)
 
 
 def cluster_forget(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
     """Removes a node and keeps it out for a minute."""
     node.driver.state.forget(text_of(arguments[0]), node.clock.now_ms())
-    return _settled(node)
+    return settled(node)
 
 
 def cluster_set_config_epoch(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
     """Gives a new, lone node its config epoch."""
     node.driver.state.set_config_epoch(integer(arguments[0]), node.clock.now_ms())
-    return _settled(node)
+    return settled(node)
 
 
 def cluster_bumpepoch(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
@@ -141,7 +141,7 @@ def cluster_bumpepoch(node: Node, _client: Client, _arguments: list[bytes]) -> R
 def cluster_replicate(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
     """Makes this node, which must own no slots, a replica of a primary."""
     node.driver.state.replicate(text_of(arguments[0]), node.clock.now_ms())
-    return _settled(node)
+    return settled(node)
 
 
 def cluster_failover(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
@@ -150,13 +150,7 @@ def cluster_failover(node: Node, _client: Client, arguments: list[bytes]) -> Rep
     if len(arguments) > 1 or how not in ("", "force", "takeover"):
         raise CommandError(SYNTAX_ERROR)
     node.driver.state.failover(node.clock.now_ms(), force=how == "force", takeover=how == "takeover")
-    return _settled(node)
-
-
-def _settled(node: Node) -> Reply:
-    """OK, once what the state asks for in consequence is on its way."""
-    node.settle()
-    return OK
+    return settled(node)
 
 
 def cluster_saveconfig(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
@@ -174,7 +168,7 @@ def cluster_reset(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
     if kind not in (b"soft", b"hard"):
         raise CommandError(SYNTAX_ERROR)
     node.driver.state.reset(node.clock.now_ms(), hard=kind == b"hard")
-    return _settled(node)
+    return settled(node)
 
 
 def _is_ipv6(client: Client) -> bool:

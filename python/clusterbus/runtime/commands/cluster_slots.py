@@ -100,33 +100,33 @@ def _order(words: list[str]) -> tuple[int, bool]:
 def addslots(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
     """Takes unassigned slots."""
     node.driver.state.add_slots(slot_list(arguments), node.clock.now_ms())
-    return _settled(node)
+    return settled(node)
 
 
 def addslotsrange(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
     """Takes unassigned slots, given as ranges."""
     slots = slot_ranges(arguments, "cluster|addslotsrange")
     node.driver.state.add_slots(slots, node.clock.now_ms())
-    return _settled(node)
+    return settled(node)
 
 
 def delslots(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
     """Forgets who owns slots."""
     node.driver.state.del_slots(slot_list(arguments), node.clock.now_ms())
-    return _settled(node)
+    return settled(node)
 
 
 def delslotsrange(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
     """Forgets who owns slots, given as ranges."""
     slots = slot_ranges(arguments, "cluster|delslotsrange")
     node.driver.state.del_slots(slots, node.clock.now_ms())
-    return _settled(node)
+    return settled(node)
 
 
 def flushslots(node: Node, _client: Client, _arguments: list[bytes]) -> Reply:
     """Gives up every slot of this node."""
     node.driver.state.flush_slots(node.clock.now_ms())
-    return _settled(node)
+    return settled(node)
 
 
 def setslot(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
@@ -139,13 +139,13 @@ def setslot(node: Node, _client: Client, arguments: list[bytes]) -> Reply:
     if action == "stable":
         _check_timeout(arguments[2:])
         state.settle_slot(number, now_ms)
-        return _settled(node)
+        return settled(node)
     if action not in _STATE_CHANGES or len(arguments) < 3:
         raise CommandError(_SETSLOT_MISUSED)
     orders = {"migrating": state.migrate_slot, "importing": state.import_slot, "node": state.assign_slot}
     _check_timeout(arguments[3:])
     orders[action](number, text_of(arguments[2]), now_ms)
-    return _settled(node)
+    return settled(node)
 
 
 def _check_timeout(arguments: list[bytes]) -> None:
@@ -167,7 +167,7 @@ def no_migrations(_node: Node, _client: Client, _arguments: list[bytes]) -> Repl
     raise CommandError(NO_MIGRATIONS)
 
 
-def _settled(node: Node) -> Reply:
+def settled(node: Node) -> Reply:
     """OK, once what the state asks for in consequence is on its way."""
     node.settle()
     return OK
