@@ -15,8 +15,8 @@ from random import Random
 
 from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Save, Send
 from clusterbus.cluster.events import Event
-from clusterbus.cluster.node import Node
-from clusterbus.cluster.persist import parse
+from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.operator.persist import parse
 from clusterbus.cluster.state import ClusterState
 from clusterbus.wire import Message, encode
 from clusterbus.wire import parse as parse_packets

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Broadcast, Effect
-from clusterbus.cluster.slots import bits_of, bits_to_wire
+from clusterbus.cluster.model.slots import bits_of, bits_to_wire
 from clusterbus.wire import Extension, HeaderOnly
 
 from tests.cluster.solo import ABILITIES, Puppet, Solo

@@ -15,8 +15,8 @@ from typing import TypeVar
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Save, Send
 from clusterbus.cluster.events import Event
-from clusterbus.cluster.node import Node
-from clusterbus.cluster.slots import bits_of, bits_to_wire
+from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.slots import bits_of, bits_to_wire
 from clusterbus.cluster.state import ClusterState
 from clusterbus.wire import (
     Extension,

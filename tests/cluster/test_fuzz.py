@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.persist import parse as parse_conf
+from clusterbus.cluster.operator.persist import parse as parse_conf
 from clusterbus.errors import PeerError
 from clusterbus.wire import encode, parse
 from hypothesis import given, settings

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Log
-from clusterbus.cluster.persist import parse as parse_conf
+from clusterbus.cluster.operator.persist import parse as parse_conf
 from clusterbus.cluster.state import ClusterState
 from clusterbus.wire import Heartbeat, Packet, encode, parse
 

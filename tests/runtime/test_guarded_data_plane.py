@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 from clusterbus.cluster.events import Event, RoleChanged, SlotsChanged, StateChanged, WritesPaused, WritesResumed
-from clusterbus.cluster.slots import bits_of
+from clusterbus.cluster.model.slots import bits_of
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import StateError
 from clusterbus.runtime.driver import Driver

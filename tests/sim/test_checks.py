@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from clusterbus.cluster import commands, epochs, persist, roles
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.effects import Save, Send
-from clusterbus.cluster.heartbeat import header
-from clusterbus.cluster.node import Node
-from clusterbus.cluster.records import NodesConf
+from clusterbus.cluster.failover import epochs, roles
+from clusterbus.cluster.heartbeats.heartbeat import header
+from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.records import NodesConf
+from clusterbus.cluster.operator import orders, persist
 from clusterbus.cluster.state import ClusterState
 from clusterbus.sim import InvariantError, Simulation, checks
 from clusterbus.wire import HeaderOnly, MessageType
@@ -297,7 +298,7 @@ def test_a_collision_nobody_resolves_is_no_agreement_h27(monkeypatch: Patch) -> 
 
 
 def test_a_failure_nobody_clears_is_no_agreement_s3(monkeypatch: Patch) -> None:
-    monkeypatch.setattr("clusterbus.cluster.failure._clear_failed_if_due", lambda core, node: None)
+    monkeypatch.setattr("clusterbus.cluster.failover.failure._clear_failed_if_due", lambda core, node: None)
     simulation = formed()
     simulation.crash(1)
     simulation.run_for(10_000)
@@ -324,4 +325,4 @@ def test_a_durable_save_is_asked_for_by_the_effect_the_disk_obeys() -> None:
     core = simulation.state(0)._core
     core.save_now()
     assert core.take_effects() == [Save(durable=True)]
-    assert commands.bump_epoch(core) is True
+    assert orders.bump_epoch(core) is True

@@ -6,22 +6,14 @@ from collections.abc import Callable
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import (
-    election,
-    epochs,
-    failure,
-    gossip_received,
-    heartbeat,
-    links,
-    persist,
-    receive,
-    replication,
-    roles,
-    vote,
-)
+from clusterbus.cluster import receive
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.node import Link, Node
-from clusterbus.cluster.records import NodesConf
+from clusterbus.cluster.failover import election, epochs, failure, replication, roles, vote
+from clusterbus.cluster.heartbeats import gossip_in, heartbeat
+from clusterbus.cluster.membership import links
+from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.records import NodesConf
+from clusterbus.cluster.operator import persist
 from clusterbus.sim import checks
 from clusterbus.sim.scenario import play
 from clusterbus.wire import Packet
@@ -146,7 +138,7 @@ def never_redial(patch: pytest.MonkeyPatch) -> None:
 
 def hear_of_nobody(patch: pytest.MonkeyPatch) -> None:
     """Gossip brings no third nodes."""
-    patch.setattr(gossip_received, "_meet_by_gossip", lambda core, entry, *, stranger: None)
+    patch.setattr(gossip_in, "_meet_by_gossip", lambda core, entry, *, stranger: None)
 
 
 def count_backwards(patch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ def test_an_error_out_of_the_protocol_core_is_a_failure_with_its_traceback(
     def fall_over(*_: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("clusterbus.cluster.failure.suspect", fall_over)
+    monkeypatch.setattr("clusterbus.cluster.failover.failure.suspect", fall_over)
     outcome = next(outcome for outcome in map(play, range(20)) if outcome.failure)
     assert "ZeroDivisionError: a bug" in outcome.failure
     assert "fall_over" in outcome.traceback

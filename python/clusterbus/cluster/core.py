@@ -1,7 +1,7 @@
 """`Core`: the state all rules of the protocol share, and the few ways to change it that keep it in step.
 
 Owns the table, the slots, the epochs, the links, the effects asked for and the counters. Each module by topic
-(`heartbeat`, `gossip`, `failure`, ...) is functions over it. Opens no socket, reads no clock, draws no
+(`heartbeat`, `gossip_in`, `failure`, ...) is functions over it. Opens no socket, reads no clock, draws no
 randomness of its own. Main loop only.
 """
 
@@ -23,10 +23,10 @@ from clusterbus.cluster.events import (
     RoleChanged,
     SlotsChanged,
 )
-from clusterbus.cluster.failover import Election, ManualFailover
-from clusterbus.cluster.node import Link, Node, Version
-from clusterbus.cluster.slots import SlotMap, ranges_of
-from clusterbus.cluster.table import ForgottenNodes, NodeTable
+from clusterbus.cluster.model.election_state import Election, ManualFailover
+from clusterbus.cluster.model.node import Link, Node, Version
+from clusterbus.cluster.model.slots import SlotMap, ranges_of
+from clusterbus.cluster.model.table import ForgottenNodes, NodeTable
 from clusterbus.data_plane import DataPlane
 from clusterbus.wire import Message
 

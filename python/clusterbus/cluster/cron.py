@@ -7,27 +7,19 @@ Owns the periodic rules and nothing else; one pass over the table. Main loop onl
 from __future__ import annotations
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import (
-    election,
-    failure,
-    handshake,
-    heartbeat,
-    links,
-    manual_failover,
-    own,
-    replica_migration,
-    replication,
-    roles,
-)
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.node import Link, Node
+from clusterbus.cluster.failover import election, failure, manual_failover, replica_migration, replication, roles
+from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.membership import handshake, links
+from clusterbus.cluster.membership.myself import refresh_myself
+from clusterbus.cluster.model.node import Link, Node
 
 UNREACHABLE_ON_PURPOSE = c.FLAG_MYSELF | c.FLAG_NOADDR
 
 
 def tick(core: Core, number: int) -> None:
     """One tick. `number` counts them; every tenth does what is done once a second."""
-    own.refresh(core)
+    refresh_myself(core)
     replication.refresh_offset(core)
     core.forgotten.expire(core.now_ms)
     if number % c.TICKS_PER_RANDOM_PING == 0:

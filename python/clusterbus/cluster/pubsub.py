@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import heartbeat
 from clusterbus.cluster.core import MESSAGES_SENT, Core
 from clusterbus.cluster.effects import Broadcast
 from clusterbus.cluster.events import Message, ModuleReceived
-from clusterbus.cluster.node import Link, Node
+from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.model.node import Link, Node
 from clusterbus.errors import StateError
 from clusterbus.wire import (
     HEADER_LEN_BYTES,

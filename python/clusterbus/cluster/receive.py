@@ -11,25 +11,14 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from clusterbus.cluster import (
-    address,
-    election,
-    epochs,
-    extensions,
-    failure,
-    gossip_received,
-    handshake,
-    heartbeat,
-    manual_failover,
-    own,
-    pubsub,
-    quiet,
-    roles,
-    vote,
-)
 from clusterbus.cluster import constants as c
+from clusterbus.cluster import pubsub
 from clusterbus.cluster.core import MESSAGES_RECEIVED, Core
-from clusterbus.cluster.node import Link, Node
+from clusterbus.cluster.failover import election, epochs, failure, manual_failover, roles, vote
+from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat, quiet
+from clusterbus.cluster.membership import address, handshake
+from clusterbus.cluster.membership.myself import learn_ip
+from clusterbus.cluster.model.node import Link, Node
 from clusterbus.wire import Fail, Packet, Update
 
 Handler = Callable[[Core, Link, Node, Packet], None]
@@ -164,7 +153,7 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
     if sender is not None:
         _note_sender(core, sender, packet)
     if kind != c.PONG:
-        own.learn_ip(core, link, sure=kind == c.MEET)
+        learn_ip(core, link, sure=kind == c.MEET)
         if kind == c.MEET and sender is None and may_be_met:
             _meet_stranger(core, link, packet)
         heartbeat.send(core, link, c.PONG)
@@ -184,7 +173,7 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
     if sender.config_epoch == core.myself.config_epoch:
         epochs.resolve_collision(core, sender)
     if packet.count:
-        gossip_received.apply(core, sender, packet)
+        gossip_in.apply(core, sender, packet)
     extensions.apply(core, sender, packet)
 
 
@@ -193,7 +182,7 @@ def _meet_stranger(core: Core, link: Link, packet: Packet) -> None:
         return  # its handshake is under way
     handshake.accept_meet(core, link, packet)
     if link.node is not None:
-        gossip_received.apply_from_stranger(core, packet)
+        gossip_in.apply_from_stranger(core, packet)
 
 
 # ---------------------------------------------------------------- other types

@@ -1,7 +1,7 @@
 """`ClusterState`: the protocol core as one object; inputs in, effects out.
 
 Owns the order in which an input is applied and settled, and the list of inputs. The rules are in the modules
-by topic (`receive`, `cron`, `links`, `commands`, ...). Must never do what an effect asks for. Main loop only.
+by topic (`receive`, `cron`, `links`, `orders`, ...). Must never do what an effect asks for. Main loop only.
 
 Every input takes `now_ms`, unix milliseconds of a timeline that never jumps, and may be followed by effects,
 which `poll_effects` hands out in order. Nothing a peer sends raises; an operator's mistake raises StateError.
@@ -13,26 +13,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 
-from clusterbus.cluster import (
-    commands,
-    cron,
-    describe,
-    health,
-    heartbeat,
-    links,
-    manual_failover,
-    own,
-    persist,
-    pubsub,
-    quiet,
-    receive,
-    slot_moves,
-)
 from clusterbus.cluster import constants as c
+from clusterbus.cluster import cron, pubsub, receive
 from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
-from clusterbus.cluster.node import Link, Node
-from clusterbus.cluster.records import NodesConf
+from clusterbus.cluster.failover import health, manual_failover
+from clusterbus.cluster.heartbeats import heartbeat, quiet
+from clusterbus.cluster.membership import links
+from clusterbus.cluster.membership.myself import refresh_myself
+from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.records import NodesConf
+from clusterbus.cluster.operator import describe, orders, persist, slot_moves
 from clusterbus.data_plane import DataPlane
 from clusterbus.view import View
 from clusterbus.wire import Heartbeat, Packet
@@ -79,7 +70,7 @@ class ClusterState:
         self._ticks = 0
         if saved is not None:
             persist.restore(self._core, saved)
-        own.refresh(self._core)
+        refresh_myself(self._core)
 
     # ------------------------------------------------------------ inputs: links
 
@@ -129,27 +120,27 @@ class ClusterState:
     def meet(self, ip: str, port: int, cport: int | None, now_ms: int) -> None:
         """CLUSTER MEET; `cport` None is `port` + 10000. Raises StateError for an address that is none."""
         self._core.set_now(now_ms)
-        commands.meet(self._core, ip, port, cport)
+        orders.meet(self._core, ip, port, cport)
 
     def forget(self, node_id: str, now_ms: int) -> None:
         """CLUSTER FORGET. Raises StateError for an unknown node, this node or its primary."""
         self._core.set_now(now_ms)
-        commands.forget(self._core, node_id)
+        orders.forget(self._core, node_id)
 
     def add_slots(self, slots: Iterable[int], now_ms: int) -> None:
         """CLUSTER ADDSLOTS: all or, with StateError, none."""
         self._core.set_now(now_ms)
-        commands.add_slots(self._core, slots)
+        orders.add_slots(self._core, slots)
 
     def del_slots(self, slots: Iterable[int], now_ms: int) -> None:
         """CLUSTER DELSLOTS: all or, with StateError, none."""
         self._core.set_now(now_ms)
-        commands.del_slots(self._core, slots)
+        orders.del_slots(self._core, slots)
 
     def flush_slots(self, now_ms: int) -> None:
         """CLUSTER FLUSHSLOTS."""
         self._core.set_now(now_ms)
-        commands.flush_slots(self._core)
+        orders.flush_slots(self._core)
 
     def migrate_slot(self, slot: int, node_id: str, now_ms: int) -> None:
         """CLUSTER SETSLOT MIGRATING. Raises StateError, as the other three."""
@@ -174,22 +165,22 @@ class ClusterState:
     def reset(self, now_ms: int, *, hard: bool = False) -> None:
         """CLUSTER RESET. Raises StateError for a primary that has keys."""
         self._core.set_now(now_ms)
-        commands.reset(self._core, hard=hard)
+        orders.reset(self._core, hard=hard)
 
     def set_config_epoch(self, epoch: int, now_ms: int) -> None:
         """CLUSTER SET-CONFIG-EPOCH. Raises StateError unless this node is new and alone."""
         self._core.set_now(now_ms)
-        commands.set_config_epoch(self._core, epoch)
+        orders.set_config_epoch(self._core, epoch)
 
     def bump_epoch(self, now_ms: int) -> bool:
         """CLUSTER BUMPEPOCH: whether there is a new config epoch."""
         self._core.set_now(now_ms)
-        return commands.bump_epoch(self._core)
+        return orders.bump_epoch(self._core)
 
     def replicate(self, node_id: str, now_ms: int) -> None:
         """CLUSTER REPLICATE. Raises StateError for an unknown node, this one, a replica, or while we own slots."""
         self._core.set_now(now_ms)
-        commands.replicate(self._core, node_id)
+        orders.replicate(self._core, node_id)
 
     def failover(self, now_ms: int, *, force: bool = False, takeover: bool = False) -> None:
         """CLUSTER FAILOVER [FORCE|TAKEOVER] on a replica; the role changes later. Raises StateError."""
@@ -199,7 +190,7 @@ class ClusterState:
     def count_failure_reports(self, node_id: str, now_ms: int) -> int:
         """CLUSTER COUNT-FAILURE-REPORTS. Raises StateError for an unknown node."""
         self._core.set_now(now_ms)
-        return commands.count_failure_reports(self._core, node_id)
+        return orders.count_failure_reports(self._core, node_id)
 
     def publish(self, channel: bytes, message: bytes, now_ms: int, *, sharded: bool = False) -> int:
         """PUBLISH to every connected node, or PUBLISHSHARD to those of our shard; how many nodes those are.

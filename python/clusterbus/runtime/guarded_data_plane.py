@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from clusterbus.cluster.events import Event, RoleChanged, SlotsChanged, WritesPaused, WritesResumed
-from clusterbus.cluster.slots import ranges_of
+from clusterbus.cluster.model.slots import ranges_of
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import StateError
 from clusterbus.runtime.log import logger

@@ -1,6 +1,6 @@
 """The file nodes.conf: its locks, its reading with the signs of damage, and its atomic replacement.
 
-Knows text, not its meaning: `clusterbus.cluster.persist` turns text into state and back. Must never change a
+Knows text, not its meaning: `clusterbus.cluster.operator.persist` turns text into state and back. Must never change a
 file it has refused, and never leave a half-written one under the real name. Main thread.
 """
 

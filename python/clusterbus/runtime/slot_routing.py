@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from clusterbus.cluster.describe import client_ip
+from clusterbus.cluster.operator.describe import client_ip
 from clusterbus.errors import StateError
 from clusterbus.runtime.resp import Client, ErrorReply, error
 from clusterbus.runtime.resp.registry import Call
 from clusterbus.wire import key_slot
 
 if TYPE_CHECKING:
-    from clusterbus.cluster.node import Node as Member
+    from clusterbus.cluster.model.node import Node as Member
     from clusterbus.runtime.node import Node
 
 CROSSSLOT: Final = ErrorReply("CROSSSLOT Keys in request don't hash to the same slot")

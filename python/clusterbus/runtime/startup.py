@@ -14,8 +14,8 @@ import secrets
 from typing import Final
 
 from clusterbus._core import Engine
-from clusterbus.cluster import persist
-from clusterbus.cluster.records import NodesConf
+from clusterbus.cluster.model.records import NodesConf
+from clusterbus.cluster.operator import persist
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.data_plane import DataPlane

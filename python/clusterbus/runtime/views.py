@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clusterbus.cluster.records import flags_text
-from clusterbus.cluster.slots import ranges_of
+from clusterbus.cluster.model.records import flags_text
+from clusterbus.cluster.model.slots import ranges_of
 
 if TYPE_CHECKING:
-    from clusterbus.cluster.node import Node as Member
+    from clusterbus.cluster.model.node import Node as Member
     from clusterbus.runtime.driver import Driver
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from clusterbus.cluster.constants import ALL_SLOTS, FAILING, FLAG_HANDSHAKE
-from clusterbus.cluster.node import Node
+from clusterbus.cluster.model.node import Node
 from clusterbus.sim.member import Member
 
 

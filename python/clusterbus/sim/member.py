@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, TypeVar
 
-from clusterbus.cluster import persist
 from clusterbus.cluster.constants import MEET, PONG
 from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Notify, Save, Send, SendHeartbeat
+from clusterbus.cluster.operator import persist
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.errors import StateError

@@ -17,7 +17,7 @@ from typing import Final
 
 from clusterbus.cluster.constants import ALL_SLOTS, SLOTS
 from clusterbus.cluster.events import ElectionStarted, Event
-from clusterbus.cluster.slots import ranges_of
+from clusterbus.cluster.model.slots import ranges_of
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError, StateError
 from clusterbus.sim.member import Member

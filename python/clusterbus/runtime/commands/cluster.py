@@ -18,8 +18,8 @@ from clusterbus.runtime.views import link_views
 from clusterbus.wire import key_slot
 
 if TYPE_CHECKING:
-    from clusterbus.cluster.describe import Endpoint
-    from clusterbus.cluster.node import Node as Member
+    from clusterbus.cluster.model.node import Node as Member
+    from clusterbus.cluster.operator.describe import Endpoint
     from clusterbus.runtime.node import Node
 
 # ---------------------------------------------------------------- questions

@@ -1,0 +1,68 @@
+"""Epochs: the current one never goes down or wraps, and no two primaries keep the same config epoch.
+
+Owns every change of `Core.current_epoch`. Must never take an epoch from a sender that is not known (H28).
+Main loop only. Source: `clusterGetMaxEpoch`, `clusterHandleConfigEpochCollision`,
+`clusterBumpConfigEpochWithoutConsensus`.
+"""
+
+from __future__ import annotations
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.model.node import Node
+
+
+def observe(core: Core, sender: Node, current_epoch: int) -> None:
+    """A known sender's current epoch: ours is the greatest seen. A wild jump is taken, counted and told."""
+    if current_epoch <= core.current_epoch:
+        return
+    if current_epoch - core.current_epoch > c.EPOCH_JUMP_SUSPECT:
+        core.refuse("epoch_jump", sender.node_id, f"current epoch jumps to {current_epoch}")
+    core.current_epoch = current_epoch
+
+
+def observe_config(core: Core, sender: Node, config_epoch: int) -> None:
+    """A known primary publishes a newer config epoch of its own."""
+    if config_epoch > sender.config_epoch:
+        core.set_config_epoch(sender, config_epoch)
+
+
+def max_epoch(core: Core) -> int:
+    """The greatest epoch known, config epochs included."""
+    return max(core.current_epoch, max(node.config_epoch for node in core.table))
+
+
+def resolve_collision(core: Core, sender: Node) -> None:
+    """Two primaries share a config epoch: the one with the smaller id takes a new one, once (H27)."""
+    myself = core.myself
+    if sender.config_epoch != myself.config_epoch or not sender.is_primary or not myself.is_primary:
+        return
+    if sender.node_id <= myself.node_id:
+        return
+    if _take_next_epoch(core):
+        core.log(
+            "notice",
+            f"configEpoch collision with node {sender.name}. configEpoch set to {myself.config_epoch}",
+        )
+
+
+def bump(core: Core) -> bool:
+    """CLUSTER BUMPEPOCH: a new config epoch with nobody's consent, unless ours is the greatest already."""
+    myself = core.myself
+    if myself.config_epoch != 0 and myself.config_epoch == max_epoch(core):
+        return False
+    if not _take_next_epoch(core):
+        return False
+    core.log("notice", f"New configEpoch set to {myself.config_epoch}")
+    return True
+
+
+def _take_next_epoch(core: Core) -> bool:
+    """Raises the current epoch by one and makes it our config epoch, on disk before it is told (H28)."""
+    if core.current_epoch >= c.EPOCH_MAX:
+        core.refuse("epoch_exhausted", "cluster", "the current epoch has reached its maximum")
+        return False
+    core.current_epoch += 1
+    core.set_config_epoch(core.myself, core.current_epoch)
+    core.save_now()
+    return True

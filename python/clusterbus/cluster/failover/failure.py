@@ -1,0 +1,114 @@
+"""Failure detection: PFAIL by our own timeouts, FAIL by a quorum of reports, and the way back (S3).
+
+Owns PFAIL and FAIL of every node and the reports about it. Who is late is measured in `cron`; this module
+says what follows. Main loop only. Source: `markNodeAsFailingIfNeeded`, `clearNodeFailureIfNeeded`,
+`clusterNodeAddFailureReport`.
+"""
+
+from __future__ import annotations
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.events import NodeFailed, NodeRecovered, NodeSuspected
+from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.model.node import Node
+
+
+def suspect(core: Core, node: Node) -> None:
+    """A node has been silent for longer than the node timeout: PFAIL, and FAIL if the quorum stands."""
+    if node.flags & c.FAILING:
+        return
+    core.set_failure_flags(node, c.FLAG_PFAIL)
+    core.log("notice", f"NODE {node.name} possibly failing.")
+    core.notify(NodeSuspected(node.node_id))
+    mark_failed_if_agreed(core, node)
+
+
+def report(core: Core, node: Node, reporter: Node) -> None:
+    """A voting primary says that a node is failing."""
+    if reporter not in node.fail_reports:
+        core.log("notice", f"Node {reporter.name} reported node {node.name} as not reachable.")
+        core.table.reported[node.node_id] = node
+        node.touch()
+        reporter.touch()
+    node.fail_reports[reporter] = core.now_ms
+    mark_failed_if_agreed(core, node)
+
+
+def withdraw(core: Core, node: Node, reporter: Node) -> None:
+    """The same primary says that it is well."""
+    if node.fail_reports.pop(reporter, None) is not None:
+        node.touch()
+        reporter.touch()
+        core.log("notice", f"Node {reporter.name} reported node {node.name} is back online.")
+        count_reports(core, node)
+
+
+def count_reports(core: Core, node: Node) -> int:
+    """How many reports stand, the expired ones (older than 2 x node timeout) dropped."""
+    oldest_ms = core.now_ms - core.node_timeout_ms * c.FAIL_REPORT_VALIDITY
+    expired = [
+        reporter
+        for reporter, told_ms in node.fail_reports.items()
+        if told_ms < oldest_ms and reporter.times.reports_repeated_ms < oldest_ms
+    ]
+    for reporter in expired:
+        del node.fail_reports[reporter]
+        node.touch()
+        reporter.touch()
+    if not node.fail_reports:
+        core.table.reported.pop(node.node_id, None)
+    return len(node.fail_reports)
+
+
+def mark_failed_if_agreed(core: Core, node: Node) -> None:
+    """PFAIL here and reported by enough voting primaries: FAIL, told to everybody."""
+    if not node.is_pfail:
+        return
+    count_reports(core, node)
+    votes = sum(1 for reporter in node.fail_reports if reporter.is_voting)
+    votes += core.myself.is_voting
+    if votes < core.slots.voting_count() // 2 + 1:
+        return
+    core.log("notice", f"Marking node {node.name} as failing (quorum reached).")
+    _set_failed(core, node, reported_by=None)
+    heartbeat.broadcast_fail(core, node)
+
+
+def take_fail_message(core: Core, node: Node, sender: Node) -> None:
+    """A known node broadcasts that `node` is FAIL: believed."""
+    if node.is_failed or node is core.myself:
+        return
+    core.log("notice", f"FAIL message received from {sender.name} about {node.name}")
+    _set_failed(core, node, reported_by=sender.node_id)
+
+
+def note_answer(core: Core, node: Node) -> None:
+    """A node answered our PING: PFAIL is over, FAIL under conditions."""
+    if node.is_pfail:
+        core.set_failure_flags(node, 0)
+        core.notify(NodeRecovered(node.node_id, was_failed=False))
+        core.want_save()
+    elif node.is_failed:
+        _clear_failed_if_due(core, node)
+
+
+def _set_failed(core: Core, node: Node, *, reported_by: str | None) -> None:
+    core.set_failure_flags(node, c.FLAG_FAIL)
+    node.fail_time_ms = core.now_ms
+    core.notify(NodeFailed(node.node_id, reported_by))
+    core.want_save()
+
+
+def _clear_failed_if_due(core: Core, node: Node) -> None:
+    """Without a vote: at once. With one: when FAIL is older than 2 x node timeout and the slots are its."""
+    if node.is_voting:
+        if core.now_ms - node.fail_time_ms <= core.node_timeout_ms * c.FAIL_UNDO:
+            return
+        why = "is reachable again and nobody is serving its slots after some time"
+    else:
+        why = f"{'replica' if node.is_replica else 'primary without slots'} is reachable again"
+    core.log("notice", f"Clear FAIL state for node {node.name}: {why}.")
+    core.set_failure_flags(node, 0)
+    core.notify(NodeRecovered(node.node_id, was_failed=True))
+    core.want_save()

@@ -1,0 +1,92 @@
+"""This node's own role: becoming a replica, becoming the primary, and how far its data is.
+
+Owns every change of the role of `Core.myself`, and what ends with one: an election, a manual failover. Decides
+not when: `election`, `manual_failover`, `replica_migration`, `roles` and operators do. Main loop only. Source:
+`clusterSetPrimary`, `clusterFailoverReplaceYourPrimary`, `resetManualFailover`.
+"""
+
+from __future__ import annotations
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.events import ElectionLost, WritesResumed
+from clusterbus.cluster.failover import health
+from clusterbus.cluster.heartbeats import extensions, heartbeat
+from clusterbus.cluster.model.election_state import Election, ManualFailover
+from clusterbus.cluster.model.node import Node
+
+
+def replicate(core: Core, primary: Node) -> None:
+    """Makes this node a replica of `primary`, another node, and tells everybody."""
+    myself = core.myself
+    if primary is myself:
+        raise ValueError("a node is not its own replica")
+    core.take_slots(myself.slot_bits)
+    end_election(core, "has another primary now")
+    end_manual_failover(core)
+    myself.flags = (myself.flags & ~(c.FLAG_PRIMARY | c.FLAG_MIGRATE_TO)) | c.FLAG_REPLICA
+    myself.follow(primary)
+    if primary.shard_id != myself.shard_id:
+        core.slots.migrating.clear()
+        core.slots.importing.clear()
+    extensions.set_shard_id(core, myself, primary.shard_id)
+    refresh_offset(core)
+    core.notify_role(myself)
+    core.want_state_update()
+    core.save_now()
+    heartbeat.broadcast_pong(core)
+
+
+def promote(core: Core) -> None:
+    """Makes this replica the primary of its shard, with all slots of the old one, and tells everybody.
+
+    Its config epoch must be the new one already. All of it is on disk before it is told.
+    """
+    myself = core.myself
+    old = myself.primary
+    core.log("notice", f"Setting myself to primary in shard {myself.shard_id}; my old primary is {old.name}")
+    myself.follow(None)
+    myself.flags = (myself.flags & ~c.FLAG_REPLICA) | c.FLAG_PRIMARY
+    core.move_slots(myself, old.slot_bits)
+    end_manual_failover(core)
+    core.election = Election()
+    refresh_offset(core)
+    core.notify_role(myself)
+    health.update(core)
+    core.save_now()
+    heartbeat.broadcast_pong(core)
+
+
+def end_manual_failover(core: Core) -> None:
+    """Forgets a manual failover, done or not; the primary's writes go on."""
+    if core.manual.pauses_writes:
+        core.notify(WritesResumed())
+        core.version.move_said()
+    core.manual = ManualFailover()
+
+
+def end_election(core: Core, reason: str) -> None:
+    """Forgets an election; one that was waiting for votes is told as lost."""
+    lose_election(core, reason)
+    core.election = Election()
+
+
+def lose_election(core: Core, reason: str) -> None:
+    """The votes of an election count no more. The next one keeps its distance to it."""
+    election = core.election
+    if election.is_open:
+        election.is_over = True
+        core.notify(ElectionLost(core.myself.node_id, election.epoch, reason))
+
+
+def refresh_offset(core: Core) -> None:
+    """Takes over how far this node's data is.
+
+    Without a data plane that tells, a replica counts as being where its primary was when last heard of: there
+    is nothing it could lack.
+    """
+    offset = core.data_plane.replication_offset()
+    if offset is None:
+        primary = core.myself.replicaof
+        offset = primary.repl_offset if primary is not None else 0
+    core.repl_offset = offset

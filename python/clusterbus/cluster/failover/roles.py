@@ -1,0 +1,168 @@
+"""Roles and slots of the others, learnt from their headers and from UPDATE, and what they make of us (S4).
+
+Owns primary/replica switches, who replicates whom, and slot conflicts by config epoch. A shard that loses its
+last slot follows whoever took it: that makes this node a replica, or the replica of another primary. Must never
+make this node a primary: that takes an election or an operator. Main loop only. Source:
+`clusterProcessPacket`, `clusterSetNodeAsPrimary`, `clusterUpdateSlotsConfigWith`.
+"""
+
+from __future__ import annotations
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.failover import replication
+from clusterbus.cluster.heartbeats import extensions, heartbeat
+from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.slots import bits_from_wire
+from clusterbus.cluster.operator import slot_moves
+from clusterbus.wire import Packet, Update
+
+
+def apply_header(core: Core, sender: Node, packet: Packet) -> None:
+    """Role, primary and slots a known sender's heartbeat announces."""
+    was_replica = sender.is_replica
+    primary_id = packet.replicaof
+    if primary_id is not None:
+        if sender.is_primary and packet.current_epoch < sender.config_epoch:
+            core.counters["stale_roles"] += 1
+            return  # it was a replica before it became the primary of that epoch: the packet was long on its way
+        _apply_replica(core, sender, primary_id, packet.config_epoch)
+        return
+    set_primary(core, sender)
+    myslots = packet.myslots
+    if was_replica or myslots != sender.slots or core.slots.not_claimed & sender.slot_bits:
+        bits = bits_from_wire(myslots)
+        apply_claims(core, sender, packet.config_epoch, bits)
+        _inform_if_stale(core, sender, packet.config_epoch, bits)
+
+
+def apply_update(core: Core, update: Update) -> None:
+    """An UPDATE about a node: its newer slots and config epoch. About us or an unknown id: ignored (H26)."""
+    node = core.table.find(update.node_id)
+    if node is None or node is core.myself or node.in_handshake:
+        core.counters["refused_update_subject"] += 1
+        return
+    if update.config_epoch <= node.config_epoch:
+        return
+    set_primary(core, node)
+    core.set_config_epoch(node, update.config_epoch)
+    apply_claims(core, node, update.config_epoch, bits_from_wire(update.slots))
+
+
+def set_primary(core: Core, node: Node) -> None:
+    """A node acts as primary."""
+    if node.is_primary:
+        return
+    if node.replicaof is not None:
+        extensions.set_shard_id(core, node, node.replicaof.shard_id)
+        node.follow(None)
+        if node is not core.myself:
+            node.flags |= c.FLAG_MIGRATE_TO  # its shard had a replica, and may need one now
+    node.flags = (node.flags & ~c.FLAG_REPLICA) | c.FLAG_PRIMARY
+    core.notify_role(node)
+    core.want_save()
+    core.want_state_update()
+
+
+def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
+    """A primary claims slots under a config epoch: the free ones and those of lower epochs become its.
+
+    Slots it owns and no longer claims stay its own until anybody claims them, under whatever epoch, and are told
+    to nobody.
+    """
+    slots = core.slots
+    ours = core.myself.primary
+    before = ours.slot_bits
+    slots.not_claimed |= sender.slot_bits & ~claimed
+    slots.not_claimed &= ~(sender.slot_bits & claimed)
+    wanted = claimed & ~sender.slot_bits
+    contested = wanted & slots.assigned & ~slots.not_claimed
+    gained = wanted & ~contested
+    if contested:
+        for owner in list(slots.owners.values()):
+            overlap = owner.slot_bits & contested
+            if overlap and owner.config_epoch < config_epoch:
+                core.log(
+                    "notice",
+                    f"{overlap.bit_count()} slots moved from node {owner.name} to node {sender.name}",
+                )
+                gained |= overlap
+    if slots.migrating or slots.importing:
+        slot_moves.follow_claims(core, sender, config_epoch, claimed, gained)
+    if gained:
+        core.move_slots(sender, gained)
+    if ours is not sender and not ours.slot_bits:
+        _follow_taker(core, sender, config_epoch, is_taker=bool(before & gained), has_slots=bool(claimed))
+
+
+def _follow_taker(core: Core, sender: Node, config_epoch: int, *, is_taker: bool, has_slots: bool) -> None:
+    """Our shard has no slots: we follow who took the last one; always within our shard, elsewhere only with
+    cluster-allow-replica-migration. Nobody took any: a newer primary of our own slotless shard.
+    """
+    myself = core.myself
+    is_of_our_shard = sender.shard_id == myself.shard_id
+    if is_taker:
+        if not is_of_our_shard and not core.config.cluster_allow_replica_migration:
+            if myself.is_primary:
+                core.log("notice", f"My last slot went to node {sender.name}. I am now an empty primary.")
+            return
+    elif has_slots or not is_of_our_shard or myself.primary.config_epoch >= config_epoch:
+        return
+    core.log("notice", f"Configuration change detected. Reconfiguring myself as a replica of {sender.name}")
+    replication.replicate(core, sender)
+
+
+def _inform_if_stale(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
+    """The sender claims slots that have an owner of a greater epoch: it is told, one owner at a time."""
+    contested = claimed & core.slots.assigned & ~core.slots.not_claimed & ~sender.slot_bits
+    if not contested or sender.link is None:
+        return
+    for owner in core.slots.owners.values():
+        if owner.slot_bits & contested and owner.config_epoch > config_epoch:
+            core.log("verbose", f"Node {sender.name} has old slots configuration, told about {owner.name}")
+            heartbeat.send_update(core, sender.link, owner)
+            return
+
+
+def _apply_replica(core: Core, sender: Node, primary_id: str, config_epoch: int) -> None:
+    primary = core.table.find(primary_id)
+    if primary is sender or (primary is not None and primary.in_handshake):
+        primary = None
+    if sender.is_primary:
+        _demote(core, sender, primary, config_epoch)
+    elif not sender.is_replica:
+        sender.flags |= c.FLAG_REPLICA
+        core.want_save()
+    if primary is not None and sender.replicaof is not primary:
+        sender.follow(primary)
+        core.log("notice", f"Node {sender.name} is now a replica of node {primary.name}")
+        core.notify_role(sender)
+        follow_primary_of_primary(core)
+        extensions.set_shard_id(core, sender, primary.shard_id)
+        core.want_save()
+
+
+def follow_primary_of_primary(core: Core) -> None:
+    """Our primary has become a replica: its primary is ours now, for a replica has no replicas."""
+    primary = core.myself.replicaof
+    if primary is None or primary.replicaof is None or primary.replicaof is core.myself:
+        return
+    core.log("notice", f"I'm a sub-replica! Reconfiguring myself as a replica of {primary.replicaof.name}")
+    replication.replicate(core, primary.replicaof)
+
+
+def _demote(core: Core, sender: Node, primary: Node | None, config_epoch: int) -> None:
+    """A primary became a replica: of another of its shard (a failover), or it left its slots behind."""
+    if primary is not None and primary.shard_id == sender.shard_id:
+        if primary is not core.myself and config_epoch >= sender.config_epoch:
+            set_primary(core, primary)
+            if config_epoch > primary.config_epoch:
+                core.set_config_epoch(primary, config_epoch)
+    else:
+        core.take_slots(sender.slot_bits)
+    sender.flags = (sender.flags & ~(c.FLAG_PRIMARY | c.FLAG_MIGRATE_TO)) | c.FLAG_REPLICA
+    core.log("notice", f"Node {sender.name} is no longer a primary")
+    if primary is None:
+        core.notify_role(sender)
+    core.want_save()
+    core.want_state_update()

@@ -1,0 +1,67 @@
+"""Our vote in the election of another node (S5): for whom, and at most once in an epoch.
+
+Owns `Core.last_vote_epoch` and `Node.voted_ms`. Must never let a vote out that is not on disk: the durable
+save comes before the message, and whoever carries effects out withholds the message when the save fails.
+Main loop only. Source: `clusterSendFailoverAuthIfNeeded`.
+"""
+
+from __future__ import annotations
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.slots import bits_from_wire
+from clusterbus.wire import Packet
+
+
+def handle_request(core: Core, link: Link, sender: Node, packet: Packet) -> None:
+    """A FAILOVER_AUTH_REQUEST of a known node: answered by FAILOVER_AUTH_ACK, or by nothing."""
+    if not core.myself.is_voting:
+        return  # no vote, and nothing to say about it: everybody is asked
+    refusal = _refusal(core, sender, packet)
+    if not refusal:
+        rival = _newer_owner(core, sender, packet)
+        if rival is not None:
+            refusal = f"a slot's epoch {rival.config_epoch} is greater than {packet.config_epoch}"
+            if sender.link is not None:
+                heartbeat.send_update(core, sender.link, rival)
+    if refusal:
+        core.counters["votes_denied"] += 1
+        core.log("warning", f"Failover auth denied to {sender.name} for epoch {packet.current_epoch}: {refusal}")
+        return
+    primary = sender.replicaof
+    assert primary is not None
+    core.last_vote_epoch = core.current_epoch
+    primary.voted_ms = core.now_ms
+    core.save_now()
+    heartbeat.send_header(core, sender.link or link, c.AUTH_ACK)
+    core.log("notice", f"Failover auth granted to {sender.name} for epoch {core.current_epoch}")
+
+
+def _refusal(core: Core, sender: Node, packet: Packet) -> str:
+    """Why the sender does not get our vote, "" when only its slots are still to be looked at."""
+    primary = sender.replicaof
+    if packet.current_epoch < core.current_epoch:
+        return f"the epoch is behind {core.current_epoch}"
+    if core.last_vote_epoch >= core.current_epoch:
+        return f"already voted for epoch {core.last_vote_epoch}"
+    if not sender.is_replica:
+        return "it is a primary"
+    if primary is None:
+        return "its primary is not known"
+    if not (primary.is_failed or packet.mflags & c.MFLAG_FORCE_ACK):
+        return "its primary is up"
+    wait_ms = primary.voted_ms + core.node_timeout_ms * c.VOTE_DISTANCE - core.now_ms
+    if primary.voted_ms and wait_ms > 0:
+        return f"no vote about this primary before {wait_ms} milliseconds"
+    return ""
+
+
+def _newer_owner(core: Core, sender: Node, packet: Packet) -> Node | None:
+    """An owner of a claimed slot whose config epoch is greater than the one the claim is made under."""
+    claimed = bits_from_wire(packet.myslots) & ~core.slots.not_claimed
+    for owner in core.slots.owners.values():
+        if owner is not sender and owner.config_epoch > packet.config_epoch and owner.slot_bits & claimed:
+            return owner
+    return None

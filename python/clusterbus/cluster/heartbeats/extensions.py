@@ -1,0 +1,109 @@
+"""Extensions of heartbeats: which ones we send, and what those of a peer change.
+
+Owns the mapping from extension types to node fields, and FORGET's way through the cluster (S8, S9). Unknown
+types are skipped (H15); bad text never gets here, the wire layer names it in `Packet.refused` (H12). Main
+loop only. Source: `writePingExtensions`, `clusterProcessPingExtensions`.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Final
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.model.node import Node
+from clusterbus.wire import Extension, Packet
+
+TEXT_FIELDS: Final = {
+    c.EXTENSION_HOSTNAME: "hostname",
+    c.EXTENSION_NODENAME: "nodename",
+    c.EXTENSION_CLIENT_IPV4: "client_ipv4",
+    c.EXTENSION_CLIENT_IPV6: "client_ipv6",
+    c.EXTENSION_AVAILABILITY_ZONE: "availability_zone",
+}
+"""Node field of each text extension, in the order they are sent."""
+
+
+def own_extensions(core: Core) -> list[Extension]:
+    """What goes with a heartbeat to a peer that takes extensions."""
+    myself = core.myself
+    extensions = [
+        Extension(number, padded(text)) for number, field in TEXT_FIELDS.items() if (text := getattr(myself, field))
+    ]
+    if core.forgotten:
+        extensions += [
+            Extension.forgotten_node_of(node_id, ttl_s)
+            for node_id, ttl_s in islice(core.forgotten.remaining(core.now_ms), c.FORGOTTEN_PER_HEARTBEAT_MAX)
+        ]
+    extensions.append(Extension.shard_id_of(myself.shard_id))
+    return extensions
+
+
+def padded(text: str) -> bytes:
+    """A text with its NUL, filled up to a multiple of eight bytes."""
+    data = text.encode() + b"\0"
+    return data + bytes(-len(data) % 8)
+
+
+def apply(core: Core, sender: Node, packet: Packet) -> None:
+    """Takes over what a known sender's extensions say.
+
+    A text that is not sent has been withdrawn, except that a peer which does not know yet that we take
+    extensions sends none at all, and that a refused one leaves the old value.
+    """
+    extensions = packet.extensions
+    asks_to_forget = any(extension.type == c.EXTENSION_FORGOTTEN_NODE for extension in extensions)
+    sender.raw_extensions = None if packet.refused or asks_to_forget else packet.raw_extensions
+    if not extensions and sender.sends_shard_id:
+        return
+    told: dict[str, str] = {}
+    shard_id = None
+    for extension in extensions:
+        number = extension.type
+        if number == c.EXTENSION_SHARD_ID:
+            shard_id = extension.shard_id
+        elif number == c.EXTENSION_FORGOTTEN_NODE:
+            _apply_forgotten(core, sender, extension)
+        elif (field := TEXT_FIELDS.get(number)) is not None:
+            told[field] = extension.text or ""
+    whole = not packet.refused
+    for field in TEXT_FIELDS.values():
+        text = told.get(field)
+        if text is None and whole:
+            text = ""
+        if text is not None and getattr(sender, field) != text:
+            setattr(sender, field, text)
+            core.want_save()
+    if shard_id is not None:
+        sender.sends_shard_id = True
+    elif whole:
+        shard_id = sender.primary.shard_id  # an older peer: its shard is its primary's
+    if shard_id is not None:
+        set_shard_id(core, sender, shard_id)
+
+
+def set_shard_id(core: Core, node: Node, shard_id: str) -> None:
+    """A node belongs to a shard; our own follows when the node is our primary (`updateShardId`)."""
+    if node.shard_id != shard_id:
+        node.shard_id = shard_id
+        core.want_save()
+    if core.myself.replicaof is node and core.myself.shard_id != shard_id:
+        core.myself.shard_id = shard_id
+        core.want_save(durable=True)
+
+
+def _apply_forgotten(core: Core, sender: Node, extension: Extension) -> None:
+    """A peer's operator said FORGET: so do we, unless it is the sender, ourselves or our primary (H19)."""
+    told = extension.forgotten_node
+    if told is None:
+        return
+    node_id, ttl_s = told
+    node = core.table.find(node_id)
+    if node is None:
+        return
+    if node is core.myself or node is sender or node is core.myself.replicaof or node.in_handshake:
+        core.refuse("forgotten_node", sender.node_id, f"asks to forget {node_id}: ignored")
+        return
+    core.forgotten.add(node_id, core.now_ms + min(ttl_s * 1000, c.FORGET_TTL_MS))
+    core.remove_node(node, "forgotten by a peer")

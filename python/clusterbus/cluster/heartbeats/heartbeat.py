@@ -1,0 +1,106 @@
+"""What goes out: the header, PING, PONG and MEET with gossip and extensions, FAIL, UPDATE, and those of a header.
+
+Owns building every message this layer sends. Whom to ping and when is in `cron`; the decision to answer is in
+`receive`. Main loop only. Source: `clusterBuildMessageHdr`, `clusterSendPing`, `clusterSendUpdate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import MESSAGES_SENT, Core
+from clusterbus.cluster.effects import Broadcast, SendHeartbeat
+from clusterbus.cluster.heartbeats import extensions, gossip_out
+from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.slots import bits_to_wire
+from clusterbus.wire import Fail, Header, HeaderOnly, Heartbeat, Update
+
+_NO_RECEIVER: Final = c.FLAG_MYSELF | c.FLAG_HANDSHAKE
+
+
+def header(core: Core, mflags: int = 0) -> Header:
+    """The header of a message: we speak for our primary's slots and epoch when we are a replica."""
+    myself = core.myself
+    speaker = myself.primary
+    if core.manual.pauses_writes:
+        mflags |= c.MFLAG_PAUSED
+    return Header(
+        sender=myself.node_id,
+        port=core.client_port(myself),
+        pport=core.other_port(myself),
+        cport=myself.cport,
+        current_epoch=core.current_epoch,
+        config_epoch=speaker.config_epoch,
+        offset=core.repl_offset,
+        myslots=speaker.slots,
+        replicaof=myself.replicaof.node_id if myself.replicaof is not None else None,
+        myip=core.config.cluster_announce_ip or "",
+        flags=myself.flags,
+        state=0 if core.state_is_ok else 1,
+        mflags=mflags,
+    )
+
+
+def send(core: Core, link: Link, kind: int) -> None:
+    """Queues a PING, PONG or MEET (`kind`) on a link. On a link we dialled, PING and MEET await a PONG."""
+    node = link.node
+    if kind != c.PONG and node is not None and not link.inbound:
+        core.take_told(node)
+        node.ping_sent_ms = core.now_ms
+    if core.defers_heartbeats and kind != c.MEET and node is not None and not node.in_handshake:
+        core.emit(SendHeartbeat(link.link_id, kind))
+        core.counters[MESSAGES_SENT[kind]] += 1
+    else:
+        core.send(link, build(core, node, kind))
+
+
+def build(core: Core, node: Node | None, kind: int) -> Heartbeat:
+    """A PING, PONG or MEET for a node, None for one nobody knows yet.
+
+    The flag for extensions is always set: it tells the peer that we take them. They are sent only to a
+    peer known to take them.
+    """
+    takes_extensions = node is not None and node.flags & c.FLAG_EXTENSIONS
+    return Heartbeat(
+        kind,
+        header(core, c.MFLAG_EXTENSIONS),
+        [gossip_out.entry_about(core, mentioned) for mentioned in gossip_out.select(core, node)],
+        extensions.own_extensions(core) if takes_extensions else (),
+    )
+
+
+def broadcast_fail(core: Core, node: Node) -> None:
+    """Tells every connected node that `node` is FAIL."""
+    _broadcast(core, Fail(header(core), node.node_id))
+
+
+def broadcast_header(core: Core, kind: int, mflags: int) -> None:
+    """Sends every connected node a message that is a header and nothing else: FAILOVER_AUTH_REQUEST."""
+    _broadcast(core, HeaderOnly(kind, header(core, mflags)))
+
+
+def broadcast_pong(core: Core, nodes: Iterable[Node] | None = None) -> None:
+    """Tells every connected node, or those of `nodes`, at once what we own and are (`clusterBroadcastPong`)."""
+    for node in core.table if nodes is None else nodes:
+        if node.link is not None and not node.flags & _NO_RECEIVER:
+            send(core, node.link, c.PONG)
+
+
+def send_header(core: Core, link: Link, kind: int) -> None:
+    """Queues a message that is a header and nothing else on a link: FAILOVER_AUTH_ACK, MFSTART."""
+    core.send(link, HeaderOnly(kind, header(core)))
+
+
+def _broadcast(core: Core, message: Fail | HeaderOnly) -> None:
+    links = tuple(node.link.link_id for node in core.table if node.link is not None and not node.flags & _NO_RECEIVER)
+    if links:
+        core.emit(Broadcast(links, message))
+        core.counters[MESSAGES_SENT[message.type]] += len(links)
+
+
+def send_update(core: Core, link: Link, owner: Node) -> None:
+    """Tells a stale sender who owns slots by now, without those the owner has stopped claiming."""
+    slots = bits_to_wire(owner.slot_bits & ~core.slots.not_claimed)
+    core.send(link, Update(header(core), owner.config_epoch, owner.node_id, slots))

@@ -1,0 +1,107 @@
+"""Heartbeats that say nothing new: the view they are recognised by, and what they still do (R33).
+
+Owns the rows of the view: what each node's next heartbeat looks like if it changes nothing. Every reason for
+which `receive` would do more than note a time must make it look different here. Main loop only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster import pubsub
+from clusterbus.cluster.core import MESSAGES_RECEIVED, MESSAGES_SENT, Core
+from clusterbus.cluster.failover import failure
+from clusterbus.cluster.heartbeats import extensions, gossip_out, heartbeat
+from clusterbus.cluster.model.node import Link, Node
+from clusterbus.view import ExpectedHeartbeat, NodeRow, View
+from clusterbus.wire import Heartbeat, encode
+
+HEADER_FLAGS: Final = c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE | c.FLAG_NOFAILOVER
+"""The flags of a header that the state keeps."""
+
+
+def view(core: Core) -> View | None:
+    """The view of the present version; None while this node does not know its own address."""
+    if not core.myself.ip:
+        return None
+    ours = Heartbeat(c.PING, heartbeat.header(core, c.MFLAG_EXTENSIONS), (), extensions.own_extensions(core))
+    rows = []
+    for node in core.table.all_nodes:
+        if node.row is None:
+            node.row = _row(core, node)
+        if not (node.flags & c.FLAG_HANDSHAKE or node.provisional):
+            rows.append(node.row)
+    return View(
+        version=core.version.number,
+        now_ms=core.now_ms,
+        heartbeat=encode(ours),
+        current_epoch=core.current_epoch,
+        table_len=len(core.table),
+        rows=rows,
+    )
+
+
+def _row(core: Core, node: Node) -> NodeRow:
+    return NodeRow(
+        times=node.times,
+        node_id=node.node_id,
+        ip=node.ip,
+        port=core.client_port(node),
+        pport=core.other_port(node),
+        cport=node.cport,
+        flags=node.flags & ~gossip_out.NOT_TOLD | node.flags & c.FLAG_MYSELF,
+        is_told=node is not core.myself and gossip_out.may_be_told(node),
+        has_reports=bool(node.fail_reports),
+        takes_extensions=bool(node.flags & c.FLAG_EXTENSIONS),
+        expected=_expected(core, node),
+    )
+
+
+def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
+    """What a heartbeat of the node looks like if it changes nothing; None if each one must be looked at."""
+    if node is core.myself or node.raw_extensions is None or node.flags & (c.FLAG_HANDSHAKE | c.FLAG_MEET):
+        return None
+    is_primary = node.is_primary
+    myself = core.myself
+    if is_primary and node.config_epoch == myself.config_epoch and node.node_id > myself.node_id:
+        return None  # an epoch collision that is ours to resolve
+    told, told_len = node.raw_extensions
+    return ExpectedHeartbeat(
+        config_epoch=node.config_epoch if is_primary else None,
+        myslots=node.slots if is_primary else b"",
+        replicaof=node.replicaof.node_id if node.replicaof is not None else None,
+        flags=node.flags & HEADER_FLAGS,
+        flags_mask=HEADER_FLAGS,
+        extensions=told,
+        extensions_len=told_len,
+        votes=node.is_voting,
+        reports=[about.times for about in core.table.reported.values() if node in about.fail_reports],
+    )
+
+
+def take(core: Core, pings: int, pongs: list[int]) -> None:
+    """Quiet heartbeats of the present version: `pings` of them to be answered, and PONGs on these links."""
+    core.counters[MESSAGES_RECEIVED[c.PING]] += pings
+    core.counters[MESSAGES_RECEIVED[c.PONG]] += len(pongs)
+    core.counters[MESSAGES_SENT[c.PONG]] += pings
+    for link_id in pongs:
+        link = core.links.get(link_id)
+        if link is not None and link.node is not None:
+            # Quiet: it carries the extensions of the packet applied last.
+            extensions_told = link.node.raw_extensions
+            note_pong(core, link, link.node, has_extensions=bool(extensions_told and extensions_told[1]))
+
+
+def note_pong(core: Core, link: Link, node: Node, *, has_extensions: bool) -> None:
+    """A node answered on the link we dialled."""
+    if has_extensions and not link.takes_light:
+        pubsub.prove_link(link, node)
+    node.pong_received_ms = core.now_ms
+    node.ping_sent_ms = 0
+    node.data_received_ms = core.now_ms
+    node.times.forget_told()
+    node.dial_failures = 0
+    core.table.confirm(node)
+    if node.flags & c.FAILING:
+        failure.note_answer(core, node)

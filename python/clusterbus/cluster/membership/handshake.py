@@ -1,0 +1,135 @@
+"""Handshakes: MEET in both directions, the true id in place of the made-up one, and their end (S1).
+
+Owns nodes flagged HANDSHAKE and who is let in by one. Must never move a node that is well at its address
+because somebody elsewhere uses its id (H21, H22). Main loop only. Source: `clusterStartHandshake`,
+`clusterProcessPacket`, `clusterRenameNode`.
+"""
+
+from __future__ import annotations
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.events import LinkUp, NodeJoined
+from clusterbus.cluster.membership import address
+from clusterbus.cluster.model.node import Link, Node
+from clusterbus.wire import Packet
+
+
+def start(core: Core, ip: str, port: int, tls_port: int, cport: int, *, asked_by_us: bool) -> Node | None:
+    """A node of unknown id at an address: it is dialled at the next tick, and met when we were asked to.
+
+    `ip` in its normal form. None when a handshake with that address is under way, or there is no room (H30).
+    """
+    if (ip, cport) in core.table.handshakes:
+        return None
+    if core.table.is_full or len(core.table.handshakes) >= c.HANDSHAKES_MAX:
+        core.refuse("handshake_cap", ip, "too many handshakes under way")
+        return None
+    flags = c.FLAG_HANDSHAKE | (c.FLAG_MEET if asked_by_us else 0)
+    node = Node(core.new_id(), flags, core.new_id(), core.now_ms)
+    node.ip, node.port, node.tls_port, node.cport = ip, port, tls_port, cport
+    node.met_by_operator = asked_by_us
+    core.table.add(node)
+    return node
+
+
+def accept_meet(core: Core, link: Link, packet: Packet) -> None:
+    """A MEET from an id we do not know: we start a handshake with the address it gives (H23: once)."""
+    if not c.NODE_ID.match(packet.sender):
+        core.refuse("sender_id", link.peer_ip, "MEET of a sender whose id is no node id")
+        return
+    if core.forgotten.has(packet.sender, core.now_ms):
+        core.refuse("forgotten_meet", packet.sender, "MEET of a node forgotten lately: ignored")
+        return
+    ip = packet.myip or link.peer_ip
+    if not ip or not packet.cport or "myip" in packet.refused:
+        core.refuse("meet_address", link.peer_ip, "MEET without an address we could dial")
+        return
+    port, tls_port = core.ports_of(packet)
+    node = start(core, ip, port, tls_port, packet.cport, asked_by_us=False)
+    if node is None:
+        return
+    if packet.mflags & c.MFLAG_EXTENSIONS:
+        node.flags |= c.FLAG_EXTENSIONS
+    bind(core, link, node)
+
+
+def complete(core: Core, link: Link, packet: Packet) -> Node | None:
+    """The first answer on the link we dialled in a handshake: now we know who is there.
+
+    The node, under its true id; None when it is let go: the id is known already, or may not come back.
+    """
+    node = link.node
+    assert node is not None
+    node_id = packet.sender
+    known = core.table.find(node_id)
+    if known is not None:
+        _meet_again(core, known, link, packet)
+        _let_go(core, node, "already known")
+        return None
+    if not c.NODE_ID.match(node_id):
+        core.refuse("sender_id", link.peer_ip, "answered a handshake with an id that is no node id")
+        _let_go(core, node, "bad id")
+        return None
+    if node.met_by_operator:
+        core.forgotten.remove(node_id)
+    elif core.forgotten.has(node_id, core.now_ms):
+        _let_go(core, node, "forgotten")
+        return None
+    core.table.rename(node, node_id)
+    node.flags |= packet.flags & (c.FLAG_PRIMARY | c.FLAG_REPLICA)
+    core.log("notice", f"Successfully completed handshake with {node.name}")
+    core.notify(NodeJoined(node_id, node.ip, core.client_port(node), node.cport))
+    for up in (node.link, node.inbound_link):
+        if up is not None:
+            core.notify(LinkUp(node_id, up.inbound))
+    core.want_save()
+    core.want_state_update()
+    return node
+
+
+def bind(core: Core, link: Link, node: Node) -> None:
+    """An inbound link is found to be this node's."""
+    if node.inbound_link is not None:
+        core.close_link(node.inbound_link, "replaced by a newer one")
+    link.node = node
+    node.inbound_link = link
+    core.unbound_links -= 1
+    if not node.in_handshake:
+        core.notify(LinkUp(node.node_id, inbound=True))
+
+
+def expire(core: Core, node: Node) -> bool:
+    """Forgets a handshake, or a node known only from a stranger, that took too long. True when it is gone."""
+    if core.now_ms - node.created_ms <= core.handshake_timeout_ms:
+        return False
+    core.counters["handshakes_expired"] += 1
+    core.remove_node(node, "never answered")
+    return True
+
+
+def _meet_again(core: Core, known: Node, link: Link, packet: Packet) -> None:
+    """Somebody we know answers at the address: that is where it is now, unless it is well where it was."""
+    elsewhere = (known.ip, known.cport) != (packet.myip or link.peer_ip, packet.cport)
+    if elsewhere and known.link is not None and not known.flags & c.FAILING:
+        core.refuse("duplicate_id", known.node_id, f"answers at {link.peer_ip} too, while it is well at {known.ip}")
+        return
+    address.update_from_header(core, known, link, packet)
+
+
+def _let_go(core: Core, node: Node, reason: str) -> None:
+    """Ends a handshake; the link its peer dialled to us stays, to be bound anew by its next packet."""
+    inbound = node.inbound_link
+    if inbound is not None:
+        node.inbound_link = None
+        inbound.node = None
+        core.unbound_links += 1
+    core.remove_node(node, reason)
+
+
+def unbind(core: Core, link: Link) -> None:
+    """An inbound link is not its node's after all; its next packet says whose it is."""
+    if link.node is not None and link.node.inbound_link is link:
+        link.node.inbound_link = None
+        link.node = None
+        core.unbound_links += 1

@@ -1,0 +1,100 @@
+"""Links coming up, failing to, and going away; when a lost one is dialled again.
+
+Owns `Node.link`, `Node.dialing` and the backoff of dials (H39). Inbound links get their node in `receive`.
+Main loop only. Source: `clusterLinkConnectHandler`, `clusterNodeCronHandleReconnect`.
+"""
+
+from __future__ import annotations
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.effects import CloseLink, Dial
+from clusterbus.cluster.events import LinkUp
+from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.membership.myself import learn_ip
+from clusterbus.cluster.model.node import Link, Node
+
+
+def dial(core: Core, node: Node) -> None:
+    """Asks for a link to a node."""
+    node.dialing = (node.ip, node.cport)
+    core.emit(Dial(node.node_id, node.ip, node.cport))
+
+
+def opened(core: Core, node_id: str, link_id: int, local_ip: str) -> None:
+    """Our dial came up: the first thing on the link is a PING, or the MEET of a handshake.
+
+    A PING that was waiting for its PONG before the link was lost keeps its time, so that redialling does
+    not hide a silent node.
+    """
+    node = core.table.find(node_id)
+    if node is None or node.link is not None or node.dialing != (node.ip, node.cport):
+        if node is not None and node.link is None:
+            node.dialing = None
+        core.emit(CloseLink(link_id, "no longer wanted"))
+        return
+    link = Link(link_id, node=node, inbound=False, peer_ip=node.ip, local_ip=local_ip, created_ms=core.now_ms)
+    core.links[link_id] = link
+    node.link = link
+    node.dialing = None
+    learn_ip(core, link, sure=False)
+    if not node.in_handshake:
+        core.notify(LinkUp(node_id, inbound=False))
+    waiting_since_ms = node.ping_sent_ms
+    heartbeat.send(core, link, c.MEET if node.flags & c.FLAG_MEET else c.PING)
+    if waiting_since_ms:
+        node.ping_sent_ms = waiting_since_ms
+
+
+def dial_failed(core: Core, node_id: str, error: str) -> None:
+    """Our dial did not come up."""
+    node = core.table.find(node_id)
+    if node is None or node.dialing is None:
+        return
+    node.dialing = None
+    core.counters["dials_failed"] += 1
+    core.log("debug", f"Connection with node {node.name} failed: {error}")
+    if node.ping_sent_ms == 0:
+        node.ping_sent_ms = core.now_ms
+    _back_off(core, node)
+
+
+def accepted(core: Core, link_id: int, ip: str, local_ip: str) -> None:
+    """A peer dialled us; whose link it is will be told by its packets."""
+    if core.unbound_links >= c.UNBOUND_LINKS_MAX:
+        core.refuse("link_cap", ip, "too many inbound links of nobody known")
+        core.emit(CloseLink(link_id, "too many links"))
+        return
+    core.links[link_id] = Link(link_id, node=None, inbound=True, peer_ip=ip, local_ip=local_ip, created_ms=core.now_ms)
+    core.unbound_links += 1
+
+
+def closed(core: Core, link_id: int, reason: str) -> None:
+    """A connection is gone, from whichever side."""
+    link = core.links.get(link_id)
+    if link is None:
+        return
+    node = link.node
+    core.forget_link(link, reason)
+    if node is not None and not link.inbound:
+        _back_off(core, node)
+
+
+def silence_ms(core: Core, node: Node) -> int:
+    """Milliseconds since anything at all was read from a node, on either link (R23)."""
+    silence = core.now_ms - node.data_received_ms
+    for link in (node.link, node.inbound_link):
+        if link is not None:
+            age_ms = core.read_age_ms(link.link_id)
+            if age_ms is not None and age_ms < silence:
+                silence = age_ms
+    return silence
+
+
+def _back_off(core: Core, node: Node) -> None:
+    """The next dial waits: twice as long after each failure in a row, with jitter, up to a limit."""
+    parts = c.REDIAL_FAILING_PARTS if node.flags & c.FAILING else c.REDIAL_ALIVE_PARTS
+    longest_ms = core.node_timeout_ms // parts
+    delay_ms = min(c.REDIAL_FIRST_MS << min(node.dial_failures, 16), longest_ms)
+    node.dial_failures += 1
+    node.next_dial_ms = core.now_ms + delay_ms // 2 + int(core.random.random() * delay_ms / 2)

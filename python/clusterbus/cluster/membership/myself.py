@@ -1,0 +1,63 @@
+"""What this node says of itself: ports, address, names and flags, from the configuration at the time of use.
+
+Owns the fields of `Core.myself` that come from directives or from the sockets of our links. Must never touch
+role, slots or epochs. Main loop only. Source: `deriveAnnouncedPorts`, `clusterUpdateMyself*`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.events import AddressChanged
+from clusterbus.cluster.model.node import Link
+
+TEXTS: Final = (
+    ("hostname", "cluster_announce_hostname"),
+    ("nodename", "cluster_announce_human_nodename"),
+    ("client_ipv4", "cluster_announce_client_ipv4"),
+    ("client_ipv6", "cluster_announce_client_ipv6"),
+    ("availability_zone", "availability_zone"),
+)
+"""Field of the node, directive it comes from. A configuration that lacks a directive announces nothing."""
+
+ABILITIES: Final = c.FLAG_EXTENSIONS | c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE
+
+
+def refresh_myself(core: Core) -> None:
+    """Takes over what CONFIG SET changed; the first call fills a new node in."""
+    config, myself = core.config, core.myself
+    before = (myself.ip, myself.port, myself.tls_port, myself.cport, myself.flags)
+    myself.port = config.cluster_announce_port or config.port
+    myself.tls_port = config.cluster_announce_tls_port or config.tls_port
+    client_port = config.tls_port if config.tls_cluster else config.port
+    myself.cport = config.cluster_announce_bus_port or config.cluster_port or client_port + c.BUS_PORT_OFFSET
+    if config.cluster_announce_ip:
+        myself.ip = config.cluster_announce_ip
+    myself.flags |= c.FLAG_MYSELF | ABILITIES
+    if getattr(config, "cluster_replica_no_failover", False):
+        myself.flags |= c.FLAG_NOFAILOVER
+    else:
+        myself.flags &= ~c.FLAG_NOFAILOVER
+    changed = before != (myself.ip, myself.port, myself.tls_port, myself.cport, myself.flags)
+    for field, directive in TEXTS:
+        text = getattr(config, directive, "") or ""
+        if getattr(myself, field) != text:
+            setattr(myself, field, text)
+            changed = True
+    if changed:
+        core.want_save()
+
+
+def learn_ip(core: Core, link: Link, *, sure: bool) -> None:
+    """Takes our end of a link for our own address: when `sure` (a MEET came in), or when we have none."""
+    myself = core.myself
+    if core.config.cluster_announce_ip or not link.local_ip or link.local_ip == myself.ip:
+        return
+    if not sure and myself.ip:
+        return
+    myself.ip = link.local_ip
+    core.log("notice", f"IP address for this node updated to {myself.ip}")
+    core.notify(AddressChanged(myself.node_id, myself.ip, core.client_port(myself), myself.cport))
+    core.want_save()

@@ -1,0 +1,217 @@
+"""What CLUSTER NODES, INFO, SLOTS, SHARDS and LINKS say, as Valkey 9.1 says it: texts and plain structures.
+
+Owns names, order and wording. Changes nothing; replies on the wire of clients are the RESP port's. Main loop
+only. Source: `clusterGenNodeDescription`, `genClusterInfoString`, `clusterCommandShards`, and what a running
+9.1.2 answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import MESSAGES_RECEIVED, MESSAGES_SENT, Core
+from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.records import Moves, flags_text, moves_text, ranges_text
+from clusterbus.cluster.model.slots import ranges_of
+
+BYTE_COUNTERS: Final = (
+    "cluster_stats_bytes_sent",
+    "cluster_stats_bytes_received",
+    "cluster_stats_pubsub_bytes_sent",
+    "cluster_stats_pubsub_bytes_received",
+    "cluster_stats_module_bytes_sent",
+    "cluster_stats_module_bytes_received",
+    "total_cluster_links_buffer_limit_exceeded",
+)
+"""Lines of CLUSTER INFO whose numbers the engine counts, in their order (R10, R18)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A node as a client sees it. `metadata` are the pairs of CLUSTER SLOTS' fourth field."""
+
+    node_id: str
+    ip: str
+    port: int
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRange:
+    """An inclusive range of slots, who serves it, and the replicas that are not FAIL."""
+
+    first: int
+    last: int
+    primary: Endpoint
+    replicas: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard of CLUSTER SHARDS: its slots as inclusive ranges, and its nodes as maps in Valkey's order."""
+
+    shard_id: str
+    slots: tuple[tuple[int, int], ...]
+    nodes: tuple[dict[str, str | int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRow:
+    """A link of CLUSTER LINKS; `link` is the runtime's number, for the send buffer's figures."""
+
+    link: int
+    direction: str
+    node_id: str
+    create_time_ms: int
+
+
+def client_ip(node: Node, *, ipv6: bool = False) -> str:
+    """The address for a client that came over IPv4 or IPv6: the announced one, else that of the bus."""
+    return (node.client_ipv6 if ipv6 else node.client_ipv4) or node.ip
+
+
+def nodes_text(core: Core, *, tls: bool = False, ipv6: bool = False) -> str:
+    """CLUSTER NODES, a newline after each line."""
+    return "".join(node_line(core, node, tls=tls, ipv6=ipv6) + "\n" for node in core.table)
+
+
+def node_line(core: Core, node: Node, *, tls: bool = False, ipv6: bool = False) -> str:
+    """One node's line of CLUSTER NODES; `tls`: the client asking came over TLS."""
+    port = node.tls_port if tls else node.port
+    hostname = f",{node.hostname}" if node.hostname else ""
+    primary_id = node.replicaof.node_id if node.replicaof is not None else "-"
+    connected = node.link is not None or node is core.myself
+    return (
+        f"{node.node_id} {client_ip(node, ipv6=ipv6)}:{port}@{node.cport}{hostname}"
+        f" {flags_text(node.flags)} {primary_id} {node.ping_sent_ms} {node.pong_received_ms}"
+        f" {node.primary.config_epoch} {'connected' if connected else 'disconnected'}"
+        f"{ranges_text(ranges_of(node.slot_bits))}{moves_text(*moves_of(core, node))}"
+    )
+
+
+def moves_of(core: Core, node: Node) -> tuple[Moves, Moves]:
+    """The slots this node migrates and imports, with the other node's id; those of others nobody is told."""
+    if node is not core.myself:
+        return (), ()
+    slots = core.slots
+    migrating, importing = (
+        tuple((slot, other.node_id) for slot, other in moves.items()) for moves in (slots.migrating, slots.importing)
+    )
+    return migrating, importing
+
+
+def info_lines(core: Core, engine_counters: Mapping[str, int]) -> Iterator[tuple[str, str | int]]:
+    """CLUSTER INFO's names and values; `engine_counters` gives those of BYTE_COUNTERS, 0 when left out."""
+    assigned = suspected = failed = voting = voting_suspected = voting_failed = 0
+    for owner in core.slots.owners.values():
+        slots = owner.slot_bits.bit_count()
+        assigned += slots
+        if owner.is_failed:
+            failed += slots
+        elif owner.is_pfail:
+            suspected += slots
+        if owner.is_primary:
+            voting += 1
+            voting_failed += owner.is_failed
+            voting_suspected += owner.is_pfail
+    failing = core.table.failing.values()
+    yield "cluster_state", "ok" if core.state_is_ok else "fail"
+    yield "cluster_slots_assigned", assigned
+    yield "cluster_slots_ok", assigned - suspected - failed
+    yield "cluster_slots_pfail", suspected
+    yield "cluster_slots_fail", failed
+    yield "cluster_nodes_pfail", sum(node.is_pfail for node in failing)
+    yield "cluster_nodes_fail", sum(node.is_failed for node in failing)
+    yield "cluster_voting_nodes_pfail", voting_suspected
+    yield "cluster_voting_nodes_fail", voting_failed
+    yield "cluster_known_nodes", len(core.table)
+    yield "cluster_size", voting
+    yield "cluster_current_epoch", core.current_epoch
+    yield "cluster_my_epoch", core.myself.primary.config_epoch
+    for direction, names in (("sent", MESSAGES_SENT), ("received", MESSAGES_RECEIVED)):
+        total = 0
+        for name in names:
+            if number := core.counters[name]:
+                total += number
+                yield f"cluster_stats_{name}", number
+        yield f"cluster_stats_messages_{direction}", total
+    for name in BYTE_COUNTERS:
+        yield name, engine_counters.get(name, 0)
+
+
+def info_text(core: Core, engine_counters: Mapping[str, int]) -> str:
+    """CLUSTER INFO's text, CRLF after each line."""
+    return "".join(f"{name}:{value}\r\n" for name, value in info_lines(core, engine_counters))
+
+
+def slot_ranges(core: Core, *, tls: bool = False, ipv6: bool = False) -> list[SlotRange]:
+    """CLUSTER SLOTS, by ascending slot."""
+    rows = []
+    for owner in core.slots.owners.values():
+        primary = _endpoint(owner, tls=tls, ipv6=ipv6)
+        replicas = tuple(
+            _endpoint(replica, tls=tls, ipv6=ipv6) for replica in owner.replicas.values() if not replica.is_failed
+        )
+        rows += [SlotRange(first, last, primary, replicas) for first, last in ranges_of(owner.slot_bits)]
+    rows.sort(key=lambda row: row.first)
+    return rows
+
+
+def _endpoint(node: Node, *, tls: bool, ipv6: bool) -> Endpoint:
+    metadata = {}
+    if node.hostname:
+        metadata["hostname"] = node.hostname
+    if node.availability_zone:
+        metadata["availability-zone"] = node.availability_zone
+    return Endpoint(node.node_id, client_ip(node, ipv6=ipv6), node.tls_port if tls else node.port, metadata)
+
+
+def shards(core: Core, *, ipv6: bool = False) -> list[Shard]:
+    """CLUSTER SHARDS: every known node, by shard."""
+    members: dict[str, list[Node]] = {}
+    for node in core.table:
+        if not node.flags & c.FLAG_HANDSHAKE:
+            members.setdefault(node.shard_id, []).append(node)
+    return [
+        Shard(
+            shard_id,
+            next((ranges_of(node.slot_bits) for node in nodes if node.slot_bits), ()),
+            tuple(_shard_member(core, node, ipv6=ipv6) for node in nodes),
+        )
+        for shard_id, nodes in members.items()
+    ]
+
+
+def _shard_member(core: Core, node: Node, *, ipv6: bool) -> dict[str, str | int]:
+    ip = client_ip(node, ipv6=ipv6)
+    offset = core.repl_offset if node is core.myself else node.repl_offset
+    member: dict[str, str | int] = {"id": node.node_id}
+    if node.port:
+        member["port"] = node.port
+    if node.tls_port:
+        member["tls-port"] = node.tls_port
+    member |= {"ip": ip, "endpoint": ip}
+    if node.hostname:
+        member["hostname"] = node.hostname
+    member["role"] = "replica" if node.is_replica else "master"
+    member["replication-offset"] = offset
+    if node.is_failed:
+        member["health"] = "fail"
+    else:
+        member["health"] = "loading" if node.is_replica and offset == 0 else "online"
+    if node.availability_zone:
+        member["availability-zone"] = node.availability_zone
+    return member
+
+
+def links(core: Core) -> list[LinkRow]:
+    """CLUSTER LINKS: both links of every node, those of nobody known left out."""
+    return [
+        LinkRow(link.link_id, "from" if link.inbound else "to", node.node_id, link.created_ms)
+        for node in core.table
+        for link in (node.link, node.inbound_link)
+        if link is not None
+    ]

@@ -1,0 +1,169 @@
+"""What an operator may ask of the cluster: MEET, FORGET, slots, epochs, counts (S1, S9, S4).
+
+Owns the checks of the arguments and Valkey's own error texts, raised as StateError without the leading
+"ERR". Parsing of the command line is the RESP port's. Main loop only. Source: `clusterCommandSpecial`,
+`checkSlotAssignmentsOrReply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.failover import epochs, failure, replication, roles
+from clusterbus.cluster.membership import handshake
+from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.slots import bits_of
+from clusterbus.errors import StateError
+
+
+def meet(core: Core, ip: str, port: int, cport: int | None) -> None:
+    """CLUSTER MEET: starts a handshake; does nothing when one with that address is under way.
+
+    `cport` None is `port` + 10000. Raises StateError for an address that is none.
+    """
+    if cport is None:
+        cport = port + c.BUS_PORT_OFFSET
+    if not 0 < port <= c.PORT_MAX:
+        raise StateError("Port number is out of range")
+    if not 0 < cport <= c.PORT_MAX:
+        raise StateError("Cluster bus port number is out of range")
+    try:
+        normal_ip = str(ip_address(ip))
+    except ValueError:
+        raise StateError(f"Invalid node address specified: {ip}:{port}") from None
+    tls = core.config.tls_cluster
+    handshake.start(core, normal_ip, 0 if tls else port, port if tls else 0, cport, asked_by_us=True)
+
+
+def forget(core: Core, node_id: str) -> None:
+    """CLUSTER FORGET: removes a node and keeps it out for a minute, here and at peers with extensions."""
+    node = core.table.find(node_id)
+    if node is None:
+        if core.forgotten.has(node_id, core.now_ms):
+            return  # a peer's gossip was faster
+        raise StateError(f"Unknown node {node_id}")
+    if node is core.myself:
+        raise StateError("I tried hard but I can't forget myself...")
+    if node is core.myself.replicaof:
+        raise StateError("Can't forget my master!")
+    core.forgotten.add(node_id, core.now_ms + c.FORGET_TTL_MS)
+    core.remove_node(node, "forgotten")
+
+
+def add_slots(core: Core, slots: Iterable[int]) -> None:
+    """CLUSTER ADDSLOTS: all of them or, with StateError, none."""
+    bits = _checked(core, slots, busy=True)
+    core.move_slots(core.myself, bits)
+    for slot in [slot for slot in core.slots.importing if bits >> slot & 1]:
+        del core.slots.importing[slot]
+
+
+def del_slots(core: Core, slots: Iterable[int]) -> None:
+    """CLUSTER DELSLOTS: leaves slots without an owner in this node's view."""
+    core.take_slots(_checked(core, slots, busy=False))
+
+
+def flush_slots(core: Core) -> None:
+    """CLUSTER FLUSHSLOTS: this node owns nothing. Refused while it has keys."""
+    if core.data_plane.count_keys():
+        raise StateError("DB must be empty to perform CLUSTER FLUSHSLOTS.")
+    core.take_slots(core.myself.slot_bits)
+
+
+def reset(core: Core, *, hard: bool) -> None:
+    """CLUSTER RESET: a primary with no slots that knows nobody; `hard`: under a new id, with epochs of 0.
+
+    Refused to a primary that has keys.
+    """
+    myself = core.myself
+    if myself.is_primary and core.data_plane.count_keys():
+        raise StateError("CLUSTER RESET can't be called with master nodes containing keys")
+    replication.end_election(core, "reset")
+    replication.end_manual_failover(core)
+    roles.set_primary(core, myself)
+    core.take_slots(core.slots.assigned)
+    core.slots.migrating.clear()
+    core.slots.importing.clear()
+    for node in core.table:
+        if node is not myself:
+            core.remove_node(node, "reset")
+    core.forgotten.clear()
+    if hard:
+        core.current_epoch = core.last_vote_epoch = 0
+        core.set_config_epoch(myself, 0)
+        core.table.rename(myself, core.new_id())
+        myself.shard_id = core.new_id()
+        core.log("notice", f"Reset, under a new id: {myself.node_id}")
+    core.want_save(durable=True)
+    core.want_state_update()
+
+
+def set_config_epoch(core: Core, epoch: int) -> None:
+    """CLUSTER SET-CONFIG-EPOCH: only for a node that knows nobody and has none yet."""
+    if not 0 <= epoch <= c.EPOCH_MAX:
+        raise StateError(f"Invalid config epoch specified: {epoch}")
+    if len(core.table) > 1:
+        raise StateError("The user can assign a config epoch only when the node does not know any other node.")
+    if core.myself.config_epoch != 0:
+        raise StateError("Node config epoch is already non-zero")
+    core.set_config_epoch(core.myself, epoch)
+    core.log("notice", f"configEpoch set to {epoch} via CLUSTER SET-CONFIG-EPOCH")
+    core.current_epoch = max(core.current_epoch, epoch)
+    core.want_state_update()
+
+
+def bump_epoch(core: Core) -> bool:
+    """CLUSTER BUMPEPOCH: True when there is a new config epoch, False when ours was the greatest already."""
+    return epochs.bump(core)
+
+
+def replicate(core: Core, node_id: str) -> None:
+    """CLUSTER REPLICATE: this node, which must own no slots, becomes a replica of a primary; does nothing when
+    it is one already. Raises StateError.
+    """
+    node = known(core, node_id)
+    if node is core.myself:
+        raise StateError("Can't replicate myself")
+    if node.is_replica:
+        raise StateError("I can only replicate a master, not a replica.")
+    if core.myself.is_primary and (core.myself.slot_bits or core.data_plane.count_keys()):
+        raise StateError("To set a master the node must be empty and without assigned slots.")
+    if core.myself.replicaof is not node:
+        replication.replicate(core, node)
+
+
+def count_failure_reports(core: Core, node_id: str) -> int:
+    """CLUSTER COUNT-FAILURE-REPORTS."""
+    return failure.count_reports(core, known(core, node_id))
+
+
+def known(core: Core, node_id: str) -> Node:
+    """The node of that id. Raises StateError when there is none."""
+    node = core.table.find(node_id)
+    if node is None:
+        raise StateError(f"Unknown node {node_id}")
+    return node
+
+
+def _checked(core: Core, slots: Iterable[int], *, busy: bool) -> int:
+    """The bitmap of the slots. `busy`: having an owner is wrong; else having none is."""
+    wanted = list(slots)
+    for slot in wanted:
+        if not 0 <= slot < c.SLOTS:
+            raise StateError("Invalid or out of range slot")
+    seen = bytearray(c.SLOTS)
+    assigned = core.slots.assigned
+    taken = assigned.to_bytes(c.SLOTS // 8, "little")
+    for slot in wanted:
+        has_owner = bool(taken[slot >> 3] >> (slot & 7) & 1)
+        if has_owner and busy:
+            raise StateError(f"Slot {slot} is already busy")
+        if not has_owner and not busy:
+            raise StateError(f"Slot {slot} is already unassigned")
+        if seen[slot]:
+            raise StateError(f"Slot {slot} specified multiple times")
+        seen[slot] = 1
+    return bits_of(wanted)

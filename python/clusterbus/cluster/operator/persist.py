@@ -1,0 +1,312 @@
+"""nodes.conf as meaning: text to records, records to state, state to text (S10).
+
+Owns the reading of lines with every check that names the line at fault, and what of a node survives a
+restart. The file itself (lock, atomic replacement) is the runtime's. Main loop only. Source:
+`clusterLoadConfig`, `clusterSaveConfig`.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Final
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.records import AUX_FIELDS, FLAG_OF_NAME, NodeRecord, NodesConf, text_of
+from clusterbus.cluster.model.slots import bits_of_ranges, ranges_of
+from clusterbus.cluster.operator.describe import moves_of
+from clusterbus.errors import ConfigError
+
+FIELDS_MIN: Final = 8
+_ADDRESS: Final = re.compile(r"(?P<ip>[^,\s]*):(?P<port>\d{1,5})(?:@(?P<cport>\d{1,5}))?\Z")
+_SLOTS: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
+_MOVING: Final = re.compile(r"\[(\d{1,5})-([<>])-([0-9a-z]{40})\]\Z")
+_TEXT: Final = re.compile(r"[^\x00-\x20\x7f,=\"'\\]*\Z")
+_NUMBER: Final = re.compile(r"\d{1,20}\Z")
+
+_AUX_TEXTS: Final = (
+    ("availability-zone", "availability_zone"),
+    ("client-ipv6", "client_ipv6"),
+    ("client-ipv4", "client_ipv4"),
+    ("nodename", "nodename"),
+)
+
+
+class _DamagedError(Exception):
+    """What is wrong with a line; `parse` adds its number."""
+
+
+# ---------------------------------------------------------------- text -> records
+
+
+def parse(text: str) -> NodesConf:
+    """Reads a whole nodes.conf. Raises ConfigError naming the line and what is wrong with it."""
+    records: dict[str, NodeRecord] = {}
+    variables: dict[str, int] = {}
+    owned = 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        try:
+            if fields[0] == "vars":
+                variables |= _variables(fields[1:])
+                continue
+            record = _record(fields)
+            if record.node_id in records:
+                raise _DamagedError(f"node {record.node_id} stands in the file twice")
+            bits = bits_of_ranges(record.slots)
+            if bits & owned:
+                raise _DamagedError("a slot has two owners")
+            owned |= bits
+            records[record.node_id] = record
+        except _DamagedError as damage:
+            raise ConfigError(f"line {number}: {damage}") from None
+    selves = [record for record in records.values() if record.flags & c.FLAG_MYSELF]
+    if len(selves) != 1:
+        raise ConfigError(f"{len(selves)} lines carry the flag 'myself', and exactly one should")
+    return NodesConf(
+        nodes=tuple(records.values()),
+        current_epoch=variables.get("currentEpoch", 0),
+        last_vote_epoch=variables.get("lastVoteEpoch", 0),
+    )
+
+
+def _variables(fields: list[str]) -> dict[str, int]:
+    if len(fields) % 2:
+        raise _DamagedError("'vars' without a value for each name")
+    return {name: _epoch(value) for name, value in zip(fields[::2], fields[1::2], strict=True)}
+
+
+def _record(fields: list[str]) -> NodeRecord:
+    if len(fields) < FIELDS_MIN:
+        raise _DamagedError(f"a node's line has at least {FIELDS_MIN} fields, this one {len(fields)}")
+    node_id, where, flag_names, primary, ping_sent, pong_received, epoch, connection = fields[:FIELDS_MIN]
+    ip, port, cport, hostname, aux = _whereabouts(where)
+    flags = _flags(flag_names)
+    slots, migrating, importing = _slots(fields[FIELDS_MIN:])
+    if connection not in ("connected", "disconnected"):
+        raise _DamagedError(f"'{connection}' is neither connected nor disconnected")
+    return NodeRecord(
+        node_id=_id(node_id),
+        ip=ip,
+        port=port,
+        cport=cport,
+        flags=flags,
+        hostname=hostname,
+        aux=aux,
+        primary_id=None if primary == "-" else _id(primary),
+        ping_sent_ms=_number(ping_sent),
+        pong_received_ms=_number(pong_received),
+        config_epoch=_epoch(epoch),
+        connected=connection == "connected",
+        slots=slots,
+        migrating=migrating,
+        importing=importing,
+    )
+
+
+def _whereabouts(text: str) -> tuple[str, int, int, str, dict[str, str]]:
+    """(ip, port, cport, hostname, aux fields) of `ip:port@cport,hostname,aux=value,...`."""
+    where, *rest = text.split(",")
+    match = _ADDRESS.match(where)
+    if match is None:
+        raise _DamagedError(f"'{where}' is no ip:port@cport")
+    ip, port = match["ip"], _port(match["port"])
+    if ip:
+        try:
+            ip_address(ip)
+        except ValueError:
+            raise _DamagedError(f"'{ip}' is no IP address") from None
+    cport = _port(match["cport"]) if match["cport"] is not None else min(port + c.BUS_PORT_OFFSET, c.PORT_MAX)
+    hostname = rest[0] if rest else ""
+    if not _TEXT.match(hostname):
+        raise _DamagedError(f"{hostname!r} is no hostname")
+    aux: dict[str, str] = {}
+    for item in rest[1:]:
+        name, equals, value = item.partition("=")
+        if not equals or name not in AUX_FIELDS:
+            raise _DamagedError(f"'{item}' is no field known here")
+        if not _TEXT.match(value):
+            raise _DamagedError(f"{value!r} cannot be the value of {name}")
+        if name == "shard-id":
+            _id(value)
+        elif name in ("tcp-port", "tls-port"):
+            _port(value)
+        aux[name] = value
+    return ip, port, cport, hostname, aux
+
+
+def _flags(names: str) -> int:
+    flags = 0
+    for name in names.split(","):
+        if name not in FLAG_OF_NAME:
+            raise _DamagedError(f"'{name}' is no flag of a node")
+        flags |= FLAG_OF_NAME[name]
+    return flags
+
+
+def _slots(
+    fields: list[str],
+) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, str], ...], tuple[tuple[int, str], ...]]:
+    ranges: list[tuple[int, int]] = []
+    moving: dict[str, list[tuple[int, str]]] = {">": [], "<": []}
+    for field in fields:
+        if match := _SLOTS.match(field):
+            first = _slot(match[1])
+            last = _slot(match[2]) if match[2] is not None else first
+            if last < first:
+                raise _DamagedError(f"'{field}' runs backwards")
+            ranges.append((first, last))
+        elif match := _MOVING.match(field):
+            moving[match[2]].append((_slot(match[1]), match[3]))
+        else:
+            raise _DamagedError(f"'{field}' is no slot")
+    if bits_of_ranges(ranges).bit_count() != sum(last - first + 1 for first, last in ranges):
+        raise _DamagedError("a slot stands twice in the line")
+    return tuple(ranges), tuple(moving[">"]), tuple(moving["<"])
+
+
+def _id(text: str) -> str:
+    if not c.NODE_ID.match(text):
+        raise _DamagedError(f"'{text}' is no node id")
+    return text
+
+
+def _number(text: str) -> int:
+    if not _NUMBER.match(text):
+        raise _DamagedError(f"'{text}' is no number")
+    return int(text)
+
+
+def _epoch(text: str) -> int:
+    epoch = _number(text)
+    if epoch > c.EPOCH_MAX:
+        raise _DamagedError(f"{text} is over the greatest epoch")
+    return epoch
+
+
+def _port(text: str) -> int:
+    if not _NUMBER.match(text) or int(text) > c.PORT_MAX:
+        raise _DamagedError(f"'{text}' is no port")
+    return int(text)
+
+
+def _slot(text: str) -> int:
+    slot = int(text)
+    if slot >= c.SLOTS:
+        raise _DamagedError(f"{text} is no slot")
+    return slot
+
+
+# ---------------------------------------------------------------- records -> state
+
+
+def myself_of(conf: NodesConf) -> NodeRecord:
+    """The record of this node."""
+    return next(record for record in conf.nodes if record.flags & c.FLAG_MYSELF)
+
+
+def restore(core: Core, conf: NodesConf) -> None:
+    """Fills a fresh state: `core.myself` is there already, under the id of `myself_of(conf)`."""
+    nodes: dict[str, Node] = {}
+    for record in conf.nodes:
+        if record.flags & c.FLAG_HANDSHAKE:
+            continue
+        node = _restored_node(core, record)
+        nodes[record.node_id] = node
+        core.slots.give(node, bits_of_ranges(record.slots))
+    for record in conf.nodes:
+        if record.primary_id is None or record.node_id not in nodes:
+            continue
+        primary = _mentioned(core, nodes, record.primary_id)
+        node = nodes[record.node_id]
+        node.follow(primary)
+        node.config_epoch = 0
+        if "shard-id" not in record.aux:
+            node.shard_id = primary.shard_id
+    own = myself_of(conf)
+    for moves, restored in ((own.migrating, core.slots.migrating), (own.importing, core.slots.importing)):
+        for slot, other_id in moves:
+            restored[slot] = _mentioned(core, nodes, other_id)
+    core.last_vote_epoch = conf.last_vote_epoch
+    core.current_epoch = max(conf.current_epoch, max(node.config_epoch for node in nodes.values()))
+
+
+def _mentioned(core: Core, nodes: dict[str, Node], node_id: str) -> Node:
+    """The node another line speaks of; one without a line of its own is known by its id alone."""
+    node = nodes.get(node_id)
+    if node is None:
+        node = nodes[node_id] = Node(node_id, c.FLAG_NOADDR, core.new_id(), core.now_ms)
+        core.table.add(node)
+    return node
+
+
+def _restored_node(core: Core, record: NodeRecord) -> Node:
+    if record.flags & c.FLAG_MYSELF:
+        node = core.myself
+        node.flags = record.flags
+    else:
+        node = Node(record.node_id, record.flags & ~c.FLAG_PFAIL, core.new_id(), core.now_ms)
+    node.ip, node.cport = record.ip, record.cport
+    tls = core.config.tls_cluster and not {"tcp-port", "tls-port"} & record.aux.keys()
+    node.port = int(record.aux.get("tcp-port", 0 if tls else record.port))
+    node.tls_port = int(record.aux.get("tls-port", record.port if tls or "tcp-port" in record.aux else 0))
+    node.hostname = record.hostname
+    for name, field in _AUX_TEXTS:
+        setattr(node, field, record.aux.get(name, ""))
+    if "shard-id" in record.aux:
+        node.shard_id = record.aux["shard-id"]
+        node.sends_shard_id = True
+    node.config_epoch = record.config_epoch
+    if record.ping_sent_ms:
+        node.ping_sent_ms = core.now_ms
+    if record.pong_received_ms:
+        node.pong_received_ms = core.now_ms
+    if node.is_failed:
+        node.fail_time_ms = core.now_ms
+    if node is not core.myself:
+        core.table.add(node)
+    return node
+
+
+# ---------------------------------------------------------------- state -> text
+
+
+def snapshot(core: Core) -> str:
+    """The text of nodes.conf as of now; nodes in handshake or not borne out yet stay out of it."""
+    return text_of(
+        NodesConf(
+            nodes=tuple(
+                _record_of(core, node) for node in core.table if not node.in_handshake and not node.provisional
+            ),
+            current_epoch=core.current_epoch,
+            last_vote_epoch=core.last_vote_epoch,
+        )
+    )
+
+
+def _record_of(core: Core, node: Node) -> NodeRecord:
+    migrating, importing = moves_of(core, node)
+    aux = {name: text for name, field in _AUX_TEXTS if (text := getattr(node, field))}
+    aux["tls-port"] = str(node.tls_port)
+    aux["shard-id"] = node.shard_id
+    return NodeRecord(
+        node_id=node.node_id,
+        ip=node.ip,
+        port=node.port,
+        cport=node.cport,
+        flags=node.flags,
+        hostname=node.hostname,
+        aux=aux,
+        primary_id=node.replicaof.node_id if node.replicaof is not None else None,
+        ping_sent_ms=node.ping_sent_ms,
+        pong_received_ms=node.pong_received_ms,
+        config_epoch=node.primary.config_epoch,
+        connected=node.link is not None or node is core.myself,
+        slots=ranges_of(node.slot_bits),
+        migrating=migrating,
+        importing=importing,
+    )

@@ -1,0 +1,154 @@
+"""Slots on the move between two primaries, one by one, as an operator says (S4).
+
+Owns CLUSTER SETSLOT with Valkey's error texts, and how moves end when somebody claims or gives up a slot. What
+is on the move stands in `SlotMap.migrating` and `.importing`. Must never touch a key: moving them is the
+operator's (or redis-cli's) work. Main loop only. Source: `clusterParseSetSlotCommand`,
+`clusterCommandSetSlot`, `clusterUpdateSlotsConfigWith`.
+"""
+
+from __future__ import annotations
+
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.core import Core
+from clusterbus.cluster.failover import epochs, replication
+from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.model.node import Node
+from clusterbus.errors import StateError
+
+
+def migrate(core: Core, slot: int, node_id: str) -> None:
+    """SETSLOT MIGRATING: our slot is about to go to another primary; keys we lack are asked for there."""
+    _check_slot(core, slot)
+    if core.slots.owner_of(slot) is not core.myself:
+        raise StateError(f"I'm not the owner of hash slot {slot}")
+    target = _other_primary(core, node_id)
+    core.slots.migrating[slot] = target
+    core.log("notice", f"Slot {slot} is migrating to node {target.name}")
+    core.want_save()
+
+
+def import_slot(core: Core, slot: int, node_id: str) -> None:
+    """SETSLOT IMPORTING: a slot is about to come to us; clients that say ASKING are served."""
+    _check_slot(core, slot)
+    if core.slots.owner_of(slot) is core.myself:
+        raise StateError(f"I'm already the owner of hash slot {slot}")
+    source = _other_primary(core, node_id)
+    core.slots.importing[slot] = source
+    core.log("notice", f"Slot {slot} is being imported from node {source.name}")
+    core.want_save()
+
+
+def stay(core: Core, slot: int) -> None:
+    """SETSLOT STABLE: the slot moves neither way."""
+    _check_slot(core, slot)
+    core.slots.settle(slot)
+    core.log("notice", f"Slot {slot} is stable")
+    core.want_save()
+
+
+def assign(core: Core, slot: int, node_id: str) -> None:
+    """SETSLOT NODE: the slot is that node's from now on.
+
+    An importing node that takes the slot itself takes a new config epoch with it and tells everybody at once, so
+    that its claim beats the former owner's.
+    """
+    _check_slot(core, slot)
+    node = core.table.find(node_id)
+    if node is None:
+        raise StateError(f"Unknown node {node_id}")
+    _check_is_primary(node)
+    myself = core.myself
+    owner = core.slots.owner_of(slot)
+    keys_left = core.data_plane.count_keys_in_slot(slot)
+    if owner is myself and node is not myself and keys_left:
+        raise StateError(
+            f"Can't assign hashslot {slot} to a different node while I still hold keys for this hash slot."
+        )
+    core.log("notice", f"Slot {slot} is assigned to node {node.name}")
+    if not keys_left:
+        core.slots.migrating.pop(slot, None)
+    if owner is not node:
+        core.move_slots(node, 1 << slot, durable=node is myself)
+        if owner is myself and not myself.slot_bits:
+            _lose_last_slot(core, node)
+    if node is myself and core.slots.importing.pop(slot, None) is not None:
+        if epochs.bump(core):
+            core.log("notice", f"Config epoch raised after slot {slot} was imported")
+        heartbeat.broadcast_pong(core)
+    core.want_save()
+    core.want_state_update()
+
+
+def _lose_last_slot(core: Core, taker: Node) -> None:
+    """We own nothing now: we replicate whoever took the last slot, if cluster-allow-replica-migration lets us."""
+    if core.config.cluster_allow_replica_migration:
+        core.log("notice", f"My last slot went to node {taker.name}, whose replica I am now")
+        replication.replicate(core, taker)
+    else:
+        core.log("notice", f"My last slot went to node {taker.name}. I am now an empty primary.")
+
+
+def follow_claims(core: Core, sender: Node, config_epoch: int, claimed: int, gained: int) -> None:
+    """A primary announces its slots: `claimed` all of them, `gained` those that become its by it. Moves these
+    slots were in end, or follow a failover at their other end. Before the slots change hands.
+    """
+    _end_moves(core, sender, gained)
+    migrating = core.slots.migrating
+    for slot, target in list(migrating.items()):
+        if claimed >> slot & 1 or target is sender or target.shard_id != sender.shard_id:
+            continue
+        if target.config_epoch < config_epoch or target.is_replica:
+            core.log("notice", f"Slot {slot} is migrating to node {sender.name} now, which took its shard over")
+            migrating[slot] = sender
+            core.want_save(durable=True)
+    if core.myself.is_primary:
+        _take_given_up(core, sender, claimed)
+
+
+def _end_moves(core: Core, sender: Node, gained: int) -> None:
+    slots = core.slots
+    if sender.shard_id != core.myself.shard_id:
+        for slot in [slot for slot in slots.migrating if gained >> slot & 1]:
+            core.log("notice", f"Slot {slot} is no longer migrating to node {slots.migrating[slot].name}")
+            del slots.migrating[slot]
+    for slot, source in list(slots.importing.items()):
+        if not gained >> slot & 1 or source is sender:
+            continue
+        if source.shard_id == sender.shard_id:
+            core.log("notice", f"Slot {slot} is being imported from node {sender.name} now, which took its shard over")
+            slots.importing[slot] = sender
+        else:
+            core.log("notice", f"Slot {slot} is no longer being imported from node {source.name}")
+            del slots.importing[slot]
+
+
+def _take_given_up(core: Core, sender: Node, claimed: int) -> None:
+    """The source of an import has stopped claiming the slot: we missed the order that made it ours."""
+    importing = core.slots.importing
+    for slot in [slot for slot, source in importing.items() if source is sender and not claimed >> slot & 1]:
+        del importing[slot]
+        core.want_save(durable=True)
+        if core.slots.owner_of(slot) is not core.myself:
+            core.log("notice", f"Slot {slot} was given up by node {sender.name}, and is ours")
+            core.move_slots(core.myself, 1 << slot)
+            epochs.bump(core)
+
+
+def _check_slot(core: Core, slot: int) -> None:
+    if core.myself.is_replica:
+        raise StateError("Please use SETSLOT only with masters.")
+    if not 0 <= slot < c.SLOTS:
+        raise StateError("Invalid or out of range slot")
+
+
+def _other_primary(core: Core, node_id: str) -> Node:
+    node = core.table.find(node_id)
+    if node is None:
+        raise StateError(f"I don't know about node {node_id}")
+    _check_is_primary(node)
+    return node
+
+
+def _check_is_primary(node: Node) -> None:
+    if node.is_replica:
+        raise StateError("Target node is not a master")

@@ -1,0 +1,407 @@
+"""Our own election: when it begins, how votes are counted, what winning and losing do (S5)."""
+
+from __future__ import annotations
+
+import pytest
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.effects import Broadcast, Effect, Save, Send
+from clusterbus.cluster.events import ElectionLost, ElectionStarted, ElectionWon, Event, RoleChanged, SlotsChanged
+from clusterbus.cluster.model.slots import bits_of
+from clusterbus.data_plane import DataPlane
+
+from tests.cluster.shards import lives, make_replica, promoted, replicate, requests, sends
+from tests.cluster.solo import MYSELF_ID, Puppet, Solo
+
+TIMEOUT_MS = 2_000
+BASE_MS = TIMEOUT_MS // 30
+SLOTS = [100, 101, 102]
+
+
+class Shard:
+    """We replicate "a", which owns SLOTS; "c", "d" and "e" own one slot each: four voters, quorum three."""
+
+    def __init__(self, **directives: object) -> None:
+        self.solo = Solo(**directives)  # type: ignore[arg-type]
+        self.primary = self.solo.puppet("a", slots=SLOTS)
+        self.voters = [self.solo.puppet(letter, slots=[200 + number]) for number, letter in enumerate("cde")]
+        replicate(self.solo, self.primary)
+        lives(self.solo, [self.primary, *self.voters], 200)
+
+    def fail(self) -> list[Effect]:
+        return self.solo.fails(self.voters[0], self.primary.node_id)
+
+    def live(self, duration_ms: int) -> list[Effect]:
+        return lives(self.solo, self.voters, duration_ms)
+
+    def until_asked(self, limit_ms: int = 10_000) -> int:
+        """How long after FAIL votes were asked for."""
+        self.fail()
+        begun_ms = self.solo.now_ms
+        while not requests(self.live(100)):
+            assert self.solo.now_ms - begun_ms < limit_ms
+        return self.solo.now_ms - begun_ms
+
+    def vote(self, *voters: Puppet, **changes: object) -> list[Effect]:
+        effects = []
+        for voter in voters:
+            effects += sends(self.solo, voter, c.AUTH_ACK, **changes)
+        self.solo.effects = effects
+        return effects
+
+    @property
+    def is_primary(self) -> bool:
+        return self.solo.state.myself.is_primary
+
+
+def told(effects: list[Effect], kind: type[Event]) -> list[Event]:
+    return [effect.event for effect in effects if hasattr(effect, "event") and isinstance(effect.event, kind)]
+
+
+# ---------------------------------------------------------------- when
+
+
+def test_s5_the_request_goes_to_everybody_in_a_new_epoch_with_the_primarys_slots() -> None:
+    shard = Shard()
+    epoch = shard.solo.state.current_epoch
+    shard.fail()
+    effects = shard.live(400)
+    (request,) = requests(effects)
+    header = request.message.header
+    assert header is not None
+    assert sorted(request.links) == sorted(puppet.dialled for puppet in [shard.primary, *shard.voters])
+    assert (header.current_epoch, header.config_epoch) == (epoch + 1, shard.primary.config_epoch)
+    assert int.from_bytes(header.myslots, "little") == bits_of(SLOTS)
+    assert header.replicaof == shard.primary.node_id
+    assert not header.mflags & c.MFLAG_FORCE_ACK
+    assert told(effects, ElectionStarted) == [ElectionStarted(MYSELF_ID, epoch + 1)]
+    before = effects[: effects.index(request)]
+    assert Save(durable=True) in before[-3:], "the epoch is on disk before anybody hears of it"
+
+
+@pytest.mark.parametrize(("node_timeout_ms", "base_ms"), [(2_000, 66), (600, 20), (15_000, 500), (60_000, 500)])
+def test_s5_the_delay_is_a_part_of_the_node_timeout_and_as_much_by_chance(node_timeout_ms: int, base_ms: int) -> None:
+    delays = set()
+    for seed in range(10):
+        solo = Solo(seed=seed, cluster_node_timeout=node_timeout_ms)
+        primary, voter = solo.puppet("a", slots=SLOTS), solo.puppet("c", slots=[200])
+        replicate(solo, primary)
+        solo.fails(voter, primary.node_id)
+        solo.tick()
+        start_ms = solo.state._core.election.start_ms
+        assert start_ms is not None
+        delays.add(start_ms - solo.now_ms)
+    assert all(base_ms <= delay_ms < 2 * base_ms for delay_ms in delays)
+    assert len(delays) > 1
+
+
+@pytest.mark.parametrize(
+    ("letter", "offset", "flags", "rank"),
+    [
+        ("9", 7, 0, 1),  # a greater offset
+        ("1", 0, 0, 1),  # the same one and a smaller id than our 555...
+        ("9", 0, 0, 0),
+        ("1", 7, c.FLAG_NOFAILOVER, 0),  # it does not compete
+    ],
+)
+def test_s5_replicas_with_more_data_go_first(letter: str, offset: int, flags: int, rank: int) -> None:
+    shard = Shard(cluster_node_timeout=15_000)
+    make_replica(shard.solo, letter, shard.primary.node_id, flags=flags, offset=offset)
+    shard.fail()
+    shard.solo.tick()
+    election = shard.solo.state._core.election
+    assert election.rank == rank
+    assert election.start_ms is not None
+    delay_ms = election.start_ms - shard.solo.now_ms
+    assert 500 + 1_000 * rank <= delay_ms < 1_000 + 1_000 * rank
+
+
+def test_s5_a_better_offset_heard_of_later_moves_the_election() -> None:
+    shard = Shard(cluster_node_timeout=15_000)
+    sibling = make_replica(shard.solo, "9", shard.primary.node_id)
+    shard.fail()
+    shard.solo.tick()
+    planned_ms = shard.solo.state._core.election.start_ms
+    assert planned_ms is not None
+    sibling.replicaof = shard.primary.node_id
+    shard.solo.says(sibling, offset=9)
+    shard.solo.tick()
+    assert shard.solo.state._core.election.start_ms == planned_ms + 1_000
+
+
+def test_s5_siblings_are_told_our_offset_when_an_election_is_planned() -> None:
+    shard = Shard()
+    sibling = make_replica(shard.solo, "9", shard.primary.node_id)
+    shard.fail()
+    shard.solo.tick()
+    assert shard.solo.sent(sibling.dialled, c.PONG)
+    assert not shard.solo.sent(shard.voters[0].dialled, c.PONG)
+
+
+@pytest.mark.parametrize(("first", "rank"), [(True, 1), (False, 0)])
+def test_s5_of_several_failed_shards_the_smaller_shard_id_goes_first(first: bool, rank: int) -> None:
+    shard = Shard()
+    solo = shard.solo
+    solo.node(shard.voters[1]).shard_id = ("0" if first else "f") * 40
+    solo.fails(shard.voters[0], shard.voters[1].node_id)
+    shard.fail()
+    solo.tick()
+    assert solo.state._core.election.shard_rank == rank
+
+
+def test_s5_no_election_while_the_primary_is_only_suspected() -> None:
+    shard = Shard()
+    shard.solo.state._core.set_failure_flags(shard.solo.node(shard.primary), c.FLAG_PFAIL)
+    assert not requests(shard.live(3_000))
+
+
+def test_s5_no_election_for_a_primary_without_slots() -> None:
+    solo = Solo()
+    primary, voter = solo.puppet("a"), solo.puppet("c", slots=[200])
+    replicate(solo, primary)
+    solo.fails(voter, primary.node_id)
+    assert not requests(lives(solo, [voter], 3_000))
+
+
+def test_s5_cluster_replica_no_failover_forbids_it() -> None:
+    shard = Shard(cluster_replica_no_failover=True)
+    shard.fail()
+    assert not requests(shard.live(3_000))
+    assert shard.solo.state.myself.flags & c.FLAG_NOFAILOVER
+    shard.solo.config.cluster_replica_no_failover = False
+    assert requests(shard.live(1_000)), "read at the time of use"
+
+
+# ---------------------------------------------------------------- data age
+
+
+@pytest.mark.parametrize(
+    ("factor", "silent_ms", "asks"),
+    [
+        (10, 10_000 + 11 * TIMEOUT_MS, True),
+        (10, 10_000 + 11 * TIMEOUT_MS + 400, False),
+        (1, 10_000 + 2 * TIMEOUT_MS, True),
+        (1, 10_000 + 2 * TIMEOUT_MS + 400, False),
+        (0, 600_000, True),
+    ],
+)
+def test_s5_data_too_old_by_the_validity_factor_is_no_candidate(factor: int, silent_ms: int, asks: bool) -> None:
+    """The node timeout that FAIL takes anyway does not count."""
+    shard = Shard(cluster_replica_validity_factor=factor)
+    shard.fail()
+    heard_ms = shard.solo.now_ms
+    shard.solo.last_read_ms.clear()
+    shard.solo.node(shard.primary).data_received_ms = heard_ms
+    shard.solo.now_ms = heard_ms + silent_ms - 200
+    shard.live(200)
+    assert (shard.solo.state._core.election.start_ms is not None) is asks
+
+
+class Replication(DataPlane):
+    """A data plane that tells."""
+
+    def __init__(self) -> None:
+        self.age_ms: int | None = 0
+        self.offset = 40
+
+    def data_age_ms(self) -> int | None:
+        return self.age_ms
+
+    def replication_offset(self) -> int | None:
+        return self.offset
+
+
+def test_s5_a_data_plane_tells_age_and_offset() -> None:
+    shard = Shard()
+    plane = Replication()
+    shard.solo.state._core.data_plane = plane
+    plane.age_ms = 10**9
+    shard.fail()
+    assert not requests(shard.live(2_000))
+    plane.age_ms = 0
+    (request,) = requests(shard.live(1_000))
+    assert request.message.header is not None
+    assert request.message.header.offset == 40
+
+
+# ---------------------------------------------------------------- votes
+
+
+def test_s5_a_majority_of_all_voting_primaries_elects() -> None:
+    shard = Shard()
+    shard.until_asked()
+    epoch = shard.solo.state.current_epoch
+    shard.vote(*shard.voters[:2])
+    assert not shard.is_primary, "two of four"
+    effects = shard.vote(shard.voters[2])
+    myself = shard.solo.state.myself
+    assert myself.is_primary
+    assert myself.replicaof is None
+    assert myself.config_epoch == epoch
+    assert myself.slot_bits == bits_of(SLOTS)
+    assert shard.solo.node(shard.primary).slot_bits == 0
+    assert told(effects, ElectionWon) == [ElectionWon(MYSELF_ID, epoch)]
+    assert told(effects, RoleChanged) == [RoleChanged(MYSELF_ID, "primary", None)]
+    assert SlotsChanged(MYSELF_ID, ((100, 102),), ()) in told(effects, SlotsChanged)
+
+
+def test_s4_s5_a_config_epoch_raised_during_the_election_does_not_go_down_by_winning_it() -> None:
+    """Found by simulation: BUMPEPOCH on a replica that waits for votes."""
+    shard = Shard()
+    shard.until_asked()
+    assert shard.solo.state.bump_epoch(shard.solo.now_ms)
+    bumped = shard.solo.state.myself.config_epoch
+    shard.vote(*shard.voters, current_epoch=bumped - 1)
+    assert shard.is_primary
+    assert shard.solo.state.myself.config_epoch == bumped
+
+
+def test_s5_the_victory_is_on_disk_before_everybody_is_told_by_pong() -> None:
+    shard = Shard()
+    shard.until_asked()
+    effects = shard.vote(*shard.voters)
+    pongs = [effect for effect in effects if isinstance(effect, Send) and effect.message.type == c.PONG]
+    assert {pong.link for pong in pongs} >= {puppet.dialled for puppet in [shard.primary, *shard.voters]}
+    assert effects.index(Save(durable=True)) < effects.index(pongs[0])
+    header = pongs[0].message.header
+    assert header is not None
+    assert header.replicaof is None
+    assert header.config_epoch == header.current_epoch == shard.solo.state.myself.config_epoch
+    assert int.from_bytes(header.myslots, "little") == bits_of(SLOTS)
+
+
+def test_s5_a_voter_counts_once() -> None:
+    shard = Shard()
+    shard.until_asked()
+    shard.vote(*[shard.voters[0]] * 5)
+    assert not shard.is_primary
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_s5_a_vote_counts_for_the_epoch_it_was_given_in(change: int) -> None:
+    shard = Shard()
+    shard.until_asked()
+    epoch = shard.solo.state.current_epoch + change
+    shard.vote(*shard.voters, current_epoch=epoch)
+    assert not shard.is_primary
+    assert shard.solo.counter("votes_ignored") == 3
+
+
+def test_s5_votes_of_nodes_without_slots_or_of_replicas_do_not_count() -> None:
+    shard = Shard()
+    empty, replica = shard.solo.puppet("f"), make_replica(shard.solo, "9", shard.voters[0].node_id)
+    shard.until_asked()
+    shard.vote(*shard.voters[:2], empty, replica)
+    assert not shard.is_primary
+    shard.vote(shard.voters[2])
+    assert shard.is_primary
+
+
+def test_s5_votes_nobody_asked_for_do_nothing() -> None:
+    shard = Shard()
+    shard.vote(*shard.voters)
+    assert not shard.is_primary
+    shard.fail()
+    shard.solo.tick()
+    shard.vote(*shard.voters)
+    assert not shard.is_primary, "planned, not yet asked"
+
+
+# ---------------------------------------------------------------- losing
+
+
+@pytest.mark.parametrize(("node_timeout_ms", "limit_ms"), [(2_000, 4_000), (600, 2_000)])
+def test_s5_an_election_without_majority_is_given_up_and_tried_again(node_timeout_ms: int, limit_ms: int) -> None:
+    shard = Shard(cluster_node_timeout=node_timeout_ms, cluster_replica_validity_factor=0)
+    shard.until_asked()
+    epoch, asked_ms = shard.solo.state.current_epoch, shard.solo.now_ms
+    shard.vote(*shard.voters[:2])
+    effects = shard.live(limit_ms + 200)
+    assert told(effects, ElectionLost) == [ElectionLost(MYSELF_ID, epoch, "no majority in time")]
+    shard.vote(shard.voters[2])
+    assert not shard.is_primary, "too late"
+    assert not requests(shard.live(limit_ms - 600))
+    while not requests(shard.live(100)):
+        assert shard.solo.now_ms - asked_ms < 2 * limit_ms + 1_000
+    assert shard.solo.now_ms - asked_ms >= 2 * limit_ms
+    assert shard.solo.state.current_epoch == epoch + 1
+    shard.vote(shard.voters[2])
+    assert not shard.is_primary, "the votes of the last election are void"
+    shard.vote(*shard.voters)
+    assert shard.is_primary
+
+
+def test_s5_the_election_ends_when_the_primary_is_well_again() -> None:
+    shard = Shard()
+    shard.until_asked()
+    epoch = shard.solo.state.current_epoch
+    shard.solo.state._core.set_failure_flags(shard.solo.node(shard.primary), 0)
+    effects = shard.live(100)
+    assert told(effects, ElectionLost) == [ElectionLost(MYSELF_ID, epoch, "no longer needed")]
+    shard.vote(*shard.voters, current_epoch=epoch)
+    assert not shard.is_primary
+    shard.fail()
+    shard.vote(*shard.voters, current_epoch=epoch)
+    assert not shard.is_primary, "nor when it fails again: they were asked about another failure"
+
+
+def test_s5_a_lost_election_is_not_won_when_fewer_votes_are_needed_later() -> None:
+    shard = Shard()
+    shard.until_asked()
+    shard.vote(*shard.voters[:2])
+    primary = shard.solo.node(shard.primary)
+    shard.solo.state._core.set_failure_flags(primary, 0)
+    shard.solo.tick()
+    shard.fail()
+    shard.solo.state.forget(shard.voters.pop().node_id, shard.solo.now_ms)
+    shard.live(200)
+    assert not shard.is_primary
+
+
+def test_s5_a_deposed_primary_counts_until_its_successor_shows_up() -> None:
+    """Found by simulation: two primaries seen as replicas, not yet their successors, made two winners of one epoch."""
+    shard = Shard()
+    deposed = shard.voters[2]
+    successor = make_replica(shard.solo, "9", deposed.node_id)
+    deposed.replicaof, deposed.flags = successor.node_id, successor.flags
+    deposed.config_epoch += 100
+    shard.solo.says(deposed)
+    assert shard.solo.state._core.slots.voting_count() == 3
+    shard.until_asked()
+    shard.vote(*shard.voters[:2])
+    shard.live(200)
+    assert not shard.is_primary, "two of four"
+
+
+def test_s5_the_votes_needed_do_not_become_fewer_once_they_are_asked_for() -> None:
+    shard = Shard()
+    shard.until_asked()
+    shard.vote(*shard.voters[:2])
+    taker, loser = shard.voters[1:]
+    taker.config_epoch += 100
+    taker.slots |= loser.slots
+    loser.slots = frozenset()
+    shard.solo.says(taker)
+    assert shard.solo.state._core.slots.voting_count() == 3
+    shard.live(200)
+    assert not shard.is_primary, "two of the four that were asked"
+
+
+def test_s5_the_election_ends_when_a_sibling_has_won() -> None:
+    shard = Shard()
+    sibling = make_replica(shard.solo, "9", shard.primary.node_id)
+    shard.until_asked()
+    epoch = shard.solo.state.current_epoch
+    promoted(shard.solo, sibling, epoch + 1, SLOTS)
+    assert shard.solo.events(ElectionLost)
+    assert shard.solo.state.myself.replicaof is shard.solo.node(sibling)
+    shard.vote(*shard.voters, current_epoch=epoch)
+    assert not shard.is_primary
+
+
+def test_h28_there_is_no_election_after_the_last_epoch() -> None:
+    shard = Shard()
+    shard.solo.says(shard.voters[0], current_epoch=c.EPOCH_MAX)
+    shard.fail()
+    assert not [effect for effect in shard.live(1_000) if isinstance(effect, Broadcast)]
+    assert shard.solo.state.current_epoch == c.EPOCH_MAX
+    assert shard.solo.counter("refused_epoch_exhausted")

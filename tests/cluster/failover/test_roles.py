@@ -1,0 +1,339 @@
+"""Roles, slots and config epochs of the others, from their headers and UPDATE (S4, H26, H27, H28)."""
+
+from __future__ import annotations
+
+import pytest
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.effects import Save, Send
+from clusterbus.cluster.events import EpochChanged, RoleChanged, SlotsChanged
+from clusterbus.cluster.model.slots import bits_of
+from clusterbus.wire import Update, encode, parse
+
+from tests.cluster.solo import MYSELF_ID, Puppet, Solo
+
+
+def owned(solo: Solo, puppet: Puppet) -> set[int]:
+    bits = solo.node(puppet).slot_bits
+    return {slot for slot in range(c.SLOTS) if bits >> slot & 1}
+
+
+# ---------------------------------------------------------------- slots
+
+
+def test_s4_a_primary_gets_the_free_slots_it_claims() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    puppet.slots = frozenset({0, 1, 2, 16383})
+    solo.says(puppet)
+    assert owned(solo, puppet) == puppet.slots
+    assert solo.events(SlotsChanged) == [SlotsChanged(puppet.node_id, ((0, 2), (16383, 16383)), ())]
+    assert Save(durable=True) in solo.saves()
+    solo.says(puppet)
+    assert not solo.events(SlotsChanged)
+    assert not solo.saves()
+
+
+def test_s4_a_slot_its_owner_stopped_claiming_goes_to_any_claimer_whatever_its_epoch() -> None:
+    """Found by simulation: an owner that gave a slot away and then raised its epoch kept it for ever elsewhere."""
+    solo = Solo()
+    owner = solo.puppet("a", slots=[1, 2], config_epoch=9)
+    owner.slots = frozenset({1})
+    solo.says(owner)
+    taker = solo.puppet("b", config_epoch=3)
+    taker.slots = frozenset({2})
+    solo.says(taker)
+    assert owned(solo, owner) == {1}
+    assert owned(solo, taker) == {2}
+    assert not solo.sent(taker.dialled, c.UPDATE)
+
+
+@pytest.mark.parametrize(("claimer_epoch", "moves", "told"), [(10, True, False), (5, False, False), (4, False, True)])
+def test_s4_a_contested_slot_goes_to_the_greater_config_epoch(claimer_epoch: int, moves: bool, told: bool) -> None:
+    solo = Solo()
+    owner = solo.puppet("a", slots=[1, 2], config_epoch=5)
+    claimer = solo.puppet("b", slots=[2, 3], config_epoch=claimer_epoch)
+    solo.says(claimer)
+    assert bool(solo.sent(claimer.dialled, c.UPDATE)) is told
+    assert owned(solo, owner) == ({1} if moves else {1, 2})
+    assert owned(solo, claimer) == ({2, 3} if moves else {3})
+    assert solo.state.assigned_slots == bits_of([1, 2, 3])
+
+
+def test_s4_slots_of_ours_go_the_same_way_and_we_stay_a_primary_while_some_are_left() -> None:
+    solo = Solo()
+    solo.state.add_slots([1, 2], solo.now_ms)
+    claimer = solo.puppet("b", slots=[1], config_epoch=7)
+    assert solo.state.myself.slot_bits == bits_of([2])
+    assert owned(solo, claimer) == {1}
+    assert solo.state.myself.is_primary
+
+
+def test_s4_a_stale_claimer_is_told_by_update_on_our_link_to_it() -> None:
+    solo = Solo()
+    owner = solo.puppet("a", slots=[1, 2], config_epoch=9)
+    stale = solo.puppet("b", config_epoch=3)
+    stale.slots = frozenset({2, 5})
+    solo.says(stale)
+    (update,) = solo.sent(stale.dialled, c.UPDATE)
+    assert isinstance(update, Update)
+    assert (update.node_id, update.config_epoch) == (owner.node_id, 9)
+    assert int.from_bytes(update.slots, "little") == bits_of([1, 2])
+    assert owned(solo, stale) == {5}
+    solo.state.handle_link_closed(stale.dialled, "eof", solo.now_ms)
+    solo.says(stale)
+    assert not [send for send in solo.of(Send) if send.message.type == c.UPDATE]
+
+
+def test_s4_a_claim_that_fits_is_answered_with_no_update() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a", slots=[1])
+    puppet.slots = frozenset({1, 2})
+    solo.says(puppet)
+    assert not solo.sent(puppet.dialled, c.UPDATE)
+
+
+def test_s4_slots_an_owner_stopped_claiming_stay_its_own_but_are_told_to_nobody() -> None:
+    solo = Solo()
+    owner = solo.puppet("a", slots=[1, 2], config_epoch=9)
+    owner.slots = frozenset({1})
+    solo.says(owner)
+    assert owned(solo, owner) == {1, 2}
+    stale = solo.puppet("b", config_epoch=3)
+    stale.slots = frozenset({1})
+    solo.says(stale)
+    (update,) = solo.sent(stale.dialled, c.UPDATE)
+    assert isinstance(update, Update)
+    assert int.from_bytes(update.slots, "little") == bits_of([1])
+    owner.slots = frozenset({1, 2})
+    solo.says(owner)
+    solo.says(stale)
+    (update,) = solo.sent(stale.dialled, c.UPDATE)
+    assert isinstance(update, Update)
+    assert int.from_bytes(update.slots, "little") == bits_of([1, 2])
+
+
+def test_s4_update_moves_slots_and_epoch_of_the_node_it_is_about() -> None:
+    solo = Solo()
+    teller, about = solo.puppet("a", slots=[1], config_epoch=4), solo.puppet("b", config_epoch=5)
+    solo.updates(teller, about.node_id, 8, [1, 2])
+    assert owned(solo, about) == {1, 2}
+    assert solo.node(about).config_epoch == 8
+    assert solo.events(EpochChanged) == [EpochChanged(about.node_id, 8)]
+    solo.updates(teller, about.node_id, 8, [3])
+    assert owned(solo, about) == {1, 2}
+
+
+def test_s4_update_about_a_replica_makes_it_a_primary() -> None:
+    solo = Solo()
+    primary, replica = solo.puppet("a", slots=[1], config_epoch=4), solo.puppet("b")
+    replica.replicaof, replica.flags = primary.node_id, c.FLAG_REPLICA
+    solo.says(replica)
+    solo.updates(primary, replica.node_id, 200, [1])
+    assert solo.node(replica).is_primary
+    assert not solo.node(primary).replicas
+    assert owned(solo, replica) == {1}
+
+
+# ---------------------------------------------------------------- roles
+
+
+def test_s4_a_replica_is_learnt_with_its_primary_and_shard() -> None:
+    solo = Solo()
+    primary, replica = solo.puppet("a", slots=[1], config_epoch=4), solo.puppet("b")
+    replica.replicaof, replica.flags, replica.config_epoch = primary.node_id, c.FLAG_REPLICA, 4
+    replica.slots = primary.slots
+    solo.says(replica, extensions=[])
+    node = solo.node(replica)
+    assert node.is_replica
+    assert not node.is_primary
+    assert node.replicaof is solo.node(primary)
+    assert list(solo.node(primary).replicas) == [replica.node_id]
+    assert solo.events(RoleChanged) == [RoleChanged(replica.node_id, "replica", primary.node_id)]
+    assert owned(solo, replica) == set(), "a replica's header shows its primary's slots"
+    assert node.config_epoch != 4 or ord("b") == 4
+
+
+def test_s4_a_replica_of_a_node_not_known_yet_is_still_a_replica() -> None:
+    solo = Solo()
+    replica = solo.puppet("b")
+    replica.replicaof, replica.flags = "f" * 40, c.FLAG_REPLICA
+    solo.says(replica)
+    assert solo.node(replica).is_replica
+    assert solo.node(replica).replicaof is None
+
+
+def test_s4_a_node_cannot_be_its_own_primary() -> None:
+    solo = Solo()
+    replica = solo.puppet("b")
+    replica.replicaof, replica.flags = replica.node_id, c.FLAG_REPLICA
+    solo.says(replica)
+    assert solo.node(replica).replicaof is None
+    assert solo.state.nodes_text()
+
+
+def test_s4_a_promoted_replica_takes_its_primarys_slots() -> None:
+    solo = Solo()
+    old, new = solo.puppet("a", slots=[1, 2], config_epoch=4), solo.puppet("b", config_epoch=0)
+    new.replicaof, new.flags = old.node_id, c.FLAG_REPLICA
+    solo.says(new)
+    new.replicaof, new.flags, new.config_epoch, new.slots = None, c.FLAG_PRIMARY, 11, old.slots
+    solo.says(new)
+    assert solo.node(new).is_primary
+    assert owned(solo, new) == {1, 2}
+    assert owned(solo, old) == set()
+    assert solo.node(new).config_epoch == 11
+    old.replicaof, old.flags, old.config_epoch = new.node_id, c.FLAG_REPLICA, 11
+    solo.says(old)
+    assert solo.node(old).is_replica
+    assert solo.node(old).replicaof is solo.node(new)
+
+
+def test_s4_a_failover_is_learnt_from_the_old_primary_too() -> None:
+    """The old primary's header comes first: its new primary, of the same shard, is believed to be one."""
+    solo = Solo()
+    old, new = solo.puppet("a", slots=[1], config_epoch=4), solo.puppet("b", config_epoch=0)
+    new.replicaof, new.flags = old.node_id, c.FLAG_REPLICA
+    solo.says(new, extensions=[])
+    assert solo.node(new).shard_id == solo.node(old).shard_id
+    old.replicaof, old.flags, old.config_epoch = new.node_id, c.FLAG_REPLICA, 12
+    solo.says(old)
+    assert solo.node(new).is_primary
+    assert solo.node(new).config_epoch == 12
+    assert solo.node(old).replicaof is solo.node(new)
+
+
+def test_s4_a_primary_that_joins_another_shard_as_replica_leaves_its_slots() -> None:
+    solo = Solo()
+    leaver, primary = solo.puppet("a", slots=[1]), solo.puppet("b", slots=[2])
+    leaver.replicaof, leaver.flags = primary.node_id, c.FLAG_REPLICA
+    solo.says(leaver)
+    assert owned(solo, leaver) == set()
+    assert solo.state.owner_of(1) is None
+
+
+def test_s4_replicas_of_a_forgotten_primary_have_none() -> None:
+    solo = Solo()
+    primary, replica = solo.puppet("a", slots=[1]), solo.puppet("b")
+    replica.replicaof, replica.flags = primary.node_id, c.FLAG_REPLICA
+    solo.says(replica)
+    solo.state.forget(primary.node_id, solo.now_ms)
+    assert solo.node(replica).replicaof is None
+    assert solo.state.node_line(solo.node(replica)).split()[3] == "-"
+    assert solo.state.assigned_slots == 0
+
+
+def test_s4_the_primary_of_a_replica_may_be_us() -> None:
+    solo = Solo()
+    replica = solo.puppet("b")
+    replica.replicaof, replica.flags = MYSELF_ID, c.FLAG_REPLICA
+    solo.says(replica, extensions=[])
+    assert list(solo.state.myself.replicas) == [replica.node_id]
+    assert solo.node(replica).shard_id == solo.state.myself.shard_id
+
+
+# ---------------------------------------------------------------- epochs
+
+
+def test_s4_the_current_epoch_is_the_greatest_seen() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a", config_epoch=3)
+    for told, expected in ((10, 10), (7, 10), (11, 11)):
+        solo.says(puppet, current_epoch=told)
+        assert solo.state.current_epoch == expected
+
+
+def test_s4_a_config_epoch_of_a_primary_is_taken_when_it_is_newer() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a", config_epoch=3)
+    for told, expected in ((5, 5), (4, 5)):
+        solo.says(puppet, config_epoch=told)
+        assert solo.node(puppet).config_epoch == expected
+
+
+@pytest.mark.parametrize(("letter", "bumps"), [("a", True), ("1", False)])
+def test_h27_of_two_equal_config_epochs_the_smaller_id_moves_on_once(letter: str, bumps: bool) -> None:
+    """Ours is 555...: smaller than aaa..., greater than 111..."""
+    solo = Solo()
+    puppet = solo.puppet(letter, config_epoch=6)
+    solo.state.myself.config_epoch = 6
+    effects = solo.says(puppet, current_epoch=9)
+    assert solo.state.myself.config_epoch == (10 if bumps else 6)
+    assert solo.state.current_epoch == (10 if bumps else 9)
+    assert (Save(durable=True) in effects) is bumps
+    solo.says(puppet, current_epoch=9)
+    assert solo.state.myself.config_epoch == (10 if bumps else 6)
+
+
+def test_h27_the_new_epoch_is_on_disk_before_it_is_told() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a", config_epoch=6)
+    solo.state.myself.config_epoch = 6
+    packet = parse(encode(solo.heartbeat(puppet)))[0]
+    for _ in range(2):
+        solo.state.handle_packet(puppet.inbound, packet, solo.now_ms)
+    told = [
+        effect.message.header.config_epoch if isinstance(effect, Send) else "saved"
+        for effect in solo.poll()
+        if isinstance(effect, Save | Send) and not (isinstance(effect, Send) and effect.message.type != c.PONG)
+    ]
+    assert told == [6, "saved", 7]
+
+
+def test_h27_replicas_do_not_collide() -> None:
+    solo = Solo()
+    primary, replica = solo.puppet("1", config_epoch=2), solo.puppet("a", config_epoch=0)
+    replica.replicaof, replica.flags, replica.config_epoch = primary.node_id, c.FLAG_REPLICA, 0
+    solo.state.myself.config_epoch = 50
+    solo.says(replica)
+    solo.node(replica).config_epoch = 50
+    solo.says(replica)
+    assert solo.state.myself.config_epoch == 50
+
+
+def test_h28_the_last_epoch_is_never_passed() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a", config_epoch=6)
+    solo.state.myself.config_epoch = 6
+    solo.says(puppet, current_epoch=c.EPOCH_MAX)
+    assert solo.state.current_epoch == c.EPOCH_MAX
+    assert solo.state.myself.config_epoch == 6
+    assert solo.counter("refused_epoch_exhausted") == 1
+    assert not solo.state.bump_epoch(solo.now_ms)
+    assert solo.is_alive()
+
+
+# ---------------------------------------------------------------- packets long on their way
+
+
+@pytest.mark.parametrize(("current_epoch", "believed"), [(499, False), (500, True)])
+def test_s4_what_a_primary_said_as_a_replica_before_it_was_elected_is_stale(current_epoch: int, believed: bool) -> None:
+    """Its current epoch was that of its election at least from then on."""
+    solo = Solo()
+    old, new = solo.puppet("a", slots=[1]), solo.puppet("b", config_epoch=500)
+    new.replicaof, new.flags = old.node_id, c.FLAG_REPLICA
+    solo.says(new, current_epoch=current_epoch)
+    assert solo.node(new).is_replica is believed
+    assert solo.counter("stale_roles") == (not believed)
+
+
+def test_s4_a_replica_that_is_promoted_is_of_our_shard_even_if_it_never_told_so() -> None:
+    solo = Solo(cluster_allow_replica_migration=False)
+    solo.state.add_slots([1], solo.now_ms)
+    replica = solo.puppet("b", config_epoch=0)
+    replica.replicaof, replica.flags = MYSELF_ID, c.FLAG_REPLICA
+    solo.says(replica)
+    assert solo.node(replica).shard_id != solo.state.myself.shard_id, "its heartbeat told another one last"
+    replica.replicaof, replica.flags, replica.config_epoch, replica.slots = None, c.FLAG_PRIMARY, 500, frozenset({1})
+    solo.says(replica)
+    assert solo.state.myself.replicaof is solo.node(replica)
+
+
+def test_s4_a_replica_of_a_replica_corrects_itself_at_the_next_tick() -> None:
+    solo = Solo()
+    primary, other = solo.puppet("a", slots=[1]), solo.puppet("c", slots=[2])
+    primary.replicaof, primary.flags = other.node_id, c.FLAG_REPLICA
+    solo.state.replicate(primary.node_id, solo.now_ms)
+    solo.says(primary)
+    solo.state.myself.follow(solo.node(primary))
+    solo.tick()
+    assert solo.state.myself.replicaof is solo.node(other)

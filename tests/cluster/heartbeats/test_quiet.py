@@ -1,0 +1,351 @@
+"""The digest of heartbeats: applying it leaves the state that applying the whole packet leaves (R33, R34)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.effects import Effect, Send, SendHeartbeat
+from clusterbus.cluster.heartbeats.gossip_out import entry_about
+from clusterbus.cluster.model.node import Node
+from clusterbus.errors import StateError
+from clusterbus.wire import Extension, GossipEntry, Heartbeat, encode, parse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.cluster.shards import make_replica, replicate
+from tests.cluster.solo import Puppet, Solo
+
+LETTERS = "abce"
+"""Puppets that speak; "a" has slots and so a vote, and so has "d", which is only spoken of; "e" replicates "a"."""
+SICK = c.FLAG_PRIMARY | c.FLAG_PFAIL
+
+
+class World:
+    """Two states that live through the same: one applies whole packets, one their digest where it is quiet."""
+
+    def __init__(self, primary: str = "") -> None:
+        self.quiet = 0
+        self.whole, self.digested = Solo(), Solo()
+        self.puppets: dict[str, Puppet] = {}
+        for solo in (self.whole, self.digested):
+            solo.state._core.defers_heartbeats = True
+            for number, letter in enumerate("abcd"):
+                self.puppets[letter] = solo.puppet(letter, slots=[number] if letter in "ad" else ())
+            self.puppets["e"] = make_replica(solo, "e", self.puppets["a"].node_id)
+            if primary:  # we replicate that one
+                replicate(solo, self.puppets[primary])
+            solo.tick()
+
+    def sends(self, puppet: Puppet, message: Heartbeat) -> None:
+        link = puppet.dialled if message.type == c.PONG else puppet.inbound
+        left = self.told(self.whole, self.whole.receive(link, message))
+        right = self.told(self.digested, self.receive_digest(puppet, link, message))
+        assert left == right
+        self.compare()
+
+    def receive_digest(self, puppet: Puppet, link: int, message: Heartbeat) -> list[Effect]:
+        solo = self.digested
+        (packet,) = parse(encode(message))
+        solo.last_read_ms[link] = solo.now_ms
+        found = solo.state._core.links.get(link)
+        bound = found is not None and found.node is not None and found.node.node_id == packet.sender
+        view = solo.state.view()
+        if view is not None and bound and message.type != c.MEET and view.digest(packet, puppet.ip, solo.now_ms):
+            self.quiet += 1
+            is_pong = message.type == c.PONG
+            solo.state.handle_quiet(int(not is_pong), [link] if is_pong else [], solo.now_ms)
+        else:
+            solo.state.handle_packet(link, packet, solo.now_ms)
+        return solo.poll()
+
+    def tick(self, after_ms: int) -> None:
+        left, right = self.whole.tick(after_ms), self.digested.tick(after_ms)
+        assert self.told(self.whole, left) == self.told(self.digested, right)
+        self.compare()
+
+    def orders_failover(self, how: str) -> None:
+        """An operator's CLUSTER FAILOVER, where it is not refused."""
+        for solo in (self.whole, self.digested):
+            with suppress(StateError):
+                solo.state.failover(solo.now_ms, force=how == "force")
+        assert self.told(self.whole, self.whole.poll()) == self.told(self.digested, self.digested.poll())
+        self.compare()
+
+    @staticmethod
+    def told(_solo: Solo, effects: list[Effect]) -> list[str]:
+        """Effects but for the PONG that whoever takes a quiet PING sends himself."""
+        answers = (Send, SendHeartbeat)
+        return [repr(effect) for effect in effects if not (isinstance(effect, answers) and _kind(effect) == c.PONG)]
+
+    def compare(self) -> None:
+        left, right = self.whole.state._core, self.digested.state._core
+        assert left.current_epoch == right.current_epoch
+        assert left.state_is_ok == right.state_is_ok
+        assert sorted(left.links) == sorted(right.links)
+        assert left.counters == right.counters
+        assert left.repl_offset == right.repl_offset
+        assert left.election == right.election
+        assert repr(left.manual) == repr(right.manual)
+        assert list(left.table.nodes) == list(right.table.nodes)
+        for one, other in zip(left.table.all_nodes, right.table.all_nodes, strict=True):
+            left.take_told(one)
+            right.take_told(other)
+            assert fields_of(one) == fields_of(other)
+
+
+def _kind(effect: Send | SendHeartbeat) -> int:
+    return effect.kind if isinstance(effect, SendHeartbeat) else effect.message.type
+
+
+NOT_COMPARED = {"row", "times", "version", "data_received_ms", "fail_reports", "table_index"}
+"""Kept apart from the rest: what only the digest uses, and what is compared in another form."""
+
+
+def fields_of(node: Node) -> dict[str, Any]:
+    fields = {name: _plain(getattr(node, name)) for name in Node.__slots__ if name not in NOT_COMPARED}
+    fields["repl_offset"] = node.repl_offset
+    fields["reports"] = {
+        reporter.node_id: max(told_ms, reporter.times.reports_repeated_ms)
+        for reporter, told_ms in node.fail_reports.items()
+    }
+    return fields
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Node):
+        return value.node_id
+    if isinstance(value, dict):
+        return sorted(value)
+    return getattr(value, "link_id", value)
+
+
+def entry_of(world: World, letter: str, **changes: Any) -> GossipEntry:
+    puppet = world.puppets[letter]
+    fields: dict[str, Any] = {
+        "node_id": puppet.node_id,
+        "ip": puppet.ip,
+        "port": puppet.port,
+        "cport": puppet.cport,
+        "flags": puppet.flags,
+        "pong_received_s": world.whole.now_ms // 1000,
+    }
+    return GossipEntry(**(fields | changes))
+
+
+# ---------------------------------------------------------------- the property
+
+letters = st.sampled_from(LETTERS)
+entries = st.tuples(
+    st.sampled_from("abcdz"),  # z: a node nobody knows
+    st.sampled_from([c.FLAG_PRIMARY, SICK, c.FLAG_PRIMARY | c.FLAG_FAIL, c.FLAG_REPLICA, c.FLAG_MYSELF]),
+    st.sampled_from([-5, 0, 0, 0, 1]),  # seconds from now
+    st.booleans(),  # another address
+)
+headers = st.sampled_from(
+    [
+        *[{}] * 12,
+        {"current_epoch": 2**20},
+        {"config_epoch": 2**20},
+        {"offset": 7},
+        {"flags": c.FLAG_PRIMARY | c.FLAG_NOFAILOVER},
+        {"myip": "10.7.7.7"},
+        {"port": 9999},
+        {"mflags": 0},
+        {"mflags": c.MFLAG_EXTENSIONS | c.MFLAG_PAUSED},
+        {"replicaof": "d" * 40},
+        {"replicaof": None},
+        {"replicaof": "a" * 40, "flags": c.FLAG_REPLICA},
+        {"state": 1},
+        {"myslots": b"\xff" + bytes(2047)},
+    ]
+)
+extension_lists = st.sampled_from(
+    [
+        *[None] * 8,
+        [],
+        [Extension.hostname_of("somewhere")],
+        [Extension.forgotten_node_of("d" * 40, 30)],
+        [Extension(999, b"12345678")],
+    ]
+)
+packets = st.tuples(
+    st.just("packet"),
+    letters,
+    st.sampled_from([c.PING, c.PING, c.PONG, c.MEET]),
+    st.lists(entries, max_size=4),
+    headers,
+    extension_lists,
+)
+steps_of_peers = st.one_of(packets, packets, packets, st.tuples(st.just("tick"), st.sampled_from([100, 700, 3000])))
+
+
+orders = st.tuples(st.just("order"), st.sampled_from(["", "force"]))
+roles = st.sampled_from(["", "a", "d"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(script=st.lists(st.one_of(steps_of_peers, steps_of_peers, steps_of_peers, orders)), primary=roles)
+def test_a_digest_leaves_the_state_that_the_whole_packet_leaves_r33(
+    script: list[tuple[Any, ...]], primary: str
+) -> None:
+    world = World(primary)
+    for step in script:
+        if step[0] == "tick":
+            world.tick(step[1])
+            continue
+        if step[0] == "order":
+            world.orders_failover(step[1])
+            continue
+        _, letter, kind, told, header, extensions = step
+        puppet = world.puppets[letter]
+        gossip = []
+        for about, flags, seconds, elsewhere in told:
+            changes: dict[str, Any] = {"flags": flags, "pong_received_s": world.whole.now_ms // 1000 + seconds}
+            if elsewhere:
+                changes |= {"ip": "10.8.8.8", "cport": 18888}
+            if about == "z":
+                changes["node_id"] = "f" * 40
+            gossip.append(entry_of(world, "d" if about == "z" else about, **changes))
+        heartbeat = world.whole.heartbeat(puppet, kind, gossip, extensions, **header)
+        world.sends(puppet, heartbeat)
+
+
+# ---------------------------------------------------------------- each rule by itself
+
+
+def is_quiet(world: World, letter: str, kind: int = c.PING, **parts: Any) -> bool:
+    before = world.quiet
+    puppet = world.puppets[letter]
+    world.sends(puppet, world.whole.heartbeat(puppet, kind, **parts))
+    return world.quiet > before
+
+
+@pytest.fixture
+def world() -> World:
+    return settled_world(World())
+
+
+def settled_world(world: World) -> World:
+    for letter in "abcde":  # the first packet after a change is looked at in full
+        for kind in (c.PING, c.PONG):
+            is_quiet(world, letter, kind)
+    return world
+
+
+@pytest.mark.parametrize("kind", [c.PING, c.PONG])
+def test_a_heartbeat_that_says_what_is_known_is_quiet_r33(world: World, kind: int) -> None:
+    assert is_quiet(world, "a", kind, gossip=[entry_of(world, "b"), entry_of(world, "c")])
+
+
+def test_a_replica_s_heartbeat_is_quiet_whatever_it_says_of_its_primary_r33(world: World) -> None:
+    assert is_quiet(world, "e")
+    assert is_quiet(world, "e", config_epoch=2**20, myslots=b"\xff" + bytes(2047))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"replicaof": None}, {"replicaof": "d" * 40}, {"flags": c.FLAG_REPLICA | c.FLAG_NOFAILOVER}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_elections_ask_of_a_replica_is_not_quiet_r33(world: World, change: dict[str, Any]) -> None:
+    assert not is_quiet(world, "e", **change)
+
+
+def test_a_primary_that_paused_writes_is_not_quiet_r33() -> None:
+    world = settled_world(World("a"))
+    world.orders_failover("")
+    is_quiet(world, "a")
+    assert is_quiet(world, "a")
+    assert not is_quiet(world, "a", mflags=c.MFLAG_EXTENSIONS | c.MFLAG_PAUSED)
+    assert world.digested.state._core.manual.can_start
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"current_epoch": 2**20},
+        {"config_epoch": 2**20},
+        {"flags": c.FLAG_PRIMARY},
+        {"myip": "10.7.7.7"},
+        {"port": 9999},
+        {"cport": 9999},
+        {"mflags": c.MFLAG_EXTENSIONS | 1},
+        {"replicaof": "d" * 40},
+        {"myslots": b"\xff" + bytes(2047)},
+        {"extensions": []},
+        {"extensions": [Extension.hostname_of("somewhere")]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_news_in_header_or_extensions_is_not_quiet_r33(world: World, change: dict[str, Any]) -> None:
+    assert not is_quiet(world, "a", **change)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda world: entry_of(world, "d", node_id="f" * 40),
+        lambda world: entry_of(world, "d", flags=SICK),
+        lambda world: entry_of(world, "d", flags=c.FLAG_PRIMARY | c.FLAG_FAIL),
+        lambda world: entry_of(world, "d", flags=c.FLAG_PRIMARY | c.FLAG_HANDSHAKE),
+    ],
+    ids=["unknown node", "PFAIL", "FAIL", "private flags"],
+)
+def test_news_in_gossip_is_not_quiet_r33(world: World, make: Callable[[World], GossipEntry]) -> None:
+    assert not is_quiet(world, "a", gossip=[entry_of(world, "b"), make(world)])
+
+
+def test_a_report_repeated_is_quiet_and_keeps_standing_r33(world: World) -> None:
+    sick = [entry_of(world, "d", flags=SICK), entry_of(world, "b", flags=SICK)]
+    assert not is_quiet(world, "a", gossip=sick)
+    world.tick(1000)
+    assert is_quiet(world, "a", gossip=sick)
+    assert not is_quiet(world, "a", gossip=sick[:1]), "one of two reports: which are renewed is for the state to keep"
+    assert not is_quiet(world, "a", gossip=[sick[0], sick[0]]), "twice the same is not both"
+    assert not is_quiet(world, "a", gossip=[entry_of(world, "d")]), "a report withdrawn"
+
+
+def test_a_replication_offset_is_noted_from_a_quiet_heartbeat_too_r33(world: World) -> None:
+    assert is_quiet(world, "a", offset=77)
+    node = world.digested.state.find(world.puppets["a"].node_id)
+    assert node is not None
+    assert node.repl_offset == 77
+
+
+def test_only_the_reports_of_voters_count_r33(world: World) -> None:
+    assert is_quiet(world, "b", gossip=[entry_of(world, "d", flags=SICK)])
+
+
+def test_any_change_of_the_state_makes_older_views_worthless_r33(world: World) -> None:
+    state = world.digested.state
+    version = state.version
+    world.sends(world.puppets["b"], world.whole.heartbeat(world.puppets["b"], config_epoch=2**20))
+    assert state.version > version
+    version = state.version
+    assert is_quiet(world, "a")
+    assert state.version == version, "what is quiet changes nothing"
+
+
+def test_a_heartbeat_encoded_from_the_view_is_one_of_the_state_s_own_r34(world: World) -> None:
+    solo = world.digested
+    view = solo.state.view()
+    assert view is not None
+    puppet = world.puppets["a"]
+    ours = solo.state.heartbeat(puppet.inbound, c.PONG)
+    (theirs,) = parse(view.encode(c.PONG, puppet.node_id))
+    (expected,) = parse(encode(ours)) if ours is not None else [None]
+    assert expected is not None
+    for field in ("type", "sender", "port", "cport", "current_epoch", "config_epoch", "myslots", "flags", "state"):
+        assert getattr(theirs, field) == getattr(expected, field), field
+    assert theirs.mflags == expected.mflags
+    assert theirs.raw_extensions == expected.raw_extensions
+    assert not theirs.refused
+    assert theirs.gossip
+    for entry in theirs.gossip:
+        node = solo.node(entry.node_id)
+        assert entry == entry_about(solo.state._core, node)
+        assert entry.node_id not in (puppet.node_id, solo.state.myself.node_id)
