@@ -44,7 +44,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         configs.append(config)
         return 7
 
-    monkeypatch.setattr("clusterbus.runtime.node.run_node", run_node)
+    monkeypatch.setattr("clusterbus.runtime.process.run_node", run_node)
     return configs
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import clusterbus
 import pytest
 import redis
-from clusterbus.runtime.resp.registry import CommandSpec
+from clusterbus.client_port.registry import CommandSpec
 
 from tests.peers.cluster import wait_until
 from tests.peers.ports import free_port

@@ -16,7 +16,6 @@ purpose is a `ClusterBusError`.
 """
 
 from clusterbus import wire
-from clusterbus._core import __version__
 from clusterbus.bus import BlockingBus, BlockingMessages, Bus
 from clusterbus.cluster.events import (
     AddressChanged,
@@ -43,9 +42,10 @@ from clusterbus.cluster.events import (
 from clusterbus.command import OK, Command, ErrorReply, Status
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ClusterBusError, ConfigError, PeerError, StateError
-from clusterbus.runtime.event_stream import EventsLost, EventStream
-from clusterbus.runtime.message_stream import MessagesLost, MessageStream, ShardChannelEnded
-from clusterbus.runtime.views import LinkView, NodeView, SlotRange
+from clusterbus.streams.event_stream import EventsLost, EventStream
+from clusterbus.streams.message_stream import MessagesLost, MessageStream, ShardChannelEnded
+from clusterbus.streams.snapshots import LinkView, NodeView, SlotRange
+from clusterbus.version import __version__
 
 __all__ = [
     "OK",

@@ -590,7 +590,7 @@ class Engine:
     def drain(self) -> None:
         """Waits until no job is away; events met meanwhile come with the next poll."""
     def stats(self) -> dict[str, int]:
-        """Counters and gauges by name; see `clusterbus.runtime.info`."""
+        """Counters and gauges by name; see `clusterbus.client_port.info`."""
     def reset_stats(self) -> None: ...
     def shutdown(self) -> None:
         """Stops the workers cooperatively and closes every socket."""

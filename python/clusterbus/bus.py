@@ -10,22 +10,25 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from clusterbus.client_port.info import info_table
 from clusterbus.cluster.events import Event, Message
 from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
 from clusterbus.command import Command, Function
 from clusterbus.config import Config
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ClusterBusError, StateError
-from clusterbus.runtime.blocking import BlockingLoop
-from clusterbus.runtime.counters import cluster_info_lines
-from clusterbus.runtime.driver import Driver
-from clusterbus.runtime.event_stream import BACKLOG_EVENTS_MAX, EventBacklog, EventsLost, EventStream
-from clusterbus.runtime.info import info_table
-from clusterbus.runtime.message_stream import (
+from clusterbus.member.counters import cluster_info_lines
+from clusterbus.member.member import Member
+from clusterbus.member.pubsub import ModuleCallback
+from clusterbus.runtime.blocking import BlockingNode
+from clusterbus.runtime.node import AsyncioNode
+from clusterbus.streams.event_stream import BACKLOG_EVENTS_MAX, EventBacklog, EventsLost, EventStream
+from clusterbus.streams.message_stream import (
     QUEUED_LEN_MAX_BYTES,
     QUEUED_MESSAGES_MAX,
     Feed,
@@ -36,16 +39,7 @@ from clusterbus.runtime.message_stream import (
     bytes_of,
     message_backlog,
 )
-from clusterbus.runtime.node import Node
-from clusterbus.runtime.pubsub import ModuleCallback, PubSub
-from clusterbus.runtime.views import (
-    LinkView,
-    NodeView,
-    SlotRange,
-    link_views,
-    node_views,
-    slot_ranges,
-)
+from clusterbus.streams.snapshots import LinkView, NodeView, SlotRange, link_views, node_views, slot_ranges
 
 PUBLISH_LEN_MAX_BYTES: Final = PAYLOAD_LEN_MAX_BYTES
 """Channel and message together, or the data of a module message: what one packet of the bus can carry."""
@@ -77,55 +71,50 @@ class _Owner:
             )
 
 
-class _Member:
+class _AnyBus(ABC):
     """What `Bus` and `BlockingBus` share: everything that needs no waiting."""
 
-    def _driver(self) -> Driver:
-        raise StateError("the bus is not open")
-
-    def _pubsub(self) -> PubSub:
-        raise StateError("the bus is not open")
-
-    def _settle(self) -> None:
-        raise StateError("the bus is not open")
+    @abstractmethod
+    def _member(self) -> Member:
+        """The member of an open bus. Raises StateError when it is not open, and in another thread or process."""
 
     @property
     def node_id(self) -> str:
         """This node's id, 40 hex characters; kept in nodes.conf over restarts."""
-        return self._driver().state.myself.node_id
+        return self._member().state.myself.node_id
 
     @property
     def nodes(self) -> dict[str, NodeView]:
         """Every known node by id, this one included: a snapshot."""
-        return node_views(self._driver())
+        return node_views(self._member())
 
     @property
     def slots(self) -> tuple[SlotRange, ...]:
         """Who owns which hash slots, ascending: a snapshot."""
-        return slot_ranges(self._driver())
+        return slot_ranges(self._member())
 
     @property
     def is_ok(self) -> bool:
         """Whether the cluster's state is ok, as CLUSTER INFO's cluster_state."""
-        return self._driver().state.is_ok
+        return self._member().state.is_ok
 
     def links(self) -> list[LinkView]:
         """Every TCP connection of the bus: a snapshot."""
-        return link_views(self._driver())
+        return link_views(self._member())
 
     def cluster_info(self) -> dict[str, str]:
         """CLUSTER INFO as a table, texts as values."""
-        return {name: str(value) for name, value in cluster_info_lines(self._driver())}
+        return {name: str(value) for name, value in cluster_info_lines(self._member().driver)}
 
     def _meet(self, ip: str, port: int, bus_port: int | None) -> None:
-        driver = self._driver()
-        driver.state.meet(ip, port, bus_port, driver.clock.now_ms())
-        self._settle()
+        member = self._member()
+        member.state.meet(ip, port, bus_port, member.clock.now_ms())
+        member.settle()
 
     def _forget(self, node_id: str) -> None:
-        driver = self._driver()
-        driver.state.forget(node_id, driver.clock.now_ms())
-        self._settle()
+        member = self._member()
+        member.state.forget(node_id, member.clock.now_ms())
+        member.settle()
 
     def on_message(self, callback: ModuleCallback) -> Callable[[], None]:
         """Calls `callback(ModuleReceived)` with every module message another node sends this one, in order, until
@@ -135,24 +124,25 @@ class _Member:
         logged and counted (`cluster_callback_errors`), and goes no further.
         Raises StateError when the bus is not open. Source: `RedisModule_RegisterClusterMessageReceiver`.
         """
-        return self._pubsub().on_message(callback)
+        return self._member().pubsub.on_message(callback)
 
     def _publish(self, channel: bytes | str, message: bytes | str, sharded: bool) -> int:
-        pubsub = self._pubsub()
+        member = self._member()
         channel, message = bytes_of(channel), bytes_of(message)
         if sharded:
-            pubsub.check_slot_is_ours(channel)
-        _own, reached = pubsub.publish(channel, message, sharded=sharded)
-        self._settle()
+            member.pubsub.check_slot_is_ours(channel)
+        _own, reached = member.pubsub.publish(channel, message, sharded=sharded)
+        member.settle()
         return reached
 
     def _send(self, node_id: str | None, module_id: int, module_type: int, data: bytes | str) -> int:
-        reached = self._pubsub().send(node_id, module_id, module_type, bytes_of(data))
-        self._settle()
+        member = self._member()
+        reached = member.pubsub.send(node_id, module_id, module_type, bytes_of(data))
+        member.settle()
         return reached
 
 
-class Bus(_Member):
+class Bus(_AnyBus):
     """A member of a Valkey or Redis cluster on asyncio (and uvloop), used as an async context manager.
 
     Keyword arguments are valkey.conf's directives with underscores (`port=7000`, `io_threads=3`,
@@ -183,7 +173,7 @@ class Bus(_Member):
         self._resp = resp
         self._data_plane = data_plane
         self._commands = list(commands)
-        self._node: Node | None = None
+        self._node: AsyncioNode | None = None
         self._owner = _Owner()
         self._streams: weakref.WeakSet[EventStream | MessageStream] = weakref.WeakSet()
 
@@ -225,7 +215,7 @@ class Bus(_Member):
         if self._node is not None:
             raise StateError("the bus is open already")
         self._owner = _Owner()
-        node = Node(
+        node = AsyncioNode(
             self._config,
             resp=self._resp,
             data_plane=self._data_plane,
@@ -234,7 +224,7 @@ class Bus(_Member):
         await node.start()
         self._node = node
         node.on_fault = self._on_fault
-        node.driver.event_listeners.append(self._on_event)
+        node.member.listen(self._on_event)
 
     async def close(self) -> None:
         """Saves nodes.conf, closes every socket, ends the event streams. Idempotent.
@@ -319,7 +309,9 @@ class Bus(_Member):
         not open, a pattern is too long, or the slot of a shard channel is not this shard's. Source: rows S7.
         """
         wanted = Wanted(channels, patterns, shard_channels)
-        stream = MessageStream(self._pubsub, wanted, max_queued=max_queued, max_queued_bytes=max_queued_bytes)
+        stream = MessageStream(
+            lambda: self._member().pubsub, wanted, max_queued=max_queued, max_queued_bytes=max_queued_bytes
+        )
         self._streams.add(stream)
         return stream
 
@@ -334,22 +326,16 @@ class Bus(_Member):
 
     def info(self) -> dict[str, dict[str, str]]:
         """INFO as a table: section in lower case, name, value as text."""
-        return info_table(self._started())
+        return info_table(self._member())
 
-    def _started(self) -> Node:
+    def _started(self) -> AsyncioNode:
         if self._node is None:
             raise StateError("the bus is not open")
         self._owner.check()
         return self._node
 
-    def _driver(self) -> Driver:
-        return self._started().driver
-
-    def _pubsub(self) -> PubSub:
-        return self._started().pubsub
-
-    def _settle(self) -> None:
-        self._started().settle()
+    def _member(self) -> Member:
+        return self._started().member
 
     def _on_fault(self, fault: Exception) -> None:
         for stream in list(self._streams):
@@ -363,7 +349,7 @@ class Bus(_Member):
                 stream.put_nowait(event)
 
 
-class BlockingBus(_Member):
+class BlockingBus(_AnyBus):
     """The same member without an event loop: it lives while one of its `wait_` methods is being called.
 
     Takes the keywords of `Bus`. There is no client port. A program that stops calling is, for its peers, a
@@ -381,8 +367,8 @@ class BlockingBus(_Member):
         path = os.fspath(config_file) if config_file is not None else None
         self._backlog = EventBacklog(backlog)
         self._owner = _Owner()
-        self._loop: BlockingLoop | None = BlockingLoop(Config.from_keywords(path, **directives), data_plane=data_plane)
-        self._loop.driver.event_listeners.append(self._backlog.put_nowait)
+        self._node: BlockingNode | None = BlockingNode(Config.from_keywords(path, **directives), data_plane=data_plane)
+        self._node.member.listen(self._backlog.put_nowait)
 
     def __enter__(self) -> Self:
         return self
@@ -399,11 +385,11 @@ class BlockingBus(_Member):
         """Saves nodes.conf and closes every socket. Idempotent. Raises ClusterBusError when nodes.conf could not
         be saved; everything is closed then all the same.
         """
-        if self._loop is not None and not self._owner.is_elsewhere:
+        if self._node is not None and not self._owner.is_elsewhere:
             self._owner.check()
-        loop, self._loop = self._loop, None
-        if loop is not None and not self._owner.is_elsewhere:
-            loop.close()
+        node, self._node = self._node, None
+        if node is not None and not self._owner.is_elsewhere:
+            node.close()
 
     def wait_events(self, timeout_ms: int) -> list[Event | EventsLost]:
         """Drives the node until there are events, at most so long; all that wait, oldest first."""
@@ -447,29 +433,23 @@ class BlockingBus(_Member):
         wanted = Wanted(channels, patterns, shard_channels)
         return BlockingMessages(self._open, wanted, max_queued, max_queued_bytes)
 
-    def _open(self) -> BlockingLoop:
-        if self._loop is None:
+    def _open(self) -> BlockingNode:
+        if self._node is None:
             raise StateError("the bus is closed")
         self._owner.check()
-        return self._loop
+        return self._node
 
-    def _driver(self) -> Driver:
-        return self._open().driver
-
-    def _pubsub(self) -> PubSub:
-        return self._open().pubsub
-
-    def _settle(self) -> None:
-        self._open().driver.settle()
+    def _member(self) -> Member:
+        return self._open().member
 
 
 class BlockingMessages:
     """What `BlockingBus.subscribe` gives: subscribed while it is entered."""
 
     def __init__(
-        self, loop: Callable[[], BlockingLoop], wanted: Wanted, max_queued: int, max_queued_bytes: int
+        self, node: Callable[[], BlockingNode], wanted: Wanted, max_queued: int, max_queued_bytes: int
     ) -> None:
-        self._loop = loop
+        self._node = node
         self._wanted = wanted
         self._backlog = message_backlog(max_queued, max_queued_bytes)
         self._feed: Feed | None = None
@@ -478,7 +458,7 @@ class BlockingMessages:
         if self._feed is not None:
             raise StateError("a subscription is entered once; call subscribe() again")
         put = self._backlog.put_nowait
-        self._feed = Feed(self._loop().pubsub, self._wanted, put, self._backlog.put_always_nowait)
+        self._feed = Feed(self._node().member.pubsub, self._wanted, put, self._backlog.put_always_nowait)
         return self
 
     def __exit__(
@@ -492,5 +472,5 @@ class BlockingMessages:
 
     def wait_messages(self, timeout_ms: int) -> list[Message | ShardChannelEnded | MessagesLost]:
         """Drives the node until there are messages, at most so long; all that wait, oldest first."""
-        self._loop().run(timeout_ms, lambda: len(self._backlog) > 0)
+        self._node().run(timeout_ms, lambda: len(self._backlog) > 0)
         return self._backlog.take_all()

@@ -14,20 +14,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TypeAlias
 
+from clusterbus.client_port.client import Client
+from clusterbus.client_port.commands.data import data_commands
+from clusterbus.client_port.registry import CommandSpec
+from clusterbus.client_port.reply import OK, ErrorReply, NullArray, Push, Reply, SetOf, Status, Verbatim
 from clusterbus.errors import StateError
-from clusterbus.runtime.commands.data import data_commands
-from clusterbus.runtime.resp import (
-    OK,
-    Client,
-    CommandSpec,
-    ErrorReply,
-    NullArray,
-    Push,
-    Reply,
-    SetOf,
-    Status,
-    Verbatim,
-)
 
 __all__ = ["OK", "Command", "ErrorReply", "Reply", "Status"]
 

@@ -225,7 +225,7 @@ class Network:
                     self._end(wire, reason, tell_self=False)
             case Save():
                 member.saves.append(effect)
-                member.saved_text = member.state.snapshot()
+                member.saved_text = member.state.nodes_conf_text()
             case Log():
                 member.logs.append(effect)
             case Notify(event):

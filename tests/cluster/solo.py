@@ -13,7 +13,7 @@ from random import Random
 from typing import TypeVar
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Save, Send
+from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Refuse, Save, Send
 from clusterbus.cluster.events import Event
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.slots import bits_of, bits_to_wire
@@ -234,7 +234,9 @@ class Solo:
         return [close.link for close in self.of(CloseLink)]
 
     def warnings(self) -> list[str]:
-        return [log.text for log in self.of(Log) if log.level == "warning"]
+        return [log.text for log in self.of(Log) if log.level == "warning"] + [
+            refused.text for refused in self.of(Refuse)
+        ]
 
     def saves(self) -> list[Save]:
         return self.of(Save)

@@ -120,5 +120,5 @@ def test_h48_any_packet_from_any_link_raises_nothing(
                 parse(encode(effect.message))
         solo.tick(pause_ms)
         check_invariants(solo)
-    assert parse_conf(solo.state.snapshot()).nodes, "what is written can be read again"
+    assert parse_conf(solo.state.nodes_conf_text()).nodes, "what is written can be read again"
     assert solo.is_alive()

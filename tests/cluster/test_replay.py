@@ -122,7 +122,7 @@ def test_s12_every_message_type_in_the_capture_was_counted(capture: str) -> None
 def test_s12_the_learnt_view_survives_nodes_conf(capture: str) -> None:
     replay = Replay(capture)
     replay.run()
-    text = replay.state.snapshot()
+    text = replay.state.nodes_conf_text()
     again = ClusterState(
         config=FakeConfig(),
         random=Random(2),

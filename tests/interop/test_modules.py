@@ -12,9 +12,9 @@ import pytest
 from clusterbus import ModuleReceived
 from clusterbus.wire import module_id
 
+from tests.bus.test_bus import DEADLINE_S, knows_all, settings, until, well
 from tests.peers.cluster import node_id
 from tests.peers.server import Server
-from tests.test_bus import DEADLINE_S, knows_all, settings, until, well
 
 Peers = Callable[..., Server]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.client_port.harness import Client, multibulk
 from tests.peers.cluster import cluster_nodes, form, node_id, views, wait_until
 from tests.peers.server import Connection, Server
-from tests.resp.harness import Client, multibulk
 
 Peers = Callable[..., Server]
 

@@ -12,8 +12,8 @@ from clusterbus import wire
 from clusterbus.errors import ConfigError
 from clusterbus.runtime.live_config import follow_config, tls_config
 
+from tests.member.scripted import Loop, ping, running
 from tests.peers.tls import Certificates
-from tests.runtime.scripted import Loop, ping, running
 
 
 def tls_directives(certificates: Certificates) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import pytest
 import uvloop
 from clusterbus.config import Config
 from clusterbus.errors import ConfigError
-from clusterbus.runtime.node import EXIT_ERROR, Node, event_loop_factory
+from clusterbus.runtime.node import EXIT_ERROR, AsyncioNode
+from clusterbus.runtime.process import event_loop_factory
 
 from tests.peers.ports import free_port
 from tests.peers.server import Server
@@ -56,11 +57,11 @@ async def until(condition: Callable[[], object]) -> None:
 
 def test_a_node_ticks_ten_times_a_second(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        node = Node(config(tmp_path), resp=False)
+        node = AsyncioNode(config(tmp_path), resp=False)
         await node.start()
         ticks: list[float] = []
-        tick = node.driver.tick
-        node.driver.tick = lambda: (ticks.append(time.monotonic()), tick())[1]  # type: ignore[method-assign, func-returns-value]
+        tick = node.member.driver.tick
+        node.member.driver.tick = lambda: (ticks.append(time.monotonic()), tick())[1]  # type: ignore[method-assign, func-returns-value]
         await until(lambda: len(ticks) >= 11)
         await node.stop()
         assert 0.9 < ticks[10] - ticks[0] < 2.0, "ten periods; more only on a loaded machine"
@@ -70,11 +71,11 @@ def test_a_node_ticks_ten_times_a_second(run: Run, tmp_path: Path) -> None:
 
 def test_a_stall_is_followed_by_one_tick_and_not_by_all_that_were_missed(run: Run, tmp_path: Path) -> None:
     async def scenario() -> int:
-        node = Node(config(tmp_path), resp=False)
+        node = AsyncioNode(config(tmp_path), resp=False)
         await node.start()
         ticks: list[float] = []
-        tick = node.driver.tick
-        node.driver.tick = lambda: (ticks.append(time.monotonic()), tick())[1]  # type: ignore[method-assign, func-returns-value]
+        tick = node.member.driver.tick
+        node.member.driver.tick = lambda: (ticks.append(time.monotonic()), tick())[1]  # type: ignore[method-assign, func-returns-value]
         await until(lambda: ticks)
         ticks.clear()
         time.sleep(0.65)  # the main thread hangs, as in DEBUG SLEEP
@@ -90,9 +91,9 @@ def test_a_stall_is_followed_by_one_tick_and_not_by_all_that_were_missed(run: Ru
 
 def test_nodes_conf_is_there_from_the_start_and_kept_s10(run: Run, tmp_path: Path) -> None:
     async def scenario(settings: Config) -> str:
-        node = Node(settings, resp=False)
+        node = AsyncioNode(settings, resp=False)
         await node.start()
-        assert node.driver.state.myself.node_id in (tmp_path / "nodes.conf").read_text()
+        assert node.member.state.myself.node_id in (tmp_path / "nodes.conf").read_text()
         await node.stop()
         await node.stop()
         return node_id_of(tmp_path)
@@ -110,8 +111,8 @@ def test_a_node_that_cannot_have_its_client_port_leaves_nothing_open(run: Run, t
 
     async def scenario() -> None:
         with socket.create_server(("127.0.0.1", settings.port)), pytest.raises(ConfigError, match="in use"):
-            await Node(settings).start()
-        node = Node(settings)
+            await AsyncioNode(settings).start()
+        node = AsyncioNode(settings)
         await node.start()  # bus port and nodes.conf are free again
         await node.stop()
 
@@ -122,16 +123,17 @@ def test_a_fault_of_our_own_stops_the_node_with_an_error(
     run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario() -> int:
-        node = Node(config(tmp_path), resp=False)
+        node = AsyncioNode(config(tmp_path), resp=False)
         await node.start()
 
         def broken(timeout_ms: int | None = 0) -> bool:
             raise RuntimeError("the engine broke down")
 
-        node.driver.step = broken  # type: ignore[method-assign]
+        node.member.driver.step = broken  # type: ignore[method-assign]
         await node.stop_requested.wait()
+        member = node.member
         await node.stop()
-        return node.exit_code
+        return member.exit_code
 
     assert run(scenario()) == EXIT_ERROR
     assert "the engine broke down" in caplog.text

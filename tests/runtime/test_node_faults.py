@@ -18,7 +18,7 @@ from clusterbus.cluster import constants
 from clusterbus.config import Config
 from clusterbus.errors import ConfigError
 from clusterbus.runtime.live_config import FIRST_PACKET_TIMEOUT_MS
-from clusterbus.runtime.node import Node
+from clusterbus.runtime.node import AsyncioNode
 
 from tests.peers.ports import free_port
 from tests.peers.tls import Certificates
@@ -57,7 +57,7 @@ def settings(folder: Path, **directives: object) -> dict[str, Any]:
 
 def test_an_optional_address_the_machine_lacks_is_left_out(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        node = Node(Config.from_keywords(**settings(tmp_path, bind=["127.0.0.1", f"-{ABSENT_ADDRESS}"])))
+        node = AsyncioNode(Config.from_keywords(**settings(tmp_path, bind=["127.0.0.1", f"-{ABSENT_ADDRESS}"])))
         await node.start()
         await node.stop()
 
@@ -66,7 +66,7 @@ def test_an_optional_address_the_machine_lacks_is_left_out(run: Run, tmp_path: P
 
 def test_an_address_that_is_not_optional_is_named_with_the_systems_own_words(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
-        await Node(Config.from_keywords(**settings(tmp_path, bind=ABSENT_ADDRESS)), resp=False).start()
+        await AsyncioNode(Config.from_keywords(**settings(tmp_path, bind=ABSENT_ADDRESS)), resp=False).start()
 
     with pytest.raises(ConfigError, match=f"{ABSENT_ADDRESS}:.* Cannot assign requested address$"):
         run(scenario())
@@ -163,7 +163,7 @@ def test_a_node_that_broke_down_steps_no_more_and_its_event_streams_say_so(
                 steps += 1
                 raise RuntimeError("out of order")
 
-            bus._node.driver.step = broken  # type: ignore[method-assign, assignment]
+            bus._node.member.driver.step = broken  # type: ignore[method-assign, assignment]
             with pytest.raises(ClusterBusError, match="out of order"):
                 async for _ in bus.events():
                     pass

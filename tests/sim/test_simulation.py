@@ -122,7 +122,7 @@ def test_looking_at_a_trace_does_not_change_what_happens_r38() -> None:
     plain.run_for(10_000)
     assert traced.stats == plain.stats
     for node in plain.nodes:
-        assert traced.state(node).snapshot() == plain.state(node).snapshot()
+        assert traced.state(node).nodes_conf_text() == plain.state(node).nodes_conf_text()
 
 
 # ---------------------------------------------------------------- faults of nodes

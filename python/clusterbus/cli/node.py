@@ -69,6 +69,6 @@ def node(arguments: tuple[str, ...]) -> None:
     except ClusterBusError as error:
         click.echo(f"clusterbus: {error}", err=True)
         sys.exit(EXIT_BAD_CONFIGURATION)
-    from clusterbus.runtime.node import run_node
+    from clusterbus.runtime.process import run_node
 
     sys.exit(run_node(config))

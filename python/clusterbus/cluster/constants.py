@@ -98,7 +98,7 @@ INBOUND_IDLE_MIN_MS: Final = 20_000
 INBOUND_IDLE: Final = 4
 """An inbound link silent for so many node timeouts (and the minimum above) is closed (H32)."""
 LOG_INTERVAL_MS: Final = 10_000
-"""One line per peer and reason within this time."""
+"""Why an election does not go on is told again after this time."""
 
 # Elections (S5). Multiples of the node timeout first, then multiples of the election's own delay.
 VOTE_DISTANCE: Final = 2
@@ -134,6 +134,5 @@ FORGOTTEN_MAX: Final = 4_096
 FORGOTTEN_PER_HEARTBEAT_MAX: Final = 256
 DIALS_PER_TICK_MAX: Final = 256
 UNBOUND_LINKS_MAX: Final = 1_024
-LOG_KEYS_MAX: Final = 1_024
 EPOCH_JUMP_SUSPECT: Final = 2**32
 """A current epoch that runs ahead of ours by more than this is counted and logged (H28)."""

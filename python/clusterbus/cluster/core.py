@@ -13,7 +13,7 @@ from random import Random
 from typing import Final, Protocol
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import CloseLink, Effect, Log, Notify, Save, Send
+from clusterbus.cluster.effects import BindLink, CloseLink, Effect, Log, Notify, Refuse, Save, Send
 from clusterbus.cluster.events import (
     AddressChanged,
     EpochChanged,
@@ -80,23 +80,6 @@ class HasPorts(Protocol):
     def pport(self) -> int: ...
 
 
-class LogLimiter:
-    """Lets one line per key through in LOG_INTERVAL_MS; remembers at most LOG_KEYS_MAX keys."""
-
-    def __init__(self) -> None:
-        self._last_ms: dict[str, int] = {}
-
-    def allows(self, key: str, now_ms: int) -> bool:
-        last_ms = self._last_ms.get(key)
-        if last_ms is not None and now_ms - last_ms < c.LOG_INTERVAL_MS:
-            return False
-        if last_ms is None and len(self._last_ms) >= c.LOG_KEYS_MAX:
-            del self._last_ms[next(iter(self._last_ms))]
-        self._last_ms.pop(key, None)
-        self._last_ms[key] = now_ms
-        return True
-
-
 class Core:
     """Shared state. Invariant: `now_ms` is the time of the input being handled and never goes back.
 
@@ -141,7 +124,6 @@ class Core:
         self.wants_durable_save = False
         self.wants_state_update = False
         self._effects: list[Effect] = []
-        self._log_limiter = LogLimiter()
 
     # ------------------------------------------------------------ time and numbers
 
@@ -176,7 +158,7 @@ class Core:
     @current_epoch.setter
     def current_epoch(self, epoch: int) -> None:
         self._current_epoch = epoch
-        self.version.move_said()
+        self.version.move_own_header()
 
     @property
     def state_is_ok(self) -> bool:
@@ -185,7 +167,7 @@ class Core:
     @state_is_ok.setter
     def state_is_ok(self, is_ok: bool) -> None:
         self._state_is_ok = is_ok
-        self.version.move_said()
+        self.version.move_own_header()
 
     @property
     def repl_offset(self) -> int:
@@ -195,7 +177,7 @@ class Core:
     def repl_offset(self, offset: int) -> None:
         if offset != self._repl_offset:
             self._repl_offset = offset
-            self.version.move_said()
+            self.version.move_own_header()
 
     # ------------------------------------------------------------ effects
 
@@ -217,10 +199,13 @@ class Core:
         self._effects.append(Log(level, text))
 
     def refuse(self, reason: str, peer: str, text: str) -> None:
-        """Counts something a peer should not have sent and, at most now and then, says so."""
+        """Counts something a peer should not have sent, and has it told now and then."""
         self.counters[f"refused_{reason}"] += 1
-        if self._log_limiter.allows(f"{reason} {peer}", self.now_ms):
-            self.log("warning", f"{peer}: {text}")
+        self._effects.append(Refuse(peer, reason, text))
+
+    def bind(self, link: Link, node_id: str) -> None:
+        """Has the engine told whose a link is proven to be."""
+        self._effects.append(BindLink(link.link_id, node_id))
 
     def want_save(self, *, durable: bool = False) -> None:
         """nodes.conf is to be written after this input."""

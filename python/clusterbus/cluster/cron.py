@@ -28,7 +28,7 @@ def tick(core: Core, number: int) -> None:
         for node in list(core.table.reported.values()):
             failure.count_reports(core, node)
         if core.forgotten:
-            core.version.move_said()  # our heartbeats tell how long a node is still to be forgotten
+            core.version.move_own_header()  # our heartbeats tell how long a node is still to be forgotten
     dials_left = c.DIALS_PER_TICK_MAX
     for node in core.table:
         flags = node.flags

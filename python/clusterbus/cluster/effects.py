@@ -1,7 +1,7 @@
 """What the protocol core asks the world to do: the only way out of `ClusterState`.
 
-Owned by the cluster layer; carried out, in order, by the runtime (real sockets) or by a simulator. Plain
-immutable data: no socket, clock, file or randomness here.
+Owned by the cluster layer; carried out, in order, by `member/driver.py`, which alone does so. Plain immutable
+data: no socket, clock, file or randomness here.
 """
 
 from __future__ import annotations
@@ -47,6 +47,15 @@ class Broadcast:
 
 
 @dataclass(frozen=True, slots=True)
+class BindLink:
+    """A link is proven to be this known node's: until then no heartbeat on it is taken without a look (H21). It stays
+    that node's until it ends."""
+
+    link: int
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CloseLink:
     """Close a link; the state has forgotten it already."""
 
@@ -70,10 +79,19 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """A peer sent what it should not have: a warning about it, at most one for its `reason` in a while."""
+
+    peer: str
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notify:
     """A typed event for `Bus.events()`."""
 
     event: Event
 
 
-Effect = Dial | Send | SendHeartbeat | Broadcast | CloseLink | Save | Log | Notify
+Effect = Dial | Send | SendHeartbeat | Broadcast | BindLink | CloseLink | Save | Log | Refuse | Notify

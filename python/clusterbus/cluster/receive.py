@@ -79,7 +79,7 @@ def _sender_of(core: Core, link: Link, packet: Packet) -> tuple[Node | None, boo
     if node is not None:
         if not link.inbound:
             return None, True  # a handshake met somebody known; `handshake.complete` sees to it
-        handshake.unbind(core, link)
+        handshake.unbind(core, node, link)
     if _inbound_is_live(core, sender):
         core.refuse("duplicate_id", sender.node_id, f"is claimed by a second link, from {link.peer_ip}")
         return None, False

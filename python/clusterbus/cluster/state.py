@@ -10,7 +10,7 @@ which `poll_effects` hands out in order. Nothing a peer sends raises; an operato
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from random import Random
 
 from clusterbus.cluster import constants as c
@@ -225,34 +225,23 @@ class ClusterState:
         return self._core.version.number
 
     @property
-    def said(self) -> int:
+    def own_header_version(self) -> int:
         """Changes with what our heartbeats say of ourselves: while it lasts an older view will do to encode them."""
-        return self._core.version.said
+        return self._core.version.own_header
 
     def view(self) -> View | None:
         """What heartbeats are compared with and encoded from while `version` lasts; None when there is none
         to be had."""
         return quiet.view(self._core)
 
-    def take_relinked(self) -> list[tuple[int, str | None]]:
-        """(link, id of the known node it is proven to be of) of links that changed hands since the last call."""
-        relinked, self._core.version.relinked = self._core.version.relinked, set()
-        return [
-            (
-                link.link_id,
-                node.node_id if (node := link.node) is not None and not node.in_handshake else None,
-            )
-            for link in relinked
-        ]
-
     def heartbeat(self, link: int, kind: int) -> Heartbeat | None:
         """A PING or PONG for the node of a link as of now; None when the link is gone."""
         found = self._core.links.get(link)
         return heartbeat.build(self._core, found.node, kind) if found is not None else None
 
-    def snapshot(self) -> str:
+    def nodes_conf_text(self) -> str:
         """The text of nodes.conf as of now."""
-        return persist.snapshot(self._core)
+        return persist.nodes_conf_text(self._core)
 
     # ------------------------------------------------------------ the view
 
@@ -334,9 +323,9 @@ class ClusterState:
         """One line of CLUSTER NODES and CLUSTER REPLICAS."""
         return describe.node_line(self._core, node, tls=tls, ipv6=ipv6)
 
-    def info_text(self, engine_counters: Mapping[str, int]) -> str:
-        """CLUSTER INFO; `engine_counters` by the names of `describe.BYTE_COUNTERS`."""
-        return describe.info_text(self._core, engine_counters)
+    def info_lines(self, engine_counters: Mapping[str, int]) -> Iterator[tuple[str, str | int]]:
+        """Names and values of CLUSTER INFO; `engine_counters` by the names of `describe.BYTE_COUNTERS`."""
+        return describe.info_lines(self._core, engine_counters)
 
     def slot_ranges(self, *, tls: bool = False, ipv6: bool = False) -> list[describe.SlotRange]:
         """CLUSTER SLOTS."""
@@ -345,7 +334,3 @@ class ClusterState:
     def shards(self, *, ipv6: bool = False) -> list[describe.Shard]:
         """CLUSTER SHARDS."""
         return describe.shards(self._core, ipv6=ipv6)
-
-    def link_rows(self) -> list[describe.LinkRow]:
-        """CLUSTER LINKS."""
-        return describe.links(self._core)

@@ -4,7 +4,8 @@ Imports nothing of the package but `errors`. Owned by the main thread: read anyw
 `Config`.
 """
 
-from clusterbus.config.config import BindAddress, Config
+from clusterbus.config.address import BindAddress, address_text
+from clusterbus.config.config import Config
 from clusterbus.config.directives import BY_NAME, DIRECTIVES, Directive
 
-__all__ = ["BY_NAME", "DIRECTIVES", "BindAddress", "Config", "Directive"]
+__all__ = ["BY_NAME", "DIRECTIVES", "BindAddress", "Config", "Directive", "address_text"]

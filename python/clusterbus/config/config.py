@@ -10,9 +10,9 @@ import difflib
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from clusterbus.config.address import BindAddress
 from clusterbus.config.directives import BUS_PORT_OFFSET, BY_NAME, DIRECTIVES, PORT_MAX, Directive
 from clusterbus.config.kinds import BufferLimits, Value
 from clusterbus.config.rewrite import replace_file, rewritten
@@ -23,15 +23,6 @@ Listener = Callable[["Config", frozenset[str]], None]
 """Called with the config and the names that changed; refuses by raising ConfigError."""
 
 _TLS_FILES: Final = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file")
-
-
-@dataclass(frozen=True, slots=True)
-class BindAddress:
-    """An address to listen on. `optional`: a machine without it still starts. `wildcard`: every address."""
-
-    ip: str
-    optional: bool
-    wildcard: bool
 
 
 class Config:

@@ -1,4 +1,4 @@
-"""The main loop without an event loop: the same driver, stepped by whoever calls.
+"""A member without an event loop: the same driver, stepped by whoever calls.
 
 Owns the wait between two ticks. Must never wait longer than it was told to, nor skip a tick while it is
 being driven. The calling thread is the main thread of the node.
@@ -12,15 +12,13 @@ from collections.abc import Callable
 
 from clusterbus.config import Config
 from clusterbus.data_plane import DataPlane
-from clusterbus.runtime.clock import Clock, TickSchedule
-from clusterbus.runtime.driver import TICK_PERIOD_MS, Driver
-from clusterbus.runtime.guarded_data_plane import GuardedDataPlane
-from clusterbus.runtime.pubsub import PubSub
-from clusterbus.runtime.startup import open_driver
+from clusterbus.member.driver import TICK_PERIOD_MS
+from clusterbus.runtime.clock import TickSchedule
+from clusterbus.runtime.startup import open_member
 
 
-class BlockingLoop:
-    """A driver and its ticks, run for as long as `run` is asked to. No client port, no signals.
+class BlockingNode:
+    """A member and its ticks, run for as long as `run` is asked to. No client port, no signals.
 
     A node that is not run is a node that hangs: its peers hold it failing after their node timeout.
     """
@@ -33,11 +31,7 @@ class BlockingLoop:
     ) -> None:
         """Raises ConfigError when the node cannot start."""
         self._monotonic_s = monotonic_s
-        self.clock = Clock()
-        guarded = GuardedDataPlane(data_plane if data_plane is not None else DataPlane(), self.clock.now_ms)
-        self.driver: Driver = open_driver(config, self.clock, guarded)
-        self.pubsub = PubSub(self.driver)
-        guarded.attach(self.driver)
+        self.member, _engine = open_member(config, data_plane)
         self._schedule = TickSchedule(TICK_PERIOD_MS / 1000, monotonic_s())
 
     def run(self, timeout_ms: int, until: Callable[[], bool] = lambda: False) -> bool:
@@ -45,14 +39,15 @@ class BlockingLoop:
 
         Runs one step at least, so that a timeout of 0 takes in what has arrived.
         """
+        driver = self.member.driver
         deadline_s = self._monotonic_s() + timeout_ms / 1000
         more = True
         while True:
             now_s = self._monotonic_s()
             if self._schedule.take(now_s):
-                self.driver.tick()
+                driver.tick()
             wait_s = max(0.0, min(self._schedule.next_s, deadline_s) - now_s)
-            more = self.driver.step(0 if more else math.ceil(wait_s * 1000))
+            more = driver.step(0 if more else math.ceil(wait_s * 1000))
             if until():
                 return True
             if self._monotonic_s() >= deadline_s:
@@ -60,4 +55,4 @@ class BlockingLoop:
 
     def close(self) -> None:
         """Saves nodes.conf and closes every socket. Idempotent."""
-        self.driver.close()
+        self.member.close()

@@ -19,16 +19,16 @@ class Clock:
         wall_ns: Callable[[], int] = time.time_ns,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._monotonic_ns = monotonic_ns
+        self.monotonic_ns = monotonic_ns
         self._offset_ns = wall_ns() - monotonic_ns()
 
     def now_ms(self) -> int:
         """Milliseconds since 1970 on this node's timeline; never less than an earlier answer."""
-        return (self._offset_ns + self._monotonic_ns()) // 1_000_000
+        return (self._offset_ns + self.monotonic_ns()) // 1_000_000
 
     def now_us(self) -> int:
         """The same in microseconds, for INFO's server_time_usec."""
-        return (self._offset_ns + self._monotonic_ns()) // 1_000
+        return (self._offset_ns + self.monotonic_ns()) // 1_000
 
 
 class TickSchedule:

@@ -78,6 +78,14 @@ def close_log(handler: logging.Handler) -> None:
     handler.close()
 
 
+def write_line(level: str, text: str, error: BaseException | None = None) -> None:
+    """A member's log (`member.ports.Log`) on the logger; a line about a fault is an error with its traceback."""
+    if error is not None:
+        logger.error("%s", text, exc_info=error)
+    else:
+        logger.log(LEVEL_NUMBERS[level], "%s", text)
+
+
 def set_level(level_name: str) -> None:
     """`level_name` is a value of the directive loglevel."""
     logger.setLevel(LEVEL_NUMBERS[level_name])

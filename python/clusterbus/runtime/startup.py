@@ -1,4 +1,4 @@
-"""From a configuration to a driver that listens: nodes.conf read and locked, state restored, bus port open.
+"""From a configuration to a member that listens: nodes.conf read and locked, state restored, bus port open.
 
 Owns the order of these steps and their undoing when a later one fails. Everything that can be wrong comes
 out as one ConfigError naming the directive, the file or the address. Main thread.
@@ -14,23 +14,22 @@ import secrets
 from typing import Final
 
 from clusterbus._core import Engine
-from clusterbus.cluster.model.records import NodesConf
 from clusterbus.cluster.operator import persist
-from clusterbus.cluster.state import ClusterState
-from clusterbus.config import Config
+from clusterbus.config import Config, address_text
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ConfigError
+from clusterbus.member.member import Member
 from clusterbus.runtime.clock import Clock
-from clusterbus.runtime.driver import Driver, address_text
 from clusterbus.runtime.live_config import build_engine, follow_config
-from clusterbus.runtime.log import logger
+from clusterbus.runtime.log import logger, write_line
 from clusterbus.runtime.nodes_conf import NodesFile
 
 _ABSENT_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
-def open_driver(config: Config, clock: Clock, data_plane: DataPlane | None = None) -> Driver:
-    """A driver ready to step: state restored or new, nodes.conf locked, listening on the bus port.
+def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Member, Engine]:
+    """A member ready to step: state restored or new, nodes.conf locked, listening on the bus port. And its engine,
+    for the descriptor that an event loop waits on.
 
     Raises ConfigError; everything opened on the way is closed again then.
     """
@@ -40,31 +39,22 @@ def open_driver(config: Config, clock: Clock, data_plane: DataPlane | None = Non
         saved = nodes_file.load(persist.parse)
         engine = build_engine(config)
         undo.callback(engine.shutdown)
-        state = _state(config, engine, clock, saved, data_plane)
+        member = Member(
+            config=config,
+            engine=engine,
+            nodes_file=nodes_file,
+            clock=Clock(),
+            log=write_line,
+            random=random.Random(secrets.randbits(256)),
+            saved=saved,
+            data_plane=data_plane,
+        )
+        known = "Node configuration loaded" if saved is not None else "No cluster configuration found"
+        logger.info("%s, I'm %s", known, member.state.myself.node_id)
         _listen(engine, config)
-        driver = Driver(config=config, engine=engine, state=state, nodes_file=nodes_file, clock=clock)
-        driver.at_close += follow_config(config, engine)
+        member.driver.at_close += follow_config(config, engine)
         undo.pop_all()
-    return driver
-
-
-def _state(
-    config: Config, engine: Engine, clock: Clock, saved: NodesConf | None, data_plane: DataPlane | None
-) -> ClusterState:
-    state = ClusterState(
-        config=config,
-        random=random.Random(secrets.randbits(256)),
-        now_ms=clock.now_ms(),
-        read_age_ms=engine.last_read_ms,
-        saved=saved,
-        defers_heartbeats=True,
-        data_plane=data_plane,
-    )
-    if saved is None:
-        logger.info("No cluster configuration found, I'm %s", state.myself.node_id)
-    else:
-        logger.info("Node configuration loaded, I'm %s", state.myself.node_id)
-    return state
+    return member, engine
 
 
 def _listen(engine: Engine, config: Config) -> None:

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from clusterbus.cluster.constants import MEET, PONG
-from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Notify, Save, Send, SendHeartbeat
+from clusterbus.cluster.effects import BindLink, Broadcast, CloseLink, Dial, Effect, Notify, Save, Send, SendHeartbeat
 from clusterbus.cluster.operator import persist
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
@@ -146,7 +146,7 @@ class Member:
 
     def epochs(self) -> SavedEpochs:
         """Current epoch and last vote epoch as the process would save them now."""
-        return epochs_in(self.state.snapshot())
+        return epochs_in(self.state.nodes_conf_text())
 
     # ------------------------------------------------------------ life
 
@@ -354,7 +354,6 @@ class Member:
         self._view_ms = now_ms
         view = state.view()
         if view is not None:
-            self._proven.update(state.take_relinked())
             self._view = view
 
     # ------------------------------------------------------------ effects
@@ -399,6 +398,8 @@ class Member:
             elif isinstance(effect, Broadcast):
                 if not withheld:
                     self._send(effect.message, effect.links)
+            elif isinstance(effect, BindLink):
+                self._proven[effect.link] = effect.node_id
             elif isinstance(effect, CloseLink):
                 end = self._ends.pop(effect.link, None)
                 self._proven.pop(effect.link, None)
@@ -444,7 +445,7 @@ class Member:
             listener(self, effect)
 
     def _save(self, *, durable: bool) -> bool:
-        text = self.state.snapshot()
+        text = self.state.nodes_conf_text()
         if not self.disk.save(text, durable=durable):
             self.world.stats["saves failed"] += 1
             self._save_failed = True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from clusterbus.cluster.constants import MESSAGE_NAMES
-from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Save, Send, SendHeartbeat
+from clusterbus.cluster.effects import BindLink, Broadcast, CloseLink, Dial, Effect, Log, Notify, Refuse, Save, Send, SendHeartbeat
 from clusterbus.sim.timeline import Timeline
 from clusterbus.wire import Message, Packet
 
@@ -66,6 +66,10 @@ class Trace:
             return "saves nodes.conf durably" if effect.durable else "saves nodes.conf"
         if isinstance(effect, Dial):
             return f"dials {effect.ip}:{effect.cport} ({effect.node_id[:SHORT_ID_LEN]})"
+        if isinstance(effect, BindLink):
+            return f"link {effect.link} is {effect.node_id[:SHORT_ID_LEN]}'s" if self._verbose else ""
+        if isinstance(effect, Refuse):
+            return f"## {effect.peer}: {effect.text}"
         assert isinstance(effect, CloseLink)
         return f"closes link {effect.link}: {effect.reason}"
 

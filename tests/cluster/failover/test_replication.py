@@ -41,7 +41,7 @@ def test_s5_s10_a_replica_is_one_again_after_a_restart() -> None:
     solo = Solo()
     primary = solo.puppet("a", slots=[1, 2])
     replicate(solo, primary)
-    record = next(record for record in parse(solo.state.snapshot()).nodes if record.node_id == MYSELF_ID)
+    record = next(record for record in parse(solo.state.nodes_conf_text()).nodes if record.node_id == MYSELF_ID)
     assert record.primary_id == primary.node_id
     assert record.flags & c.FLAG_REPLICA
     assert not record.flags & c.FLAG_PRIMARY

@@ -52,7 +52,7 @@ def test_s5_h47_the_vote_is_on_disk_before_it_is_sent() -> None:
     assert isinstance(order[0], Save)
     assert order[0].durable
     assert _is_vote(order[1])
-    assert parse(shards.solo.state.snapshot()).last_vote_epoch == shards.solo.state.current_epoch
+    assert parse(shards.solo.state.nodes_conf_text()).last_vote_epoch == shards.solo.state.current_epoch
 
 
 def _is_vote(effect: Effect) -> bool:

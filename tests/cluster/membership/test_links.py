@@ -89,24 +89,3 @@ def test_s9_what_was_forgotten_long_ago_takes_no_memory() -> None:
     assert len(solo.state._core.forgotten) == 1
     solo.tick(c.FORGET_TTL_MS)
     assert len(solo.state._core.forgotten) == 0
-
-
-def test_h12_the_memory_of_log_lines_is_capped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c, "LOG_KEYS_MAX", 10)
-    solo = Solo()
-    for number in range(50):
-        link = solo.accept(f"10.7.0.{number}")
-        solo.says(Puppet(solo.state.myself.node_id, f"10.7.0.{number}", 7001, 0, link))
-    assert solo.counter("refused_own_id") == 50
-    assert len(solo.state._core._log_limiter._last_ms) == 10
-
-
-def test_one_line_per_peer_and_reason_in_ten_seconds() -> None:
-    solo = Solo()
-    warned = []
-    for _ in range(25):
-        link = solo.accept("10.7.0.1")
-        solo.says(Puppet(solo.state.myself.node_id, "10.7.0.1", 7001, 0, link))
-        warned.append(len(solo.warnings()))
-        solo.now_ms += 1_000
-    assert warned == [1, *[0] * 9] * 2 + [1, *[0] * 4]

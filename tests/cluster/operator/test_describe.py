@@ -5,8 +5,10 @@ The expected texts are what a 9.1.2 server answered about the same situation, wi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.operator.describe import BYTE_COUNTERS, Endpoint, LinkRow, SlotRange
+from clusterbus.cluster.operator.describe import BYTE_COUNTERS, Endpoint, SlotRange
 from clusterbus.wire import Extension
 
 from tests.cluster.solo import MYSELF_ID, Puppet, Solo, node_id
@@ -68,13 +70,17 @@ def test_s11_addresses_announced_to_clients() -> None:
     assert solo.state.node_line(me, ipv6=True).startswith(f"{MYSELF_ID} ::5:6379@16379 ")
 
 
+def _text(lines: Iterable[tuple[str, object]]) -> str:
+    return "".join(f"{name}:{value}\r\n" for name, value in lines)
+
+
 def test_s11_cluster_info() -> None:
     solo, named, owner = of_9_1_2()
     solo.fails(named, owner.node_id)
     solo.state.counters.clear()
     solo.says(named)
     counted = {name: number for number, name in enumerate(BYTE_COUNTERS, start=1)}
-    assert solo.state.info_text(counted) == (
+    assert _text(solo.state.info_lines(counted)) == (
         "cluster_state:fail\r\n"
         "cluster_slots_assigned:16384\r\n"
         "cluster_slots_ok:16186\r\n"
@@ -106,7 +112,7 @@ def test_s11_cluster_info_names_the_types_as_valkey_does() -> None:
     solo = Solo()
     for name in ("auth-req", "auth-ack", "publishshard", "mfstart"):
         solo.state.counters[f"messages_{name}_received"] = 2
-    lines = solo.state.info_text({}).splitlines()
+    lines = _text(solo.state.info_lines({})).splitlines()
     assert "cluster_stats_messages_auth-req_received:2" in lines
     assert "cluster_stats_messages_received:8" in lines
     assert "cluster_stats_messages_sent:0" in lines
@@ -122,7 +128,7 @@ def test_s11_cluster_info_of_suspected_slots() -> None:
         if not solo.node(owner).is_pfail:
             solo.tick()
             solo.says(third, c.PONG)
-    lines = solo.state.info_text({}).splitlines()
+    lines = _text(solo.state.info_lines({})).splitlines()
     assert "cluster_slots_pfail:198" in lines
     assert "cluster_voting_nodes_pfail:1" in lines
 
@@ -170,14 +176,3 @@ def test_s11_cluster_shards() -> None:
     assert health == {owner.node_id: ("master", "online"), named.node_id: ("replica", "loading")}
     solo.fails(owner, named.node_id)
     assert {node["health"] for shard in solo.state.shards() for node in shard.nodes} == {"online", "fail"}
-
-
-def test_s11_cluster_links() -> None:
-    solo = Solo()
-    puppet = solo.puppet("a")
-    solo.accept()
-    rows = solo.state.link_rows()
-    assert rows == [
-        LinkRow(puppet.dialled, "to", puppet.node_id, solo.now_ms),
-        LinkRow(puppet.inbound, "from", puppet.node_id, solo.now_ms),
-    ]

@@ -137,7 +137,7 @@ def test_s10_restart_keeps_id_epochs_nodes_and_slots() -> None:
     assert not second.is_pfail
     assert state.owner_of(150) is first
     assert state.owner_of(16383) is state.myself
-    assert "vars currentEpoch 9 lastVoteEpoch 3\n" in state.snapshot()
+    assert "vars currentEpoch 9 lastVoteEpoch 3\n" in state.nodes_conf_text()
 
 
 def test_s10_a_file_of_redis_gives_replicas_and_failed_nodes() -> None:
@@ -188,13 +188,13 @@ def test_s10_handshakes_and_nodes_not_borne_out_are_not_saved() -> None:
     solo.state.meet("10.0.9.9", 7009, None, solo.now_ms)
     meeting = solo.puppet("b")
     solo.gossips(meeting, entry(node_id("c")))
-    lines = solo.state.snapshot().splitlines()
+    lines = solo.state.nodes_conf_text().splitlines()
     assert [line[:40] for line in lines[:-1]] == [MYSELF_ID, *(node_id(letter) for letter in "abc")]
 
 
 def test_s10_the_line_of_a_new_node_is_valkeys() -> None:
     solo = Solo(port=50503)
-    first, last = solo.state.snapshot().splitlines()
+    first, last = solo.state.nodes_conf_text().splitlines()
     shard = solo.state.myself.shard_id
     assert first == f"{MYSELF_ID} :50503@60503,,tls-port=0,shard-id={shard} myself,master - 0 0 0 connected"
     assert last == "vars currentEpoch 0 lastVoteEpoch 0"
@@ -206,11 +206,11 @@ def test_s10_every_text_of_a_node_survives_a_restart() -> None:
     texts = {0: "h.example", 1: "name", 4: "1.2.3.4", 5: "::5", 8: "zone"}
     told = [Extension(kind, text.encode() + bytes(8 - len(text) % 8)) for kind, text in texts.items()]
     solo.says(puppet, extensions=[*told, Extension.shard_id_of(D)])
-    text = solo.state.snapshot()
+    text = solo.state.nodes_conf_text()
     record = next(record for record in parse(text).nodes if record.node_id == puppet.node_id)
     assert record.hostname == "h.example"
     assert list(record.aux) == [name for name in AUX_FIELDS if name != "tcp-port"]
-    assert restored(text).snapshot().splitlines()[1].split()[1] == text.splitlines()[1].split()[1]
+    assert restored(text).nodes_conf_text().splitlines()[1].split()[1] == text.splitlines()[1].split()[1]
 
 
 def test_s10_a_whole_cluster_restarts_from_its_files() -> None:

@@ -85,11 +85,11 @@ def test_s11_mistakes_get_valkeys_texts_and_change_nothing(order: Order, text: s
     solo = solo_with(7, 8)
     make_replica(solo, "b", of=solo.puppet("a", slots=[3]))
     keep(solo, 7)
-    before = solo.state.snapshot()
+    before = solo.state.nodes_conf_text()
     with pytest.raises(StateError) as caught:
         order(solo)
     assert str(caught.value) == text
-    assert solo.state.snapshot() == before
+    assert solo.state.nodes_conf_text() == before
 
 
 def test_s11_a_replica_takes_no_setslot() -> None:
@@ -117,10 +117,10 @@ def test_s4_moves_are_told_in_our_own_line_by_ascending_slot_and_end_with_stable
     lines = solo.state.nodes_text().splitlines()
     assert lines[0].endswith("connected" + moves)
     assert not any("[" in line for line in lines[1:])
-    assert moves in solo.state.snapshot()
+    assert moves in solo.state.nodes_conf_text()
     for slot in (7, 80, 90):
         solo.state.settle_slot(slot, solo.now_ms)
-    assert "[" not in solo.state.nodes_text() + solo.state.snapshot()
+    assert "[" not in solo.state.nodes_text() + solo.state.nodes_conf_text()
 
 
 def test_s10_moves_survive_a_restart_also_to_a_node_without_a_line() -> None:
@@ -128,7 +128,7 @@ def test_s10_moves_survive_a_restart_also_to_a_node_without_a_line() -> None:
     a = solo.puppet("a", slots=[3])
     solo.state.migrate_slot(7, a.node_id, solo.now_ms)
     solo.state.import_slot(3, a.node_id, solo.now_ms)
-    text = solo.state.snapshot().replace(f"[3-<-{a.node_id}]", f"[3-<-{node_id('f')}]")
+    text = solo.state.nodes_conf_text().replace(f"[3-<-{a.node_id}]", f"[3-<-{node_id('f')}]")
     again = ClusterState(
         config=solo.config,
         random=Random(1),
@@ -140,7 +140,7 @@ def test_s10_moves_survive_a_restart_also_to_a_node_without_a_line() -> None:
     assert migrating is again.find(a.node_id)
     assert importing is not None
     assert importing.node_id == node_id("f")
-    assert f"[3-<-{node_id('f')}] [7->-{a.node_id}]" in again.snapshot()
+    assert f"[3-<-{node_id('f')}] [7->-{a.node_id}]" in again.nodes_conf_text()
 
 
 def test_s4_the_importing_node_that_takes_a_slot_takes_a_new_epoch_and_tells_everybody() -> None:

@@ -58,7 +58,7 @@ def handle_start(core: Core, link: Link, sender: Node, _packet: Packet) -> None:
     timeout_ms = core.config.cluster_manual_failover_timeout
     core.manual.end_ms = core.now_ms + timeout_ms
     core.manual.replica = sender
-    core.version.move_said()
+    core.version.move_own_header()
     core.log("notice", f"Manual failover requested by replica {sender.name}.")
     core.notify(WritesPaused(core.now_ms + timeout_ms * c.MANUAL_FAILOVER_PAUSE))
     replication.refresh_offset(core)

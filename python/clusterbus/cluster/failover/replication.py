@@ -61,7 +61,7 @@ def end_manual_failover(core: Core) -> None:
     """Forgets a manual failover, done or not; the primary's writes go on."""
     if core.manual.pauses_writes:
         core.notify(WritesResumed())
-        core.version.move_said()
+        core.version.move_own_header()
     core.manual = ManualFailover()
 
 

@@ -82,6 +82,7 @@ def complete(core: Core, link: Link, packet: Packet) -> Node | None:
     core.notify(NodeJoined(node_id, node.ip, core.client_port(node), node.cport))
     for up in (node.link, node.inbound_link):
         if up is not None:
+            core.bind(up, node_id)
             core.notify(LinkUp(node_id, up.inbound))
     core.want_save()
     core.want_state_update()
@@ -96,6 +97,7 @@ def bind(core: Core, link: Link, node: Node) -> None:
     node.inbound_link = link
     core.unbound_links -= 1
     if not node.in_handshake:
+        core.bind(link, node.node_id)
         core.notify(LinkUp(node.node_id, inbound=True))
 
 
@@ -119,17 +121,13 @@ def _meet_again(core: Core, known: Node, link: Link, packet: Packet) -> None:
 
 def _let_go(core: Core, node: Node, reason: str) -> None:
     """Ends a handshake; the link its peer dialled to us stays, to be bound anew by its next packet."""
-    inbound = node.inbound_link
-    if inbound is not None:
-        node.inbound_link = None
-        inbound.node = None
-        core.unbound_links += 1
+    if node.inbound_link is not None:
+        unbind(core, node, node.inbound_link)
     core.remove_node(node, reason)
 
 
-def unbind(core: Core, link: Link) -> None:
-    """An inbound link is not its node's after all; its next packet says whose it is."""
-    if link.node is not None and link.node.inbound_link is link:
-        link.node.inbound_link = None
-        link.node = None
-        core.unbound_links += 1
+def unbind(core: Core, node: Node, inbound: Link) -> None:
+    """The inbound link of a node in handshake is not its own after all; the link's next packet says whose it is."""
+    node.inbound_link = None
+    inbound.node = None
+    core.unbound_links += 1

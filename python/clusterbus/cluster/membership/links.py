@@ -39,6 +39,7 @@ def opened(core: Core, node_id: str, link_id: int, local_ip: str) -> None:
     node.dialing = None
     learn_ip(core, link, sure=False)
     if not node.in_handshake:
+        core.bind(link, node_id)
         core.notify(LinkUp(node_id, inbound=False))
     waiting_since_ms = node.ping_sent_ms
     heartbeat.send(core, link, c.MEET if node.flags & c.FLAG_MEET else c.PING)

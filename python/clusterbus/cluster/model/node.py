@@ -43,30 +43,29 @@ TIMES: Final = frozenset({"ping_sent_ms", "pong_received_ms"})
 class Version:
     """The number of the state: two heartbeats are alike to a state only while it stays the same (R33).
 
-    `said` moves with it only when what our own heartbeats say of ourselves changes: what gossip they carry
-    may be a moment old. `relinked` are the links that changed hands since somebody last emptied it.
+    `own_header` moves with it only when what our own heartbeats say of ourselves changes: what gossip they carry
+    may be a moment old.
     """
 
-    __slots__ = ("myself", "number", "relinked", "said")
+    __slots__ = ("myself", "number", "own_header")
 
     def __init__(self, myself: Node) -> None:
         self.myself = myself
         self.number = 1
-        self.said = 1
-        self.relinked: set[Link] = set()
+        self.own_header = 1
 
     def move(self) -> None:
         self.number += 1
 
-    def move_said(self) -> None:
+    def move_own_header(self) -> None:
         """Something about ourselves changed."""
         self.number += 1
-        self.said += 1
+        self.own_header += 1
 
     def move_node(self, node: Node) -> None:
         """Something about a node changed: about ourselves if it is the one we speak for."""
         if node is self.myself or node is self.myself.replicaof:
-            self.move_said()
+            self.move_own_header()
         else:
             self.move()
 
@@ -195,9 +194,7 @@ class Node:
     def __setattr__(self, name: str, value: object) -> None:
         if name in VIEWED:
             version = getattr(self, "version", None)
-            if version is not None and (old := getattr(self, name)) != value:
-                if name in ("link", "inbound_link"):
-                    version.relinked |= {link for link in (old, value) if link is not None}
+            if version is not None and getattr(self, name) != value:
                 self.row = None
                 object.__setattr__(self, name, value)
                 version.move_node(self)

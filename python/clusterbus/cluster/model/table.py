@@ -76,7 +76,7 @@ class NodeTable:
             last.table_index = node.table_index
         node.table_index = -1
         node.version = None
-        self.version.move_said()  # our heartbeats may tell that it is to be forgotten
+        self.version.move_own_header()  # our heartbeats may tell that it is to be forgotten
         self.failing.pop(node.node_id, None)
         self.reported.pop(node.node_id, None)
         if node.flags & c.FLAG_HANDSHAKE:

@@ -58,16 +58,6 @@ class Shard:
     nodes: tuple[dict[str, str | int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LinkRow:
-    """A link of CLUSTER LINKS; `link` is the runtime's number, for the send buffer's figures."""
-
-    link: int
-    direction: str
-    node_id: str
-    create_time_ms: int
-
-
 def client_ip(node: Node, *, ipv6: bool = False) -> str:
     """The address for a client that came over IPv4 or IPv6: the announced one, else that of the bus."""
     return (node.client_ipv6 if ipv6 else node.client_ipv4) or node.ip
@@ -142,11 +132,6 @@ def info_lines(core: Core, engine_counters: Mapping[str, int]) -> Iterator[tuple
         yield name, engine_counters.get(name, 0)
 
 
-def info_text(core: Core, engine_counters: Mapping[str, int]) -> str:
-    """CLUSTER INFO's text, CRLF after each line."""
-    return "".join(f"{name}:{value}\r\n" for name, value in info_lines(core, engine_counters))
-
-
 def slot_ranges(core: Core, *, tls: bool = False, ipv6: bool = False) -> list[SlotRange]:
     """CLUSTER SLOTS, by ascending slot."""
     rows = []
@@ -205,13 +190,3 @@ def _shard_member(core: Core, node: Node, *, ipv6: bool) -> dict[str, str | int]
     if node.availability_zone:
         member["availability-zone"] = node.availability_zone
     return member
-
-
-def links(core: Core) -> list[LinkRow]:
-    """CLUSTER LINKS: both links of every node, those of nobody known left out."""
-    return [
-        LinkRow(link.link_id, "from" if link.inbound else "to", node.node_id, link.created_ms)
-        for node in core.table
-        for link in (node.link, node.inbound_link)
-        if link is not None
-    ]

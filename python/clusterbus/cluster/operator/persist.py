@@ -275,7 +275,7 @@ def _restored_node(core: Core, record: NodeRecord) -> Node:
 # ---------------------------------------------------------------- state -> text
 
 
-def snapshot(core: Core) -> str:
+def nodes_conf_text(core: Core) -> str:
     """The text of nodes.conf as of now; nodes in handshake or not borne out yet stay out of it."""
     return text_of(
         NodesConf(

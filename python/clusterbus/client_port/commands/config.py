@@ -1,0 +1,58 @@
+"""CONFIG: reading and changing directives at run time.
+
+Owns the command's table only; what a directive is and who may refuse a change is `clusterbus.config`'s.
+Main thread.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clusterbus.client_port.arguments import text_of
+from clusterbus.client_port.client import Client
+from clusterbus.client_port.registry import CommandSpec
+from clusterbus.client_port.reply import OK, CommandError, Reply
+from clusterbus.member.member import Member
+
+
+def config_get(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
+    """Name and value of every directive a pattern matches."""
+    return member.config.get(*map(text_of, arguments))
+
+
+def config_set(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
+    """All of the pairs, or none of them."""
+    if len(arguments) % 2:
+        raise CommandError("wrong number of arguments for 'config|set' command")
+    words = [text_of(argument) for argument in arguments]
+    member.config.set_many(zip(words[::2], words[1::2], strict=True))
+    return OK
+
+
+def config_resetstat(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
+    """Sets the counters of INFO and CLUSTER INFO back (R24)."""
+    member.reset_stats()
+    return OK
+
+
+def config_rewrite(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
+    """Writes the present values into the configuration file."""
+    member.config.rewrite()
+    return OK
+
+
+_FLAGS: Final = ("admin", "noscript", "loading", "stale")
+
+CONFIG: Final = CommandSpec(
+    "config",
+    None,
+    -2,
+    summary="Reads and changes directives.",
+    since="2.0.0",
+    subcommands=(
+        CommandSpec("get", config_get, -3, _FLAGS, "Values of the directives a pattern matches.", "<pattern> [...]"),
+        CommandSpec("set", config_set, -4, _FLAGS, "Changes directives, all or none.", "<directive> <value> [...]"),
+        CommandSpec("resetstat", config_resetstat, 2, _FLAGS, "Sets the counters of INFO back to zero."),
+        CommandSpec("rewrite", config_rewrite, 2, _FLAGS, "Writes the present values into the file."),
+    ),
+)

@@ -1,0 +1,82 @@
+"""Commands about the process: INFO, SHUTDOWN, DBSIZE, ROLE, TIME and the like.
+
+Owns their handlers and table rows. A node keeps no keys; what asks about data is answered for an empty
+data set. Main thread.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clusterbus.client_port.arguments import SYNTAX_ERROR, text_of
+from clusterbus.client_port.client import Client
+from clusterbus.client_port.info import info_text
+from clusterbus.client_port.registry import CommandSpec
+from clusterbus.client_port.reply import CommandError, Reply, Verbatim
+from clusterbus.member.member import Member
+
+_SHUTDOWN_WORDS: Final = frozenset({"nosave", "save", "now", "force", "abort"})
+
+
+def info(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
+    """The sections named, or all of them."""
+    return Verbatim(info_text(member, [text_of(argument) for argument in arguments]))
+
+
+def shutdown(member: Member, client: Client, arguments: list[bytes]) -> Reply:
+    """Stops the node. On success the client sees its connection close, not a reply.
+
+    nodes.conf is saved in every case but NOSAVE: unlike a data set it is never too big to save.
+    """
+    words = {text_of(argument).lower() for argument in arguments}
+    if not words <= _SHUTDOWN_WORDS or {"save", "nosave"} <= words or ("abort" in words and len(words) > 1):
+        raise CommandError(SYNTAX_ERROR)
+    if "abort" in words:
+        raise CommandError("No shutdown in progress.")
+    member.request_stop(save="nosave" not in words)
+    client.replies = "skip"
+    client.connection.close_after_reply()
+    return None
+
+
+def dbsize(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
+    """How many keys the data plane has."""
+    return member.data_plane.count_keys()
+
+
+def role(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
+    """What this node is in its shard, as clients of replication ask."""
+    state = member.state
+    myself, tls = state.myself, member.config.tls_cluster
+    primary = myself.replicaof
+    if primary is None:
+        replicas = [replica for replica in myself.replicas.values() if replica.link is not None]
+        rows = [[peer.ip, str(peer.tls_port if tls else peer.port), str(peer.repl_offset)] for peer in replicas]
+        return ["master", state.repl_offset, rows]
+    link_is_up = primary.link is not None and not primary.is_failed
+    port = primary.tls_port if tls else primary.port
+    return ["slave", primary.ip, port, "connected" if link_is_up else "connect", state.repl_offset]
+
+
+def time(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
+    """Unix seconds and microseconds of the node's timeline."""
+    seconds, microseconds = divmod(member.clock.now_us(), 1_000_000)
+    return [str(seconds), str(microseconds)]
+
+
+_ADMIN: Final = ("admin", "noscript", "loading", "stale")
+
+SERVER: Final = (
+    CommandSpec("info", info, -1, ("loading", "stale"), "Counters and facts of the node.", "[<section> [...]]"),
+    CommandSpec(
+        "shutdown",
+        shutdown,
+        -1,
+        (*_ADMIN, "allow_busy"),
+        "Saves nodes.conf and stops the node.",
+        "[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]",
+    ),
+    CommandSpec("dbsize", dbsize, 1, ("readonly", "fast"), "How many keys there are."),
+    CommandSpec("role", role, 1, ("noscript", "loading", "stale", "fast"), "Whether primary or replica."),
+    CommandSpec("time", time, 1, ("loading", "stale", "fast"), "The node's clock."),
+)

@@ -1,0 +1,375 @@
+"""One client's connection: bytes in, requests to the registry, replies out, with back-pressure both ways.
+
+Owns the order of replies and the bounds of both buffers. Must never run a request before the one ahead of
+it is answered, nor keep the loop to itself however long a pipeline is. Main thread, the event loop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Awaitable
+from inspect import isawaitable
+from typing import Any, Final, Protocol, cast
+
+from clusterbus.client_port.client import Client, Clients
+from clusterbus.client_port.registry import Call, Registry
+from clusterbus.client_port.reply import ErrorReply, Pushes, Reply, encode, error, error_of
+from clusterbus.client_port.requests import RequestParser
+from clusterbus.client_port.transactions import queue
+from clusterbus.config import address_text
+from clusterbus.errors import ClusterBusError, PeerError
+
+REQUESTS_PER_TURN_MAX: Final = 256
+"""Requests of one client run in a row before the loop sees to others."""
+OUTPUT_BATCH_BYTES: Final = 64 * 1024
+OUTPUT_PAUSE_BYTES: Final = 1024 * 1024
+"""With so much output unread by the client, its further requests wait."""
+OUTPUT_LEN_MAX_BYTES: Final = 64 * 1024 * 1024
+"""More unread output than this closes a client whose class has no hard limit in client-output-buffer-limit."""
+READ_AHEAD_BYTES: Final = 256 * 1024
+"""Bytes taken from the socket, at most one read more, while an earlier request holds the client up."""
+_REPLIES_AFTER: Final = {"skip": "on", "skip next": "skip"}
+"""`Client.replies` after a command, where the command changes it."""
+_HTTP_WORDS: Final = (b"post", b"host:")
+_DENIED: Final = (
+    "DENIED protected-mode is yes and requirepass is not set, so this node serves clients of its own machine "
+    "only. Set requirepass, or set protected-mode to no if the network is trusted."
+)
+
+logger: Final = logging.getLogger("clusterbus.resp")
+
+
+class Server(Clients, Protocol):
+    """What a connection needs of the server that made it."""
+
+    @property
+    def member(self) -> Any:
+        """What handlers get first."""
+
+    @property
+    def registry(self) -> Registry: ...
+    def next_client_id(self) -> int: ...
+    def add(self, client: Client) -> None:
+        """The connection is up."""
+
+    def remove(self, client: Client) -> None:
+        """The connection is gone."""
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Adds to a counter of INFO."""
+
+
+class RespConnection(asyncio.Protocol):
+    """The socket side of a `Client`; made by the server's listeners."""
+
+    def __init__(self, server: Server, tls: bool) -> None:
+        self._server = server
+        self._tls = tls
+        self._parser = RequestParser()
+        self._output = bytearray()
+        self._pushed = bytearray()
+        """Pushes to this client out of the command it is running; they follow its reply."""
+        self._is_running = False
+        self._flush_handle: asyncio.Handle | None = None
+        self._over_soft_limit_since_s: float | None = None
+        self._transport: asyncio.Transport | None = None
+        self._client: Client | None = None
+        self._reply_task: asyncio.Future[None] | None = None
+        self._turn: asyncio.Handle | None = None
+        self._in_turn = False
+        self._output_is_full = False
+        self._closing = False
+
+    # ---------------------------------------------------------------- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)
+        transport.set_write_buffer_limits(high=OUTPUT_PAUSE_BYTES)
+        peer = transport.get_extra_info("peername")
+        is_local = _is_loopback(peer)
+        config = self._server.config
+        refusal: str | None = None
+        if len(self._server.clients) >= config.maxclients:
+            refusal = "ERR max number of clients reached"
+        elif config.protected_mode and not config.requirepass and not is_local:
+            refusal = _DENIED
+        if refusal is not None:
+            self._server.count("rejected_connections")
+            transport.write(encode(ErrorReply(refusal), 2))
+            transport.close()
+            return
+        now_s = self._server.now_s()
+        self._client = Client(
+            id=self._server.next_client_id(),
+            address=_socket_text(peer),
+            local_address=_socket_text(transport.get_extra_info("sockname")),
+            is_local=is_local,
+            tls=self._tls,
+            descriptor=transport.get_extra_info("socket").fileno(),
+            server=self._server,
+            connection=self,
+            created_s=now_s,
+            last_interaction_s=now_s,
+            authenticated=not config.requirepass,
+        )
+        self._server.add(self._client)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
+        for handle in (self._turn, self._flush_handle):
+            if handle is not None:
+                handle.cancel()
+        if self._reply_task is not None:
+            self._reply_task.cancel()
+        if self._client is not None:
+            self._server.remove(self._client)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing or self._client is None:
+            return
+        self._client.received_bytes += len(data)
+        self._client.last_interaction_s = self._server.now_s()
+        self._server.count("total_net_input_bytes", len(data))
+        self._parser.feed(data)
+        if self._turn is None and self._reply_task is None and not self._output_is_full:
+            self._serve()
+        else:
+            self._bound_read_ahead()
+
+    def pause_writing(self) -> None:
+        self._output_is_full = True
+
+    def resume_writing(self) -> None:
+        self._output_is_full = False
+        self._serve_soon()
+
+    # ---------------------------------------------------------------- what a command may do
+
+    def send(self, reply: Reply) -> None:
+        """Queues a reply or push out of turn."""
+        if self._client is not None:
+            self.send_encoded(encode(reply, self._client.protocol))
+
+    def send_encoded(self, data: bytes) -> None:
+        """Queues bytes out of turn, which leave in batches, at the latest after this round of the loop; a client
+        that lets too much pile up is closed. Behind the reply of the command that is being run, if there is one.
+        """
+        if self._client is None or self._closing:
+            return
+        if self._is_running:
+            self._pushed += data
+        else:
+            self._output += data
+            if len(self._output) >= OUTPUT_BATCH_BYTES:
+                self._flush()
+            elif not self._in_turn and self._flush_handle is None:
+                self._flush_handle = asyncio.get_running_loop().call_soon(self._flush)
+        self.check_output_limit()
+
+    def check_output_limit(self) -> None:
+        """Closes the client when its unread output is over the hard limit of its class, or has been over the
+        soft one for too long (closeClientOnOutputBufferLimitReached).
+        """
+        client = self._client
+        if client is None or self._closing:
+            return
+        len_bytes = self.output_len_bytes()
+        limits = self._server.config.client_output_buffer_limit.by_class
+        limit = limits["pubsub" if client.is_subscribed else "normal"]
+        is_over = len_bytes >= (limit.hard_bytes or OUTPUT_LEN_MAX_BYTES)
+        if limit.soft_bytes and len_bytes >= limit.soft_bytes:
+            now_s = self._server.now_s()
+            if self._over_soft_limit_since_s is None:
+                self._over_soft_limit_since_s = now_s
+            is_over = is_over or now_s - self._over_soft_limit_since_s > limit.soft_s
+        else:
+            self._over_soft_limit_since_s = None
+        if is_over:
+            logger.warning(
+                "client %s closed for overcoming of output buffer limits: it leaves %d bytes unread",
+                client.address,
+                len_bytes,
+            )
+            self._server.count("client_output_buffer_limit_disconnections")
+            self.close()
+
+    def close(self) -> None:
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close_after_reply(self) -> None:
+        self._closing = True
+        if not self._in_turn and self._reply_task is None:
+            self._close_when_written()
+
+    def query_buffer_len_bytes(self) -> int:
+        return self._parser.held_len_bytes()
+
+    def output_len_bytes(self) -> int:
+        written = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return len(self._output) + len(self._pushed) + written
+
+    # ---------------------------------------------------------------- requests
+
+    def _serve_soon(self) -> None:
+        if self._turn is None and self._reply_task is None and not self._closing:
+            self._turn = asyncio.get_running_loop().call_soon(self._serve)
+
+    def _serve(self) -> None:
+        """One turn: requests in order until there are no more, one has to wait, or the turn is over."""
+        client = self._client
+        assert client is not None
+        self._turn = None
+        self._in_turn = True
+        more = True
+        served = 0
+        while not self._closing and not self._output_is_full and self._reply_task is None:
+            if served == REQUESTS_PER_TURN_MAX:
+                break
+            self._parser.authenticated = client.authenticated or not self._server.config.requirepass
+            try:
+                words = self._parser.take()
+            except PeerError as fault:
+                self._server.count("protocol_errors")
+                logger.log(15, "protocol error from client %s: %s", client.address, fault)
+                self._write_reply(client, error(str(fault)))
+                self._closing = True
+                break
+            if words is None:
+                more = False
+                break
+            served += 1
+            self._run(client, words)
+            if len(self._output) >= OUTPUT_BATCH_BYTES:
+                self._flush()
+        self._in_turn = False
+        self._flush()
+        if self._closing:
+            self._close_when_written()
+        elif self._reply_task is None and not self._output_is_full:
+            if more:
+                self._serve_soon()
+            else:
+                self._resume_reading()
+                return
+        self._bound_read_ahead()
+
+    def _run(self, client: Client, words: list[bytes]) -> None:
+        if words[0].lower() in _HTTP_WORDS:
+            logger.warning("client %s speaks HTTP, maybe made to by a web page; closed", client.address)
+            self._closing = True
+            return
+        call = self._server.registry.resolve(words, client)
+        self._server.count("total_commands_processed")
+        client.commands_processed += 1
+        if not isinstance(call, Call):
+            client.transaction_is_spoilt = True
+            self._finish(client, call)
+            return
+        client.last_command = call.name
+        asked = client.asking
+        self._is_running = True
+        reply: Reply | Awaitable[Reply] = self._server.registry.refusal(self._server.member, client, call)
+        if reply is not None:
+            client.transaction_is_spoilt = True
+        else:
+            reply = queue(client, call)
+            if reply is None:
+                reply = self._guarded(client, call)
+        self._is_running = False
+        if asked:
+            client.asking = False
+        if isawaitable(reply):
+            self._release_pushed()
+            self._reply_task = asyncio.ensure_future(self._wait_for_reply(client, call.name, reply))
+            return
+        self._finish(client, reply)
+
+    def _guarded(self, client: Client, call: Call) -> Reply | Awaitable[Reply]:
+        try:
+            return call.handler(self._server.member, client, call.arguments)
+        except ClusterBusError as fault:
+            return error_of(fault)
+        except Exception:
+            return self._internal_error(call.name)
+
+    async def _wait_for_reply(self, client: Client, name: str, pending: Awaitable[Reply]) -> None:
+        try:
+            reply = await pending
+        except ClusterBusError as fault:
+            reply = error_of(fault)
+        except Exception:
+            reply = self._internal_error(name)
+        self._reply_task = None
+        self._finish(client, reply)
+        self._serve()
+
+    def _internal_error(self, name: str) -> ErrorReply:
+        logger.exception("the handler of %s failed", name)
+        return error(f"internal error in '{name}', see the log")
+
+    # ---------------------------------------------------------------- output
+
+    def _finish(self, client: Client, reply: Reply) -> None:
+        if isinstance(reply, ErrorReply):
+            self._server.count("total_error_replies")
+        if client.replies == "on" or isinstance(reply, Pushes):
+            self._write_reply(client, reply)
+        self._release_pushed()
+        client.replies = _REPLIES_AFTER.get(client.replies, client.replies)
+
+    def _write_reply(self, client: Client, reply: Reply) -> None:
+        try:
+            self._output += encode(reply, client.protocol)
+        except Exception:  # a command of a user's gave something no reply is made of
+            self._output += encode(self._internal_error(client.last_command), client.protocol)
+
+    def _release_pushed(self) -> None:
+        if self._pushed:
+            self._output += self._pushed
+            self._pushed.clear()
+
+    def _flush(self) -> None:
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
+        if not self._output or self._transport is None or self._transport.is_closing():
+            return
+        assert self._client is not None
+        self._client.sent_bytes += len(self._output)
+        self._server.count("total_net_output_bytes", len(self._output))
+        self._transport.write(bytes(self._output))
+        self._output.clear()
+        self.check_output_limit()
+
+    def _close_when_written(self) -> None:
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _bound_read_ahead(self) -> None:
+        """Reads no further than this while requests wait; below it goes on, so that a client's leaving is
+        seen.
+        """
+        transport = self._transport
+        if self._parser.held_len_bytes() > READ_AHEAD_BYTES and transport and not transport.is_closing():
+            transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+
+def _is_loopback(peer: object) -> bool:
+    if not isinstance(peer, tuple):
+        return False
+    address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _socket_text(name: object) -> str:
+    return address_text(name[0], name[1]) if isinstance(name, tuple) else "?:0"

@@ -1,0 +1,224 @@
+"""The command table: what a command is, and the way from a request to its handler.
+
+One declaration per command feeds dispatch, arity and subcommand errors, HELP, and COMMAND with its
+subcommands. Error texts are Valkey's (src/server.c, processCommand). Knows no socket. Main thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from clusterbus.client_port.client import Client
+from clusterbus.client_port.key_specs import KeySpec, key_positions, of_range
+from clusterbus.client_port.reply import ErrorReply, Reply, Status, error
+from clusterbus.errors import StateError
+
+Handler: TypeAlias = "Callable[[Any, Client, list[bytes]], Reply | Awaitable[Reply]]"
+"""`handler(member, client, arguments)`: the arguments are those after the command's (and subcommand's) name.
+It returns the reply, or an awaitable of it; the client's next command waits. A CommandError it raises is replied as
+`CODE text`, another ClusterBusError as `ERR text`; anything else is logged and replied as an internal error."""
+
+ARGUMENTS_SHOWN_LEN_MAX: Final = 128
+NOAUTH: Final = ErrorReply("NOAUTH Authentication required.")
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """One command or subcommand.
+
+    `name` in lower case (of a subcommand its own, `meet`). `arity` counts the name, and for a subcommand
+    both names; negative: at least so many. `handler` None: the command is only a container of
+    `subcommands`. `synopsis` are the arguments as HELP shows them. `keys` is first, last and step of the
+    key arguments, `key_specs` says more where that is not enough; with `names_shard_channels` they are
+    channels. `flags`, `categories` and `tips` are the words COMMAND INFO shows; `no_auth` lets a client without
+    a password in. `words_max`: no more words than that where the arity is open-ended, 0 for no limit.
+    `while_subscribed`: a subscribed client may use it also in RESP2, where replies and messages cannot be told
+    apart otherwise.
+    """
+
+    name: str
+    handler: Handler | None
+    arity: int
+    flags: tuple[str, ...] = ()
+    summary: str = ""
+    synopsis: str = ""
+    since: str = "1.0.0"
+    group: str = "server"
+    complexity: str = "O(1)"
+    subcommands: tuple[CommandSpec, ...] = ()
+    keys: tuple[int, int, int] = (0, 0, 0)
+    categories: tuple[str, ...] = ("@slow",)
+    tips: tuple[str, ...] = ()
+    help_lines: tuple[str, ...] = ()
+    names_shard_channels: bool = False
+    words_max: int = 0
+    while_subscribed: bool = False
+    key_specs: tuple[KeySpec, ...] = ()
+
+    def where_keys(self) -> tuple[KeySpec, ...]:
+        """Where the keys stand, or the channels that decide the slot; empty for a command without any."""
+        first, last, step = self.keys
+        if self.key_specs or not first:
+            return self.key_specs
+        access = ("not_key",) if self.names_shard_channels else ("RW" if "write" in self.flags else "RO", "access")
+        return (of_range(first, last, step, access),)
+
+    def takes(self, count: int) -> bool:
+        """Whether a request of so many words, names included, has the right length."""
+        return count == self.arity if self.arity >= 0 else count >= -self.arity
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request understood: `name` is the full name, `cluster|meet`."""
+
+    name: str
+    spec: CommandSpec
+    handler: Handler
+    arguments: list[bytes]
+
+    def key_arguments(self) -> list[bytes]:
+        """The key arguments, or the channels that stand in their place; empty when the words make no sense."""
+        specs = self.spec.where_keys()
+        if not specs:
+            return []
+        words = [b""] * (2 if "|" in self.name else 1) + self.arguments
+        if self.spec.names_shard_channels:
+            return [words[position] for spec in specs for position in spec.positions(words) or ()]
+        return [words[position] for position in key_positions(specs, words) or ()]
+
+
+Gate: TypeAlias = Callable[[Any, Client, Call], ErrorReply | None]
+"""`gate(member, client, call)`: why a call is not to be run now, or None."""
+
+
+def subscribed_gate(_member: object, client: Client, call: Call) -> ErrorReply | None:
+    """In RESP2 a subscribed client gets nothing but what belongs to subscriptions (processCommand)."""
+    if client.protocol != 2 or call.spec.while_subscribed or not client.is_subscribed:
+        return None
+    return error(
+        f"Can't execute '{call.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed "
+        "in this context"
+    )
+
+
+class Registry:
+    """All commands by name. A container gains a `help` subcommand unless it brings its own."""
+
+    def __init__(self, commands: Iterable[CommandSpec] = ()) -> None:
+        self._gates: list[Gate] = [subscribed_gate]
+        self._commands: dict[str, CommandSpec] = {}
+        self._subcommands: dict[str, dict[str, CommandSpec]] = {}
+        self.add(*commands)
+
+    def add(self, *commands: CommandSpec) -> None:
+        """Adds commands; raises StateError when a name is taken."""
+        for spec in commands:
+            if spec.name in self._commands:
+                raise StateError(f"command {spec.name} is in the table already")
+            self._commands[spec.name] = spec
+            if spec.subcommands:
+                table = {sub.name: sub for sub in spec.subcommands}
+                if len(table) != len(spec.subcommands):
+                    raise StateError(f"command {spec.name} names a subcommand twice")
+                table.setdefault("help", _help_spec(spec))
+                self._subcommands[spec.name] = table
+
+    def add_gate(self, gate: Gate) -> None:
+        """Adds a gate, which is asked before those there are."""
+        self._gates.insert(0, gate)
+
+    def refusal(self, member: object, client: Client, call: Call, *, was_queued: bool = False) -> ErrorReply | None:
+        """Why the first gate that refuses a call does so; None when it may be run. `was_queued`: in a
+        transaction, where subscriptions made on the way hinder nothing, as in Valkey.
+        """
+        for gate in self._gates:
+            if was_queued and gate is subscribed_gate:
+                continue
+            refused = gate(member, client, call)
+            if refused is not None:
+                return refused
+        return None
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+    def __iter__(self) -> Iterator[CommandSpec]:
+        return iter(self._commands.values())
+
+    def subcommands_of(self, spec: CommandSpec) -> Iterable[CommandSpec]:
+        """A container's subcommands, HELP included; empty for others."""
+        is_command = self._commands.get(spec.name) is spec
+        return self._subcommands.get(spec.name, {}).values() if is_command else ()
+
+    def find(self, name: str) -> tuple[str, CommandSpec] | None:
+        """Full name and spec of `ping` or `cluster|meet`, in any case."""
+        container, _, subcommand = name.lower().partition("|")
+        spec = self._commands.get(container)
+        if spec is not None and subcommand:
+            spec = self._subcommands.get(container, {}).get(subcommand)
+        return (name.lower(), spec) if spec else None
+
+    def resolve(self, words: list[bytes], client: Client) -> Call | ErrorReply:
+        """The command a request names with its arguments, or the error Valkey gives.
+
+        A client that owes a password learns nothing else, unless the command is there to give it (`no_auth`).
+        """
+        name = words[0].decode("utf-8", "surrogateescape").lower()
+        spec = self._commands.get(name)
+        owes = bool(client.server.config.requirepass) and not client.authenticated
+        if owes and (spec is None or "no_auth" not in spec.flags):
+            return NOAUTH
+        if spec is None:
+            return _unknown_command(words)
+        arguments = words[1:]
+        table = self._subcommands.get(name)
+        if table is not None and arguments:
+            subcommand = arguments[0].decode("utf-8", "surrogateescape")
+            found = table.get(subcommand.lower())
+            if found is None:
+                return error(f"unknown subcommand '{subcommand:.128}'. Try {name.upper()} HELP.")
+            if found.words_max and len(words) > found.words_max:
+                return error(
+                    f"unknown subcommand or wrong number of arguments for '{subcommand:.128}'. Try {name.upper()} HELP."
+                )
+            spec, name, arguments = found, f"{name}|{found.name}", arguments[1:]
+        if spec.handler is None or not spec.takes(len(words)):
+            return error(f"wrong number of arguments for '{name}' command")
+        return Call(name, spec, spec.handler, arguments)
+
+
+def _unknown_command(words: list[bytes]) -> ErrorReply:
+    shown = ""
+    for word in words[1:]:
+        if len(shown) >= ARGUMENTS_SHOWN_LEN_MAX:
+            break
+        text = word.decode("utf-8", "surrogateescape")[: ARGUMENTS_SHOWN_LEN_MAX - len(shown)]
+        shown += f"'{text}' "
+    name = words[0].decode("utf-8", "surrogateescape")[:ARGUMENTS_SHOWN_LEN_MAX]
+    return error(f"unknown command '{name}', with args beginning with: {shown}")
+
+
+def _help_spec(container: CommandSpec) -> CommandSpec:
+    lines = [f"{container.name.upper()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"]
+    if container.handler is not None:
+        lines += ["(no subcommand)", f"    {container.summary}"]
+    for sub in container.subcommands:
+        lines.append(f"{sub.name.upper()} {sub.synopsis}".rstrip())
+        lines += [f"    {line}" for line in (sub.help_lines or (sub.summary,))]
+    lines += ["HELP", "    Print this help."]
+
+    def print_help(_member: object, _client: Client, _arguments: list[bytes]) -> Reply:
+        return [Status(line) for line in lines]
+
+    return CommandSpec(
+        "help",
+        print_help,
+        2,
+        ("loading", "stale"),
+        "Lists the subcommands.",
+        group=container.group,
+        since="5.0.0",
+    )

@@ -1,0 +1,22 @@
+"""Addresses as text: those to listen on, and `ip:port` as people read it.
+
+Owns the one spelling of an address with its port. Opens nothing. Any thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BindAddress:
+    """An address to listen on. `optional`: a machine without it still starts. `wildcard`: every address."""
+
+    ip: str
+    optional: bool
+    wildcard: bool
+
+
+def address_text(ip: str, port: int) -> str:
+    """`ip:port`, or `[ip]:port` for IPv6."""
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"

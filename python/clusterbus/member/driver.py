@@ -1,0 +1,455 @@
+"""The one driver: events of the engine into the state, effects of the state into the engine, in both worlds.
+
+Owns the links between an Engine and a ClusterState, and the order in which effects are carried out. Must never
+decide anything of the protocol, never wait except in `Engine.poll`, and never let what a peer sent raise out of
+`step`. Knows neither event loop nor socket: asyncio, the blocking twin and the simulator drive the same steps (R42).
+Main thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from clusterbus.cluster.effects import (
+    BindLink,
+    Broadcast,
+    CloseLink,
+    Dial,
+    Log,
+    Notify,
+    Refuse,
+    Save,
+    Send,
+    SendHeartbeat,
+)
+from clusterbus.cluster.events import Event
+from clusterbus.cluster.state import ClusterState
+from clusterbus.config import Config, address_text
+from clusterbus.errors import ClusterBusError
+from clusterbus.member import ports
+from clusterbus.member.faults import Faults
+from clusterbus.member.ports import (
+    AcceptRefused,
+    Clock,
+    Engine,
+    EngineEvent,
+    LinkAccepted,
+    LinkConnected,
+    LinkDrained,
+    LinkLost,
+    NodesFile,
+    PacketsReceived,
+    QuietHeartbeats,
+)
+from clusterbus.member.refusals import RefusalLog
+from clusterbus.member.saving import Saver
+from clusterbus.wire import ModuleMessage, Packet, Publish, encode
+
+TICK_PERIOD_MS: Final = 100
+VIEW_PERIOD_MS: Final = 20
+"""Between two views of the node table for the workers passes at least this much time."""
+MESSAGES_QUEUED_MAX_BYTES: Final = 64 * 1024 * 1024
+"""A link with so much unsent gets no further messages of users (PUBLISH, MODULE) until its peer reads on; there is
+no delivery to be promised on the bus, and cluster-link-sendbuf-limit may be off. Heartbeats still go."""
+ORDINARY_LOSSES: Final = frozenset({"eof", "error", "connect"})
+"""Kinds of LinkLost that happen among honest peers; the others are worth an operator's attention."""
+FILTER_NOTHING: Final = -1
+FILTER_EVERYTHING: Final = -2
+
+
+@dataclass(slots=True)
+class LinkRecord:
+    """What the driver remembers of a link that is up. `node_id` is None for an inbound link."""
+
+    link: int
+    node_id: str | None
+    peer: str
+    opened_ms: int
+
+
+@dataclass(slots=True)
+class DialRecord:
+    """A dial under way: invariant: its link is known to the engine and not yet to the state."""
+
+    link: int
+    node_id: str
+    peer: str
+
+
+MESSAGES: Final = frozenset({Send, SendHeartbeat, Broadcast})
+"""Effects that tell peers something."""
+
+
+class Driver:
+    """Applies what the engine reports and carries out what the state asks for.
+
+    `event_listeners` are called with every typed event of the state (`Bus.events()` is behind one of them). All
+    methods belong to the main thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        engine: Engine,
+        state: ClusterState,
+        nodes_file: NodesFile,
+        clock: Clock,
+        log: ports.Log,
+        faults: Faults,
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self.state = state
+        self.clock = clock
+        self.log = log
+        self.saver = Saver(nodes_file, state.nodes_conf_text, clock)
+        self.links: dict[int, LinkRecord] = {}
+        self.packet_filter = FILTER_NOTHING
+        self.faults = faults
+        self.counters = faults.counters
+        self.busy_ns = 0
+        self.event_listeners: list[Callable[[Event], None]] = []
+        self.at_close: list[Callable[[], None]] = []
+        self.closed = False
+        self._dials: dict[int, DialRecord] = {}
+        self._view_version = 0
+        self._view_header_version = 0
+        self._view_published_ms = 0
+        self._dials_begun = 0
+        self._failed_dials: list[tuple[str, str]] = []
+        self._refusals = RefusalLog()
+        self._appliers: dict[type, Callable[[Any, int], None]] = {
+            PacketsReceived: self._apply_packets,
+            QuietHeartbeats: self._apply_quiet,
+            LinkAccepted: self._apply_link_accepted,
+            LinkConnected: self._apply_link_connected,
+            LinkLost: self._apply_link_lost,
+            LinkDrained: self._apply_link_drained,
+            AcceptRefused: self._apply_accept_refused,
+        }
+        self._carriers: dict[type, Callable[[Any], None]] = {
+            Send: self._carry_send,
+            SendHeartbeat: self._carry_send_heartbeat,
+            Broadcast: self._carry_broadcast,
+            Dial: self._carry_dial,
+            BindLink: self._carry_bind_link,
+            CloseLink: self._carry_close_link,
+            Log: self._carry_log,
+            Refuse: self._carry_refuse,
+            Notify: self._carry_notify,
+        }
+
+    # ------------------------------------------------------------ the step
+
+    def step(self, timeout_ms: int | None = 0) -> bool:
+        """One round of the main loop: poll, apply, carry out effects, flush.
+
+        Waits at most `timeout_ms` for something to happen (None: as long as it takes). True when there is
+        more to do at once. Raises nothing on behalf of a peer (hostile-inputs).
+        """
+        events = self.engine.poll(timeout_ms)
+        begun_ns = self.clock.monotonic_ns()
+        now_ms = self.clock.now_ms()
+        for event in events:
+            try:
+                self._appliers[type(event)](event, now_ms)
+            except Exception as error:
+                self._give_up_event(event, error, now_ms)
+            self._carry_out_effects()
+        more = self._end_step()
+        self.busy_ns += self.clock.monotonic_ns() - begun_ns
+        return more
+
+    def tick(self) -> None:
+        """The state's clock tick, ten times a second; tries a failed save again. Ends with `settle`."""
+        begun_ns = self.clock.monotonic_ns()
+        self.saver.want_again()
+        try:
+            self.state.tick(self.clock.now_ms())
+        except Exception as error:
+            self.faults.survive(error, "tick_errors", "tick", "the clock tick failed")
+        self.settle()
+        self.busy_ns += self.clock.monotonic_ns() - begun_ns
+
+    def settle(self) -> bool:
+        """Carries out pending effects, publishes the view, dispatches queued sends; True when there is more to do
+        at once."""
+        self._carry_out_effects()
+        return self._end_step()
+
+    def carry_out(self) -> None:
+        """Carries out pending effects and writes nodes.conf when asked to; what is to be sent stays queued."""
+        self._carry_out_effects()
+        self._tell_failed_dials()
+        self._save_if_wanted()
+
+    def save(self) -> None:
+        """Writes nodes.conf now, durably (CLUSTER SAVECONFIG). Raises ClusterBusError."""
+        if not self.saver.write(durable=True):
+            raise ClusterBusError(self.saver.status.last_error)
+
+    def kill_link(self, link: int, reason: str) -> None:
+        """Closes a link from our side and tells the state; does nothing when it is gone already."""
+        if self.links.pop(link, None) is None:
+            return
+        self.engine.close(link)
+        self.state.handle_link_closed(link, reason, self.clock.now_ms())
+
+    def close(self, *, save: bool = True) -> None:
+        """Saves nodes.conf (unless told not to), stops the workers, closes every socket. Idempotent.
+
+        Raises ClusterBusError when nodes.conf could not be saved; everything is closed then all the same.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        for stop in self.at_close:
+            stop()
+        try:
+            if save:
+                self._carry_out_effects()
+                self.save()
+        finally:
+            self.engine.shutdown()
+            self.saver.close()
+
+    def reset_stats(self) -> None:
+        """CONFIG RESETSTAT (R24)."""
+        self.counters.clear()
+        self.state.counters.clear()
+        self.busy_ns = 0
+        self.engine.reset_stats()
+
+    def _end_step(self) -> bool:
+        """What every step ends with: the save that is due, the view, the dispatch. True when there is more to do."""
+        self._tell_failed_dials()
+        self._save_if_wanted()
+        self._publish_view(self.clock.now_ms())
+        return self.engine.flush() or bool(self._failed_dials)
+
+    def _tell_failed_dials(self) -> None:
+        if self._failed_dials:
+            failed_dials, self._failed_dials = self._failed_dials, []
+            for node_id, error in failed_dials:
+                self.state.handle_dial_failed(node_id, error, self.clock.now_ms())
+            self._carry_out_effects()
+
+    # ------------------------------------------------------------ engine -> state
+
+    def _apply_packets(self, event: PacketsReceived, now_ms: int) -> None:
+        record = self.links.get(event.link)
+        if record is None:
+            return  # closed by an earlier event of this batch
+        for refusal in event.dropped:
+            self._refuse_packet(record, refusal, now_ms)
+        for number, packet in enumerate(event.packets):
+            if number:
+                self._carry_out_effects()  # what the packet before it asked for, perhaps the end of the link
+                if event.link not in self.links:
+                    return
+            self._apply_packet(record, packet, now_ms)
+
+    def _apply_packet(self, record: LinkRecord, packet: Packet, now_ms: int) -> None:
+        kind = packet.type
+        if self.packet_filter != FILTER_NOTHING and self.packet_filter in (FILTER_EVERYTHING, kind):
+            self.counters["packets_filtered"] += 1
+            return
+        try:
+            self.state.handle_packet(record.link, packet, now_ms)
+        except Exception as error:
+            what = f"a packet of type {kind} could not be applied"
+            self.faults.survive(error, "packet_errors", record.peer, what)
+            self._drop_link(record.link, "error while applying a packet", now_ms)
+
+    def _apply_quiet(self, event: QuietHeartbeats, now_ms: int) -> None:
+        """Heartbeats that a worker found to say nothing new. It compared them with the view of some version: if
+        the state has moved on since, each is applied in full.
+        """
+        if event.version == self.state.version and self.packet_filter == FILTER_NOTHING:
+            pings, pongs = event.pings_len, event.pongs
+            self.state.handle_quiet(pings, pongs, now_ms)
+            self.engine.answer(event)
+            self.counters["quiet_heartbeats"] += pings + len(pongs)
+            return
+        for link, packet in event.packets:
+            record = self.links.get(link)
+            if record is not None:
+                self._apply_packet(record, packet, now_ms)
+                self._carry_out_effects()
+
+    def _refuse_packet(self, record: LinkRecord, refusal: str, now_ms: int) -> None:
+        """Counts and tells; the engine gives a link up that had several (H4)."""
+        self.counters["packets_refused"] += 1
+        self._note(record.peer, "packet refused", refusal, now_ms)
+
+    def _apply_link_accepted(self, event: LinkAccepted, now_ms: int) -> None:
+        peer = address_text(event.ip, event.port)
+        self.links[event.link] = LinkRecord(event.link, None, peer, now_ms)
+        self.state.handle_link_accepted(event.link, event.ip, event.local_ip, now_ms)
+
+    def _apply_link_connected(self, event: LinkConnected, now_ms: int) -> None:
+        dial = self._dials.pop(event.owner, None)
+        if dial is None:
+            self.engine.close(event.link)
+            return
+        self.links[event.link] = LinkRecord(event.link, dial.node_id, dial.peer, now_ms)
+        self.state.handle_link_opened(dial.node_id, event.link, event.local_ip, now_ms)
+
+    def _apply_link_lost(self, event: LinkLost, now_ms: int) -> None:
+        self.engine.close(event.link)
+        reason = f"{event.kind}: {event.detail}" if event.detail else event.kind
+        level = "verbose" if event.kind in ORDINARY_LOSSES else "warning"
+        record = self.links.pop(event.link, None)
+        if record is not None:
+            self._note(record.peer, f"link lost ({event.kind})", event.detail, now_ms, level=level)
+            self.state.handle_link_closed(event.link, reason, now_ms)
+            return
+        dial = self._dials.get(event.owner)
+        if dial is not None and dial.link == event.link:
+            del self._dials[event.owner]
+            self.counters["dials_failed"] += 1
+            self._note(dial.peer, f"dial failed ({event.kind})", event.detail, now_ms, level=level)
+            self.state.handle_dial_failed(dial.node_id, reason, now_ms)
+
+    def _apply_link_drained(self, event: LinkDrained, _now_ms: int) -> None:
+        self.engine.free(event.link)
+
+    def _apply_accept_refused(self, event: AcceptRefused, now_ms: int) -> None:
+        self._note(event.ip, f"connection refused ({event.kind})", event.detail, now_ms)
+
+    def _give_up_event(self, event: EngineEvent, error: Exception, now_ms: int) -> None:
+        """What a peer did met a fault of ours: its link goes, everything else goes on."""
+        what = "an event of the engine could not be applied"
+        self.faults.survive(error, "event_errors", type(event).__name__, what)
+        if isinstance(event, LinkAccepted | LinkConnected | PacketsReceived | LinkLost):
+            self._drop_link(event.link, "error while applying an event", now_ms)
+
+    def _drop_link(self, link: int, reason: str, now_ms: int) -> None:
+        """Closes a link because of what came in on it; an error in the state's part is survived."""
+        if self.links.pop(link, None) is None:
+            return
+        self.engine.close(link)
+        try:
+            self.state.handle_link_closed(link, reason, now_ms)
+        except Exception as error:
+            self.faults.survive(error, "packet_errors", f"link {link}", "closing it failed in the state")
+
+    # ------------------------------------------------------------ state -> engine
+
+    def _carry_out_effects(self) -> None:
+        """Carries out what the last input asked for, in order.
+
+        A durable save that fails withholds the messages the same input sends after it: what they say is
+        not on disk (H47). Messages of other inputs, heartbeats above all, still go. Nothing carried out
+        here is an input itself, so one round is all.
+        """
+        withheld = False
+        try:
+            effects = self.state.poll_effects()
+        except Exception as error:
+            self.faults.survive(error, "effect_errors", "effect", "the state's effects could not be had")
+            return
+        for effect in effects:
+            kind = type(effect)
+            if isinstance(effect, Save):
+                if effect.durable:
+                    withheld = not self._save(durable=True) or withheld
+                else:  # one write for many changes, at the end of the step
+                    self.saver.want()
+            elif withheld and kind in MESSAGES:
+                self.counters["messages_withheld"] += 1
+            else:
+                try:
+                    self._carriers[kind](effect)
+                except Exception as error:
+                    what = f"{kind.__name__} could not be carried out"
+                    self.faults.survive(error, "effect_errors", "effect", what)
+
+    def _carry_send(self, effect: Send) -> None:
+        self.engine.send(effect.link, encode(effect.message))
+
+    def _carry_send_heartbeat(self, effect: SendHeartbeat) -> None:
+        view_will_do = self._view_header_version == self.state.own_header_version
+        if view_will_do and self.engine.send_heartbeat(effect.link, effect.kind):
+            return
+        message = self.state.heartbeat(effect.link, effect.kind)
+        if message is not None:
+            self.engine.send(effect.link, encode(message))
+
+    def _publish_view(self, now_ms: int) -> None:
+        """Shows the workers the node table as it is now; at most once in VIEW_PERIOD_MS, for while it changes
+        at every packet workers would find nothing quiet anyway.
+        """
+        if self._view_version == self.state.version or now_ms - self._view_published_ms < VIEW_PERIOD_MS:
+            return
+        self._view_published_ms = now_ms
+        view = self.state.view()
+        if view is None:
+            return
+        self.engine.publish(view)
+        self._view_version = view.version
+        self._view_header_version = self.state.own_header_version
+        self.counters["views_published"] += 1
+
+    def _carry_broadcast(self, effect: Broadcast) -> None:
+        links = effect.links
+        if isinstance(effect.message, Publish | ModuleMessage):
+            links = tuple(link for link in links if self.engine.send_queue(link)[1] < MESSAGES_QUEUED_MAX_BYTES)
+            self.counters["messages_dropped_slow_link"] += len(effect.links) - len(links)
+        if links:
+            self.engine.broadcast(links, encode(effect.message))
+
+    def _carry_dial(self, effect: Dial) -> None:
+        self._dials_begun += 1
+        owner = self._dials_begun
+        try:
+            link = self.engine.connect(effect.ip, effect.cport, owner=owner, tls=self.config.tls_cluster)
+        except (OSError, ClusterBusError) as error:
+            # Told at the next step: told now, a state that dials again at once would never come to an end.
+            self.counters["dials_failed"] += 1
+            self._failed_dials.append((effect.node_id, str(error)))
+            return
+        self._dials[owner] = DialRecord(link, effect.node_id, address_text(effect.ip, effect.cport))
+
+    def _carry_bind_link(self, effect: BindLink) -> None:
+        self.engine.bind(effect.link, effect.node_id)
+
+    def _carry_close_link(self, effect: CloseLink) -> None:
+        record = self.links.pop(effect.link, None)
+        if record is not None:
+            self._note(record.peer, "link closed", effect.reason, self.clock.now_ms(), level="verbose")
+        self.engine.close(effect.link)
+
+    def _carry_log(self, effect: Log) -> None:
+        self.log(effect.level, effect.text)
+
+    def _carry_refuse(self, effect: Refuse) -> None:
+        line = self._refusals.line(effect.peer, effect.reason, effect.text, self.clock.now_ms())
+        if line is not None:
+            self.log("warning", line)
+
+    def _carry_notify(self, effect: Notify) -> None:
+        for listener in self.event_listeners:
+            listener(effect.event)
+
+    # ------------------------------------------------------------ nodes.conf and the log
+
+    def _save_if_wanted(self) -> None:
+        if self.saver.is_wanted:
+            self._save(durable=False)
+
+    def _save(self, *, durable: bool) -> bool:
+        """Writes nodes.conf on behalf of nobody who could be told: a failure is logged."""
+        saved = self.saver.write(durable=durable)
+        if not saved:
+            self._note("nodes.conf", "could not be saved", self.saver.status.last_error, self.clock.now_ms())
+        return saved
+
+    def _note(self, peer: str, reason: str, detail: str, now_ms: int, *, level: str = "warning") -> None:
+        text = f"{reason}: {detail}" if detail else reason
+        line = self._refusals.line(peer, reason, text, now_ms)
+        if line is not None:
+            self.log(level, line)

@@ -1,0 +1,131 @@
+"""The user's `DataPlane` with a guard around it: what it raises, or answers wrongly, stays here.
+
+Owns the translation of the state's events into its callbacks. A question about keys that fails becomes a
+StateError, so that whoever asked is told; one about replication gets the last good answer. Must never let a fault
+reach the main loop. Main thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from clusterbus.cluster.events import Event, RoleChanged, SlotsChanged, WritesPaused, WritesResumed
+from clusterbus.cluster.model.slots import ranges_of
+from clusterbus.data_plane import DataPlane
+from clusterbus.errors import StateError
+from clusterbus.member.driver import Driver
+from clusterbus.member.faults import Faults
+
+Answer = TypeVar("Answer")
+
+
+class GuardedDataPlane(DataPlane):
+    """`attach` makes it listen to a driver's events; until then it only answers."""
+
+    def __init__(self, data_plane: DataPlane, faults: Faults) -> None:
+        self._plane = data_plane
+        self._faults = faults
+        self._offset: int | None = None
+        self._driver: Driver | None = None
+
+    def attach(self, driver: Driver) -> None:
+        """Tells the data plane what this node is and owns by nodes.conf, and from then on what changes."""
+        self._driver = driver
+        driver.event_listeners.append(self._on_event)
+        myself = driver.state.myself
+        primary = myself.replicaof
+        if myself.is_replica:
+            self.role_changed("replica", primary.node_id if primary is not None else None)
+        if myself.slot_bits:
+            self.slots_gained(_slots_of(ranges_of(myself.slot_bits)))
+
+    # ------------------------------------------------------------ questions
+
+    def replication_offset(self) -> int | None:
+        try:
+            offset = self._plane.replication_offset()
+            self._offset = None if offset is None else _count(offset)
+        except Exception as error:
+            self._note("replication_offset", error)
+        return self._offset
+
+    def data_age_ms(self) -> int | None:
+        try:
+            age_ms = self._plane.data_age_ms()
+            return None if age_ms is None else _count(age_ms)
+        except Exception as error:
+            self._note("data_age_ms", error)
+            return None
+
+    def has_key(self, key: bytes) -> bool:
+        return self._ask("has_key", lambda: bool(self._plane.has_key(key)))
+
+    def count_keys(self) -> int:
+        return self._ask("count_keys", lambda: _count(self._plane.count_keys()))
+
+    def count_keys_in_slot(self, slot: int) -> int:
+        return self._ask("count_keys_in_slot", lambda: _count(self._plane.count_keys_in_slot(slot)))
+
+    def keys_in_slot(self, slot: int, count: int) -> Sequence[bytes]:
+        return self._ask("keys_in_slot", lambda: [bytes(key) for key in self._plane.keys_in_slot(slot, count)][:count])
+
+    def _ask(self, name: str, question: Callable[[], Answer]) -> Answer:
+        try:
+            return question()
+        except Exception as error:
+            self._note(name, error)
+            raise StateError(f"the data plane failed in {name}, see the log") from error
+
+    # ------------------------------------------------------------ facts
+
+    def slots_gained(self, slots: Sequence[int]) -> None:
+        self._tell("slots_gained", lambda: self._plane.slots_gained(slots))
+
+    def slots_lost(self, slots: Sequence[int]) -> None:
+        self._tell("slots_lost", lambda: self._plane.slots_lost(slots))
+
+    def role_changed(self, role: str, primary_id: str | None) -> None:
+        self._tell("role_changed", lambda: self._plane.role_changed(role, primary_id))
+
+    def writes_paused(self, until_ms: int) -> None:
+        self._tell("writes_paused", lambda: self._plane.writes_paused(until_ms))
+
+    def writes_resumed(self) -> None:
+        self._tell("writes_resumed", lambda: self._plane.writes_resumed())
+
+    def _tell(self, name: str, fact: Callable[[], None]) -> None:
+        try:
+            fact()
+        except Exception as error:
+            self._note(name, error)
+
+    def _on_event(self, event: Event) -> None:
+        assert self._driver is not None
+        match event:
+            case SlotsChanged(node_id, gained, lost) if node_id == self._driver.state.myself.node_id:
+                if lost:
+                    self.slots_lost(_slots_of(lost))
+                if gained:
+                    self.slots_gained(_slots_of(gained))
+            case RoleChanged(node_id, role, primary_id) if node_id == self._driver.state.myself.node_id:
+                self.role_changed(role, primary_id)
+            case WritesPaused(until_ms):
+                self.writes_paused(until_ms)
+            case WritesResumed():
+                self.writes_resumed()
+            case _:
+                pass
+
+    def _note(self, name: str, error: Exception) -> None:
+        self._faults.survive(error, "data_plane_errors", "data plane", f"{name} failed")
+
+
+def _count(number: int) -> int:
+    if not isinstance(number, int) or number < 0:
+        raise TypeError(f"{number!r} is not a number of things")
+    return number
+
+
+def _slots_of(ranges: Sequence[tuple[int, int]]) -> list[int]:
+    return [slot for first, last in ranges for slot in range(first, last + 1)]

@@ -1,0 +1,216 @@
+"""Who listens to what: channels, patterns and shard channels, and the delivery of one message to all of them.
+
+Owns both directions of the relation: a subscriber is in the table of everything it holds, and of nothing else.
+Knows neither sockets nor the cluster's state. Must never keep a message, nor an entry without subscribers.
+Main thread. Source: `src/pubsub.c`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from clusterbus.cluster.events import Message
+from clusterbus.member.glob import compile_pattern
+from clusterbus.wire import key_slot
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message on its way to the subscribers of its channel, or of one pattern. `encoded` is theirs to share:
+    what one of them made of it, by protocol, so that many clients cost one encoding.
+    """
+
+    message: Message
+    pattern: bytes | None = None
+    encoded: dict[int, bytes] = field(default_factory=dict)
+
+
+class Subscriber(ABC):
+    """One who listens: a client of the RESP port or a stream of the program. Names in the order taken; invariant:
+    `names_len_bytes` is the length of all of them.
+    """
+
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self.subscriptions = subscriptions
+        self.channels: dict[bytes, None] = {}
+        self.patterns: dict[bytes, None] = {}
+        self.shard_channels: dict[bytes, None] = {}
+        self.names_len_bytes = 0
+
+    @property
+    def count(self) -> int:
+        """Channels and patterns, what the answers to (P)SUBSCRIBE count."""
+        return len(self.channels) + len(self.patterns)
+
+    @property
+    def total_count(self) -> int:
+        """Shard channels too: whether it listens at all."""
+        return self.count + len(self.shard_channels)
+
+    @abstractmethod
+    def deliver(self, delivery: Delivery) -> None:
+        """A message for it; must not raise, wait, or change any subscription."""
+
+    @abstractmethod
+    def end_shard_channel(self, channel: bytes) -> None:
+        """Its shard has lost the slot of a shard channel: the subscription is gone already."""
+
+
+_Listeners = dict[Subscriber, None]
+
+
+@dataclass(slots=True)
+class _PatternEntry:
+    matches: Callable[[bytes], bool]
+    listeners: _Listeners = field(default_factory=dict)
+
+
+class Subscriptions:
+    """All subscriptions of one node."""
+
+    def __init__(self) -> None:
+        self._channels: dict[bytes, _Listeners] = {}
+        self._patterns: dict[bytes, _PatternEntry] = {}
+        self._shard_channels: dict[int, dict[bytes, _Listeners]] = {}
+
+    # ------------------------------------------------------------ taking and leaving
+
+    def subscribe(self, subscriber: Subscriber, channel: bytes) -> None:
+        """Adds a channel; nothing happens when the subscriber has it already. So do the other two."""
+        if channel not in subscriber.channels:
+            self._channels.setdefault(channel, {})[subscriber] = None
+            _note_taken(subscriber, subscriber.channels, channel)
+
+    def subscribe_pattern(self, subscriber: Subscriber, pattern: bytes) -> None:
+        """Adds a pattern. Raises ValueError when it is too long."""
+        entry = self._patterns.get(pattern)
+        if entry is None:
+            entry = self._patterns[pattern] = _PatternEntry(compile_pattern(pattern))
+        if pattern not in subscriber.patterns:
+            entry.listeners[subscriber] = None
+            _note_taken(subscriber, subscriber.patterns, pattern)
+
+    def subscribe_shard(self, subscriber: Subscriber, channel: bytes) -> None:
+        """Adds a shard channel; whether its slot is ours is the caller's to check."""
+        if channel not in subscriber.shard_channels:
+            in_slot = self._shard_channels.setdefault(key_slot(channel), {})
+            in_slot.setdefault(channel, {})[subscriber] = None
+            _note_taken(subscriber, subscriber.shard_channels, channel)
+
+    def unsubscribe(self, subscriber: Subscriber, channel: bytes) -> None:
+        """Takes a channel away; nothing happens when the subscriber has not got it. So do the other two."""
+        if channel in subscriber.channels:
+            _note_left(subscriber, subscriber.channels, channel)
+            _remove(self._channels, channel, subscriber)
+
+    def unsubscribe_pattern(self, subscriber: Subscriber, pattern: bytes) -> None:
+        """Takes a pattern away."""
+        if pattern in subscriber.patterns:
+            _note_left(subscriber, subscriber.patterns, pattern)
+            listeners = self._patterns[pattern].listeners
+            del listeners[subscriber]
+            if not listeners:
+                del self._patterns[pattern]
+
+    def unsubscribe_shard(self, subscriber: Subscriber, channel: bytes) -> None:
+        """Takes a shard channel away."""
+        if channel in subscriber.shard_channels:
+            _note_left(subscriber, subscriber.shard_channels, channel)
+            slot = key_slot(channel)
+            _remove(self._shard_channels[slot], channel, subscriber)
+            if not self._shard_channels[slot]:
+                del self._shard_channels[slot]
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Takes everything away; the subscriber is told nothing."""
+        for channel in list(subscriber.channels):
+            self.unsubscribe(subscriber, channel)
+        for pattern in list(subscriber.patterns):
+            self.unsubscribe_pattern(subscriber, pattern)
+        for channel in list(subscriber.shard_channels):
+            self.unsubscribe_shard(subscriber, channel)
+
+    # ------------------------------------------------------------ what happens
+
+    def publish(self, message: Message) -> int:
+        """Delivers a message; to how many, one with a channel and a pattern that fit counting twice."""
+        if message.sharded:
+            in_slot = self._shard_channels.get(key_slot(message.channel)) if self._shard_channels else None
+            return _deliver(in_slot.get(message.channel) if in_slot else None, message, None)
+        count = _deliver(self._channels.get(message.channel), message, None)
+        for pattern, entry in self._patterns.items():
+            if entry.matches(message.channel):
+                count += _deliver(entry.listeners, message, pattern)
+        return count
+
+    def lose_slots(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Ends the shard channels of slots, given as inclusive ranges."""
+        bounds = list(ranges)
+        lost = [slot for slot in self._shard_channels if any(first <= slot <= last for first, last in bounds)]
+        for slot in lost:
+            for channel, listeners in self._shard_channels.pop(slot).items():
+                for subscriber in listeners:
+                    _note_left(subscriber, subscriber.shard_channels, channel)
+                    subscriber.end_shard_channel(channel)
+
+    # ------------------------------------------------------------ questions
+
+    @property
+    def channels(self) -> Iterator[bytes]:
+        """Channels with a subscriber."""
+        return iter(self._channels)
+
+    @property
+    def shard_channels(self) -> Iterator[bytes]:
+        """Shard channels with a subscriber."""
+        return (channel for in_slot in self._shard_channels.values() for channel in in_slot)
+
+    @property
+    def shard_slots(self) -> Iterator[int]:
+        """The slots of the shard channels with a subscriber."""
+        return iter(list(self._shard_channels))
+
+    def count_channels(self) -> int:
+        return len(self._channels)
+
+    def count_patterns(self) -> int:
+        return len(self._patterns)
+
+    def count_shard_channels(self) -> int:
+        return sum(map(len, self._shard_channels.values()))
+
+    def count_subscribers(self, channel: bytes) -> int:
+        """Subscribers of a channel, those by pattern not counted."""
+        return len(self._channels.get(channel, ()))
+
+    def count_shard_subscribers(self, channel: bytes) -> int:
+        """Subscribers of a shard channel."""
+        return len(self._shard_channels.get(key_slot(channel), {}).get(channel, ()))
+
+
+def _note_taken(subscriber: Subscriber, names: dict[bytes, None], name: bytes) -> None:
+    names[name] = None
+    subscriber.names_len_bytes += len(name)
+
+
+def _note_left(subscriber: Subscriber, names: dict[bytes, None], name: bytes) -> None:
+    del names[name]
+    subscriber.names_len_bytes -= len(name)
+
+
+def _remove(table: dict[bytes, _Listeners], channel: bytes, subscriber: Subscriber) -> None:
+    listeners = table[channel]
+    del listeners[subscriber]
+    if not listeners:
+        del table[channel]
+
+
+def _deliver(listeners: _Listeners | None, message: Message, pattern: bytes | None) -> int:
+    if not listeners:
+        return 0
+    delivery = Delivery(message, pattern)
+    for subscriber in listeners:
+        subscriber.deliver(delivery)
+    return len(listeners)

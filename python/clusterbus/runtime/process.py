@@ -1,0 +1,104 @@
+"""The process of `clusterbus node`: log, signals, pid file, exit status around one node.
+
+Owns what belongs to a process and not to a node inside somebody's program. Main thread, the event loop's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from clusterbus.config import Config
+from clusterbus.errors import ClusterBusError, ConfigError
+from clusterbus.member.member import Member
+from clusterbus.runtime.log import close_log, logger, open_log, set_level
+from clusterbus.runtime.node import EXIT_ERROR, AsyncioNode
+from clusterbus.version import __version__
+
+
+def run_node(config: Config) -> int:
+    """Runs a node until SIGTERM, SIGINT or SHUTDOWN; returns the exit status of the process.
+
+    A node that cannot start (port in use, damaged or locked nodes.conf, unreadable certificate) logs one
+    line saying why and gives 1.
+    """
+    try:
+        handler = open_log(config.loglevel, config.path("logfile"))
+    except ConfigError as error:
+        logger.error("%s", error)
+        return EXIT_ERROR
+    config.on_change(lambda changed, _names: set_level(changed.loglevel), "loglevel")
+    try:
+        with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
+            return runner.run(_serve(config))
+    except ConfigError as error:
+        logger.error("%s", error)
+        return EXIT_ERROR
+    finally:
+        close_log(handler)
+
+
+def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop when it is installed, None (asyncio's own) otherwise."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _serve(config: Config) -> int:
+    node = AsyncioNode(config)
+    logger.info("clusterbus is starting")
+    logger.info("clusterbus version=%s, pid=%d, just started", __version__, os.getpid())
+    await node.start()
+    member = node.member
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, member, number)
+    _log_ready(member)
+    with _PidFile(config.path("pidfile")):
+        await node.stop_requested.wait()
+        logger.info("Saving the cluster configuration file before exiting.")
+        try:
+            await node.stop()
+        except (OSError, ClusterBusError) as error:
+            logger.warning("nodes.conf could not be saved on exit: %s", error)
+            return EXIT_ERROR
+    logger.info("clusterbus is now ready to exit, bye bye...")
+    return member.exit_code
+
+
+def _on_signal(member: Member, number: signal.Signals) -> None:
+    logger.info("Received %s scheduling shutdown...", number.name)
+    member.request_stop()
+
+
+def _log_ready(member: Member) -> None:
+    config = member.config
+    ports = [str(port) for port in (config.port, config.tls_port) if port]
+    logger.info("Running mode=cluster, port=%s, bus port=%d.", "/".join(ports), config.bus_port)
+    logger.info("Node %s, io-threads %d", member.state.myself.node_id, config.io_threads)
+    logger.info("Ready to accept connections")
+
+
+class _PidFile:
+    """The file of the directive pidfile, there while the node runs; nothing when `path` is empty."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path) if path else None
+
+    def __enter__(self) -> None:
+        if self._path is not None:
+            try:
+                self._path.write_text(f"{os.getpid()}\n", encoding="ascii")
+            except OSError as error:
+                logger.warning("pidfile %s could not be written: %s", self._path, error.strerror)
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

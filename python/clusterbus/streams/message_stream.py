@@ -1,0 +1,142 @@
+"""Published messages on their way to a user of `bus.subscribe()`: bounded, in order, losses told.
+
+Owns what a consumer subscribed to and its backlog. Must never hold the main loop up: a consumer that is too
+slow loses messages and is told how many, where they are missing. Main thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from clusterbus.cluster.events import Message
+from clusterbus.errors import StateError
+from clusterbus.member.pubsub import PubSub
+from clusterbus.member.subscriptions import Delivery, Subscriber
+from clusterbus.streams.backlog import Backlog, Stream
+
+QUEUED_MESSAGES_MAX: Final = 4_096
+QUEUED_LEN_MAX_BYTES: Final = 32 * 1024 * 1024
+"""Channels and messages that wait for one consumer, together; the default of `max_queued_bytes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesLost:
+    """The consumer was too slow: `count` messages are missing here."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardChannelEnded:
+    """The slot of a shard channel has left our shard: nothing more will come on it. Subscribe at a node of the
+    shard that has it now (`bus.slots`)."""
+
+    channel: bytes
+
+
+Item = Message | ShardChannelEnded
+MessageBacklog = Backlog[Item, MessagesLost]
+
+
+def message_backlog(max_queued: int, max_queued_bytes: int) -> MessageBacklog:
+    """A backlog of messages. Raises StateError for limits that let nothing in."""
+    if max_queued < 1 or max_queued_bytes < 1:
+        raise StateError("max_queued and max_queued_bytes must be at least 1")
+    return Backlog(MessagesLost, items_max=max_queued, bytes_max=max_queued_bytes, size_bytes=_len_bytes)
+
+
+def _len_bytes(item: Item) -> int:
+    return len(item.channel) + (len(item.message) if isinstance(item, Message) else 0)
+
+
+class Wanted:
+    """Names to subscribe to, as given by a user: bytes, or text that is sent as UTF-8."""
+
+    def __init__(
+        self,
+        channels: Iterable[bytes | str],
+        patterns: Iterable[bytes | str],
+        shard_channels: Iterable[bytes | str],
+    ) -> None:
+        """Raises StateError when there is none, or a string where a sequence of them belongs."""
+        for given in (patterns, shard_channels):
+            if isinstance(given, bytes | str):
+                raise StateError("patterns and shard_channels are sequences of names, not one name")
+        self.channels = [bytes_of(name) for name in channels]
+        self.patterns = [bytes_of(name) for name in patterns]
+        self.shard_channels = [bytes_of(name) for name in shard_channels]
+        if not (self.channels or self.patterns or self.shard_channels):
+            raise StateError("nothing to subscribe to: give channels, patterns or shard_channels")
+
+
+class Feed(Subscriber):
+    """A subscriber that hands each message on once, also when several of its names fit."""
+
+    def __init__(self, pubsub: PubSub, wanted: Wanted, put: Callable[[Item], None], end: Callable[[Item], None]):
+        """Subscribes. Raises StateError for a pattern that is too long and for a slot that is not ours."""
+        super().__init__(pubsub.subscriptions)
+        self._put = put
+        self._end = end
+        self._last: Message | None = None
+        for channel in wanted.shard_channels:
+            pubsub.check_slot_is_ours(channel)
+        try:
+            for pattern in wanted.patterns:
+                self.subscriptions.subscribe_pattern(self, pattern)
+        except ValueError as error:
+            self.subscriptions.leave(self)
+            raise StateError(str(error)) from None
+        for channel in wanted.channels:
+            self.subscriptions.subscribe(self, channel)
+        for channel in wanted.shard_channels:
+            self.subscriptions.subscribe_shard(self, channel)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """All deliveries of one message follow each other and carry the same object."""
+        if delivery.message is not self._last:
+            self._last = delivery.message
+            self._put(delivery.message)
+
+    def end_shard_channel(self, channel: bytes) -> None:
+        """One item for each shard channel at most, so it may pass the limits."""
+        self._end(ShardChannelEnded(channel))
+
+
+class MessageStream(Stream[Item, MessagesLost]):
+    """What `Bus.subscribe` gives: an async context manager, subscribed while it is entered, and an async
+    iterator over what arrives meanwhile. It ends when it is left and when the bus closes.
+    """
+
+    def __init__(self, pubsub: Callable[[], PubSub], wanted: Wanted, *, max_queued: int, max_queued_bytes: int) -> None:
+        super().__init__(message_backlog(max_queued, max_queued_bytes))
+        self._pubsub = pubsub
+        self._wanted = wanted
+        self._feed: Feed | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._feed is not None or self._closed:
+            raise StateError("a subscription is entered once; call subscribe() again")
+        self._feed = Feed(self._pubsub(), self._wanted, self.put_nowait, self.put_always_nowait)
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self, error: Exception | None = None) -> None:
+        """Unsubscribes; what waits is still handed out. Idempotent."""
+        if self._feed is not None:
+            self._feed.subscriptions.leave(self._feed)
+        super().close(error)
+
+
+def bytes_of(text: bytes | str) -> bytes:
+    """Bytes as they are, text as UTF-8."""
+    return text.encode() if isinstance(text, str) else bytes(text)

@@ -1,0 +1,137 @@
+"""Snapshots of the state for users: plain frozen records that stay as they were taken.
+
+Owns the shapes `Bus.nodes`, `Bus.slots` and `Bus.links()` give. Must never hand out an object of the state
+itself, which only the main loop may touch. Taken on the main thread, read on any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.records import flags_text
+from clusterbus.cluster.model.slots import ranges_of
+from clusterbus.member.member import Member
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One member of the cluster as this node sees it.
+
+    `flags` are the words of CLUSTER NODES; `slots` inclusive (first, last) ranges; times unix milliseconds,
+    0 for never. `connected`: our link to it is up (always so for this node itself).
+    """
+
+    node_id: str
+    ip: str
+    port: int
+    tls_port: int
+    bus_port: int
+    hostname: str
+    flags: frozenset[str]
+    primary_id: str | None
+    shard_id: str
+    config_epoch: int
+    slots: tuple[tuple[int, int], ...]
+    connected: bool
+    ping_sent_ms: int
+    pong_received_ms: int
+
+    @property
+    def is_myself(self) -> bool:
+        return "myself" in self.flags
+
+    @property
+    def is_primary(self) -> bool:
+        return "master" in self.flags
+
+    @property
+    def is_suspected(self) -> bool:
+        """PFAIL: this node holds it failing, the majority does not (yet)."""
+        return "fail?" in self.flags
+
+    @property
+    def is_failed(self) -> bool:
+        """FAIL: the majority holds it failing."""
+        return "fail" in self.flags
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRange:
+    """Slots `first` to `last`, both included, belong to the primary `node_id`."""
+
+    first: int
+    last: int
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """One TCP connection of the bus. `node_id` is None before it is known whose it is; `created_ms` unix
+    milliseconds; the queue is what waits to be sent.
+    """
+
+    node_id: str | None
+    inbound: bool
+    peer: str
+    created_ms: int
+    queued_messages: int
+    queued_bytes: int
+
+
+def node_view(node: Node, *, is_myself: bool) -> NodeView:
+    """The record of one node."""
+    return NodeView(
+        node_id=node.node_id,
+        ip=node.ip,
+        port=node.port,
+        tls_port=node.tls_port,
+        bus_port=node.cport,
+        hostname=node.hostname,
+        flags=frozenset(flags_text(node.flags).split(",")) - {"noflags"},
+        primary_id=node.replicaof.node_id if node.replicaof is not None else None,
+        shard_id=node.shard_id,
+        config_epoch=node.primary.config_epoch,
+        slots=ranges_of(node.slot_bits),
+        connected=is_myself or node.link is not None,
+        ping_sent_ms=node.ping_sent_ms,
+        pong_received_ms=node.pong_received_ms,
+    )
+
+
+def node_views(member: Member) -> dict[str, NodeView]:
+    """Every known node by id; those in handshake, whose id is not known yet, are left out."""
+    myself = member.state.myself
+    return {
+        node.node_id: node_view(node, is_myself=node is myself) for node in member.state.nodes if not node.in_handshake
+    }
+
+
+def slot_ranges(member: Member) -> tuple[SlotRange, ...]:
+    """Who owns which slots, ascending; slots without an owner are left out."""
+    ranges = [
+        SlotRange(first, last, owner.node_id)
+        for owner in member.state.slot_owners
+        for first, last in ranges_of(owner.slot_bits)
+    ]
+    return tuple(sorted(ranges, key=lambda row: row.first))
+
+
+def link_views(member: Member) -> list[LinkView]:
+    """Every link that is up, in the order they came up."""
+    views = []
+    for link in member.state.links:
+        record = member.driver.links.get(link.link_id)
+        messages, size_bytes = member.engine.send_queue(link.link_id)
+        known = link.node is not None and not link.node.in_handshake
+        views.append(
+            LinkView(
+                node_id=link.node.node_id if known and link.node is not None else None,
+                inbound=link.inbound,
+                peer=record.peer if record is not None else link.peer_ip,
+                created_ms=link.created_ms,
+                queued_messages=messages,
+                queued_bytes=size_bytes,
+            )
+        )
+    return views

@@ -1,0 +1,177 @@
+"""Where a request is sent on to, and what COMMAND says of keys: the same as Valkey 9.1.2 (S11).
+
+Two nodes of each kind get the same orders and the same questions; replies are compared with ids and ports made
+the same. The nodes of our kind have no data plane, so only questions are asked that reach no data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+
+from tests.peers.cluster import SLOT_COUNT, all_know_all, meet, node_id, views, wait_until
+from tests.peers.server import Server
+
+DEADLINE_S = 20.0
+SPLIT = 10_000
+"""Slots below are the first node's. `b` is 3300, `c` is 7365, `a` is 15495, `d` is 11298."""
+
+GETKEYS = (
+    "GET a", "GET", "MSET a 1 b 2", "MSET a 1 b", "EVAL x 0", "EVAL x 2 a b", "EVAL x 3 a b", "EVAL x z a",
+    "XREAD COUNT 1 STREAMS a b 0 0", "XREAD STREAMS a", "XREAD COUNT 2", "MIGRATE h 1 k 0 5",
+    "MIGRATE h 1 {empty} 0 5 KEYS a b", "ZUNIONSTORE d 2 a b", "ZUNIONSTORE d 9 a b", "BLPOP a b 0",
+    "OBJECT ENCODING a", "OBJECT ENCODING", "PING", "CLUSTER KEYSLOT a", "NOPE a", "BITOP AND d a b", "SORT a",
+    "GEORADIUS a 0 0 1 m STORE b", "MSETEX 1 a b", "XREADGROUP GROUP g c STREAMS a >", "LMPOP 2 a b LEFT",
+    "COPY a b", "ZINTER 1 a WEIGHTS 1", "XINFO STREAM a", "SSUBSCRIBE a", "LCS a b", "PFMERGE a b c",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two nodes of one kind in one cluster: the first owns the slots below SPLIT."""
+
+    first: Server
+    second: Server
+
+    def ask(self, commands: str) -> list[Any]:
+        """The replies of the first node to commands parted by `;`, in one connection."""
+        names = {"{first}": node_id(self.first), "{second}": node_id(self.second), "{empty}": ""}
+        connection = self.first.connect()
+        replies = []
+        try:
+            for command in commands.split(";"):
+                words = [names.get(word, word) for word in command.split()]
+                connection.send_command(*words, check_health=False)
+                try:
+                    replies.append(self.plain_reply(connection.read_response()))
+                except redis.ResponseError as error:
+                    replies.append(self.plain(f"{type(error).__name__} {error}"))
+        finally:
+            connection.disconnect()
+        return replies
+
+    def plain_reply(self, reply: Any) -> Any:
+        """A reply with the errors in it as texts."""
+        if isinstance(reply, list):
+            return [self.plain_reply(item) for item in reply]
+        return self.plain(f"{type(reply).__name__} {reply}") if isinstance(reply, Exception) else reply
+
+    def plain(self, text: str) -> str:
+        for name, server in (("FIRST", self.first), ("SECOND", self.second)):
+            text = text.replace(str(server.port), name).replace(node_id(server), name)
+        return text
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pair, Pair]]:
+    servers = [
+        Server(kind, tmp_path_factory.mktemp(kind), directives={"cluster-require-full-coverage": "no"})
+        for kind in ("clusterbus", "clusterbus", "valkey", "valkey")
+    ]
+    try:
+        for server in servers:
+            server.start()
+        made = Pair(*servers[:2]), Pair(*servers[2:])
+        for pair in made:
+            pair.first.call("CLUSTER", "ADDSLOTSRANGE", 0, SPLIT - 1)
+            pair.second.call("CLUSTER", "ADDSLOTSRANGE", SPLIT, SLOT_COUNT - 2)
+            both = [pair.first, pair.second]
+            meet(both)
+            wait_until(
+                lambda both=both: all_know_all(both) and all(s.info()["cluster_state"] == "ok" for s in both),  # type: ignore[misc]
+                DEADLINE_S,
+                lambda both=both: views(both),  # type: ignore[misc]
+            )
+        yield made
+    finally:
+        for server in servers:
+            server.stop()
+
+
+QUESTIONS = (
+    "GET a", "SET a 1", "DEL a {x}1", "MGET {x}1 {x}2", "MSET a 1 b 2", "EVAL x 2 a b", "GET", "BLPOP a d 0",
+    "OBJECT ENCODING a", "XREAD STREAMS a 0", "MIGRATE 127.0.0.1 1 a 0 5",
+    "READONLY;GET a;READWRITE", "MULTI;CLUSTER KEYSLOT a;PING;EXEC", "EXEC", "DISCARD", "MULTI;MULTI;EXEC",
+    "MULTI;GET a;EXEC", "MULTI;PING;DISCARD;PING", "MULTI;NOPE;PING;EXEC", "MULTI;GET;EXEC", "MULTI extra",
+    "MULTI;CLUSTER SETSLOT word STABLE;PING;EXEC", "MULTI;EXEC", "MULTI;PING;RESET;EXEC",
+    "ASKING;GET a", "SINTER a d", "SORT a", "SSUBSCRIBE a", "SPUBLISH a x",
+    # Slot 3300, of `b`, is the first node's and on its way to the second: what is not here is asked for there.
+    "CLUSTER SETSLOT 3300 MIGRATING {second};GET b;SET b 1;MGET b {b}2;EVAL x 1 b;ASKING;GET b;"
+    "MIGRATE 127.0.0.1 1 b 0 5 nonsense;CLUSTER SETSLOT 3300 STABLE",
+    # Slot 15495, of `a`, is the second's and on its way here.
+    "CLUSTER SETSLOT 15495 IMPORTING {second};GET a;ASKING;MGET a {a}2;MGET a {a}2;CLUSTER SETSLOT 15495 STABLE",
+    # Slot 16383 is nobody's, and hit by the tag `{6ZJ}`.
+    "GET {6ZJ}", "MGET {6ZJ} a",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("commands", QUESTIONS)
+def test_a_request_is_sent_where_valkey_sends_it_s11(pairs: tuple[Pair, Pair], commands: str) -> None:
+    ours, theirs = (pair.ask(commands) for pair in pairs)
+    if "nonsense" in commands:  # MIGRATE of an open slot stays: it is the data plane's, here nobody's
+        position = [command.split()[0] for command in commands.split(";")].index("MIGRATE")
+        assert "keeps no data" in ours.pop(position)
+        assert "syntax" in theirs.pop(position)
+    assert ours == theirs
+
+
+def test_the_tags_hit_the_slots_they_are_said_to_hit(pairs: tuple[Pair, Pair]) -> None:
+    for key, slot in (("a", 15495), ("b", 3300), ("c", 7365), ("d", 11298), ("{6ZJ}", 16383)):
+        assert pairs[1].first.call("CLUSTER", "KEYSLOT", key) == slot
+
+
+def test_a_cluster_that_is_down_serves_no_keys_s11(pairs: tuple[Pair, Pair]) -> None:
+    answers = []
+    for pair in pairs:
+        pair.first.call("CONFIG", "SET", "cluster-require-full-coverage", "yes")
+        pair.first.call("CLUSTER", "DELSLOTS", 9999)  # has it look at its state
+        wait_until(lambda pair=pair: pair.first.info()["cluster_state"] == "fail", DEADLINE_S, "down")  # type: ignore[misc]
+        replies = pair.ask("GET a;SET a 1;MGET a d;CONFIG SET cluster-allow-reads-when-down yes;GET a;SET a 1")
+        pair.ask(
+            "CLUSTER ADDSLOTS 9999;CONFIG SET cluster-allow-reads-when-down no;"
+            "CONFIG SET cluster-require-full-coverage no"
+        )
+        wait_until(lambda pair=pair: pair.first.info()["cluster_state"] == "ok", DEADLINE_S, "up")  # type: ignore[misc]
+        answers.append(replies)
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("command", GETKEYS)
+def test_command_getkeys_finds_the_keys_valkey_finds_s11(pairs: tuple[Pair, Pair], command: str) -> None:
+    ours, theirs = (pair.ask(f"COMMAND GETKEYS {command}") for pair in pairs)
+    assert ours == theirs
+
+
+def rows(server: Server, names: list[str]) -> dict[str, Any]:
+    """COMMAND INFO by name, without tips and remarks, which are for readers."""
+
+    def plain(row: list[Any]) -> Any:
+        name, arity, flags, first, last, step, categories, _tips, specs, subcommands = row
+        tables = [dict(zip(spec[::2], spec[1::2], strict=True)) for spec in specs]
+        for table in tables:
+            table.pop("notes", None)
+            table["flags"] = sorted(table["flags"])
+        subs = sorted(sub[0] for sub in subcommands if not sub[0].endswith("|help"))
+        return name, arity, sorted(flags), first, last, step, sorted(categories), tables, subs
+
+    return {row[0]: plain(row) for row in server.call("COMMAND", "INFO", *names) if row is not None}
+
+
+def test_command_info_of_every_data_command_is_valkeys_s11(pairs: tuple[Pair, Pair]) -> None:
+    from clusterbus.client_port.commands.data import data_commands
+
+    specs = data_commands()
+    names = [spec.name for spec in specs if not spec.subcommands]
+    names += [f"{spec.name}|{sub.name}" for spec in specs for sub in spec.subcommands]
+    assert len(names) > 190
+    assert rows(pairs[0].first, names) == rows(pairs[1].first, names)
+
+
+def test_every_command_of_valkey_with_keys_is_known_s11(pairs: tuple[Pair, Pair]) -> None:
+    ours = {row[0] for row in pairs[0].first.call("COMMAND")}
+    theirs = {row[0] for row in pairs[1].first.call("COMMAND") if row[3] or "movablekeys" in row[2]}
+    assert theirs - ours == {"watch", "clusterscan"}  # nobody knows when data changes; CLUSTERSCAN's is a cursor
