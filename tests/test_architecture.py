@@ -296,6 +296,7 @@ def test_no_module_is_dead() -> None:
 
 
 def test_unsafe_code_stands_only_in_the_binding_crate_and_is_explained_r37() -> None:
+    """R19 too: without unsafe code the compiler lets nobody share what is not made for sharing."""
     gather(unsafe_complaints(path.read_text(), name(path)) for path in rust_files())
     for crate in ("wire", "engine"):
         library = ROOT / "rust" / crate / "src" / "lib.rs"

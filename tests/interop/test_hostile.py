@@ -62,7 +62,7 @@ def evil_texts(evil: Peer, _node: Server) -> list[bytes]:
 
 
 def evil_addresses(evil: Peer, _node: Server) -> list[bytes]:
-    """A heartbeat for every character that must not pass, in the address of a third node."""
+    """A heartbeat for every character that must not pass, in the address of a third node (H12, H13)."""
     entry = wire.GossipEntry(node_id=THIRD_ID, ip="10.9.8.7", port=7000, cport=17000, flags=FLAG_PRIMARY)
     data = evil.heartbeat(gossip=[entry])
     return [data.replace(b"10.9.8.7", b"10.9" + character + b"8.7") for character in EVIL_CHARACTERS]

@@ -255,7 +255,7 @@ def test_h30_nodes_heard_of_from_strangers_are_capped_and_expire(monkeypatch: py
     assert solo.state.known_nodes_count == 1
 
 
-def test_h30_a_node_told_of_as_fail_is_taken_as_fail_from_a_known_node() -> None:
+def test_s3_a_node_told_of_as_fail_is_taken_as_fail_from_a_known_node() -> None:
     solo = Solo()
     solo.gossips(solo.puppet("a"), entry(node_id("b"), flags=c.FLAG_PRIMARY | c.FLAG_FAIL))
     assert solo.node(node_id("b")).is_failed

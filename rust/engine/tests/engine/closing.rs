@@ -13,7 +13,7 @@ use crate::support::{
 /// Handles of a memory socket that are not the engine's: the test's, the rig's, and their common peer's.
 const OWN_HANDLES: usize = 3;
 
-/// R15: closed with jobs in flight, a link drains only when the last is home, once, and tells nothing else.
+/// R15, H42: closed with jobs in flight, a link drains only when the last is home, once, and tells nothing else.
 #[test]
 fn r15_a_link_drains_after_its_last_job() {
     for tls in [false, true] {

@@ -30,7 +30,7 @@ fn block_worker_and_inbox(rig: &mut Rig) -> (MemoryLink, MemoryLink) {
     (held, waiting)
 }
 
-/// R3: the inbox is full and no worker is free: reads, writes and TLS work run at once on the main thread, are
+/// R3, H41: the inbox is full and no worker is free: reads, writes and TLS work run at once on the main thread, are
 /// counted once each, and leave nothing behind.
 #[test]
 fn r3_a_full_inbox_means_the_main_thread_at_once() {
@@ -132,7 +132,7 @@ fn r1_workers_do_the_work() {
     }
 }
 
-/// R20: one place in the outbox, many jobs: draining empties it while it waits, and what it met comes with the
+/// R20, H41: one place in the outbox, many jobs: draining empties it while it waits, and what it met comes with the
 /// next poll.
 #[test]
 fn r20_drain_with_an_outbox_of_one() {
@@ -255,7 +255,7 @@ fn r35_sizes_are_clamped() {
     assert_eq!(rig.stat("workers"), 1);
 }
 
-/// R36: a job that panics costs its link, is counted, and harms nobody else; the thread it ran on goes on.
+/// R36, H41: a job that panics costs its link, is counted, and harms nobody else; the thread it ran on goes on.
 #[test]
 fn r36_a_panic_costs_one_link() {
     four_ways(|mode| {

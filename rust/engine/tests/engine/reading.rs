@@ -48,8 +48,8 @@ fn r5_one_byte_at_a_time() {
     });
 }
 
-/// R6: two packets, half a third, then the end, whichever: the two are handed over first, then the link is
-/// lost, once.
+/// R6, H1, H2, H3, H34: two packets, half a third, then the end, whichever: the two are handed over first, then the
+/// link is lost, once.
 #[test]
 fn r6_the_good_prefix_comes_before_the_end() {
     let no_length = [&b"RCmb"[..], &8u32.to_be_bytes()].concat();
@@ -125,7 +125,7 @@ fn h3_a_length_over_the_cap_ends_the_link_from_its_first_eight_bytes() {
     });
 }
 
-/// H4: refused packets are listed up to a limit, counted all, and close the link after several; what was sound
+/// H4, H5: refused packets are listed up to a limit, counted all, and close the link after several; what was sound
 /// among them is handed over.
 #[test]
 fn h4_refused_packets_are_counted_and_several_close_the_link() {

@@ -16,7 +16,7 @@ fn sent_total(rig: &Rig) -> u64 {
         .sum()
 }
 
-/// R9: the socket fills up at every single byte of two messages; nothing is lost, doubled or reordered, and a
+/// R9, H33: the socket fills up at every single byte of two messages; nothing is lost, doubled or reordered, and a
 /// full socket is no error.
 #[test]
 fn r9_a_partial_send_keeps_its_place_at_every_byte() {
@@ -210,7 +210,8 @@ fn r11_a_broadcast_reaches_the_links_that_are_up() {
     });
 }
 
-/// R18: at the limit a link lives, one byte over it is lost and counted; 0 is no limit; what comes in does not count.
+/// R18, H40: at the limit a link lives, one byte over it is lost and counted; 0 is no limit; what comes in does not
+/// count.
 #[test]
 fn r18_the_send_buffer_limit_at_its_edge() {
     four_ways(|mode| {
