@@ -76,7 +76,7 @@ fn decode_gossip(entries: usize) -> usize {
     let packets = packets(entries);
     run(|| {
         for packet in &packets {
-            let count = packet.view().gossip_entries().map(black_box).count();
+            let count = packet.packet_ref().gossip_entries().map(black_box).count();
             assert_eq!(count, entries);
         }
     })

@@ -114,7 +114,7 @@ pub(crate) struct Digester<'a> {
 impl Digester<'_> {
     fn digest(&self, packet: &Packet) -> Option<Quiet> {
         let view = self.view?;
-        let is_proven = packet.view().header()?.sender == *self.node?;
+        let is_proven = packet.packet_ref().header()?.sender == *self.node?;
         is_proven.then(|| digest(view, packet, self.peer_ip, view.now_ms())).flatten()
     }
 }
@@ -150,7 +150,7 @@ impl ReadReport {
     fn add(&mut self, frame: Bytes, digester: Digester<'_>) {
         match Packet::new(frame) {
             Ok(packet) => {
-                let class = class_index(packet.view().checked().class);
+                let class = class_index(packet.packet_ref().checked().class);
                 self.bytes_by_class[class] += packet.bytes().len() as u64;
                 let quiet = digester.digest(&packet);
                 self.packets.push(Received { packet, quiet });

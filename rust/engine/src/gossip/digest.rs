@@ -6,7 +6,7 @@
 
 use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
 use clusterbus_wire::{
-    GossipEntry, IP_LEN_BYTES, MFLAG_EXTENSIONS, MessageType, Packet, PacketView,
+    GossipEntry, IP_LEN_BYTES, MFLAG_EXTENSIONS, MessageType, Packet, PacketRef,
 };
 
 use super::view::{Expected, FLAG_FAIL, FLAG_PFAIL, IdBytes, View, ViewNode};
@@ -34,7 +34,7 @@ pub(crate) fn digest(
     peer_ip: &[u8; IP_LEN_BYTES],
     now_ms: u64,
 ) -> Option<Quiet> {
-    let packet = packet.view();
+    let packet = packet.packet_ref();
     let is_pong = match packet.message_type()? {
         MessageType::Ping => false,
         MessageType::Pong => true,
@@ -86,7 +86,7 @@ fn header_is_expected(
 }
 
 fn extensions_are_expected(
-    packet: &PacketView<'_>,
+    packet: &PacketRef<'_>,
     header: &HeaderLayout,
     expected: &Expected,
 ) -> bool {
