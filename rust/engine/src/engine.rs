@@ -455,13 +455,16 @@ impl Engine {
         }
     }
 
-    /// Queues a heartbeat (PING or PONG) on a named link, to be encoded when it is sent. False when the link takes none,
-    /// has no name, or no view has been published.
+    /// Queues a heartbeat (PING or PONG) on a named link, to be encoded when it is sent. False when the link takes none or
+    /// has no name, and when no view has been published or the published one is older than the name and has no row
+    /// for the node: then the caller encodes the heartbeat itself.
     pub fn send_heartbeat(&mut self, link: LinkId, message_type: u16) -> bool {
         let Some(node) = self.links.get(link).and_then(|slot| slot.node) else { return false };
         let message = match &*self.runner.view.load() {
-            Some(view) => OutMessage::heartbeat(view, message_type, node),
-            None => return false,
+            Some(view) if view.place(&node).is_some() => {
+                OutMessage::heartbeat(view, message_type, node)
+            }
+            _ => return false,
         };
         self.send(link, message)
     }

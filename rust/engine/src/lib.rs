@@ -30,7 +30,7 @@ mod tls;
 mod transfer;
 
 pub use engine::{Engine, EngineConfig, Event, QuietHeartbeat, TlsSide};
-pub use gossip::{Expected, NodeTimes, Reports, View, ViewHeader, ViewNode};
+pub use gossip::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports, View, ViewHeader};
 pub use link::LinkId;
 pub use socket::Socket;
 pub use tls::{ClientAuth, TlsError, TlsFiles, TlsSetup};

@@ -17,7 +17,7 @@ use crate::gossip::{IdBytes, View};
 use crate::job::JobScratch;
 use crate::limits::{HANDSHAKE_BYTES, READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
 use crate::socket::Socket;
-use crate::transfer::{Batch, Deframer, Digester, LastRead, ReadReport, ReadStop, WriteReport};
+use crate::transfer::{Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport};
 
 /// What one job on a TLS link brought, both directions apart (R14).
 pub(crate) struct TlsReport {
@@ -75,8 +75,8 @@ impl TlsTransport {
         report.read.stop = match self.fill(&mut scratch.records, &mut report.read.read_bytes) {
             Ok(stop) | Err(stop) => stop,
         };
-        let digester = Digester { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
-        self.deframer.take_frames(&mut report.read, digester);
+        let comparer = Comparer { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
+        self.deframer.take_frames(&mut report.read, comparer);
         self.batch.encode(view, &mut scratch.gossip);
         // After a failure too: the alert tells the peer why.
         self.write(&mut report.write);
