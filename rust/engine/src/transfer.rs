@@ -20,6 +20,7 @@ use crate::limits::{
     DROPPED_LISTED, READ_BUDGET_BYTES, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES,
     READ_CHUNK_SPARE_BYTES, WRITE_BUDGET_BYTES, WRITE_BUFFERS,
 };
+use crate::reason::EndReason;
 
 /// Bytes and messages by class, in the order of [`MessageClass`].
 pub(crate) type ByClass = [u64; 3];
@@ -68,28 +69,28 @@ pub(crate) enum ReadStop {
     WouldBlock,
     /// More may be there; others go first (R7).
     Budget,
-    /// The stream is over; `kind` is what counters and `LinkLost` call the reason.
-    Ended { kind: &'static str, detail: String },
+    /// The stream is over.
+    Ended { reason: EndReason, detail: String },
 }
 
 impl ReadStop {
     pub(crate) fn eof() -> Self {
-        Self::Ended { kind: "eof", detail: "the peer ended the connection".to_owned() }
+        Self::Ended { reason: EndReason::Eof, detail: "the peer ended the connection".to_owned() }
     }
 
     pub(crate) fn error(error: &dyn std::fmt::Display) -> Self {
-        Self::Ended { kind: "error", detail: error.to_string() }
+        Self::Ended { reason: EndReason::Error, detail: error.to_string() }
     }
 
     fn broken(error: &FrameError) -> Self {
-        let kind = match error {
+        let reason = match error {
             FrameError::BadSignature { position: 0, found: TLS_HANDSHAKE_RECORD, .. } => {
-                "tls-on-plain"
+                EndReason::TlsOnPlain
             }
-            FrameError::BadSignature { .. } => "bad-signature",
-            FrameError::BadLength { .. } => "bad-length",
+            FrameError::BadSignature { .. } => EndReason::BadSignature,
+            FrameError::BadLength { .. } => EndReason::BadLength,
         };
-        Self::Ended { kind, detail: error.to_string() }
+        Self::Ended { reason, detail: error.to_string() }
     }
 }
 
