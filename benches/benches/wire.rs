@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use clusterbus_wire::{
     Extension, ExtensionType, GossipEntry, Header, Heartbeat, HeartbeatKind, IpText, Message,
-    NodeId, PacketView, SLOT_BITMAP_LEN_BYTES, SlotBitmap, check_packet, peek_frame_len,
+    NodeId, PacketRef, SLOT_BITMAP_LEN_BYTES, SlotBitmap, check_packet, peek_frame_len,
 };
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -77,12 +77,12 @@ fn packets(criterion: &mut Criterion) {
         black_box(check_packet(bytes)).expect("a sound packet");
     });
     by_gossip_entries(criterion, "read gossip in place", |_, bytes| {
-        let view = PacketView::new(bytes).expect("a sound packet");
-        black_box(view.gossip_entries().map(|entry| u64::from(entry.flags)).sum::<u64>());
+        let packet = PacketRef::new(bytes).expect("a sound packet");
+        black_box(packet.gossip_entries().map(|entry| u64::from(entry.flags)).sum::<u64>());
     });
     by_gossip_entries(criterion, "decode", |_, bytes| {
-        let view = PacketView::new(bytes).expect("a sound packet");
-        black_box(view.decode()).expect("a sound packet");
+        let packet = PacketRef::new(bytes).expect("a sound packet");
+        black_box(packet.decode()).expect("a sound packet");
     });
     by_gossip_entries(criterion, "encode", |message, _| {
         black_box(encoded(message));

@@ -1,11 +1,71 @@
 """Types of the Rust core. Checked against the built module by stubtest."""
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final
 
 from typing_extensions import Buffer
 
 __all__ = [
+    "BUS_PORT_OFFSET",
+    "EXTENSION_AVAILABILITY_ZONE",
+    "EXTENSION_CLIENT_IPV4",
+    "EXTENSION_CLIENT_IPV6",
+    "EXTENSION_CLIENT_PORT",
+    "EXTENSION_CLIENT_TLS_PORT",
+    "EXTENSION_FORGOTTEN_NODE",
+    "EXTENSION_HOSTNAME",
+    "EXTENSION_HUMAN_NODENAME",
+    "EXTENSION_SHARD_ID",
+    "FIRST_PACKET_TIMEOUT_MS",
+    "FLAG_EXTENSIONS",
+    "FLAG_FAIL",
+    "FLAG_HANDSHAKE",
+    "FLAG_LIGHT_MODULE",
+    "FLAG_LIGHT_PUBLISH",
+    "FLAG_MEET",
+    "FLAG_MIGRATE_TO",
+    "FLAG_MYSELF",
+    "FLAG_NOADDR",
+    "FLAG_NOFAILOVER",
+    "FLAG_PFAIL",
+    "FLAG_PRIMARY",
+    "FLAG_REPLICA",
+    "GOSSIP_ENTRIES_MAX",
+    "GOSSIP_ENTRY_LEN_BYTES",
+    "GOSSIP_FUTURE_MAX_MS",
+    "GOSSIP_MIN",
+    "GOSSIP_PARTS",
+    "GOSSIP_TRIES",
+    "HANDSHAKES_MAX",
+    "HANDSHAKE_TIMEOUT_MS",
+    "HEADER_LEN_BYTES",
+    "IO_THREADS_MAX",
+    "LIGHT_HEADER_LEN_BYTES",
+    "LIGHT_TYPE_BIT",
+    "LINKS_MAX",
+    "LOSS_REASONS",
+    "MAX_PACKET_LEN_BYTES",
+    "MAX_TEXT_LEN_BYTES",
+    "MESSAGE_NAMES",
+    "MFLAG_EXTENSIONS",
+    "MFLAG_FORCE_ACK",
+    "MFLAG_PAUSED",
+    "NODE_ID_LEN",
+    "PROTOCOL_VERSION",
+    "REFUSAL_REASONS",
+    "SLOTS",
+    "SLOT_BITMAP_LEN_BYTES",
+    "TYPE_FAIL",
+    "TYPE_FAILOVER_AUTH_ACK",
+    "TYPE_FAILOVER_AUTH_REQUEST",
+    "TYPE_MEET",
+    "TYPE_MFSTART",
+    "TYPE_MODULE",
+    "TYPE_PING",
+    "TYPE_PONG",
+    "TYPE_PUBLISH",
+    "TYPE_PUBLISHSHARD",
+    "TYPE_UPDATE",
     "AcceptRefused",
     "Engine",
     "ExpectedHeartbeat",
@@ -38,6 +98,95 @@ __all__ = [
 ]
 
 __version__: Final[str]
+
+# ---------------------------------------------------------------- numbers and words
+
+# Message types.
+TYPE_PING: Final[int]
+TYPE_PONG: Final[int]
+TYPE_MEET: Final[int]
+TYPE_FAIL: Final[int]
+TYPE_PUBLISH: Final[int]
+TYPE_FAILOVER_AUTH_REQUEST: Final[int]
+TYPE_FAILOVER_AUTH_ACK: Final[int]
+TYPE_UPDATE: Final[int]
+TYPE_MFSTART: Final[int]
+TYPE_MODULE: Final[int]
+TYPE_PUBLISHSHARD: Final[int]
+LIGHT_TYPE_BIT: Final[int]
+# Node flags, and message flags: the first byte of `mflags`.
+FLAG_PRIMARY: Final[int]
+FLAG_REPLICA: Final[int]
+FLAG_PFAIL: Final[int]
+FLAG_FAIL: Final[int]
+FLAG_MYSELF: Final[int]
+FLAG_HANDSHAKE: Final[int]
+FLAG_NOADDR: Final[int]
+FLAG_MEET: Final[int]
+FLAG_MIGRATE_TO: Final[int]
+FLAG_NOFAILOVER: Final[int]
+FLAG_EXTENSIONS: Final[int]
+FLAG_LIGHT_PUBLISH: Final[int]
+FLAG_LIGHT_MODULE: Final[int]
+MFLAG_PAUSED: Final[int]
+MFLAG_FORCE_ACK: Final[int]
+MFLAG_EXTENSIONS: Final[int]
+# Extension types.
+EXTENSION_HOSTNAME: Final[int]
+EXTENSION_HUMAN_NODENAME: Final[int]
+EXTENSION_FORGOTTEN_NODE: Final[int]
+EXTENSION_SHARD_ID: Final[int]
+EXTENSION_CLIENT_IPV4: Final[int]
+EXTENSION_CLIENT_IPV6: Final[int]
+EXTENSION_CLIENT_PORT: Final[int]
+EXTENSION_CLIENT_TLS_PORT: Final[int]
+EXTENSION_AVAILABILITY_ZONE: Final[int]
+# Sizes.
+PROTOCOL_VERSION: Final[int]
+SLOTS: Final[int]
+BUS_PORT_OFFSET: Final[int]
+NODE_ID_LEN: Final[int]
+SLOT_BITMAP_LEN_BYTES: Final[int]
+HEADER_LEN_BYTES: Final[int]
+LIGHT_HEADER_LEN_BYTES: Final[int]
+GOSSIP_ENTRY_LEN_BYTES: Final[int]
+MAX_PACKET_LEN_BYTES: Final[int]
+MAX_TEXT_LEN_BYTES: Final[int]
+# The gossip section mentions one node in GOSSIP_PARTS, at least GOSSIP_MIN, with GOSSIP_TRIES draws for each.
+GOSSIP_MIN: Final[int]
+GOSSIP_PARTS: Final[int]
+GOSSIP_TRIES: Final[int]
+GOSSIP_ENTRIES_MAX: Final[int]
+GOSSIP_FUTURE_MAX_MS: Final[int]
+# Defaults of `Engine`, and the most I/O threads it takes.
+HANDSHAKE_TIMEOUT_MS: Final[int]
+FIRST_PACKET_TIMEOUT_MS: Final[int]
+LINKS_MAX: Final[int]
+HANDSHAKES_MAX: Final[int]
+IO_THREADS_MAX: Final[int]
+MESSAGE_NAMES: Final[tuple[str, ...]]
+"""Names of the message types as logs and counters have them, by number."""
+LOSS_REASONS: Final[tuple[str, ...]]
+"""Every `LinkLost.kind`."""
+REFUSAL_REASONS: Final[tuple[str, ...]]
+"""Every `AcceptRefused.kind`, and no-descriptors, which is counted only."""
+
+_EndReason: TypeAlias = Literal[
+    "eof",
+    "error",
+    "bad-signature",
+    "bad-length",
+    "tls-on-plain",
+    "not-tls",
+    "no-certificate",
+    "bad-certificate",
+    "tls-alert",
+    "tls",
+    "handshake-timeout",
+    "panic",
+]
+_LossReason: TypeAlias = Literal[_EndReason, "bad-packets", "connect", "first-packet-timeout", "sendbuf-limit"]
+_RefusalReason: TypeAlias = Literal[_EndReason, "max-links", "max-handshakes", "no-descriptors"]
 
 # ---------------------------------------------------------------- wire
 
@@ -354,11 +503,14 @@ class TlsConfig:
 
     def __new__(cls, *, cert_file: str, key_file: str, ca_cert_file: str, auth_clients: str = "yes") -> TlsConfig: ...
 
-# Events, in the order they happened. `link` is the engine's id of the link.
+# Events, in the order they happened. `link` is the engine's id of the link. Whoever stands in for the engine makes
+# them too.
 
 @final
 class LinkAccepted:
     """A peer's connection is up, its TLS handshake done. `listener` is what `listen` returned."""
+
+    def __new__(cls, *, link: int, listener: int, ip: str, port: int, local_ip: str) -> LinkAccepted: ...
     @property
     def link(self) -> int: ...
     @property
@@ -373,6 +525,8 @@ class LinkAccepted:
 @final
 class LinkConnected:
     """Our dial came up, its TLS handshake done. `owner` is what was given to `connect`."""
+
+    def __new__(cls, *, link: int, owner: int, local_ip: str) -> LinkConnected: ...
     @property
     def link(self) -> int: ...
     @property
@@ -384,6 +538,8 @@ class LinkConnected:
 class PacketsReceived:
     """Whole packets of one link, in order. `dropped` are refusals (H4-H9, H16, H18) among them, each
     as the error text; a PacketsReceived may carry only refusals."""
+
+    def __new__(cls, *, link: int, packets: Sequence[Packet], dropped: Sequence[str] = ()) -> PacketsReceived: ...
     @property
     def link(self) -> int: ...
     @property
@@ -394,7 +550,10 @@ class PacketsReceived:
 @final
 class QuietHeartbeats:
     """PINGs and PONGs that say nothing new to the state of one version (R33). If the state is still of that
-    version they are answered together with `Engine.answer`; if not, each packet is applied in full."""
+    version they are answered together with `Engine.answer`; if not, each packet is applied in full. Made of
+    (link, packet) pairs in the order they came; raises ConfigError for any that is no PING or PONG."""
+
+    def __new__(cls, *, version: int, heartbeats: Sequence[tuple[int, Packet]]) -> QuietHeartbeats: ...
     @property
     def version(self) -> int: ...
     @property
@@ -409,28 +568,31 @@ class QuietHeartbeats:
 @final
 class LinkLost:
     """The link cannot go on; the main loop answers with close(link). What came before it has been handed
-    over already. `kind` is one of eof, error, bad-signature, bad-length, bad-packets, tls-on-plain, connect,
-    handshake-timeout, first-packet-timeout, sendbuf-limit, panic, not-tls, no-certificate,
-    bad-certificate, tls-alert, tls. `owner` is 0 for an inbound link."""
+    over already. `owner` is 0 for an inbound link. Raises ConfigError for a `kind` that is none."""
+
+    def __new__(cls, *, link: int, owner: int, kind: _LossReason, detail: str) -> LinkLost: ...
     @property
     def link(self) -> int: ...
     @property
     def owner(self) -> int: ...
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> _LossReason: ...
     @property
     def detail(self) -> str: ...
 
 @final
 class LinkDrained:
     """A closed link's last job is home; the main loop answers with free(link)."""
+
+    def __new__(cls, *, link: int) -> LinkDrained: ...
     @property
     def link(self) -> int: ...
 
 @final
 class AcceptRefused:
-    """An inbound connection ended before it became a link. `kind` is one of max-links, max-handshakes,
-    handshake-timeout, eof, error, not-tls, no-certificate, bad-certificate, tls-alert, tls."""
+    """An inbound connection ended before it became a link. Raises ConfigError for a `kind` that is none."""
+
+    def __new__(cls, *, listener: int, ip: str, port: int, kind: _RefusalReason, detail: str) -> AcceptRefused: ...
     @property
     def listener(self) -> int: ...
     @property
@@ -438,7 +600,7 @@ class AcceptRefused:
     @property
     def port(self) -> int: ...
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> _RefusalReason: ...
     @property
     def detail(self) -> str: ...
 
@@ -456,12 +618,12 @@ class NodeTimes:
     def set_own(self, ping_sent_ms: int, pong_received_ms: int) -> None:
         """What our gossip says of the node from now on, unix milliseconds, 0 for never."""
     @property
-    def told_pong_ms(self) -> int:
-        """The greatest PONG time that quiet packets told of the node since `forget_told`, unix ms."""
-    def forget_told(self) -> None: ...
+    def gossiped_pong_ms(self) -> int:
+        """The greatest PONG time that quiet packets gave of the node since `forget_gossiped`, unix ms."""
+    def forget_gossiped(self) -> None: ...
     @property
     def repl_offset(self) -> int:
-        """The replication offset the node told last, in a quiet packet or another."""
+        """The replication offset in the node's last heartbeat, a quiet one or another."""
     def set_repl_offset(self, offset: int) -> None: ...
     @property
     def reports_repeated_ms(self) -> int:
@@ -491,7 +653,7 @@ class ExpectedHeartbeat:
 
 @final
 class NodeRow:
-    """One node of a view. `is_told`: our gossip may mention it. `has_reports`: somebody reports it as failing.
+    """One node of a view. `is_gossiped`: our gossip may mention it. `has_reports`: somebody reports it as failing.
     `expected` None: its heartbeats are always looked at in full."""
 
     def __new__(
@@ -504,7 +666,7 @@ class NodeRow:
         pport: int,
         cport: int,
         flags: int,
-        is_told: bool,
+        is_gossiped: bool,
         has_reports: bool,
         takes_extensions: bool,
         expected: ExpectedHeartbeat | None = None,
@@ -527,10 +689,10 @@ class View:
     ) -> View: ...
     @property
     def version(self) -> int: ...
-    def digest(self, packet: Packet, peer_ip: str, now_ms: int) -> bool:
+    def is_quiet(self, packet: Packet, peer_ip: str, now_ms: int) -> bool:
         """Whether a heartbeat of a link from `peer_ip` is quiet at `now_ms`; notes its times if so."""
-    def encode(self, message_type: int, receiver: str) -> bytes:
-        """A heartbeat as the workers encode it."""
+    def encode(self, message_type: int, receiver: str, seed: int) -> bytes:
+        """A heartbeat as the workers encode it. Whom it mentions follows from `seed` (64 bits) alone."""
 
 @final
 class Engine:
@@ -540,15 +702,15 @@ class Engine:
     def __new__(
         cls,
         *,
-        io_threads: int = 2,
+        io_threads: int = ...,
         io_threads_always_active: bool = False,
-        handshake_timeout_ms: int = 5000,
-        first_packet_timeout_ms: int = 15000,
-        max_links: int = 10000,
-        max_handshakes: int = 256,
+        handshake_timeout_ms: int = ...,
+        first_packet_timeout_ms: int = ...,
+        max_links: int = ...,
+        max_handshakes: int = ...,
         link_sendbuf_limit_bytes: int = 0,
-        inbox_jobs: int = 4096,
-        outbox_completions: int = 16384,
+        inbox_jobs: int = ...,
+        outbox_completions: int = ...,
         tls: TlsConfig | None = None,
     ) -> Engine: ...
     def fileno(self) -> int:
@@ -559,7 +721,7 @@ class Engine:
     def flush(self) -> bool:
         """Dispatches queued sends and arms the wake-up; the end of every main-loop step. True when
         poll(0) already has something to do, so that the loop goes round again at once."""
-    def listen(self, ip: str, port: int, *, tls: bool = False, backlog: int = 511) -> int: ...
+    def listen(self, ip: str, port: int, *, tls: bool = False, backlog: int = ...) -> int: ...
     def listener_port(self, listener: int) -> int: ...
     def stop_listening(self, listener: int) -> None: ...
     def connect(self, ip: str, port: int, *, owner: int = 0, tls: bool = False, source_ip: str | None = None) -> int:
@@ -573,7 +735,8 @@ class Engine:
     def bind(self, link: int, node_id: str | None) -> None:
         """Names the node at the other end of a link, once proven; only then can its heartbeats be quiet."""
     def send_heartbeat(self, link: int, message_type: int) -> bool:
-        """Queues a PING or PONG on a named link, encoded when it is sent; False as `send`, or without a view."""
+        """Queues a PING or PONG on a named link, encoded when it is sent. False as `send`, and when the published
+        view has no row for the node the link is named after: then the caller encodes it in full."""
     def answer(self, heartbeats: QuietHeartbeats) -> int:
         """Queues a PONG for each quiet PING; returns how many links took one."""
     def close(self, link: int) -> None: ...

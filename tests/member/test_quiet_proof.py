@@ -56,7 +56,7 @@ class Rig:
             pport=0,
             cport=CPORT,
             flags=PRIMARY,
-            is_told=True,
+            is_gossiped=True,
             has_reports=False,
             takes_extensions=True,
             expected=expected if speaks else None,
@@ -122,15 +122,15 @@ def test_a_strangers_heartbeat_under_a_known_id_notes_nothing(
         with connected(engine, certificates.client_context() if with_tls else None) as (rig, peer, link):
             peer.send(rig.ping())
             rig.until(lambda: bool(rig.of(PacketsReceived)))
-            assert rig.told.told_pong_ms == 0
+            assert rig.told.gossiped_pong_ms == 0
             engine.bind(link, MENTIONED)  # proven, but as somebody else
             peer.send(rig.ping())
             rig.until(lambda: len(rig.of(PacketsReceived)) == 2)
-            assert rig.told.told_pong_ms == 0
+            assert rig.told.gossiped_pong_ms == 0
             assert rig.of(QuietHeartbeats) == []
             engine.bind(link, KNOWN)
             peer.send(rig.ping())
             rig.until(lambda: bool(rig.of(QuietHeartbeats)))
-            assert rig.told.told_pong_ms == rig.now_ms // 1000 * 1000
+            assert rig.told.gossiped_pong_ms == rig.now_ms // 1000 * 1000
     finally:
         engine.shutdown()

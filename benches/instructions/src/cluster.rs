@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use clusterbus_engine::{Expected, NodeTimes, Reports, View, ViewHeader, ViewNode};
+use clusterbus_engine::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports, View, ViewHeader};
 use clusterbus_wire::{
-    GossipEntry, HEADER_LEN_BYTES, Header, Heartbeat, HeartbeatKind, IpText, Message, NodeId,
-    SlotBitmap,
+    FLAG_PRIMARY, GossipEntry, HEADER_LEN_BYTES, Header, Heartbeat, HeartbeatKind, IpText, Message,
+    NodeId, SlotBitmap,
 };
 
 /// The moment all of it happens, unix milliseconds.
 pub const NOW_MS: u64 = 1_700_000_000_000;
-const FLAG_PRIMARY: u16 = 1;
 
 /// Id of the node with this number; ours is number 0.
 pub fn id(number: usize) -> NodeId {
@@ -70,7 +69,7 @@ pub fn encoded(kind: HeartbeatKind, sender: usize, entries: usize, nodes: usize)
 pub fn view(nodes: usize) -> Arc<View> {
     let rows = (1..nodes).map(|number| {
         let header = header(number);
-        let expected = Expected {
+        let expected = ExpectedHeartbeat {
             config_epoch: Some(header.config_epoch),
             myslots: Bytes::copy_from_slice(header.myslots.as_bytes()),
             replicaof: [0; 40],
@@ -81,9 +80,9 @@ pub fn view(nodes: usize) -> Arc<View> {
             votes: true,
             reports: Reports::default(),
         };
-        Arc::new(ViewNode {
+        Arc::new(NodeRow {
             entry: entry(number).to_layout(),
-            is_told: true,
+            is_gossiped: true,
             has_reports: false,
             takes_extensions: false,
             expected: Some(Arc::new(expected)),

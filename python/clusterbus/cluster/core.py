@@ -226,7 +226,7 @@ class Core:
 
     def take_told(self, node: Node) -> None:
         """Takes over the PONG time that quiet packets told of a node, under the rule for all gossip (S2)."""
-        told_ms = node.times.told_pong_ms
+        told_ms = node.times.gossiped_pong_ms
         if (
             node.pong_received_ms < told_ms <= self.now_ms + c.GOSSIP_FUTURE_MAX_MS
             and node.ping_sent_ms == 0

@@ -335,7 +335,7 @@ class Member:
         if view is None or packet.type >= MEET or self._proven.get(end.link) != packet.sender:
             return False
         peer_ip = self.world.members[end.path.target].ip
-        if not view.digest(packet, peer_ip, now_ms) or view.version != self.state.version:
+        if not view.is_quiet(packet, peer_ip, now_ms) or view.version != self.state.version:
             return False
         is_pong = packet.type == PONG
         self.state.handle_quiet(0 if is_pong else 1, [end.link] if is_pong else [], now_ms)

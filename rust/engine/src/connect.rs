@@ -13,11 +13,13 @@ use rustix::io::Errno;
 use rustls::Connection;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 
-use crate::engine::{Engine, Event, TlsSide};
+use crate::engine::{Engine, TlsSide};
+use crate::event::Event;
 use crate::limits;
 use crate::link::{Half, Io, Life, Link, LinkId, Origin};
 use crate::listener::source_address;
 use crate::plain::{RecvHalf, SendHalf};
+use crate::reason::LossReason;
 use crate::socket::{Socket, TcpSocket};
 use crate::tls::TlsTransport;
 use crate::transfer::LastRead;
@@ -60,7 +62,7 @@ impl Engine {
         self.deadlines.expect_open(link, self.now, self.config.handshake_timeout);
         match outcome {
             Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
-                self.lose(link, "connect", error.to_string());
+                self.lose(link, LossReason::Connect, error.to_string());
             }
             _ => {}
         }
@@ -74,7 +76,9 @@ impl Engine {
         let tls = *tls;
         match stream.take_error() {
             Ok(None) => {}
-            Ok(Some(error)) | Err(error) => return self.lose(id, "connect", error.to_string()),
+            Ok(Some(error)) | Err(error) => {
+                return self.lose(id, LossReason::Connect, error.to_string());
+            }
         }
         if stream.peer_addr().is_err() {
             return;
@@ -82,7 +86,7 @@ impl Engine {
         match self.upgrade(id, tls) {
             Ok(()) if tls => {}
             Ok(()) => self.announce(id),
-            Err(error) => self.lose(id, "connect", error.to_string()),
+            Err(error) => self.lose(id, LossReason::Connect, error.to_string()),
         }
     }
 

@@ -6,13 +6,15 @@
 use clusterbus_wire::PacketError;
 use mio::event::Event as Readiness;
 
-use crate::engine::{Engine, Event, QuietHeartbeat, WAKER_TOKEN};
+use crate::engine::{Engine, WAKER_TOKEN};
+use crate::event::{Event, QuietHeartbeat};
 use crate::job::{Completion, Job, JobKind, Outcome};
 use crate::limits;
 use crate::link::{Half, Io, Life, Link, LinkId, Origin};
 use crate::listener::Listeners;
 use crate::plain::{RecvHalf, SendHalf};
 use crate::pool::Lane;
+use crate::reason::{EndReason, LossReason, RefusalReason};
 use crate::stats::add_by_class;
 use crate::tls::{TlsReport, TlsTransport};
 use crate::transfer::{ReadReport, ReadStop, Received, WriteReport};
@@ -153,11 +155,11 @@ impl Engine {
             }
             self.count_handshake(origin, on_worker);
             // Sound packets prove the handshake, whatever came after them; nothing else outlives its failure.
-            if let ReadStop::Ended { kind, detail } = &report.read.stop
+            if let ReadStop::Ended { reason, detail } = &report.read.stop
                 && (report.is_handshaking || report.read.packets.is_empty())
             {
-                let (kind, detail) = (*kind, detail.clone());
-                return self.lose(id, kind, detail);
+                let (reason, detail) = (*reason, detail.clone());
+                return self.end(id, reason, detail);
             }
             if self.links.get(id).is_some_and(|link| link.life == Life::Up) {
                 self.handshakes -= usize::from(matches!(origin, Origin::Accepted { .. }));
@@ -183,7 +185,7 @@ impl Engine {
             (Io::Tls { transport, .. }, JobKind::Tls) => *transport = Half::Gone,
             _ => {}
         }
-        self.lose(id, "panic", detail);
+        self.end(id, EndReason::Panic, detail);
     }
 
     /// Hands over what a read brought: the good prefix first, then the reason it ended (R6), and with it the
@@ -206,17 +208,20 @@ impl Engine {
         self.hand_over(id, report.packets, report.dropped);
         let read_end = match report.stop {
             ReadStop::WouldBlock | ReadStop::Budget if too_many_dropped => {
-                Some(("bad-packets", format!("{} packets refused", limits::DROPPED_CLOSES)))
+                let detail = format!("{} packets refused", limits::DROPPED_CLOSES);
+                Some((LossReason::BadPackets, detail))
             }
             ReadStop::WouldBlock | ReadStop::Budget => None,
-            ReadStop::Ended { kind, detail } => Some((kind, detail)),
+            ReadStop::Ended { reason, detail } => Some((LossReason::End(reason), detail)),
         };
         match (read_end, write_error) {
-            (Some((kind, read)), Some(write)) => {
-                self.lose(id, kind, format!("{read}; writing: {write}"));
+            (Some((reason, read)), Some(write)) => {
+                self.lose(id, reason, format!("{read}; writing: {write}"));
             }
-            (Some((kind, detail)), None) => self.lose(id, kind, detail),
-            (None, Some(write)) => self.lose(id, "error", format!("writing: {write}")),
+            (Some((reason, detail)), None) => self.lose(id, reason, detail),
+            (None, Some(write)) => {
+                self.lose(id, LossReason::End(EndReason::Error), format!("writing: {write}"));
+            }
             (None, None) => {}
         }
     }
@@ -273,27 +278,35 @@ impl Engine {
         }
     }
 
-    /// The link cannot go on. The main loop hears of it once, and of nothing after it but `Drained`; an accept it
-    /// never heard of is ended here.
-    pub(crate) fn lose(&mut self, id: LinkId, kind: &'static str, detail: String) {
+    /// The connection ended. If it is an inbound one that the main loop has not heard of, the engine alone ends it.
+    pub(crate) fn end(&mut self, id: LinkId, reason: EndReason, detail: String) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let Origin::Accepted { listener } = link.origin else {
+            return self.lose(id, LossReason::End(reason), detail);
+        };
+        if link.announced {
+            return self.lose(id, LossReason::End(reason), detail);
+        }
+        if link.life != Life::Up {
+            return;
+        }
+        link.life = Life::Lost;
+        let peer = link.peer;
+        self.handshakes -= 1;
+        self.refuse(listener, peer, RefusalReason::End(reason), detail);
+        self.close(id);
+    }
+
+    /// The link cannot go on. The main loop hears of it once, and of nothing after it but `Drained`.
+    pub(crate) fn lose(&mut self, id: LinkId, reason: LossReason, detail: String) {
         let Some(link) = self.links.get_mut(id) else { return };
         if link.life != Life::Up {
             return;
         }
-        let (owner, peer, origin, announced) =
-            (link.owner(), link.peer, link.origin, link.announced);
         link.life = Life::Lost;
-        match origin {
-            Origin::Accepted { listener } if !announced => {
-                self.handshakes -= 1;
-                self.refuse(listener, peer, kind, detail);
-                self.close(id);
-            }
-            _ => {
-                *self.counters.lost.entry(kind).or_default() += 1;
-                self.events.push(Event::Lost { link: id, owner, kind, detail });
-            }
-        }
+        let owner = link.owner();
+        *self.counters.lost.entry(reason).or_default() += 1;
+        self.events.push(Event::Lost { link: id, owner, reason, detail });
     }
 
     /// Reports a closing link whose last half came home, or frees it if nobody knows of it.
@@ -321,15 +334,19 @@ impl Engine {
                 continue;
             }
             let waited = self.config.handshake_timeout.as_millis();
-            let kind = if link.is_handshaking() { "handshake-timeout" } else { "connect" };
-            self.lose(id, kind, format!("not up within {waited} ms"));
+            let detail = format!("not up within {waited} ms");
+            if link.is_handshaking() {
+                self.end(id, EndReason::HandshakeTimeout, detail);
+            } else {
+                self.lose(id, LossReason::Connect, detail);
+            }
         }
         while let Some(id) = self.deadlines.due_packet(self.now) {
             let Some(link) = self.links.get(id) else { continue };
             if !link.first_packet_seen && link.life == Life::Up {
                 let waited = self.config.first_packet_timeout.as_millis();
                 let detail = format!("no whole packet within {waited} ms");
-                self.lose(id, "first-packet-timeout", detail);
+                self.lose(id, LossReason::FirstPacketTimeout, detail);
             }
         }
     }

@@ -4,21 +4,21 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clusterbus_wire::{Packet, PacketError};
 use mio::{Events, Poll, Token, Waker};
 
 use crate::deadline::Deadlines;
+use crate::event::Event;
 use crate::gossip::{IdBytes, View};
 use crate::job::{Completion, Job, JobRunner, JobScratch};
 use crate::limits;
 use crate::link::{Life, LinkId, LinkTable};
 use crate::listener::Listeners;
 use crate::pool::{Pool, Wake};
+use crate::reason::LossReason;
 use crate::socket::Socket;
 use crate::stats::Counters;
 use crate::tls::TlsSetup;
@@ -54,98 +54,18 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
-            io_threads: 2,
+            io_threads: limits::IO_THREADS,
             io_threads_always_active: false,
             handshake_timeout: Duration::from_millis(limits::HANDSHAKE_TIMEOUT_MS),
             first_packet_timeout: Duration::from_millis(limits::FIRST_PACKET_TIMEOUT_MS),
-            max_links: limits::LINKS,
-            max_handshakes: limits::HANDSHAKES,
+            max_links: limits::LINKS_MAX,
+            max_handshakes: limits::HANDSHAKES_MAX,
             link_sendbuf_limit_bytes: 0,
             inbox_jobs: limits::INBOX_JOBS,
             outbox_completions: limits::OUTBOX_COMPLETIONS,
             tls: None,
         }
     }
-}
-
-/// What happened, in order.
-#[derive(Debug)]
-pub enum Event {
-    /// A peer's connection is up, its TLS handshake done.
-    Accepted {
-        /// The new link.
-        link: LinkId,
-        /// Where it came in.
-        listener: u64,
-        /// Who dialled.
-        peer: SocketAddr,
-        /// The address it was dialled at.
-        local_ip: Option<IpAddr>,
-    },
-    /// Our dial is up, its TLS handshake done.
-    Connected {
-        /// The link that `connect` gave.
-        link: LinkId,
-        /// What `connect` was given.
-        owner: u64,
-        /// Our address on it.
-        local_ip: Option<IpAddr>,
-    },
-    /// Whole packets of one link, in order.
-    Packets {
-        /// Where they came in.
-        link: LinkId,
-        /// The packets, checked, uncopied.
-        packets: Vec<Packet>,
-        /// Refused ones among them, the first few of a job.
-        dropped: Vec<PacketError>,
-    },
-    /// The link cannot go on; to be answered with `close`.
-    Lost {
-        /// The link.
-        link: LinkId,
-        /// What `connect` was given; 0 for an inbound link.
-        owner: u64,
-        /// eof, error, bad-signature, bad-length, connect, handshake-timeout ...
-        kind: &'static str,
-        /// For a person to read.
-        detail: String,
-    },
-    /// PINGs and PONGs that say nothing new to the state of one version. To be checked against that version, then answered
-    /// with `answer`; against another one, each packet is to be looked at in full.
-    Quiet {
-        /// The version of the view they were compared with.
-        version: u64,
-        /// In the order they came.
-        heartbeats: Vec<QuietHeartbeat>,
-    },
-    /// A closed link's last job is home; to be answered with `free`.
-    Drained {
-        /// The link.
-        link: LinkId,
-    },
-    /// An inbound connection ended before it became a link.
-    Refused {
-        /// Where it came in.
-        listener: u64,
-        /// Who dialled.
-        peer: SocketAddr,
-        /// not-tls, no-certificate, bad-certificate, handshake-timeout, max-links ...
-        kind: &'static str,
-        /// For a person to read.
-        detail: String,
-    },
-}
-
-/// A heartbeat that says nothing new.
-#[derive(Debug)]
-pub struct QuietHeartbeat {
-    /// Where it came in.
-    pub link: LinkId,
-    /// PONG, or else PING.
-    pub is_pong: bool,
-    /// The whole packet.
-    pub packet: Packet,
 }
 
 struct PollWaker(Waker);
@@ -435,7 +355,7 @@ impl Engine {
         if limit_bytes > 0 && unsent_bytes > limit_bytes {
             self.counters.sendbuf_limit_exceeded += 1;
             let detail = format!("{unsent_bytes} bytes unsent, the limit is {limit_bytes}");
-            self.lose(link, "sendbuf-limit", detail);
+            self.lose(link, LossReason::SendbufLimit, detail);
             return true;
         }
         self.make_ready(link);
@@ -455,13 +375,16 @@ impl Engine {
         }
     }
 
-    /// Queues a heartbeat (PING or PONG) on a named link, to be encoded when it is sent. False when the link takes none,
-    /// has no name, or no view has been published.
+    /// Queues a heartbeat (PING or PONG) on a named link, to be encoded when it is sent. False when the link takes none or
+    /// has no name, and when no view has been published or the published one is older than the name and has no row
+    /// for the node: then the caller encodes the heartbeat itself.
     pub fn send_heartbeat(&mut self, link: LinkId, message_type: u16) -> bool {
         let Some(node) = self.links.get(link).and_then(|slot| slot.node) else { return false };
         let message = match &*self.runner.view.load() {
-            Some(view) => OutMessage::heartbeat(view, message_type, node),
-            None => return false,
+            Some(view) if view.place(&node).is_some() => {
+                OutMessage::heartbeat(view, message_type, node)
+            }
+            _ => return false,
         };
         self.send(link, message)
     }

@@ -32,6 +32,10 @@ pub const READINESS_EVENTS: usize = 1_024;
 pub const WORKER_IDLE_MS: u64 = 1_000;
 /// After the process ran out of file descriptors, accepting pauses for this long (H43).
 pub const ACCEPT_PAUSE_MS: u64 = 100;
+/// Threads that do I/O, the main thread included, unless configured.
+pub const IO_THREADS: usize = 2;
+/// Connections that the system may hold for a listener before they are accepted, unless configured.
+pub const ACCEPT_BACKLOG: i32 = 511;
 /// Threads `io-threads` may ask for, the main thread included (as in Valkey).
 pub const IO_THREADS_MAX: usize = 256;
 /// A finished connection or its first packet is waited for at most this long, unless configured.
@@ -39,9 +43,9 @@ pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 /// See [`HANDSHAKE_TIMEOUT_MS`]; counts from the accept (H31).
 pub const FIRST_PACKET_TIMEOUT_MS: u64 = 15_000;
 /// Links, inbound and outbound, connecting ones included (H30).
-pub const LINKS: usize = 10_000;
+pub const LINKS_MAX: usize = 10_000;
 /// TLS handshakes of inbound connections under way at once (H38).
-pub const HANDSHAKES: usize = 256;
+pub const HANDSHAKES_MAX: usize = 256;
 /// Silence after which the kernel probes a peer (H32).
 pub const KEEPALIVE_S: u64 = 15;
 /// Refused packets listed one by one for the main loop in one batch; the rest is only counted.

@@ -11,9 +11,11 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::connect::no_tls_keys;
-use crate::engine::{Engine, Event};
+use crate::engine::Engine;
+use crate::event::Event;
 use crate::limits;
 use crate::link::Origin;
+use crate::reason::{EndReason, RefusalReason};
 
 /// Tokens from here up to the waker's are listeners; a link's id never gets there, its generation would have to wrap.
 const FIRST_TOKEN: usize = usize::MAX - 65_536;
@@ -137,7 +139,7 @@ impl Engine {
             Err(error) if is_out_of_descriptors(&error) => {
                 let pause = Duration::from_millis(limits::ACCEPT_PAUSE_MS);
                 self.listeners.paused_until = Some(self.now + pause);
-                *self.counters.refused.entry("no-descriptors").or_default() += 1;
+                *self.counters.refused.entry(RefusalReason::NoDescriptors).or_default() += 1;
                 false
             }
             // The connection is gone already, or a network error of one connection: the next may do.
@@ -147,14 +149,16 @@ impl Engine {
 
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr, listener: u64, tls: bool) {
         let refusal = if self.links.len() >= self.config.max_links {
-            Some(("max-links", format!("{} links are open", self.config.max_links)))
+            Some((RefusalReason::MaxLinks, format!("{} links are open", self.config.max_links)))
         } else if tls && self.handshakes >= self.config.max_handshakes {
-            Some(("max-handshakes", format!("{} handshakes under way", self.config.max_handshakes)))
+            let detail = format!("{} handshakes under way", self.config.max_handshakes);
+            Some((RefusalReason::MaxHandshakes, detail))
         } else {
-            self.open_accepted(stream, peer, listener, tls).err().map(|e| ("error", e.to_string()))
+            let opened = self.open_accepted(stream, peer, listener, tls);
+            opened.err().map(|error| (RefusalReason::End(EndReason::Error), error.to_string()))
         };
-        if let Some((kind, detail)) = refusal {
-            self.refuse(listener, peer, kind, detail);
+        if let Some((reason, detail)) = refusal {
+            self.refuse(listener, peer, reason, detail);
         }
     }
 
@@ -183,11 +187,11 @@ impl Engine {
         &mut self,
         listener: u64,
         peer: SocketAddr,
-        kind: &'static str,
+        reason: RefusalReason,
         detail: String,
     ) {
-        *self.counters.refused.entry(kind).or_default() += 1;
-        self.events.push(Event::Refused { listener, peer, kind, detail });
+        *self.counters.refused.entry(reason).or_default() += 1;
+        self.events.push(Event::Refused { listener, peer, reason, detail });
     }
 }
 

@@ -10,7 +10,7 @@ use clusterbus_wire::IP_LEN_BYTES;
 use crate::gossip::{GossipScratch, IdBytes, View};
 use crate::limits::{READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
 use crate::socket::Socket;
-use crate::transfer::{Batch, Deframer, Digester, LastRead, ReadReport, ReadStop, WriteReport};
+use crate::transfer::{Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport};
 
 /// What a link needs to receive.
 pub(crate) struct RecvHalf {
@@ -39,8 +39,8 @@ impl RecvHalf {
     pub(crate) fn read(&mut self, view: Option<&View>) -> ReadReport {
         let mut report = ReadReport::new();
         report.stop = self.fill(&mut report.read_bytes);
-        let digester = Digester { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
-        self.deframer.take_frames(&mut report, digester);
+        let comparer = Comparer { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
+        self.deframer.take_frames(&mut report, comparer);
         report
     }
 

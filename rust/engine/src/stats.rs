@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::reason::{LossReason, RefusalReason};
 use crate::transfer::ByClass;
 
 const CLASSES: [&str; 3] = ["cluster", "pubsub", "module"];
@@ -27,10 +28,8 @@ pub(crate) struct Counters {
     pub(crate) messages_sent: ByClass,
     /// By `PacketError::name`.
     pub(crate) dropped: BTreeMap<&'static str, u64>,
-    /// By kind of refusal.
-    pub(crate) refused: BTreeMap<&'static str, u64>,
-    /// By kind of loss.
-    pub(crate) lost: BTreeMap<&'static str, u64>,
+    pub(crate) refused: BTreeMap<RefusalReason, u64>,
+    pub(crate) lost: BTreeMap<LossReason, u64>,
     /// Microseconds the main thread was awake.
     pub(crate) main_thread_us: u64,
 }
@@ -70,14 +69,12 @@ impl Counters {
                 entries.push((format!("{prefix}_{class}"), *value));
             }
         }
-        for (prefix, by_kind) in [
-            ("dropped", &self.dropped),
-            ("accepts_refused", &self.refused),
-            ("links_lost", &self.lost),
-        ] {
-            for (kind, value) in by_kind {
-                entries.push((format!("{prefix}_{}", kind.replace('-', "_")), *value));
-            }
+        let dropped = self.dropped.iter().map(|(name, value)| ("dropped", *name, value));
+        let refused = self.refused.iter();
+        let refused = refused.map(|(reason, value)| ("accepts_refused", reason.name(), value));
+        let lost = self.lost.iter().map(|(reason, value)| ("links_lost", reason.name(), value));
+        for (prefix, name, value) in dropped.chain(refused).chain(lost) {
+            entries.push((format!("{prefix}_{}", name.replace('-', "_")), *value));
         }
         entries
     }

@@ -14,12 +14,13 @@ use clusterbus_wire::{
 };
 
 use crate::gossip::{
-    GossipScratch, IdBytes, Quiet, View, digest, encode_heartbeat, heartbeat_len_bytes,
+    GossipScratch, IdBytes, Quiet, View, compare, encode_heartbeat, heartbeat_len_bytes,
 };
 use crate::limits::{
     DROPPED_LISTED, READ_BUDGET_BYTES, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES,
     READ_CHUNK_SPARE_BYTES, WRITE_BUDGET_BYTES, WRITE_BUFFERS,
 };
+use crate::reason::EndReason;
 
 /// Bytes and messages by class, in the order of [`MessageClass`].
 pub(crate) type ByClass = [u64; 3];
@@ -68,28 +69,28 @@ pub(crate) enum ReadStop {
     WouldBlock,
     /// More may be there; others go first (R7).
     Budget,
-    /// The stream is over; `kind` is what counters and `LinkLost` call the reason.
-    Ended { kind: &'static str, detail: String },
+    /// The stream is over.
+    Ended { reason: EndReason, detail: String },
 }
 
 impl ReadStop {
     pub(crate) fn eof() -> Self {
-        Self::Ended { kind: "eof", detail: "the peer ended the connection".to_owned() }
+        Self::Ended { reason: EndReason::Eof, detail: "the peer ended the connection".to_owned() }
     }
 
     pub(crate) fn error(error: &dyn std::fmt::Display) -> Self {
-        Self::Ended { kind: "error", detail: error.to_string() }
+        Self::Ended { reason: EndReason::Error, detail: error.to_string() }
     }
 
     fn broken(error: &FrameError) -> Self {
-        let kind = match error {
+        let reason = match error {
             FrameError::BadSignature { position: 0, found: TLS_HANDSHAKE_RECORD, .. } => {
-                "tls-on-plain"
+                EndReason::TlsOnPlain
             }
-            FrameError::BadSignature { .. } => "bad-signature",
-            FrameError::BadLength { .. } => "bad-length",
+            FrameError::BadSignature { .. } => EndReason::BadSignature,
+            FrameError::BadLength { .. } => EndReason::BadLength,
         };
-        Self::Ended { kind, detail: error.to_string() }
+        Self::Ended { reason, detail: error.to_string() }
     }
 }
 
@@ -102,20 +103,20 @@ pub(crate) struct Received {
 
 /// What packets are compared with as they come in.
 #[derive(Clone, Copy)]
-pub(crate) struct Digester<'a> {
+pub(crate) struct Comparer<'a> {
     pub(crate) view: Option<&'a View>,
     /// Where the link comes from, as the wire writes addresses.
     pub(crate) peer_ip: &'a [u8; IP_LEN_BYTES],
-    /// Whose the link is proven to be. Whoever else a packet names as its sender, the digest must note nothing of it
+    /// Whose the link is proven to be. Whoever else a packet names as its sender, nothing of it may be noted here
     /// (H21): whether to believe it is for the state to judge.
     pub(crate) node: Option<&'a IdBytes>,
 }
 
-impl Digester<'_> {
-    fn digest(&self, packet: &Packet) -> Option<Quiet> {
+impl Comparer<'_> {
+    fn compare(&self, packet: &Packet) -> Option<Quiet> {
         let view = self.view?;
-        let is_proven = packet.view().header()?.sender == *self.node?;
-        is_proven.then(|| digest(view, packet, self.peer_ip, view.now_ms())).flatten()
+        let is_proven = packet.packet_ref().header()?.sender == *self.node?;
+        is_proven.then(|| compare(view, packet, self.peer_ip, view.now_ms())).flatten()
     }
 }
 
@@ -147,12 +148,12 @@ impl ReadReport {
         }
     }
 
-    fn add(&mut self, frame: Bytes, digester: Digester<'_>) {
+    fn add(&mut self, frame: Bytes, comparer: Comparer<'_>) {
         match Packet::new(frame) {
             Ok(packet) => {
-                let class = class_index(packet.view().checked().class);
+                let class = class_index(packet.packet_ref().checked().class);
                 self.bytes_by_class[class] += packet.bytes().len() as u64;
-                let quiet = digester.digest(&packet);
+                let quiet = comparer.compare(&packet);
                 self.packets.push(Received { packet, quiet });
             }
             Err(error) => {
@@ -225,7 +226,7 @@ impl Deframer {
 
     /// Hands the whole frames over as slices of the buffer, uncopied (R32); only a partial tail moves, to a
     /// buffer of its own that is no larger than it needs (R8).
-    pub(crate) fn take_frames(&mut self, report: &mut ReadReport, digester: Digester<'_>) {
+    pub(crate) fn take_frames(&mut self, report: &mut ReadReport, comparer: Comparer<'_>) {
         let whole_len_bytes = std::mem::take(&mut self.whole_len_bytes);
         // The next packets will be about as long as these: one read with room to spare takes them, and shows that there is no more.
         self.chunk_bytes = (whole_len_bytes + READ_CHUNK_SPARE_BYTES).min(READ_CHUNK_MAX_BYTES);
@@ -239,7 +240,7 @@ impl Deframer {
         let mut whole = Bytes::from(std::mem::replace(&mut self.buffer, tail));
         whole.truncate(whole_len_bytes);
         while let Ok(Some(len)) = peek_frame_len(&whole) {
-            report.add(whole.split_to(len), digester);
+            report.add(whole.split_to(len), comparer);
         }
     }
 

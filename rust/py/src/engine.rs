@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use clusterbus_engine::{ClientAuth, EngineConfig, LinkId, OutMessage, TlsFiles, TlsSetup};
+use clusterbus_engine::{ClientAuth, EngineConfig, LinkId, OutMessage, TlsFiles, TlsSetup, limits};
 use clusterbus_wire::MessageType;
 use pyo3::prelude::*;
 
@@ -108,9 +108,10 @@ fn ip_address(ip: &str) -> PyResult<IpAddr> {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, io_threads = 2, io_threads_always_active = false, handshake_timeout_ms = 5000,
-        first_packet_timeout_ms = 15000, max_links = 10000, max_handshakes = 256, link_sendbuf_limit_bytes = 0,
-        inbox_jobs = 4096, outbox_completions = 16384, tls = None))]
+    #[pyo3(signature = (*, io_threads = limits::IO_THREADS, io_threads_always_active = false,
+        handshake_timeout_ms = limits::HANDSHAKE_TIMEOUT_MS, first_packet_timeout_ms = limits::FIRST_PACKET_TIMEOUT_MS,
+        max_links = limits::LINKS_MAX, max_handshakes = limits::HANDSHAKES_MAX, link_sendbuf_limit_bytes = 0,
+        inbox_jobs = limits::INBOX_JOBS, outbox_completions = limits::OUTBOX_COMPLETIONS, tls = None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
         io_threads: usize,
@@ -156,7 +157,7 @@ impl Engine {
         self.detached(py, clusterbus_engine::Engine::flush)
     }
 
-    #[pyo3(signature = (ip, port, *, tls = false, backlog = 511))]
+    #[pyo3(signature = (ip, port, *, tls = false, backlog = limits::ACCEPT_BACKLOG))]
     fn listen(&self, ip: &str, port: u16, tls: bool, backlog: i32) -> PyResult<u64> {
         self.locked()?.listen(address(ip, port)?, tls, backlog).map_err(refused_by_system)
     }

@@ -1,8 +1,12 @@
 //! The engine's events as Python sees them: frozen, one class each. Built on the main thread, once per batch.
+//!
+//! Python can make them too: whoever stands in for the engine, as the simulator does, speaks in the same events.
 
-use clusterbus_engine::{Event, QuietHeartbeat};
+use clusterbus_engine::{Event, LinkId, LossReason, QuietHeartbeat, RefusalReason};
+use clusterbus_wire::MessageType;
 use pyo3::prelude::*;
 
+use crate::errors::ConfigError;
 use crate::wire::Packet;
 
 /// A peer's connection is up, its TLS handshake done.
@@ -15,6 +19,15 @@ pub struct LinkAccepted {
     local_ip: String,
 }
 
+#[pymethods]
+impl LinkAccepted {
+    #[new]
+    #[pyo3(signature = (*, link, listener, ip, port, local_ip))]
+    fn new(link: u64, listener: u64, ip: String, port: u16, local_ip: String) -> Self {
+        Self { link, listener, ip, port, local_ip }
+    }
+}
+
 /// Our dial came up, its TLS handshake done.
 #[pyclass(frozen, get_all, module = "clusterbus._core")]
 pub struct LinkConnected {
@@ -23,12 +36,30 @@ pub struct LinkConnected {
     local_ip: String,
 }
 
+#[pymethods]
+impl LinkConnected {
+    #[new]
+    #[pyo3(signature = (*, link, owner, local_ip))]
+    fn new(link: u64, owner: u64, local_ip: String) -> Self {
+        Self { link, owner, local_ip }
+    }
+}
+
 /// Whole packets of one link, in order, and the errors of those refused among them.
 #[pyclass(frozen, get_all, module = "clusterbus._core")]
 pub struct PacketsReceived {
     link: u64,
     packets: Vec<Py<Packet>>,
     dropped: Vec<String>,
+}
+
+#[pymethods]
+impl PacketsReceived {
+    #[new]
+    #[pyo3(signature = (*, link, packets, dropped = Vec::new()), text_signature = "(*, link, packets, dropped=())")]
+    fn new(link: u64, packets: Vec<Py<Packet>>, dropped: Vec<String>) -> Self {
+        Self { link, packets, dropped }
+    }
 }
 
 /// Heartbeats that say nothing new to the state of one version: to be checked against it, and then answered together.
@@ -40,6 +71,21 @@ pub struct QuietHeartbeats {
 
 #[pymethods]
 impl QuietHeartbeats {
+    #[new]
+    #[pyo3(signature = (*, version, heartbeats))]
+    fn new(version: u64, heartbeats: Vec<(u64, PyRef<'_, Packet>)>) -> PyResult<Self> {
+        let heartbeats = heartbeats.iter().map(|(link, packet)| {
+            let packet = packet.inner().clone();
+            let is_pong = match packet.packet_ref().message_type() {
+                Some(MessageType::Ping) => false,
+                Some(MessageType::Pong) => true,
+                _ => return Err(ConfigError::new_err("heartbeats: expected PINGs and PONGs only")),
+            };
+            Ok(QuietHeartbeat { link: LinkId::from_u64(*link), is_pong, packet })
+        });
+        Ok(Self { version, heartbeats: heartbeats.collect::<PyResult<_>>()? })
+    }
+
     #[getter]
     fn version(&self) -> u64 {
         self.version
@@ -68,12 +114,31 @@ impl QuietHeartbeats {
 }
 
 /// The link cannot go on; the main loop answers with `close(link)`.
-#[pyclass(frozen, get_all, module = "clusterbus._core")]
+#[pyclass(frozen, module = "clusterbus._core")]
 pub struct LinkLost {
+    #[pyo3(get)]
     link: u64,
+    #[pyo3(get)]
     owner: u64,
-    kind: &'static str,
+    reason: LossReason,
+    #[pyo3(get)]
     detail: String,
+}
+
+#[pymethods]
+impl LinkLost {
+    #[new]
+    #[pyo3(signature = (*, link, owner, kind, detail))]
+    fn new(link: u64, owner: u64, kind: &str, detail: String) -> PyResult<Self> {
+        let reason = LossReason::all().find(|reason| reason.name() == kind);
+        let reason = reason.ok_or_else(|| no_such_kind(kind))?;
+        Ok(Self { link, owner, reason, detail })
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.reason.name()
+    }
 }
 
 /// A closed link's last job is home; the main loop answers with `free(link)`.
@@ -82,14 +147,47 @@ pub struct LinkDrained {
     link: u64,
 }
 
+#[pymethods]
+impl LinkDrained {
+    #[new]
+    #[pyo3(signature = (*, link))]
+    fn new(link: u64) -> Self {
+        Self { link }
+    }
+}
+
 /// An inbound connection ended before it became a link.
-#[pyclass(frozen, get_all, module = "clusterbus._core")]
+#[pyclass(frozen, module = "clusterbus._core")]
 pub struct AcceptRefused {
+    #[pyo3(get)]
     listener: u64,
+    #[pyo3(get)]
     ip: String,
+    #[pyo3(get)]
     port: u16,
-    kind: &'static str,
+    reason: RefusalReason,
+    #[pyo3(get)]
     detail: String,
+}
+
+#[pymethods]
+impl AcceptRefused {
+    #[new]
+    #[pyo3(signature = (*, listener, ip, port, kind, detail))]
+    fn new(listener: u64, ip: String, port: u16, kind: &str, detail: String) -> PyResult<Self> {
+        let reason = RefusalReason::all().find(|reason| reason.name() == kind);
+        let reason = reason.ok_or_else(|| no_such_kind(kind))?;
+        Ok(Self { listener, ip, port, reason, detail })
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        self.reason.name()
+    }
+}
+
+fn no_such_kind(kind: &str) -> PyErr {
+    ConfigError::new_err(format!("kind: no such reason: {kind}"))
 }
 
 fn text<T: ToString>(value: Option<T>) -> String {
@@ -125,13 +223,13 @@ pub fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
         Event::Quiet { version, heartbeats } => {
             Py::new(py, QuietHeartbeats { version, heartbeats })?.into_any()
         }
-        Event::Lost { link, owner, kind, detail } => {
-            Py::new(py, LinkLost { link: link.as_u64(), owner, kind, detail })?.into_any()
+        Event::Lost { link, owner, reason, detail } => {
+            Py::new(py, LinkLost { link: link.as_u64(), owner, reason, detail })?.into_any()
         }
         Event::Drained { link } => Py::new(py, LinkDrained { link: link.as_u64() })?.into_any(),
-        Event::Refused { listener, peer, kind, detail } => {
+        Event::Refused { listener, peer, reason, detail } => {
             let (ip, port) = (peer.ip().to_string(), peer.port());
-            Py::new(py, AcceptRefused { listener, ip, port, kind, detail })?.into_any()
+            Py::new(py, AcceptRefused { listener, ip, port, reason, detail })?.into_any()
         }
     })
 }

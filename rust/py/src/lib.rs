@@ -8,6 +8,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod engine;
 mod errors;
 mod events;
+mod numbers;
 mod view;
 mod wire;
 
@@ -33,6 +34,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::numbers::add_to(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

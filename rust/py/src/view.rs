@@ -6,11 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clusterbus_engine as engine;
 use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
-use clusterbus_wire::{HEADER_LEN_BYTES, IpText, NodeId, SLOT_BITMAP_LEN_BYTES};
+use clusterbus_wire::{HEADER_LEN_BYTES, IpText, NODE_ID_LEN_BYTES, NodeId, SLOT_BITMAP_LEN_BYTES};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use zerocopy::FromBytes;
 
 use crate::errors::{ConfigError, invalid_field};
+use crate::wire::{Packet, Uint};
 
 /// Times about one node that change without a new view; shared with the workers.
 #[pyclass(frozen, module = "clusterbus._core")]
@@ -30,17 +32,17 @@ impl NodeTimes {
         self.times.set_own(whole_seconds(ping_sent_ms), whole_seconds(pong_received_ms));
     }
 
-    /// The greatest PONG time that quiet packets told of the node since `forget_told`, unix milliseconds.
+    /// The greatest PONG time that quiet packets gave of the node since `forget_gossiped`, unix milliseconds.
     #[getter]
-    fn told_pong_ms(&self) -> u64 {
-        u64::from(self.times.told_pong_s()) * 1000
+    fn gossiped_pong_ms(&self) -> u64 {
+        u64::from(self.times.gossiped_pong_s()) * 1000
     }
 
-    fn forget_told(&self) {
-        self.times.forget_told();
+    fn forget_gossiped(&self) {
+        self.times.forget_gossiped();
     }
 
-    /// The replication offset the node told last, in a quiet packet or another.
+    /// The replication offset in the node's last heartbeat, a quiet one or another.
     #[getter]
     fn repl_offset(&self) -> u64 {
         self.times.repl_offset()
@@ -64,13 +66,13 @@ fn whole_seconds(ms: u64) -> u32 {
 /// One node of a view.
 #[pyclass(frozen, module = "clusterbus._core")]
 pub struct NodeRow {
-    node: Arc<engine::ViewNode>,
+    row: Arc<engine::NodeRow>,
 }
 
 #[pymethods]
 impl NodeRow {
     #[new]
-    #[pyo3(signature = (*, times, node_id, ip, port, pport, cport, flags, is_told, has_reports, takes_extensions,
+    #[pyo3(signature = (*, times, node_id, ip, port, pport, cport, flags, is_gossiped, has_reports, takes_extensions,
         expected = None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
@@ -81,7 +83,7 @@ impl NodeRow {
         pport: u16,
         cport: u16,
         flags: u16,
-        is_told: bool,
+        is_gossiped: bool,
         has_reports: bool,
         takes_extensions: bool,
         expected: Option<&ExpectedHeartbeat>,
@@ -99,16 +101,16 @@ impl NodeRow {
         };
         let expected = expected.map(|expected| expected.expected.clone());
         let times = times.times.clone();
-        let node =
-            engine::ViewNode { entry, is_told, has_reports, takes_extensions, expected, times };
-        Ok(Self { node: Arc::new(node) })
+        let row =
+            engine::NodeRow { entry, is_gossiped, has_reports, takes_extensions, expected, times };
+        Ok(Self { row: Arc::new(row) })
     }
 }
 
 /// What a heartbeat of a node looks like when it says nothing new in its header and extensions.
 #[pyclass(frozen, module = "clusterbus._core")]
 pub struct ExpectedHeartbeat {
-    expected: Arc<engine::Expected>,
+    expected: Arc<engine::ExpectedHeartbeat>,
 }
 
 #[pymethods]
@@ -133,10 +135,10 @@ impl ExpectedHeartbeat {
         }
         let replicaof = replicaof.map(|id| id_bytes("replicaof", id)).transpose()?;
         let reports = reports.iter().map(|times| times.times.clone());
-        let expected = engine::Expected {
+        let expected = engine::ExpectedHeartbeat {
             config_epoch,
             myslots: Bytes::copy_from_slice(myslots),
-            replicaof: replicaof.unwrap_or([0; 40]),
+            replicaof: replicaof.unwrap_or([0; NODE_ID_LEN_BYTES]),
             flags: flags & flags_mask,
             flags_mask,
             extensions: Bytes::copy_from_slice(extensions),
@@ -181,7 +183,7 @@ impl View {
             current_epoch,
             table_len,
         };
-        let nodes = rows.iter().map(|row| row.node.clone()).collect();
+        let nodes = rows.iter().map(|row| row.row.clone()).collect();
         Ok(Self { view: engine::View::new(version, now_ms, header, nodes) })
     }
 
@@ -190,20 +192,27 @@ impl View {
         self.view.version
     }
 
-    /// Whether a heartbeat of a link from `peer_ip` would be quiet at `now_ms`; notes its times if so.
-    fn digest(&self, packet: &crate::wire::Packet, peer_ip: &str, now_ms: u64) -> PyResult<bool> {
+    /// Whether a heartbeat of a link from `peer_ip` is quiet at `now_ms`; notes its times if so.
+    fn is_quiet(&self, packet: &Packet, peer_ip: &str, now_ms: u64) -> PyResult<bool> {
         let peer_ip = IpText::new("peer_ip", peer_ip).map_err(invalid_field)?;
         Ok(self.view.is_quiet(packet.inner(), peer_ip.as_field(), now_ms))
     }
 
-    /// A heartbeat as the workers encode it.
-    fn encode(&self, message_type: u16, receiver: &str) -> PyResult<Vec<u8>> {
+    /// A heartbeat as the workers encode it; whom it mentions follows from `seed` alone.
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        message_type: u16,
+        receiver: &str,
+        seed: Uint<u64>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let receiver = id_bytes("receiver", receiver)?;
-        Ok(self.view.encode_heartbeat(message_type, &receiver).to_vec())
+        let message = self.view.encode_heartbeat(message_type, &receiver, seed.named("seed")?);
+        Ok(PyBytes::new(py, &message))
     }
 }
 
-pub(crate) fn id_bytes(field: &'static str, id: &str) -> PyResult<[u8; 40]> {
+pub(crate) fn id_bytes(field: &'static str, id: &str) -> PyResult<[u8; NODE_ID_LEN_BYTES]> {
     let id = NodeId::new(id.as_bytes());
     id.map(|id| *id.as_bytes()).map_err(|error| ConfigError::new_err(format!("{field}: {error}")))
 }

@@ -7,6 +7,7 @@ mod messages;
 mod packet;
 mod parts;
 
+pub use arguments::Uint;
 pub use messages::{Fail, HeaderOnly, Heartbeat, ModuleMessage, Publish, Unknown, Update, encode};
 pub use packet::{Packet, decode, parse};
 pub use parts::{Extension, GossipEntry, Header};

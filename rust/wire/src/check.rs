@@ -14,7 +14,7 @@ use crate::layout::{
     UpdateLayout,
 };
 use crate::node_id::is_node_id;
-use crate::{
+use crate::numbers::{
     GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT,
     MFLAG_EXTENSIONS, NODE_ID_LEN_BYTES, PROTOCOL_VERSION,
 };

@@ -13,9 +13,10 @@ use crate::layout::{
     PublishHeadLayout, UpdateLayout,
 };
 use crate::message::{Heartbeat, MessageRef};
-use crate::{
+use crate::numbers::{
     GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT,
     MAX_PACKET_LEN_BYTES, MFLAG_EXTENSIONS, NODE_ID_LEN_BYTES, PROTOCOL_VERSION, SIGNATURE,
+    SLOT_BITMAP_LEN_BYTES,
 };
 
 /// The message cannot be sent; the caller gave too much.
@@ -179,7 +180,7 @@ fn write_header(out: &mut Vec<u8>, header: &Header, totlen: u32, number: u16, co
         config_epoch: header.config_epoch.into(),
         offset: header.offset.into(),
         sender: *header.sender.as_bytes(),
-        myslots: [0; crate::SLOT_BITMAP_LEN_BYTES],
+        myslots: [0; SLOT_BITMAP_LEN_BYTES],
         replicaof: header.replicaof.map_or([0; NODE_ID_LEN_BYTES], |id| *id.as_bytes()),
         myip: *header.myip.as_field(),
         extensions: counts.extensions.into(),

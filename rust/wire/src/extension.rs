@@ -10,8 +10,8 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::check::PacketError;
 use crate::layout::{ExtensionHeadLayout, ForgottenNodeLayout};
 use crate::node_id::NodeId;
+use crate::numbers::{EXTENSION_HEAD_LEN_BYTES, MAX_EXTENSION_LEN_BYTES, NODE_ID_LEN_BYTES};
 use crate::text::{InvalidField, TextKind, before_nul};
-use crate::{EXTENSION_HEAD_LEN_BYTES, MAX_EXTENSION_LEN_BYTES, NODE_ID_LEN_BYTES};
 
 macro_rules! extension_types {
     ($($(#[$doc:meta])* $number:literal $variant:ident $name:literal $minimum:expr, $text:expr;)*) => {

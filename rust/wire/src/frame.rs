@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use crate::{
+use crate::numbers::{
     HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT, MAX_PACKET_LEN_BYTES, SIGNATURE,
 };
 

@@ -2,8 +2,8 @@
 //!
 //! Owns nothing but the table; must never look into a body.
 
-use crate::LIGHT_TYPE_BIT;
 use crate::layout::LightHeaderLayout;
+use crate::numbers::LIGHT_TYPE_BIT;
 use zerocopy::FromBytes;
 
 /// What a message's bytes are counted as (row R10).

@@ -1,6 +1,6 @@
-//! The wire structures, byte for byte, as zero-copy views.
+//! The wire structures, byte for byte, read where they lie: nothing is copied.
 //!
-//! Owns offsets and sizes; must never check a value (that is `check.rs`). Every offset of protocol version 1 is
+//! Owns the offsets; the sizes are those of `numbers.rs`. Must never check a value (that is `check.rs`). Every offset of protocol version 1 is
 //! asserted at compile time. All integers are big-endian and unaligned, so any slice of the right length will do.
 
 use core::mem::offset_of;
@@ -8,10 +8,13 @@ use core::mem::offset_of;
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::{IP_LEN_BYTES, NODE_ID_LEN_BYTES, SLOT_BITMAP_LEN_BYTES};
+use crate::numbers::{
+    EXTENSION_HEAD_LEN_BYTES, GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, IP_LEN_BYTES,
+    LIGHT_HEADER_LEN_BYTES, NODE_ID_LEN_BYTES, SLOT_BITMAP_LEN_BYTES,
+};
 
 macro_rules! layout {
-    ($(#[$doc:meta])* $name:ident, $size:literal { $($(#[$field_doc:meta])* $offset:literal $field:ident: $type:ty,)* }) => {
+    ($(#[$doc:meta])* $name:ident, $size:expr => { $($(#[$field_doc:meta])* $offset:literal $field:ident: $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
         #[repr(C)]
@@ -23,7 +26,7 @@ macro_rules! layout {
 
 layout! {
     /// The full header (`clusterMsg` without its data).
-    HeaderLayout, 2256 {
+    HeaderLayout, HEADER_LEN_BYTES => {
         /// `RCmb`.
         0 sig: [u8; 4],
         /// Length of the whole message.
@@ -69,7 +72,7 @@ layout! {
 
 layout! {
     /// The light header; its common fields lie where the full header has them.
-    LightHeaderLayout, 16 {
+    LightHeaderLayout, LIGHT_HEADER_LEN_BYTES => {
         /// `RCmb`.
         0 sig: [u8; 4],
         /// Length of the whole message.
@@ -87,7 +90,7 @@ layout! {
 
 layout! {
     /// One gossip entry (`clusterMsgDataGossip`).
-    GossipLayout, 104 {
+    GossipLayout, GOSSIP_ENTRY_LEN_BYTES => {
         /// Node id.
         0 node_id: [u8; NODE_ID_LEN_BYTES],
         /// When the reporter last pinged it, unix seconds; 0: no PING waits.
@@ -111,7 +114,7 @@ layout! {
 
 layout! {
     /// Head of an extension (`clusterMsgPingExt`).
-    ExtensionHeadLayout, 8 {
+    ExtensionHeadLayout, EXTENSION_HEAD_LEN_BYTES => {
         /// Length with this head; a multiple of 8.
         0 length: U32,
         /// Extension type.
@@ -123,7 +126,7 @@ layout! {
 
 layout! {
     /// Data of a forgotten-node extension.
-    ForgottenNodeLayout, 48 {
+    ForgottenNodeLayout, 48 => {
         /// Node id.
         0 node_id: [u8; NODE_ID_LEN_BYTES],
         /// How long it stays forgotten, seconds.
@@ -133,7 +136,7 @@ layout! {
 
 layout! {
     /// Body of FAIL.
-    FailLayout, 40 {
+    FailLayout, NODE_ID_LEN_BYTES => {
         /// Who failed.
         0 node_id: [u8; NODE_ID_LEN_BYTES],
     }
@@ -141,7 +144,7 @@ layout! {
 
 layout! {
     /// Head of the body of PUBLISH and PUBLISHSHARD; channel and message follow.
-    PublishHeadLayout, 8 {
+    PublishHeadLayout, 8 => {
         /// Length of the channel.
         0 channel_len: U32,
         /// Length of the message.
@@ -151,7 +154,7 @@ layout! {
 
 layout! {
     /// Body of UPDATE.
-    UpdateLayout, 2096 {
+    UpdateLayout, 2096 => {
         /// Config epoch of the slots' owner.
         0 config_epoch: U64,
         /// Node id of the slots' owner.
@@ -163,7 +166,7 @@ layout! {
 
 layout! {
     /// Head of the body of MODULE; `len` bytes of data follow.
-    ModuleHeadLayout, 13 {
+    ModuleHeadLayout, 13 => {
         /// Module id.
         0 module_id: U64,
         /// Length of the data.
@@ -173,7 +176,7 @@ layout! {
     }
 }
 
-// One view of the common fields serves both headers.
+// Both headers have these fields at the same place, so code that reads them need not know which header it has.
 const _: () = assert!(offset_of!(HeaderLayout, totlen) == offset_of!(LightHeaderLayout, totlen));
 const _: () = assert!(offset_of!(HeaderLayout, ver) == offset_of!(LightHeaderLayout, ver));
 const _: () =

@@ -6,7 +6,6 @@
 use bytes::Bytes;
 use zerocopy::FromBytes;
 
-use crate::MFLAG_EXTENSIONS;
 use crate::check::PacketError;
 use crate::encode::EncodeError;
 use crate::extension::Extension;
@@ -15,7 +14,8 @@ use crate::header::Header;
 use crate::kind::MessageType;
 use crate::layout::{FailLayout, ModuleHeadLayout, PublishHeadLayout, UpdateLayout};
 use crate::node_id::NodeId;
-use crate::packet::PacketView;
+use crate::numbers::MFLAG_EXTENSIONS;
+use crate::packet::PacketRef;
 use crate::slots::SlotBitmap;
 
 macro_rules! subset {
@@ -236,10 +236,10 @@ impl<'a> MessageRef<'a> {
 /// # Errors
 /// What [`crate::check_packet`] finds; a frame it lets through decodes.
 pub fn decode(frame: &[u8]) -> Result<Message, PacketError> {
-    PacketView::new(frame)?.decode()
+    PacketRef::new(frame)?.decode()
 }
 
-impl PacketView<'_> {
+impl PacketRef<'_> {
     /// Decodes the packet.
     ///
     /// # Errors
@@ -335,7 +335,7 @@ impl PacketView<'_> {
         NodeId::new(id).map_err(|_| PacketError::BadNodeId { field: "node_id" })
     }
 
-    /// Only reachable when the view was made with another frame's `Checked`.
+    /// Only reachable when the reference was made with another frame's `Checked`.
     fn unchecked(&self, field: &'static str) -> PacketError {
         PacketError::PayloadLength { field, claimed: 0, available: self.body().len() }
     }

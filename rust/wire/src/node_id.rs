@@ -6,7 +6,7 @@ use core::fmt;
 
 use thiserror::Error;
 
-use crate::NODE_ID_LEN_BYTES;
+use crate::numbers::NODE_ID_LEN_BYTES;
 
 /// The text is no node id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

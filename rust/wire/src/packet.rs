@@ -1,4 +1,4 @@
-//! A frame read in place: [`PacketView`] borrows it, [`Packet`] shares it.
+//! A frame read in place: [`PacketRef`] borrows it, [`Packet`] shares it.
 //!
 //! Reading allocates nothing. Every accessor is total: on a frame that passed `check_packet` it gives what is there,
 //! on any other bytes it gives less, and it never panics.
@@ -13,11 +13,11 @@ use crate::extension::{ExtensionType, RawExtension, RawExtensions};
 use crate::gossip::GossipEntry;
 use crate::kind::{MessageClass, MessageType};
 use crate::layout::{GossipLayout, HeaderLayout};
-use crate::text::IpText;
-use crate::{
+use crate::numbers::{
     GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT,
     MFLAG_EXTENSIONS,
 };
+use crate::text::IpText;
 
 /// A part of a sound packet that is left out, by name (rows H10, H12, H13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,23 +55,23 @@ impl fmt::Display for Refused {
 
 /// A checked frame, borrowed.
 #[derive(Debug, Clone, Copy)]
-pub struct PacketView<'a> {
+pub struct PacketRef<'a> {
     frame: &'a [u8],
     checked: Checked,
 }
 
-impl<'a> PacketView<'a> {
+impl<'a> PacketRef<'a> {
     /// Checks a frame and borrows it.
     ///
     /// # Errors
     /// What [`check_packet`] finds.
-    pub fn new(frame: &'a [u8]) -> Result<PacketView<'a>, PacketError> {
-        Ok(PacketView { frame, checked: check_packet(frame)? })
+    pub fn new(frame: &'a [u8]) -> Result<PacketRef<'a>, PacketError> {
+        Ok(PacketRef { frame, checked: check_packet(frame)? })
     }
 
     /// Borrows a frame that [`check_packet`] let through before; on any other bytes the accessors give less.
-    pub fn from_checked(frame: &'a [u8]) -> PacketView<'a> {
-        PacketView { frame, checked: Checked::of_checked(frame).unwrap_or(NO_MESSAGE) }
+    pub fn from_checked(frame: &'a [u8]) -> PacketRef<'a> {
+        PacketRef { frame, checked: Checked::of_checked(frame).unwrap_or(NO_MESSAGE) }
     }
 
     /// What the check found.
@@ -193,7 +193,7 @@ impl Packet {
     }
 
     /// Reads it in place.
-    pub fn view(&self) -> PacketView<'_> {
-        PacketView::from_checked(&self.0)
+    pub fn packet_ref(&self) -> PacketRef<'_> {
+        PacketRef::from_checked(&self.0)
     }
 }

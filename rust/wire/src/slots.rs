@@ -4,8 +4,8 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use crate::numbers::{SLOT_BITMAP_LEN_BYTES, SLOTS};
 use crate::text::InvalidField;
-use crate::{CLUSTER_SLOTS, SLOT_BITMAP_LEN_BYTES};
 
 /// CRC16/XMODEM: polynomial 0x1021, start 0, no reflection.
 const CRC16_TABLE: [u16; 256] = {
@@ -33,7 +33,7 @@ fn crc16(bytes: &[u8]) -> u16 {
 /// The slot of a key: CRC16/XMODEM of the key, or of what stands between its first `{` and the next `}` when that
 /// is not empty, modulo 16,384.
 pub fn key_hash_slot(key: &[u8]) -> u16 {
-    crc16(hash_tag(key).unwrap_or(key)) % CLUSTER_SLOTS
+    crc16(hash_tag(key).unwrap_or(key)) % SLOTS
 }
 
 fn hash_tag(key: &[u8]) -> Option<&[u8]> {
@@ -124,9 +124,9 @@ mod tests {
         assert_eq!(slot("{user1000}.following"), slot("user1000"));
         assert_eq!(slot("foo{{bar}}zap"), slot("{bar"));
         assert_eq!(slot("foo{bar}{zap}"), slot("bar"));
-        assert_eq!(slot("foo{}{bar}"), crc16(b"foo{}{bar}") % CLUSTER_SLOTS);
-        assert_eq!(slot("foo{bar"), crc16(b"foo{bar") % CLUSTER_SLOTS);
-        assert_eq!(slot("foo}{bar"), crc16(b"foo}{bar") % CLUSTER_SLOTS);
+        assert_eq!(slot("foo{}{bar}"), crc16(b"foo{}{bar}") % SLOTS);
+        assert_eq!(slot("foo{bar"), crc16(b"foo{bar") % SLOTS);
+        assert_eq!(slot("foo}{bar"), crc16(b"foo}{bar") % SLOTS);
     }
 
     #[test]

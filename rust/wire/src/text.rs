@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
-use crate::{IP_LEN_BYTES, MAX_TEXT_LEN_BYTES};
+use crate::numbers::{IP_LEN_BYTES, MAX_TEXT_LEN_BYTES};
 
 /// A value cannot be sent, or a peer's value is refused: names the field and says what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

@@ -3,7 +3,7 @@
 mod support;
 
 use allocation_counter::measure;
-use clusterbus_wire::{PacketView, check_packet, message_class_of, peek_frame_len};
+use clusterbus_wire::{PacketRef, check_packet, message_class_of, peek_frame_len};
 use support::{RawPacket, all_captured};
 
 #[test]
@@ -19,11 +19,11 @@ fn framing_checking_and_reading_in_place_allocate_nothing() {
             assert_eq!(peek_frame_len(frame), Ok(Some(frame.len())));
             let _ = message_class_of(frame);
             sound += usize::from(check_packet(frame).is_ok());
-            let Ok(view) = PacketView::new(frame) else { continue };
-            entries += view.gossip_entries().count();
-            extensions += view.extensions().filter(|raw| raw.content().is_ok()).count();
-            refused += view.refused().count();
-            let _ = (view.myip(), view.header().map(|header| header.flags.get()));
+            let Ok(packet) = PacketRef::new(frame) else { continue };
+            entries += packet.gossip_entries().count();
+            extensions += packet.extensions().filter(|raw| raw.content().is_ok()).count();
+            refused += packet.refused().count();
+            let _ = (packet.myip(), packet.header().map(|header| header.flags.get()));
         }
     });
     assert_eq!(allocations.count_total, 0);

@@ -11,23 +11,23 @@ use support::{CAPTURES, RawPacket, all_captured, captured};
 fn read_all(frame: &[u8]) -> Result<Message, PacketError> {
     let peeked = peek_frame_len(frame);
     let checked = check_packet(frame);
-    assert_eq!(checked.is_err(), PacketView::new(frame).is_err());
+    assert_eq!(checked.is_err(), PacketRef::new(frame).is_err());
     let _ = message_class_of(frame);
     let checked = checked?;
     assert_eq!(peeked, Ok(Some(frame.len())));
     assert_eq!(Checked::of_checked(frame), Some(checked));
     let packet = Packet::new(Bytes::copy_from_slice(frame)).expect("it was checked");
-    let view = packet.view();
-    assert_eq!(view.header().is_none(), checked.is_light);
-    let refused: Vec<Refused> = view.refused().collect();
-    let message = view.decode().expect("a checked packet decodes");
+    let packet = packet.packet_ref();
+    assert_eq!(packet.header().is_none(), checked.is_light);
+    let refused: Vec<Refused> = packet.refused().collect();
+    let message = packet.decode().expect("a checked packet decodes");
     if let Message::Heartbeat(heartbeat) = &message {
         let bad = |entry: &&Refused| matches!(entry, Refused::Gossip { .. });
         let bad_entries = refused.iter().filter(bad).count();
-        assert_eq!(heartbeat.gossip.len() + bad_entries, view.gossip().len());
+        assert_eq!(heartbeat.gossip.len() + bad_entries, packet.gossip().len());
         let bad = |entry: &&Refused| matches!(entry, Refused::Extension { .. });
         let bad_extensions = refused.iter().filter(bad).count();
-        assert_eq!(heartbeat.extensions.len() + bad_extensions, view.extensions().count());
+        assert_eq!(heartbeat.extensions.len() + bad_extensions, packet.extensions().count());
         for extension in &heartbeat.extensions {
             let _ = extension.content();
         }
@@ -45,8 +45,8 @@ fn read_all(frame: &[u8]) -> Result<Message, PacketError> {
 fn every_captured_packet_encodes_back_to_its_bytes() {
     for name in CAPTURES {
         for (index, frame) in captured(name).into_iter().enumerate() {
-            let view = PacketView::new(&frame).expect("captured packets are sound");
-            assert_eq!(view.refused().next(), None, "{name} packet {index}");
+            let packet = PacketRef::new(&frame).expect("captured packets are sound");
+            assert_eq!(packet.refused().next(), None, "{name} packet {index}");
             let message = read_all(&frame).expect("captured packets are sound");
             assert!(
                 message.encode().expect("encodes") == frame,
@@ -94,16 +94,16 @@ fn extensions_are_flagged_whatever_the_header_says() {
     let (kind, header, gossip) = (HeartbeatKind::Pong, Header::new(id), Vec::new());
     let unflagged = Message::Heartbeat(Heartbeat { kind, header, gossip, extensions });
     let bytes = unflagged.encode().expect("encodes");
-    assert_eq!(PacketView::new(&bytes).expect("sound").extensions().count(), 1);
+    assert_eq!(PacketRef::new(&bytes).expect("sound").extensions().count(), 1);
 }
 
 #[test]
 fn h10_the_flag_alone_is_kept_and_is_no_refusal() {
     // Valkey sends it to peers it does not know to take extensions.
     let bytes = RawPacket::full(2).with_byte(2253, 4).bytes();
-    let view = PacketView::new(&bytes).expect("sound");
-    assert_eq!(view.refused().next(), None);
-    assert_eq!(view.decode().map(|message| message.encode().expect("encodes")), Ok(bytes));
+    let packet = PacketRef::new(&bytes).expect("sound");
+    assert_eq!(packet.refused().next(), None);
+    assert_eq!(packet.decode().map(|message| message.encode().expect("encodes")), Ok(bytes));
 }
 
 #[test]
@@ -111,11 +111,11 @@ fn h10_extensions_that_do_not_count_are_named_and_left_out() {
     let packet = RawPacket::full(0).with_gossip(1, b"10.0.0.1").with_extension(0, b"host\0\0\0\0");
     for broken in [packet.clone().with_byte(2253, 0), packet.with_u16(2214, 0)] {
         let bytes = broken.bytes();
-        let view = PacketView::new(&bytes).expect("sound");
-        assert_eq!(view.extensions().count(), 0);
-        let refused: Vec<String> = view.refused().map(|refused| refused.to_string()).collect();
+        let packet = PacketRef::new(&bytes).expect("sound");
+        assert_eq!(packet.extensions().count(), 0);
+        let refused: Vec<String> = packet.refused().map(|refused| refused.to_string()).collect();
         assert_eq!(refused, ["extensions"]);
-        let Ok(Message::Heartbeat(ping)) = view.decode() else { panic!("a PING") };
+        let Ok(Message::Heartbeat(ping)) = packet.decode() else { panic!("a PING") };
         assert_eq!((ping.gossip.len(), ping.extensions.len()), (1, 0));
     }
 }
@@ -136,8 +136,8 @@ fn h12_h13_a_bad_part_is_named_and_left_out_and_the_rest_stays() {
     packet.header[2168..2172].copy_from_slice(b"nope");
     packet.body[0] = b'!';
     let bytes = packet.bytes();
-    let view = PacketView::new(&bytes).expect("sound");
-    let refused: Vec<String> = view.refused().map(|refused| refused.to_string()).collect();
+    let packet = PacketRef::new(&bytes).expect("sound");
+    let refused: Vec<String> = packet.refused().map(|refused| refused.to_string()).collect();
     let want = [
         "myip",
         "gossip[0].node_id",
@@ -149,8 +149,8 @@ fn h12_h13_a_bad_part_is_named_and_left_out_and_the_rest_stays() {
         "extensions[3].availability_zone",
     ];
     assert_eq!(refused, want);
-    assert!(view.myip().is_empty());
-    let Ok(Message::Heartbeat(pong)) = view.decode() else { panic!("a PONG") };
+    assert!(packet.myip().is_empty());
+    let Ok(Message::Heartbeat(pong)) = packet.decode() else { panic!("a PONG") };
     assert_eq!(pong.gossip.len(), 1);
     assert_eq!(pong.gossip[0].ip.as_str(), "::1");
     assert_eq!(pong.extensions.len(), 1);
@@ -292,7 +292,7 @@ proptest! {
     fn a_message_survives_encoding_and_decoding(message in message()) {
         let bytes = message.encode().expect("small messages encode");
         prop_assert_eq!(bytes.len(), MessageRef::from(&message).encoded_len().expect("small"));
-        prop_assert_eq!(PacketView::new(&bytes).expect("sound").refused().next(), None);
+        prop_assert_eq!(PacketRef::new(&bytes).expect("sound").refused().next(), None);
         prop_assert_eq!(decode(&bytes), Ok(message));
     }
 
@@ -340,8 +340,8 @@ proptest! {
         if let Some(field) = bytes.get_mut(12..14) {
             field.copy_from_slice(&message_type.to_be_bytes());
         }
-        let view = PacketView::from_checked(&bytes);
-        let _ = (view.refused().count(), view.extensions().count(), view.decode(), view.myip());
+        let packet = PacketRef::from_checked(&bytes);
+        let _ = (packet.refused().count(), packet.extensions().count(), packet.decode(), packet.myip());
     }
 }
 

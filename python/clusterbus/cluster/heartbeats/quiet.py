@@ -51,7 +51,7 @@ def _row(core: Core, node: Node) -> NodeRow:
         pport=core.other_port(node),
         cport=node.cport,
         flags=node.flags & ~gossip_out.NOT_TOLD | node.flags & c.FLAG_MYSELF,
-        is_told=node is not core.myself and gossip_out.may_be_told(node),
+        is_gossiped=node is not core.myself and gossip_out.may_be_told(node),
         has_reports=bool(node.fail_reports),
         takes_extensions=bool(node.flags & c.FLAG_EXTENSIONS),
         expected=_expected(core, node),
@@ -100,7 +100,7 @@ def note_pong(core: Core, link: Link, node: Node, *, has_extensions: bool) -> No
     node.pong_received_ms = core.now_ms
     node.ping_sent_ms = 0
     node.data_received_ms = core.now_ms
-    node.times.forget_told()
+    node.times.forget_gossiped()
     node.dial_failures = 0
     core.table.confirm(node)
     if node.flags & c.FAILING:

@@ -1,24 +1,20 @@
 //! Our heartbeats, encoded on whatever thread sends them, from the view published last (R34).
 //!
-//! Owns the choice of whom to mention; it is random, and the randomness is this thread's own. Decides nothing: that a
-//! heartbeat goes out, and to whom, was the main thread's decision.
+//! Owns the choice of whom to mention; it is random, drawn from a seed of this thread's own or of the caller's. Decides
+//! nothing: that a heartbeat goes out, and to whom, was the main thread's decision.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
 use bytes::Bytes;
 use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
-use clusterbus_wire::{GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, MFLAG_EXTENSIONS};
+use clusterbus_wire::{
+    GOSSIP_ENTRIES_MAX, GOSSIP_ENTRY_LEN_BYTES, GOSSIP_MIN, GOSSIP_PARTS, GOSSIP_TRIES,
+    HEADER_LEN_BYTES, MFLAG_EXTENSIONS,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::view::{IdBytes, View};
-
-/// A tenth of the table is mentioned, and at least this many.
-const MENTIONED_MIN: usize = 3;
-const MENTIONED_PARTS: usize = 10;
-/// Draws for each node wanted before the choice ends short of it.
-const DRAWS_PER_NODE: usize = 3;
-const ENTRIES_MAX: usize = u16::MAX as usize;
 
 /// What a thread keeps between heartbeats.
 pub(crate) struct GossipScratch {
@@ -30,13 +26,22 @@ pub(crate) struct GossipScratch {
 
 impl Default for GossipScratch {
     fn default() -> Self {
-        // The standard library seeds its hashers from the system's randomness; an odd seed never gets stuck at 0.
-        let random = RandomState::new().hash_one(0u8) | 1;
-        Self { random, mentioned: Vec::new(), places: Vec::new() }
+        // The standard library seeds its hashers from the system's randomness.
+        Self::seeded(RandomState::new().hash_one(0u8))
     }
 }
 
 impl GossipScratch {
+    /// The same seed makes the same choices.
+    fn seeded(seed: u64) -> Self {
+        // Seeds that differ in few bits would begin with similar draws, so the bits are mixed first (splitmix64);
+        // an odd state never gets stuck at 0.
+        let mut random = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        random = (random ^ (random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        random = (random ^ (random >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        Self { random: (random ^ (random >> 31)) | 1, mentioned: Vec::new(), places: Vec::new() }
+    }
+
     /// xorshift64*: whom to mention need not be unpredictable, only spread.
     fn below(&mut self, limit: usize) -> usize {
         self.random ^= self.random >> 12;
@@ -62,7 +67,15 @@ pub(crate) fn heartbeat_len_bytes(view: &View) -> usize {
 
 fn wanted(view: &View) -> usize {
     let table_len = view.header.table_len;
-    MENTIONED_MIN.max(table_len / MENTIONED_PARTS).min(table_len.saturating_sub(2))
+    GOSSIP_MIN.max(table_len / GOSSIP_PARTS).min(table_len.saturating_sub(2))
+}
+
+impl View {
+    /// A heartbeat to `receiver`, as a worker encodes it; whom it mentions follows from `seed` alone.
+    #[must_use]
+    pub fn encode_heartbeat(&self, message_type: u16, receiver: &IdBytes, seed: u64) -> Bytes {
+        encode_heartbeat(self, message_type, receiver, &mut GossipScratch::seeded(seed))
+    }
 }
 
 /// A PING or PONG (`message_type`) to `receiver`.
@@ -72,8 +85,10 @@ pub(crate) fn encode_heartbeat(
     receiver: &IdBytes,
     scratch: &mut GossipScratch,
 ) -> Bytes {
-    choose(view, receiver, scratch);
-    let takes_extensions = view.node(receiver).is_some_and(|node| node.takes_extensions);
+    let receiver_place = view.place(receiver);
+    choose(view, receiver_place, scratch);
+    let takes_extensions =
+        receiver_place.is_some_and(|place| view.nodes[place as usize].takes_extensions);
     let (extensions, extensions_len) = match takes_extensions {
         true => (&view.header.extensions[..], view.header.extensions_len),
         false => (&[][..], 0),
@@ -103,25 +118,25 @@ pub(crate) fn encode_heartbeat(
     message.into()
 }
 
-/// Fills `scratch.places` with whom to mention: a random tenth that may be told, and every PFAIL node on top.
-fn choose(view: &View, receiver: &IdBytes, scratch: &mut GossipScratch) {
+/// Fills `scratch.places` with whom to mention: a random tenth of those that may be, and every PFAIL node on top.
+fn choose(view: &View, receiver_place: Option<u32>, scratch: &mut GossipScratch) {
     scratch.places.clear();
     scratch.mentioned.clear();
     scratch.mentioned.resize(view.nodes.len().div_ceil(64), 0);
-    if let Some(place) = view.place(receiver) {
+    if let Some(place) = receiver_place {
         scratch.mention(place);
     }
     let wanted = wanted(view);
-    for _ in 0..wanted * DRAWS_PER_NODE {
+    for _ in 0..wanted * GOSSIP_TRIES {
         if scratch.places.len() == wanted || view.nodes.is_empty() {
             break;
         }
         let place = scratch.below(view.nodes.len()) as u32;
         let node = &view.nodes[place as usize];
-        if scratch.mention(place) && node.is_told && !node.is_pfail() {
+        if scratch.mention(place) && node.is_gossiped && !node.is_pfail() {
             scratch.places.push(place);
         }
     }
-    let room = ENTRIES_MAX - scratch.places.len();
+    let room = GOSSIP_ENTRIES_MAX - scratch.places.len();
     scratch.places.extend(view.pfail.iter().take(room));
 }

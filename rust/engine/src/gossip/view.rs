@@ -10,30 +10,24 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use clusterbus_wire::layout::GossipLayout;
-use clusterbus_wire::{IP_LEN_BYTES, NODE_ID_LEN_BYTES, Packet};
-
-use super::digest::digest;
-use super::heartbeat::{GossipScratch, encode_heartbeat};
+use clusterbus_wire::{FLAG_FAIL, FLAG_PFAIL, NODE_ID_LEN_BYTES};
 
 pub(crate) type IdBytes = [u8; NODE_ID_LEN_BYTES];
-
-/// Flags a gossip entry or a header carries; the numbers are the wire's.
-pub(crate) const FLAG_PFAIL: u16 = 4;
-pub(crate) const FLAG_FAIL: u16 = 8;
 
 /// Times about one node that change without a new view. Single values without companions, all Relaxed: a reader
 /// that is late by one value is as good as a packet that came a moment later.
 #[derive(Debug, Default)]
 pub struct NodeTimes {
-    /// Unix seconds; written by the main thread, told in gossip.
+    /// Unix seconds; written by the main thread, and what our gossip says of the node.
     ping_sent_s: AtomicU32,
-    /// Unix seconds; written by the main thread, told in gossip.
+    /// See `ping_sent_s`.
     pong_received_s: AtomicU32,
-    /// Greatest PONG time that peers told of the node, unix seconds; raised by workers, taken by the main thread.
-    told_pong_s: AtomicU32,
+    /// Greatest PONG time that quiet gossip gave of the node, unix seconds; raised by workers, read and forgotten by the main
+    /// thread.
+    gossiped_pong_s: AtomicU32,
     /// When this node last repeated every failure report it stands by, unix milliseconds; raised by workers.
     reports_repeated_ms: AtomicU64,
-    /// The node's replication offset as its last heartbeat told it; written by whoever applies or digests one.
+    /// The replication offset in the node's last heartbeat; written by whoever applies one or finds it quiet.
     repl_offset: AtomicU64,
 }
 
@@ -49,28 +43,28 @@ impl NodeTimes {
     }
 
     /// A peer had a PONG of the node at `pong_s`.
-    pub(crate) fn tell_pong(&self, pong_s: u32) {
-        if self.told_pong_s.load(Ordering::Relaxed) < pong_s {
-            self.told_pong_s.fetch_max(pong_s, Ordering::Relaxed);
+    pub(crate) fn note_gossiped_pong(&self, pong_s: u32) {
+        if self.gossiped_pong_s.load(Ordering::Relaxed) < pong_s {
+            self.gossiped_pong_s.fetch_max(pong_s, Ordering::Relaxed);
         }
     }
 
-    /// The greatest PONG time told since `forget_told`, unix seconds; 0 for none.
-    pub fn told_pong_s(&self) -> u32 {
-        self.told_pong_s.load(Ordering::Relaxed)
+    /// The greatest PONG time that gossip gave since `forget_gossiped`, unix seconds; 0 for none.
+    pub fn gossiped_pong_s(&self) -> u32 {
+        self.gossiped_pong_s.load(Ordering::Relaxed)
     }
 
-    /// Our own news of the node is better than anything told so far.
-    pub fn forget_told(&self) {
-        self.told_pong_s.store(0, Ordering::Relaxed);
+    /// We have heard the node ourselves: that is better than anything gossip said so far.
+    pub fn forget_gossiped(&self) {
+        self.gossiped_pong_s.store(0, Ordering::Relaxed);
     }
 
-    /// The replication offset the node told last.
+    /// The replication offset in the node's last heartbeat.
     pub fn repl_offset(&self) -> u64 {
         self.repl_offset.load(Ordering::Relaxed)
     }
 
-    /// A heartbeat of the node tells this replication offset.
+    /// A heartbeat of the node carries this replication offset.
     pub fn set_repl_offset(&self, offset: u64) {
         self.repl_offset.store(offset, Ordering::Relaxed);
     }
@@ -87,7 +81,7 @@ impl NodeTimes {
 
 /// What a heartbeat of a node looks like when it says nothing new in its header and extensions.
 #[derive(Debug)]
-pub struct Expected {
+pub struct ExpectedHeartbeat {
     /// Of a primary; a replica's is its primary's business and is not looked at.
     pub config_epoch: Option<u64>,
     /// The slots a primary claims, 2,048 bytes; empty for a replica, whose claims are not looked at.
@@ -110,22 +104,22 @@ pub struct Expected {
 
 /// One node of a view.
 #[derive(Debug)]
-pub struct ViewNode {
-    /// What gossip says of it; the two times are filled in when it is told.
+pub struct NodeRow {
+    /// What our gossip says of it; the two times are filled in when a heartbeat is encoded.
     pub entry: GossipLayout,
-    /// Whether gossip may mention it.
-    pub is_told: bool,
+    /// Whether our gossip may mention it.
+    pub is_gossiped: bool,
     /// Somebody reports it as failing: what others say of it matters.
     pub has_reports: bool,
     /// It is known to take extensions.
     pub takes_extensions: bool,
     /// None when every heartbeat of it must be looked at in full.
-    pub expected: Option<Arc<Expected>>,
+    pub expected: Option<Arc<ExpectedHeartbeat>>,
     /// Shared by all rows of the node.
     pub times: Arc<NodeTimes>,
 }
 
-impl ViewNode {
+impl NodeRow {
     pub(crate) fn is_pfail(&self) -> bool {
         self.entry.flags.get() & FLAG_PFAIL != 0
     }
@@ -159,7 +153,7 @@ impl Reports {
     }
 
     /// Which of the reports is about this node.
-    pub(crate) fn find(&self, node: &ViewNode) -> Option<usize> {
+    pub(crate) fn find(&self, node: &NodeRow) -> Option<usize> {
         self.sorted.binary_search(&Arc::as_ptr(&node.times).addr()).ok()
     }
 }
@@ -182,11 +176,11 @@ pub struct ViewHeader {
 /// The node table at one version of the state.
 #[derive(Debug)]
 pub struct View {
-    /// The state's version; a digest holds for that version alone.
+    /// The state's version; what is quiet, is quiet to a state of that version alone.
     pub version: u64,
     pub(crate) header: ViewHeader,
-    pub(crate) nodes: Vec<Arc<ViewNode>>,
-    /// Places in `nodes` of those held PFAIL: they are told in every heartbeat.
+    pub(crate) nodes: Vec<Arc<NodeRow>>,
+    /// Places in `nodes` of those held PFAIL: every heartbeat mentions them.
     pub(crate) pfail: Vec<u32>,
     index: HashMap<IdBytes, u32, foldhash::fast::RandomState>,
     /// Ties the state's timeline of unix milliseconds to this machine's monotonic clock.
@@ -200,32 +194,20 @@ impl View {
         version: u64,
         now_ms: u64,
         header: ViewHeader,
-        nodes: Vec<Arc<ViewNode>>,
+        nodes: Vec<Arc<NodeRow>>,
     ) -> Arc<Self> {
         let places = || nodes.iter().zip(0u32..);
         let index = places().map(|(node, place)| (node.entry.node_id, place)).collect();
-        let pfail = places().filter(|(node, _)| node.is_told && node.is_pfail());
+        let pfail = places().filter(|(node, _)| node.is_gossiped && node.is_pfail());
         let pfail = pfail.map(|(_, place)| place).collect();
         Arc::new(Self { version, header, pfail, index, published: (Instant::now(), now_ms), nodes })
-    }
-
-    /// Whether a heartbeat of a link from `peer_ip` says nothing new at `now_ms`; its times are noted if so.
-    #[must_use]
-    pub fn is_quiet(&self, packet: &Packet, peer_ip: &[u8; IP_LEN_BYTES], now_ms: u64) -> bool {
-        digest(self, packet, peer_ip, now_ms).is_some()
-    }
-
-    /// A heartbeat to `receiver`, as a worker encodes it.
-    #[must_use]
-    pub fn encode_heartbeat(&self, message_type: u16, receiver: &IdBytes) -> Bytes {
-        encode_heartbeat(self, message_type, receiver, &mut GossipScratch::default())
     }
 
     pub(crate) fn place(&self, id: &IdBytes) -> Option<u32> {
         self.index.get(id).copied()
     }
 
-    pub(crate) fn node(&self, id: &IdBytes) -> Option<&ViewNode> {
+    pub(crate) fn node(&self, id: &IdBytes) -> Option<&NodeRow> {
         self.nodes.get(self.place(id)? as usize).map(|node| &**node)
     }
 

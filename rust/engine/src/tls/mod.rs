@@ -16,8 +16,9 @@ use rustls::{Connection, InvalidMessage};
 use crate::gossip::{IdBytes, View};
 use crate::job::JobScratch;
 use crate::limits::{HANDSHAKE_BYTES, READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
+use crate::reason::EndReason;
 use crate::socket::Socket;
-use crate::transfer::{Batch, Deframer, Digester, LastRead, ReadReport, ReadStop, WriteReport};
+use crate::transfer::{Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport};
 
 /// What one job on a TLS link brought, both directions apart (R14).
 pub(crate) struct TlsReport {
@@ -75,8 +76,8 @@ impl TlsTransport {
         report.read.stop = match self.fill(&mut scratch.records, &mut report.read.read_bytes) {
             Ok(stop) | Err(stop) => stop,
         };
-        let digester = Digester { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
-        self.deframer.take_frames(&mut report.read, digester);
+        let comparer = Comparer { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
+        self.deframer.take_frames(&mut report.read, comparer);
         self.batch.encode(view, &mut scratch.gossip);
         // After a failure too: the alert tells the peer why.
         self.write(&mut report.write);
@@ -125,7 +126,7 @@ impl TlsTransport {
             self.handshake_bytes += offered - records.len();
             if self.handshake_bytes > HANDSHAKE_BYTES {
                 let detail = format!("handshake of more than {HANDSHAKE_BYTES} bytes");
-                return Err(ReadStop::Ended { kind: "tls", detail });
+                return Err(ReadStop::Ended { reason: EndReason::Tls, detail });
             }
         }
         let outcome = self.connection.process_new_packets();
@@ -186,14 +187,14 @@ impl TlsTransport {
 /// Sorts a rustls error by what an operator would do about it (H35-H37).
 fn failure_of(error: &rustls::Error) -> ReadStop {
     use rustls::Error as E;
-    let kind = match error {
-        E::InvalidMessage(InvalidMessage::InvalidContentType) => "not-tls",
-        E::NoCertificatesPresented => "no-certificate",
-        E::InvalidCertificate(_) => "bad-certificate",
-        E::AlertReceived(_) => "tls-alert",
-        _ => "tls",
+    let reason = match error {
+        E::InvalidMessage(InvalidMessage::InvalidContentType) => EndReason::NotTls,
+        E::NoCertificatesPresented => EndReason::NoCertificate,
+        E::InvalidCertificate(_) => EndReason::BadCertificate,
+        E::AlertReceived(_) => EndReason::TlsAlert,
+        _ => EndReason::Tls,
     };
-    ReadStop::Ended { kind, detail: error.to_string() }
+    ReadStop::Ended { reason, detail: error.to_string() }
 }
 
 struct SocketWriter<'a>(&'a dyn Socket);

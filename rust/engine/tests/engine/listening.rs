@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use clusterbus_engine::Event;
+use clusterbus_engine::{EndReason, Event, LossReason};
 
 use crate::support::packets::{self, ping, pings};
 use crate::support::{Mode, Peer, Rig, WORKERS_PLAIN, certs, four_ways, message, peer_listener};
@@ -30,9 +30,10 @@ fn r17_links_are_known_by_whose_they_are() {
         });
         peer.end();
         rig.until("the end", |rig| !rig.lost(accepted).is_empty());
-        assert!(
-            rig.log.iter().any(|event| matches!(event, Event::Lost { owner: 0, kind: "eof", .. }))
-        );
+        assert!(rig.log.iter().any(|event| matches!(
+            event,
+            Event::Lost { owner: 0, reason: LossReason::End(EndReason::Eof), .. }
+        )));
         rig.engine.close(accepted);
         rig.until("the drain", |rig| rig.drained(accepted) == 1);
         assert!(!peer.is_ended(), "the socket is open until the link is freed");

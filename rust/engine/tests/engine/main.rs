@@ -7,6 +7,7 @@ mod support;
 
 mod closing;
 mod duplex;
+mod heartbeats;
 mod listening;
 mod offload;
 

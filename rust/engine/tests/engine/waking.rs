@@ -160,8 +160,8 @@ fn no_edge_is_lost_under_random_traffic() {
                             assert!(engine.send(link, message(packet.bytes().to_vec())));
                         }
                     }
-                    Event::Lost { link, kind, detail, .. } => {
-                        assert_eq!(kind, "eof", "{detail}");
+                    Event::Lost { link, reason, detail, .. } => {
+                        assert_eq!(reason.name(), "eof", "{detail}");
                         engine.close(link);
                     }
                     Event::Drained { link } => {

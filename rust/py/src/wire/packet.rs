@@ -35,7 +35,7 @@ impl Packet {
     }
 
     fn header(&self) -> Option<&HeaderLayout> {
-        self.0.view().header()
+        self.0.packet_ref().header()
     }
 
     /// A number of the header, 0 for a light packet.
@@ -55,29 +55,29 @@ impl Packet {
     }
 
     /// # Safety
-    /// Called by the interpreter alone, with a `view` that is null or valid for writing.
+    /// Called by the interpreter alone, with a `buffer` that is null or valid for writing.
     unsafe fn __getbuffer__(
         slf: Bound<'_, Self>,
-        view: *mut ffi::Py_buffer,
+        buffer: *mut ffi::Py_buffer,
         flags: c_int,
     ) -> PyResult<()> {
-        if view.is_null() {
-            return Err(PyBufferError::new_err("no view to fill"));
+        if buffer.is_null() {
+            return Err(PyBufferError::new_err("no buffer to fill"));
         }
         let bytes = slf.get().0.bytes();
         let start = bytes.as_ptr().cast::<c_void>().cast_mut();
         let len = ffi::Py_ssize_t::try_from(bytes.len())?;
         let read_only = 1;
-        // SAFETY: `view` is valid for writing (checked for null; the interpreter's promise otherwise). The bytes never
-        // move or change: the class is frozen and owns them, and the view takes a reference to the object, so they
-        // live as long as the view. The view is read-only; a request for a writable one fails here.
+        // SAFETY: `buffer` is valid for writing (checked for null; the interpreter's promise otherwise). The bytes never
+        // move or change: the class is frozen and owns them, and the buffer takes a reference to the object, so they
+        // live as long as the buffer. The buffer is read-only; a request for a writable one fails here.
         let filled =
-            unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, len, read_only, flags) };
+            unsafe { ffi::PyBuffer_FillInfo(buffer, slf.as_ptr(), start, len, read_only, flags) };
         if filled == 0 {
             return Ok(());
         }
-        // SAFETY: `view` is valid for writing as above; a failed request must leave no owner in it.
-        unsafe { (*view).obj = ptr::null_mut() };
+        // SAFETY: `buffer` is valid for writing as above; a failed request must leave no owner in it.
+        unsafe { (*buffer).obj = ptr::null_mut() };
         Err(PyErr::fetch(slf.py()))
     }
 
@@ -92,12 +92,12 @@ impl Packet {
 
     #[getter]
     fn r#type(&self) -> u16 {
-        self.0.view().checked().message_type
+        self.0.packet_ref().checked().message_type
     }
 
     #[getter]
     fn is_light(&self) -> bool {
-        self.0.view().checked().is_light
+        self.0.packet_ref().checked().is_light
     }
 
     #[getter]
@@ -155,7 +155,7 @@ impl Packet {
     /// The announced address, "" when none (or when it is no address: see `refused`).
     #[getter]
     fn myip(&self) -> String {
-        self.0.view().myip().to_string()
+        self.0.packet_ref().myip().to_string()
     }
 
     #[getter]
@@ -176,33 +176,33 @@ impl Packet {
     /// The entries that hold: an entry with a bad id or ip is left out and named in `refused`.
     #[getter]
     fn gossip(&self) -> Vec<GossipEntry> {
-        self.0.view().gossip_entries().map(GossipEntry).collect()
+        self.0.packet_ref().gossip_entries().map(GossipEntry).collect()
     }
 
     /// The extensions that hold: one with bad text is left out and named in `refused`.
     #[getter]
     fn extensions(&self) -> Vec<Extension> {
-        self.0.view().owned_extensions().map(Extension).collect()
+        self.0.packet_ref().owned_extensions().map(Extension).collect()
     }
 
     /// The extension section as it came, and how many extensions its header announces.
     #[getter]
     fn raw_extensions(&self) -> (&[u8], u16) {
-        (self.0.view().extension_bytes(), self.number(|header| header.extensions.get()))
+        (self.0.packet_ref().extension_bytes(), self.number(|header| header.extensions.get()))
     }
 
     /// Names of the fields that were refused, as `gossip[3].ip` or `extensions[0].hostname`.
     #[getter]
     fn refused(&self) -> Vec<String> {
-        self.0.view().refused().map(|refused| refused.to_string()).collect()
+        self.0.packet_ref().refused().map(|refused| refused.to_string()).collect()
     }
 
     fn decode<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        to_python(py, self.0.view().decode().map_err(bad_packet)?)
+        to_python(py, self.0.packet_ref().decode().map_err(bad_packet)?)
     }
 
     fn __repr__(&self) -> String {
-        let checked = self.0.view().checked();
+        let checked = self.0.packet_ref().checked();
         let (number, len) = (checked.message_type, self.0.bytes().len());
         if checked.is_light {
             return format!("Packet(type={number}, is_light=True, <{len} bytes>)");

@@ -220,8 +220,8 @@ impl Rig {
     /// Every `Lost` of the link: kind and detail.
     pub fn lost(&self, link: LinkId) -> Vec<(&'static str, String)> {
         let of_link = self.log.iter().filter_map(|event| match event {
-            Event::Lost { link: id, kind, detail, .. } if *id == link => {
-                Some((*kind, detail.clone()))
+            Event::Lost { link: id, reason, detail, .. } if *id == link => {
+                Some((reason.name(), detail.clone()))
             }
             _ => None,
         });
@@ -244,7 +244,7 @@ impl Rig {
 
     pub fn refused(&self) -> Vec<(&'static str, String)> {
         let refused = self.log.iter().filter_map(|event| match event {
-            Event::Refused { kind, detail, .. } => Some((*kind, detail.clone())),
+            Event::Refused { reason, detail, .. } => Some((reason.name(), detail.clone())),
             _ => None,
         });
         refused.collect()

@@ -1,4 +1,4 @@
-//! The digest: does a heartbeat say anything that the state behind the view does not know?
+//! The comparison: does a heartbeat say anything that the state behind the view does not know?
 //!
 //! Property (R33): for any packet and any view, when the answer is "quiet", applying the whole packet to that state
 //! would change times and nothing else, and those times are noted here. In doubt the answer is "look at it". Runs on workers.
@@ -6,15 +6,14 @@
 
 use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
 use clusterbus_wire::{
-    GossipEntry, IP_LEN_BYTES, MFLAG_EXTENSIONS, MessageType, Packet, PacketView,
+    FLAG_FAIL, FLAG_HANDSHAKE, FLAG_MYSELF, FLAG_PFAIL, GOSSIP_FUTURE_MAX_MS, GossipEntry,
+    IP_LEN_BYTES, MFLAG_EXTENSIONS, MessageType, Packet, PacketRef,
 };
 
-use super::view::{Expected, FLAG_FAIL, FLAG_PFAIL, IdBytes, View, ViewNode};
+use super::view::{ExpectedHeartbeat, IdBytes, NodeRow, View};
 
-/// A peer's PONG time may lie this far in our future.
-const FUTURE_MAX_MS: u64 = 500;
-/// Flags no peer may set about others: myself and handshake (H25).
-const PRIVATE_FLAGS: u16 = 16 | 32;
+/// Flags that a node holds for itself alone: nobody may mention another with them (H25).
+const PRIVATE_FLAGS: u16 = FLAG_MYSELF | FLAG_HANDSHAKE;
 
 /// A heartbeat that says nothing new to the state of `version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +26,22 @@ pub struct Quiet {
     pub is_pong: bool,
 }
 
+impl View {
+    /// Whether a heartbeat of a link from `peer_ip` says nothing new at `now_ms`; its times are noted if so.
+    #[must_use]
+    pub fn is_quiet(&self, packet: &Packet, peer_ip: &[u8; IP_LEN_BYTES], now_ms: u64) -> bool {
+        compare(self, packet, peer_ip, now_ms).is_some()
+    }
+}
+
 /// Compares a heartbeat with the view; `peer_ip` is the address its link comes from, as the wire writes it.
-pub(crate) fn digest(
+pub(crate) fn compare(
     view: &View,
     packet: &Packet,
     peer_ip: &[u8; IP_LEN_BYTES],
     now_ms: u64,
 ) -> Option<Quiet> {
-    let packet = packet.view();
+    let packet = packet.packet_ref();
     let is_pong = match packet.message_type()? {
         MessageType::Ping => false,
         MessageType::Pong => true,
@@ -56,8 +63,8 @@ pub(crate) fn digest(
 fn header_is_expected(
     view: &View,
     header: &HeaderLayout,
-    sender: &ViewNode,
-    expected: &Expected,
+    sender: &NodeRow,
+    expected: &ExpectedHeartbeat,
     peer_ip: &[u8; IP_LEN_BYTES],
     is_pong: bool,
 ) -> bool {
@@ -86,9 +93,9 @@ fn header_is_expected(
 }
 
 fn extensions_are_expected(
-    packet: &PacketView<'_>,
+    packet: &PacketRef<'_>,
     header: &HeaderLayout,
-    expected: &Expected,
+    expected: &ExpectedHeartbeat,
 ) -> bool {
     let flagged = header.mflags[0] & MFLAG_EXTENSIONS != 0;
     header.extensions.get() == expected.extensions_len
@@ -99,8 +106,8 @@ fn extensions_are_expected(
 fn gossip_is_known(
     view: &View,
     entries: &[GossipLayout],
-    sender: &ViewNode,
-    expected: &Expected,
+    sender: &NodeRow,
+    expected: &ExpectedHeartbeat,
     now_ms: u64,
 ) -> bool {
     let mut repeated: Option<Repeated> = None;
@@ -111,7 +118,7 @@ fn gossip_is_known(
         }
         let Some(node) = view.node(&entry.node_id) else { return false };
         if std::ptr::eq(node, sender) {
-            // No server mentions itself; what it told would be lost under the time of its own PONG.
+            // No server mentions itself. What it says here would be overwritten by the time of its own PONG.
             return false;
         }
         let same_address = entry.ip == node.entry.ip
@@ -133,8 +140,8 @@ fn gossip_is_known(
             }
         } else if !node.is_failing() {
             let pong_s = entry.pong_received_s.get();
-            if u64::from(pong_s) * 1000 <= now_ms + FUTURE_MAX_MS {
-                node.times.tell_pong(pong_s);
+            if u64::from(pong_s) * 1000 <= now_ms + GOSSIP_FUTURE_MAX_MS {
+                node.times.note_gossiped_pong(pong_s);
             }
         }
     }
@@ -156,7 +163,7 @@ struct Repeated {
 }
 
 impl Repeated {
-    fn new(expected: &Expected) -> Self {
+    fn new(expected: &ExpectedHeartbeat) -> Self {
         let missing = expected.reports.len();
         Self { seen: vec![false; missing], missing }
     }
@@ -168,7 +175,7 @@ impl Repeated {
     }
 }
 
-/// Our own row expects no heartbeat and is never told; no other row is like it.
-fn is_myself(node: &ViewNode) -> bool {
+/// Our own row is the only one with one of these flags: it expects no heartbeat, and gossip never mentions it.
+fn is_myself(node: &NodeRow) -> bool {
     node.entry.flags.get() & PRIVATE_FLAGS != 0
 }

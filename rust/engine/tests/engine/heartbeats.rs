@@ -1,0 +1,82 @@
+//! Heartbeats that the engine encodes itself: when it takes one on, and that whom they mention follows from a seed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clusterbus_engine::{NodeRow, NodeTimes, View, ViewHeader};
+use clusterbus_wire::{
+    FLAG_PRIMARY, GossipEntry, Header, Heartbeat, HeartbeatKind, IpText, Message, MessageType,
+    NodeId, Packet,
+};
+
+use crate::support::{Rig, four_ways};
+
+const PING: u16 = MessageType::Ping.number();
+/// A tenth of them is more than the least a heartbeat mentions, so there is something to choose.
+const NODES: usize = 100;
+const SEEDS: u64 = 20;
+
+fn id(number: usize) -> NodeId {
+    NodeId::new(format!("{number:040x}").as_bytes()).expect("forty hex characters")
+}
+
+/// A view of nodes 1 to `nodes`, as node 0 publishes it.
+fn view(version: u64, nodes: usize) -> Arc<View> {
+    let ours = Heartbeat::new(HeartbeatKind::Ping, Header::new(id(0)), Vec::new(), Vec::new());
+    let header = ViewHeader {
+        template: Message::Heartbeat(ours).encode().expect("a sound message").into(),
+        extensions: Bytes::new(),
+        extensions_len: 0,
+        current_epoch: 0,
+        table_len: nodes + 1,
+    };
+    let rows = (1..=nodes).map(|number| {
+        let mut entry = GossipEntry::new(id(number));
+        entry.ip = IpText::new("ip", "10.0.0.1").expect("an address");
+        entry.flags = FLAG_PRIMARY;
+        Arc::new(NodeRow {
+            entry: entry.to_layout(),
+            is_gossiped: true,
+            has_reports: false,
+            takes_extensions: false,
+            expected: None,
+            times: Arc::new(NodeTimes::default()),
+        })
+    });
+    View::new(version, 0, header, rows.collect())
+}
+
+/// R34: a name may reach the engine before the view that has its node. Until then the engine takes no heartbeat on.
+#[test]
+fn r34_a_heartbeat_to_a_node_that_the_view_lacks_is_left_to_the_caller() {
+    four_ways(|mode| {
+        let mut rig = Rig::new(mode);
+        let link = rig.link();
+        assert!(!rig.engine.send_heartbeat(link.id, PING), "no name and no view");
+        rig.engine.bind(link.id, Some(*id(2).as_bytes()));
+        assert!(!rig.engine.send_heartbeat(link.id, PING), "no view");
+        rig.engine.publish(view(1, 1));
+        assert!(!rig.engine.send_heartbeat(link.id, PING), "the view is older than the name");
+        assert_eq!(rig.engine.send_queue(link.id), (0, 0), "what is refused is not queued");
+        rig.engine.publish(view(2, 2));
+        assert!(rig.engine.send_heartbeat(link.id, PING));
+        rig.engine.bind(link.id, None);
+        assert!(!rig.engine.send_heartbeat(link.id, PING), "the name is taken back");
+        rig.until("the heartbeat", |_| link.peer.received_len() > 0);
+        let packet = Packet::new(link.peer.received().into()).expect("a sound packet");
+        assert_eq!(packet.packet_ref().message_type(), Some(MessageType::Ping));
+    });
+}
+
+/// R34: the same seed mentions the same nodes in the same order; another one mentions others.
+#[test]
+fn r34_whom_a_heartbeat_mentions_follows_from_the_seed() {
+    let (view, receiver) = (view(1, NODES), id(1));
+    let encoded = |seed| view.encode_heartbeat(PING, receiver.as_bytes(), seed);
+    let all: HashSet<Bytes> = (0..SEEDS).map(encoded).collect();
+    assert_eq!(all.len() as u64, SEEDS, "no two seeds chose alike");
+    for seed in 0..SEEDS {
+        assert_eq!(encoded(seed), encoded(seed), "seed {seed}");
+    }
+}
