@@ -689,6 +689,8 @@ class View:
     ) -> View: ...
     @property
     def version(self) -> int: ...
+    def knows(self, node_id: str) -> bool:
+        """Whether the view has a row of the node: only to such a one can a heartbeat be encoded from it."""
     def is_quiet(self, packet: Packet, peer_ip: str, now_ms: int) -> bool:
         """Whether a heartbeat of a link from `peer_ip` is quiet at `now_ms`; notes its times if so."""
     def encode(self, message_type: int, receiver: str, seed: int) -> bytes:

@@ -62,7 +62,7 @@ class World:
 
     def connect(self, one: int, other: int) -> tuple[End, End]:
         """Both ends of a new connection, the dialled one first."""
-        self.network.dial(one, 1, "somebody", other)
+        self.network.dial(one, other)
         self.pass_time(SECOND_US)
         return self.dialled[-1], self.accepted[-1]
 
@@ -232,7 +232,7 @@ def test_closing_delivers_what_was_sent_before_and_then_the_end_h34() -> None:
 def test_a_dial_to_a_host_without_a_listener_is_refused() -> None:
     world = World()
     world.deaf.add(1)
-    world.network.dial(0, 1, "somebody", 1)
+    world.network.dial(0, 1)
     world.pass_time(SECOND_US)
     assert world.reached(0) == ["connection refused"]
 
@@ -243,7 +243,7 @@ def test_a_dial_over_a_dead_path_times_out_also_when_only_the_answer_is_lost(
 ) -> None:
     world = World()
     world.block(*blocked)
-    world.network.dial(0, 1, "somebody", 1)
+    world.network.dial(0, 1)
     world.pass_time(DIAL_TIMEOUT_US + SECOND_US)
     assert world.reached(0) == ["connection timed out"]
     assert world.accepted == []
@@ -252,7 +252,7 @@ def test_a_dial_over_a_dead_path_times_out_also_when_only_the_answer_is_lost(
 def test_a_dial_goes_through_when_the_path_heals_in_time() -> None:
     world = World()
     key = world.block(0, 1)
-    world.network.dial(0, 1, "somebody", 1)
+    world.network.dial(0, 1)
     world.pass_time(SECOND_US // 2)
     world.network.restore(key)
     world.pass_time(2 * SECOND_US)
@@ -262,7 +262,7 @@ def test_a_dial_goes_through_when_the_path_heals_in_time() -> None:
 
 def test_a_dial_to_an_address_without_a_host_times_out() -> None:
     world = World()
-    world.network.dial(0, 1, "somebody", None)
+    world.network.dial(0, None)
     world.pass_time(DIAL_TIMEOUT_US + SECOND_US)
     assert world.reached(0) == ["connection timed out"]
 

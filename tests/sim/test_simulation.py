@@ -46,16 +46,15 @@ def test_before_they_meet_they_do_not_agree() -> None:
 
 def test_every_message_goes_over_the_wire_r38(five: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
     from clusterbus import wire
-    from clusterbus.sim import member
+    from clusterbus.sim import engine
 
     lengths: list[int] = []
 
-    def count(message: wire.Message) -> bytes:
-        data = wire.encode(message)
+    def count(data: bytes) -> list[wire.Packet]:
         lengths.append(len(data))
-        return data
+        return wire.parse(data)
 
-    monkeypatch.setattr(member, "encode", count)
+    monkeypatch.setattr(engine, "parse", count)
     five.run_for(1_000)
     assert lengths
     assert min(lengths) >= wire.HEADER_LEN_BYTES
@@ -216,12 +215,12 @@ def test_a_durable_save_that_failed_is_tried_again_at_the_tick_and_durably_h47(f
     five.fail_disk(1)
     five.bump_epoch(1)
     five.run_for(1_000)
-    assert member.has_unsaved
+    assert member.owes_durable_save
     assert five.stats["saves failed"] >= 10
     assert member.disk.durable.current_epoch == before
     five.fail_disk(1, failing=False)
     five.run_for(200)
-    assert not member.has_unsaved
+    assert not member.owes_durable_save
     assert member.disk.durable.current_epoch == before + 1
     assert five.run_until(five.agrees, limit_ms=30_000)
 
@@ -327,11 +326,11 @@ def test_run_until_takes_a_moment_or_a_condition_and_gives_up_at_its_limit() -> 
     assert simulation.now_ms == 1_567.5
 
 
-# ---------------------------------------------------------------- the digest
+# ---------------------------------------------------------------- quiet heartbeats
 
 
-def test_members_that_digest_and_members_that_do_not_make_one_cluster_r33() -> None:
-    simulation = Simulation(seed=6, nodes=6, digests=(0, 1, 2))
+def test_members_that_compare_heartbeats_and_members_that_do_not_make_one_cluster_r33() -> None:
+    simulation = Simulation(seed=6, nodes=6, without_views=(3, 4, 5))
     simulation.form()
     simulation.run_for(20_000)
     quiet = simulation.stats["quiet heartbeats"]
@@ -346,6 +345,18 @@ def test_members_that_digest_and_members_that_do_not_make_one_cluster_r33() -> N
     assert simulation.run_until(simulation.agrees, limit_ms=30_000)
 
 
-def test_without_digests_no_heartbeat_is_quiet_r33(five: Simulation) -> None:
+def test_without_views_no_heartbeat_is_quiet_r33() -> None:
+    simulation = Simulation(seed=5, nodes=5, without_views=range(5))
+    simulation.form()
+    simulation.run_for(5_000)
+    assert simulation.stats["quiet heartbeats"] == 0
+
+
+def test_a_calm_cluster_is_nearly_all_quiet_by_default_r33_r34(five: Simulation) -> None:
     five.run_for(5_000)
-    assert five.stats["quiet heartbeats"] == 0
+    before = five.stats["quiet heartbeats"]
+    five.run_for(10_000)
+    received = [
+        five.state(node).counters[f"messages_{name}_received"] for node in five.nodes for name in ("ping", "pong")
+    ]
+    assert five.stats["quiet heartbeats"] - before > 0.5 * sum(received) * 10_000 / five.now_ms

@@ -107,8 +107,9 @@ class NodesFile(Protocol):
 class Clock(Protocol):
     """The one timeline of a member: unix milliseconds that never jump (H29)."""
 
-    monotonic_ns: Callable[[], int]
-    """Nanoseconds for measuring how long something took; they never go back."""
+    @property
+    def monotonic_ns(self) -> Callable[[], int]:
+        """Gives nanoseconds for measuring how long something took; they never go back."""
 
     def now_ms(self) -> int: ...
     def now_us(self) -> int: ...

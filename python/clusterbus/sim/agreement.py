@@ -12,10 +12,10 @@ from itertools import islice
 
 from clusterbus.cluster.constants import ALL_SLOTS, FAILING, FLAG_HANDSHAKE
 from clusterbus.cluster.model.node import Node
-from clusterbus.sim.member import Member
+from clusterbus.sim.host import Host
 
 
-def disagreements(members: Sequence[Member], *, at_most: int = 10) -> list[str]:
+def disagreements(members: Sequence[Host], *, at_most: int = 10) -> list[str]:
     """What the members do not agree on, one line each, at most so many; empty when they agree.
 
     A member that is down must be known to all others, and be held FAIL by them.
@@ -23,7 +23,7 @@ def disagreements(members: Sequence[Member], *, at_most: int = 10) -> list[str]:
     return list(islice(_disagreements(members), at_most))
 
 
-def _disagreements(members: Sequence[Member]) -> Iterator[str]:
+def _disagreements(members: Sequence[Host]) -> Iterator[str]:
     living = [member for member in members if member.is_up]
     selves = {member.node_id: member for member in members}
     if not living:
@@ -37,7 +37,7 @@ def _disagreements(members: Sequence[Member]) -> Iterator[str]:
     yield from _about_the_whole(living, all_up=len(living) == len(members))
 
 
-def _about_members(member: Member, selves: dict[str, Member]) -> Iterator[str]:
+def _about_members(member: Host, selves: dict[str, Host]) -> Iterator[str]:
     state = member.state
     if state.known_nodes_count != len(selves):
         yield f"{member.name} knows {state.known_nodes_count} nodes of {len(selves)}"
@@ -50,7 +50,7 @@ def _about_members(member: Member, selves: dict[str, Member]) -> Iterator[str]:
             yield f"{member.name} does not hold {peer.name} FAIL, which is down"
 
 
-def _about_one(member: Member, other: Member) -> Iterator[str]:
+def _about_one(member: Host, other: Host) -> Iterator[str]:
     seen = member.state.find(other.node_id)
     true = other.state.myself
     if seen is None:
@@ -72,9 +72,11 @@ def _about_one(member: Member, other: Member) -> Iterator[str]:
         if link is None or not member.is_connected(link.link_id):
             yield f"{member.name} lacks a link with {other.name}"
             return
+        if member.engine.name_of(link.link_id) != other.node_id:
+            yield f"{member.name}'s engine does not know a link for {other.name}'s"
 
 
-def _about_the_whole(living: list[Member], *, all_up: bool) -> Iterator[str]:
+def _about_the_whole(living: list[Host], *, all_up: bool) -> Iterator[str]:
     states = {member.state.is_ok for member in living}
     if len(states) > 1:
         yield "the state is ok for some and fail for others"
@@ -95,7 +97,7 @@ def _about_the_whole(living: list[Member], *, all_up: bool) -> Iterator[str]:
             yield f"{holders[myself.config_epoch]} and {member.name} share config epoch {myself.config_epoch}"
 
 
-def _about_shards(primaries: list[Member]) -> Iterator[str]:
+def _about_shards(primaries: list[Host]) -> Iterator[str]:
     """A primary whose slots went to another of its shard follows that one.
 
     Without cluster-allow-replica-migration one whose last slot went elsewhere stays an empty primary.

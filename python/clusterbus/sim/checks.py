@@ -16,17 +16,16 @@ rule raises `InvariantError`. One thread.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 from clusterbus.cluster.constants import AUTH_ACK
 from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeLeft
+from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError
 from clusterbus.sim.disk import SavedEpochs
-from clusterbus.wire import Message, Packet
-
-if TYPE_CHECKING:
-    from clusterbus.sim.member import Member
+from clusterbus.wire import Packet
 
 ONE_WINNER: Final = "one winner per epoch"
 MAJORITY: Final = "a winner has the votes of a majority"
@@ -36,6 +35,27 @@ EPOCHS_RISE: Final = "epochs never go down"
 ONE_OWNER: Final = "no slot with two owners at one config epoch"
 OWN_SLOTS: Final = "own slots are only lost to a greater epoch"
 OWN_GAINS: Final = "slots are only gained by an election or an operator"
+
+
+class Member(Protocol):
+    """What is looked at of a member, its process running or not; `Host` is one."""
+
+    may_take_over: bool
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def is_up(self) -> bool: ...
+    @property
+    def state(self) -> ClusterState: ...
+    @property
+    def importing(self) -> int: ...
+    @property
+    def owes_durable_save(self) -> bool: ...
+    def now_text(self) -> str: ...
+    def epochs(self) -> SavedEpochs: ...
 
 
 @dataclass(slots=True)
@@ -53,7 +73,7 @@ class Seen:
 class Checker:
     """Checks one simulation. `members` are all of them, those that are down included."""
 
-    def __init__(self, members: list[Member], stats: Counter[str]) -> None:
+    def __init__(self, members: Sequence[Member], stats: Counter[str]) -> None:
         self._members = members
         self._stats = stats
         self._seen: dict[int, Seen] = {}
@@ -121,33 +141,28 @@ class Checker:
         elif isinstance(event, NodeLeft):
             self._seen[member.index].known_epochs.pop(event.node_id, None)
 
-    def sent(self, member: Member, message: Message, receivers: list[str]) -> None:
-        """A message was handed to the network, for the members of these ids."""
-        header = message.header
-        if header is None:
+    def sent(self, member: Member, packet: Packet, receivers: list[str]) -> None:
+        """A message was handed to the engine, for the members of these ids: from here on it may be on the wire."""
+        if packet.is_light:
             return
-        if message.type == AUTH_ACK:
+        if packet.type == AUTH_ACK:
             for requester in receivers:
-                self._voted(member, header.current_epoch, requester)
-        if header.replicaof is None:
-            sender = header.sender
+                self._voted(member, packet.current_epoch, requester)
+        if packet.replicaof is None:
+            sender, config_epoch = packet.sender, packet.config_epoch
             told = self._told_epochs.get(sender, 0)
-            if header.config_epoch > told:
-                if member.has_unsaved:  # no promise: the disk refused it, and heartbeats still go (H47)
+            if config_epoch > told:
+                if member.owes_durable_save:  # no promise: the disk refused it, and heartbeats still go (H47)
                     return
-                self._told_epochs[sender] = header.config_epoch
-            elif header.config_epoch < told:
-                self._broken(member, EPOCHS_RISE, f"told config epoch {told}, then {header.config_epoch}")
+                self._told_epochs[sender] = config_epoch
+            elif config_epoch < told:
+                self._broken(member, EPOCHS_RISE, f"told config epoch {told}, then {config_epoch}")
 
     def delivered(self, member: Member, packet: Packet) -> None:
         """A packet is about to be applied."""
         if packet.type == AUTH_ACK:
             key = (member.state.myself.node_id, packet.current_epoch)
             self._acks.setdefault(key, set()).add(packet.sender)
-
-    def forgive(self, node_id: str) -> None:
-        """An operator reset the node: what it told before no longer binds it."""
-        self._told_epochs.pop(node_id, None)
 
     # ------------------------------------------------------------ the rules
 

@@ -125,16 +125,15 @@ class End:
 
 
 class Dial:
-    """A connection being made by the process `boot` of host `owner`, to somewhere called `node_id`."""
+    """A connection being made by host `owner`, which will be its link `link`. `is_over`: it has an end, or nobody
+    waits for one any more."""
 
-    __slots__ = ("boot", "deadline_us", "is_over", "node_id", "owner", "path", "tries")
+    __slots__ = ("is_over", "link", "owner", "path", "tries")
 
-    def __init__(self, owner: int, boot: int, node_id: str, path: Path | None, deadline_us: int) -> None:
+    def __init__(self, owner: int, link: int, path: Path | None) -> None:
         self.owner = owner
-        self.boot = boot
-        self.node_id = node_id
+        self.link = link
         self.path = path
-        self.deadline_us = deadline_us
         self.tries = 0
         self.is_over = False
 
@@ -182,6 +181,11 @@ class Network:
             for target in range(hosts):
                 self._paths[source][target].back = self._paths[target][source]
 
+    @property
+    def now_us(self) -> int:
+        """Virtual time."""
+        return self._timeline.now_us
+
     # ------------------------------------------------------------ the shape of the network
 
     def path(self, source: int, target: int) -> Path:
@@ -214,12 +218,13 @@ class Network:
 
     # ------------------------------------------------------------ dialling
 
-    def dial(self, owner: int, boot: int, node_id: str, target: int | None) -> None:
+    def dial(self, owner: int, target: int | None) -> Dial:
         """Begins a connection to a host, or to an address where there is none."""
         path = self._paths[owner][target] if target is not None else None
-        dial = Dial(owner, boot, node_id, path, self._timeline.now_us + DIAL_TIMEOUT_US)
+        dial = Dial(owner, self._new_link(), path)
         self._timeline.after(DIAL_TIMEOUT_US, self._dial_timed_out, dial)
         self._syn(dial)
+        return dial
 
     def _syn(self, dial: Dial) -> None:
         path = dial.path
@@ -245,8 +250,8 @@ class Network:
         if not self._receiver.listens(path.target):
             self._receiver.dial_failed(dial, "connection refused")
             return
-        near = self._new_end(dial.owner, path, is_inbound=False)
-        far = self._new_end(path.target, path.back, is_inbound=True)
+        near = self._new_end(dial.owner, dial.link, path, is_inbound=False)
+        far = self._new_end(path.target, self._new_link(), path.back, is_inbound=True)
         near.peer, far.peer = far, near
         self.send(near, ACCEPT)
         self._receiver.dial_answered(dial, near)
@@ -256,9 +261,12 @@ class Network:
             dial.is_over = True
             self._receiver.dial_failed(dial, "connection timed out")
 
-    def _new_end(self, host: int, path: Path, *, is_inbound: bool) -> End:
+    def _new_link(self) -> int:
         self._links += 1
-        end = End(self._links, host, path, is_inbound=is_inbound, now_us=self._timeline.now_us)
+        return self._links
+
+    def _new_end(self, host: int, link: int, path: Path, *, is_inbound: bool) -> End:
+        end = End(link, host, path, is_inbound=is_inbound, now_us=self._timeline.now_us)
         self._ends[host][end.link] = end
         self._timeline.after(KEEPALIVE_US, self._keep_alive, end)
         return end

@@ -20,7 +20,7 @@ from clusterbus.cluster.events import ElectionStarted, Event
 from clusterbus.cluster.model.slots import ranges_of
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError, StateError
-from clusterbus.sim.member import Member
+from clusterbus.sim.host import Host
 from clusterbus.sim.simulation import Simulation
 
 NODES_MIN: Final = 5
@@ -89,7 +89,7 @@ class Scenario:
                 "cluster_allow_replica_migration": self.draw.random() < 0.7,
                 "cluster_replica_validity_factor": self.draw.choice((0, 1, 10)),
             },
-            digests=self.draw.choice(((), range(nodes), range(nodes // 2))),
+            without_views=self.draw.choice(((), (), range(nodes // 2))),
             trace=trace,
             trace_heartbeats=trace_heartbeats,
             state_class=state_class,
@@ -220,8 +220,8 @@ class Scenario:
         return [node for node in self.simulation.nodes if node not in nodes]
 
 
-def _is_mortal(member: Member) -> bool:
-    return member.is_up and not (member.is_hung or member.has_unsaved or member.disk.is_failing or member.doom)
+def _is_mortal(member: Host) -> bool:
+    return member.is_up and not (member.is_hung or member.owes_durable_save or member.disk.is_failing or member.doom)
 
 
 # ---------------------------------------------------------------- the faults

@@ -12,13 +12,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from clusterbus.cluster.constants import SLOTS
-from clusterbus.cluster.effects import Notify
 from clusterbus.cluster.events import Event
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.errors import StateError
 from clusterbus.sim.agreement import disagreements
-from clusterbus.sim.member import Doom, Member, World
+from clusterbus.sim.host import Doom, Host, World
 from clusterbus.sim.network import Dial, End, Impairment, Network
 from clusterbus.sim.timeline import US_PER_MS, Timeline
 from clusterbus.sim.trace import Trace
@@ -75,9 +74,9 @@ class Simulation:
 
     `directives` are those of valkey.conf by underscore name. `skew_ms` and `drift_ppm` bound how far a
     node's wall clock is off and how many millionths its seconds are. `delay_ms` and `jitter_ms` are those of
-    every path. Members in `digests` compare heartbeats with a published view, as I/O workers do, and apply only
-    those that say something new. `trace(line)` is called for every line of the trace, with heartbeats if
-    `trace_heartbeats`. `state_class` may be a subclass of `ClusterState` whose rules are bent.
+    every path. Members in `without_views` look at every heartbeat in full and encode theirs in full; the others do
+    both by the published view, as I/O workers do. `trace(line)` is called for every line of the trace, with heartbeats
+    if `trace_heartbeats`. `state_class` may be a subclass of `ClusterState` whose rules are bent.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class Simulation:
         skew_ms: int = 0,
         drift_ppm: int = 0,
         directives: dict[str, object] | None = None,
-        digests: Collection[int] = (),
+        without_views: Collection[int] = (),
         trace: Callable[[str], None] | None = None,
         trace_heartbeats: bool = False,
         state_class: type[ClusterState] = ClusterState,
@@ -117,10 +116,10 @@ class Simulation:
         for index in range(nodes):
             ip = f"10.0.{index // HOSTS_PER_NET}.{index % HOSTS_PER_NET + 1}"
             config = Config.from_keywords(None, **keywords)
-            member = Member(self._world, index, config, ip, state_class, digests=index in digests)
-            self._world.members.append(member)
-        for member in self._world.members:
-            self._boot(member)
+            host = Host(self._world, index, config, ip, state_class, compares=index not in without_views)
+            self._world.hosts.append(host)
+        for host in self._world.hosts:
+            self._boot(host)
 
     # ------------------------------------------------------------ looking
 
@@ -132,12 +131,12 @@ class Simulation:
     @property
     def nodes(self) -> range:
         """The numbers of all members."""
-        return range(len(self._world.members))
+        return range(len(self._world.hosts))
 
     @property
-    def members(self) -> Sequence[Member]:
+    def members(self) -> Sequence[Host]:
         """All members, those that are down included."""
-        return self._world.members
+        return self._world.hosts
 
     @property
     def stats(self) -> Counter[str]:
@@ -150,15 +149,15 @@ class Simulation:
 
     def node_id(self, node: int) -> str:
         """The cluster's name for a member."""
-        return self._world.members[node].node_id
+        return self._world.hosts[node].node_id
 
     def is_up(self, node: int) -> bool:
         """Whether the member's process runs (hanging or not)."""
-        return self._world.members[node].is_up
+        return self._world.hosts[node].is_up
 
     def living(self) -> list[int]:
         """The members that are up."""
-        return [member.index for member in self._world.members if member.is_up]
+        return [member.index for member in self._world.hosts if member.is_up]
 
     def agrees(self) -> bool:
         """Whether all members that are up see one and the same cluster (`disagreements` says what not)."""
@@ -166,13 +165,13 @@ class Simulation:
 
     def disagreements(self, *, at_most: int = 10) -> list[str]:
         """What the members do not agree on: members, roles, slots, epochs, failures, links, state."""
-        return disagreements(self._world.members, at_most=at_most)
+        return disagreements(self._world.hosts, at_most=at_most)
 
     def on_event(self, listener: Listener) -> None:
         """Calls `listener(node, event, now_ms)` for every typed event a member tells (`cluster.events`)."""
 
-        def pass_on(member: Member, effect: Notify) -> None:
-            listener(member.index, effect.event, self.now_ms)
+        def pass_on(host: Host, event: Event) -> None:
+            listener(host.index, event, self.now_ms)
 
         self._world.listeners.append(pass_on)
 
@@ -212,7 +211,7 @@ class Simulation:
 
     def meet(self, node: int, other: int) -> None:
         """CLUSTER MEET on `node`."""
-        peer = self._world.members[other]
+        peer = self._world.hosts[other]
         self._note("operator", f"n{node} CLUSTER MEET n{other}")
         self.operate(node, lambda state, now_ms: state.meet(peer.ip, peer.config.port, peer.cport, now_ms))
 
@@ -331,20 +330,20 @@ class Simulation:
 
     def restart(self, node: int, *, ip: str | None = None) -> None:
         """A member that is down starts on what its disk has, at another address if `ip` is given."""
-        member = self._world.members[node]
+        member = self._world.hosts[node]
         if member.is_up:
             raise StateError(f"node {node} is up")
         if ip is not None:
-            if (ip, member.cport) in self._world.hosts:
+            if (ip, member.cport) in self._world.addresses:
                 raise StateError(f"{ip} is taken")
-            self._world.hosts.pop((member.ip, member.cport), None)
+            self._world.addresses.pop((member.ip, member.cport), None)
             member.ip = ip
         self._note(member.name, f"starts at {member.ip}")
         self._boot(member)
 
     def spare(self, node: int) -> bool:
         """A death announced by `after_effects` is called off; whether the member is up."""
-        member = self._world.members[node]
+        member = self._world.hosts[node]
         member.doom = None
         return member.is_up
 
@@ -363,11 +362,11 @@ class Simulation:
     def fail_disk(self, node: int, *, failing: bool = True) -> None:
         """Every write of nodes.conf fails, until called with `failing=False`."""
         self._note(f"n{node}", f"disk {'fails' if failing else 'works'}")
-        self._world.members[node].disk.is_failing = failing
+        self._world.hosts[node].disk.is_failing = failing
 
     def sync_disks(self) -> None:
         """What all members wrote so far is on their disks for good."""
-        for member in self._world.members:
+        for member in self._world.hosts:
             member.disk.sync()
 
     # ------------------------------------------------------------ faults of the network
@@ -427,33 +426,33 @@ class Simulation:
 
     def listens(self, host: int) -> bool:
         """Whether a process on the host takes connections."""
-        return self._world.members[host].is_up
+        return self._world.hosts[host].is_up
 
     def dial_answered(self, dial: Dial, end: End) -> None:
         """A dial came up."""
-        self._world.members[dial.owner].dial_answered(dial.boot, dial.node_id, end)
+        self._world.hosts[dial.owner].dial_answered(dial, end)
 
     def dial_failed(self, dial: Dial, error: str) -> None:
         """A dial did not."""
-        self._world.members[dial.owner].dial_failed(dial.boot, dial.node_id, error)
+        self._world.hosts[dial.owner].dial_failed(dial, error)
 
     def arrived(self, end: End, item: Any) -> None:
         """Something reached an open end."""
-        self._world.members[end.owner].arrived(end, item)
+        self._world.hosts[end.owner].arrived(end, item)
 
     def broken(self, end: End, reason: str) -> None:
         """The network closed an end."""
-        self._world.members[end.owner].broken(end, reason)
+        self._world.hosts[end.owner].broken(end, reason)
 
     # ------------------------------------------------------------ small things
 
-    def _up(self, node: int) -> Member:
-        member = self._world.members[node]
+    def _up(self, node: int) -> Host:
+        member = self._world.hosts[node]
         if not member.is_up:
             raise StateError(f"node {node} is down")
         return member
 
-    def _boot(self, member: Member) -> None:
+    def _boot(self, member: Host) -> None:
         member.boot(
             offset_ms=self._clocks.randint(-self._skew_ms, self._skew_ms),
             drift_ppm=self._clocks.randint(-self._drift_ppm, self._drift_ppm),

@@ -71,6 +71,14 @@ class NodeClock:
         elapsed_us = self._timeline.now_us - self._start_us
         return self._base_ms + elapsed_us * self.rate_ppm // (PARTS_PER_MILLION * US_PER_MS)
 
+    def now_us(self) -> int:
+        """The same in microseconds."""
+        return self.now_ms() * US_PER_MS
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds of virtual time: nothing takes any."""
+        return self._timeline.now_us * 1_000
+
     def ms_since(self, past_us: int) -> int:
         """Milliseconds this clock has counted since a moment of the timeline."""
         return (self._timeline.now_us - past_us) * self.rate_ppm // (PARTS_PER_MILLION * US_PER_MS)

@@ -6,16 +6,17 @@ when somebody asked for it; a run without a trace makes the same draws and the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from clusterbus.cluster.constants import MESSAGE_NAMES
-from clusterbus.cluster.effects import BindLink, Broadcast, CloseLink, Dial, Effect, Log, Notify, Refuse, Save, Send, SendHeartbeat
+from clusterbus.cluster.events import Event
 from clusterbus.sim.timeline import Timeline
-from clusterbus.wire import Message, Packet
+from clusterbus.wire import Packet
 
 SHORT_ID_LEN: Final = 8
 QUIET_MESSAGES: Final = frozenset({"ping", "pong"})
+QUIET_LEVELS: Final = frozenset({"debug", "verbose"})
 
 
 class Trace:
@@ -36,42 +37,27 @@ class Trace:
         """One line. `who` is a member's name, or `net` or `operator`."""
         self._write(f"{self._timeline.now_us / 1000:12.3f} {who:>4} {what}")
 
-    def packet(self, who: str, packet: Packet) -> None:
-        """A packet is about to be applied."""
+    def received(self, who: str, packet: Packet) -> None:
+        """A packet came out of the network."""
         name = message_name(packet.type)
         if self._verbose or name not in QUIET_MESSAGES:
             self.note(who, f"<- {packet.sender[:SHORT_ID_LEN]} {name} {_header_text(packet)}")
 
-    def effects(self, who: str, effects: Iterable[Effect]) -> None:
-        """What a member asked for."""
-        for effect in effects:
-            text = self._effect_text(effect)
-            if text:
-                self.note(who, text)
+    def sent(self, who: str, packet: Packet, receivers: Sequence[str]) -> None:
+        """A message was handed to the engine."""
+        name = message_name(packet.type)
+        if self._verbose or name not in QUIET_MESSAGES:
+            self.note(who, f"-> {','.join(receivers)} {name} {_epochs_text(packet)}")
 
-    def _effect_text(self, effect: Effect) -> str:
-        if isinstance(effect, Send | Broadcast):
-            name = message_name(effect.message.type)
-            if not self._verbose and name in QUIET_MESSAGES:
-                return ""
-            where = f"link {effect.link}" if isinstance(effect, Send) else f"{len(effect.links)} links"
-            return f"-> {where} {name} {_epochs_text(effect.message)}"
-        if isinstance(effect, SendHeartbeat):
-            return f"-> link {effect.link} {message_name(effect.kind)}" if self._verbose else ""
-        if isinstance(effect, Notify):
-            return f"!! {_event_text(effect)}"
-        if isinstance(effect, Log):
-            return f"## {effect.text}" if self._verbose or effect.level != "debug" else ""
-        if isinstance(effect, Save):
-            return "saves nodes.conf durably" if effect.durable else "saves nodes.conf"
-        if isinstance(effect, Dial):
-            return f"dials {effect.ip}:{effect.cport} ({effect.node_id[:SHORT_ID_LEN]})"
-        if isinstance(effect, BindLink):
-            return f"link {effect.link} is {effect.node_id[:SHORT_ID_LEN]}'s" if self._verbose else ""
-        if isinstance(effect, Refuse):
-            return f"## {effect.peer}: {effect.text}"
-        assert isinstance(effect, CloseLink)
-        return f"closes link {effect.link}: {effect.reason}"
+    def event(self, who: str, event: Event) -> None:
+        """A member told a typed event."""
+        fields = (f"{name}={_short(getattr(event, name))}" for name in event.__slots__)
+        self.note(who, f"!! {type(event).__name__} {' '.join(fields)}")
+
+    def log(self, who: str, level: str, text: str) -> None:
+        """A member logged a line."""
+        if self._verbose or level not in QUIET_LEVELS:
+            self.note(who, f"## {text}")
 
 
 def message_name(kind: int) -> str:
@@ -80,20 +66,13 @@ def message_name(kind: int) -> str:
 
 
 def _header_text(packet: Packet) -> str:
-    text = f"epoch {packet.current_epoch}/{packet.config_epoch}"
+    text = _epochs_text(packet)
     mentioned = ",".join(f"{entry.node_id[:SHORT_ID_LEN]}:{entry.flags}" for entry in packet.gossip)
     return f"{text} gossip {mentioned}" if mentioned else text
 
 
-def _epochs_text(message: Message) -> str:
-    header = message.header
-    return f"epoch {header.current_epoch}/{header.config_epoch}" if header is not None else "light"
-
-
-def _event_text(effect: Notify) -> str:
-    event = effect.event
-    fields = (f"{name}={_short(getattr(event, name))}" for name in event.__slots__)
-    return f"{type(event).__name__} {' '.join(fields)}"
+def _epochs_text(packet: Packet) -> str:
+    return "light" if packet.is_light else f"epoch {packet.current_epoch}/{packet.config_epoch}"
 
 
 def _short(value: object) -> str:

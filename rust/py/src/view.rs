@@ -198,6 +198,11 @@ impl View {
         Ok(self.view.is_quiet(packet.inner(), peer_ip.as_field(), now_ms))
     }
 
+    /// Whether the view has a row of the node; without one no heartbeat to it can be encoded.
+    fn knows(&self, node_id: &str) -> PyResult<bool> {
+        Ok(self.view.knows(&id_bytes("node_id", node_id)?))
+    }
+
     /// A heartbeat as the workers encode it; whom it mentions follows from `seed` alone.
     fn encode<'py>(
         &self,

@@ -207,6 +207,12 @@ impl View {
         self.index.get(id).copied()
     }
 
+    /// Whether the node has a row: only to such a one can a heartbeat be encoded from the view.
+    #[must_use]
+    pub fn knows(&self, id: &IdBytes) -> bool {
+        self.index.contains_key(id)
+    }
+
     pub(crate) fn node(&self, id: &IdBytes) -> Option<&NodeRow> {
         self.nodes.get(self.place(id)? as usize).map(|node| &**node)
     }

@@ -1,0 +1,395 @@
+"""One simulated host: a disk and a clock, and the processes that live on it one after another.
+
+Owns the life of a process: start, crash between any two things the world can see, hang, loss of power. The process
+itself is a `Member`, the same as in the real world, over the ports of `engine` and `disk` (R42). One thread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeVar
+
+from clusterbus.cluster.events import Event
+from clusterbus.cluster.operator import persist
+from clusterbus.cluster.state import ClusterState
+from clusterbus.config import Config
+from clusterbus.errors import ClusterBusError, ConfigError, StateError
+from clusterbus.member.driver import TICK_PERIOD_MS
+from clusterbus.member.member import Member
+from clusterbus.sim.checks import Checker
+from clusterbus.sim.disk import Disk, SavedEpochs, epochs_in
+from clusterbus.sim.engine import SimEngine
+from clusterbus.sim.network import Dial, End, Network
+from clusterbus.sim.timeline import NodeClock, Timeline
+from clusterbus.sim.trace import Trace
+from clusterbus.wire import Packet
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Doom:
+    """A death to come: after so many more acts the process is killed, or its host loses power."""
+
+    acts_left: int
+    power: bool
+
+
+class ProcessDied(BaseException):
+    """Unwinds a process that dies in the middle of its work. Not an Exception, so that the driver cannot survive it."""
+
+
+class World:
+    """What all hosts of one simulation share."""
+
+    def __init__(self, seed: int, timeline: Timeline, *, trace: Trace | None) -> None:
+        self.seed = seed
+        self.timeline = timeline
+        self.trace = trace
+        self.stats: Counter[str] = Counter()
+        self.hosts: list[Host] = []
+        self.checker = Checker(self.hosts, self.stats)
+        self.addresses: dict[tuple[str, int], int] = {}
+        self.listeners: list[Callable[[Host, Event], None]] = []
+        self.network: Network
+
+    def random(self, purpose: str) -> Random:
+        """A random source of its own for one purpose: draws for one never shift those for another."""
+        return Random(f"{self.seed}/{purpose}")
+
+
+class Host:
+    """A host of the simulated cluster, its process running or not. `state` is for reading, and for
+    `Simulation.operate` to give orders to; it raises when the process is down.
+
+    With `compares` False its engine compares no heartbeats. `may_take_over`: an operator lets the member become
+    primary with nobody's vote (CLUSTER FAILOVER TAKEOVER). `importing`: the slots an operator ever told it to import,
+    as a bitmap: it may gain them.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        index: int,
+        config: Config,
+        ip: str,
+        state_class: type[ClusterState],
+        *,
+        compares: bool = True,
+    ) -> None:
+        self.world = world
+        self.index = index
+        self.name = f"n{index}"
+        self.config = config
+        self.ip = ip
+        self.disk = Disk(world.timeline)
+        self.is_hung = False
+        self.boots = 0
+        self.may_take_over = False
+        self.importing = 0
+        self.doom: Doom | None = None
+        self._state_class = state_class
+        self._compares = compares
+        self._timeline = world.timeline
+        self._checker = world.checker
+        self._member: Member | None = None
+        self._engine: SimEngine | None = None
+        self._clock: NodeClock | None = None
+        self._tick_is_due = False
+        self._tick_period_us = 0
+        self._random = world.random(f"host {index}")
+        self._node_id = ""
+        self._power_fault: int | None = None
+
+    # ------------------------------------------------------------ what is known of it
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a process runs, hanging or not."""
+        return self._member is not None
+
+    @property
+    def member(self) -> Member:
+        """The process that runs."""
+        assert self._member is not None, f"{self.name} is down"
+        return self._member
+
+    @property
+    def state(self) -> ClusterState:
+        """The state of the process that runs."""
+        return self.member.state
+
+    @property
+    def engine(self) -> SimEngine:
+        """The engine of the process that runs."""
+        assert self._engine is not None, f"{self.name} is down"
+        return self._engine
+
+    @property
+    def clock(self) -> NodeClock:
+        """The clock of the process that runs."""
+        assert self._clock is not None, f"{self.name} is down"
+        return self._clock
+
+    @property
+    def node_id(self) -> str:
+        """The id of the process that runs, or of the last one."""
+        return self._node_id
+
+    @property
+    def cport(self) -> int:
+        """The bus port."""
+        return self.config.bus_port
+
+    @property
+    def owes_durable_save(self) -> bool:
+        """A durable save failed and has not been made good: what was told since may be forgotten."""
+        return self._member is not None and self._member.driver.saver.owes_durable
+
+    def is_connected(self, link: int) -> bool:
+        """Whether a link of the state is a connection whose both ends are open: not half-open, not held up."""
+        end = self.engine.end_of(link)
+        return end is not None and end.peer.is_open and not end.is_stalled and not end.peer.is_stalled
+
+    def now_text(self) -> str:
+        return f"{self._timeline.now_us / 1000:.3f} ms"
+
+    def epochs(self) -> SavedEpochs:
+        """Current epoch and last vote epoch as the process would save them now."""
+        return epochs_in(self.state.nodes_conf_text())
+
+    # ------------------------------------------------------------ life
+
+    def boot(self, *, offset_ms: int, drift_ppm: int) -> None:
+        """A process starts on what is on disk; one that cannot save its nodes.conf ends at once, as every node does."""
+        if self._power_fault is not None:
+            self.world.network.restore(self._power_fault)
+            self._power_fault = None
+        self.boots += 1
+        self.is_hung = False
+        self._clock = NodeClock(self._timeline, offset_ms=offset_ms, drift_ppm=drift_ppm)
+        self._tick_period_us = self._clock.true_us(TICK_PERIOD_MS)
+        random = self.world.random(f"engine {self.index}.{self.boots}")
+        self._engine = SimEngine(self, self.world.network, random, compares=self._compares)
+        text = self.disk.text
+        self._member = Member(
+            config=self.config,
+            engine=self._engine,
+            nodes_file=_NodesFile(self),
+            clock=self._clock,
+            log=self._log,
+            random=self.world.random(f"process {self.index}.{self.boots}"),
+            saved=persist.parse(text) if text is not None else None,
+            strict=True,
+            state_class=self._state_class,
+        )
+        self._node_id = self._member.state.myself.node_id
+        self.world.addresses[self.ip, self.cport] = self.index
+        self._checker.booted(self)
+        self._member.listen(self._on_event)
+        try:
+            self._member.driver.save()
+        except ClusterBusError:
+            self.world.stats["starts failed"] += 1
+            self.kill()
+            return
+        self._run(self._member.driver.settle)
+        phase_us = int(self._random.random() * self._tick_period_us)
+        self._timeline.after(phase_us, self._tick, self.boots)
+
+    def _stop(self) -> None:
+        """The process is gone; its connections are the network's to close."""
+        if self._engine is not None:
+            self._engine.give_up_dials()
+        self.is_hung = False
+        self.doom = None
+        self._member = None
+        self._engine = None
+        self._clock = None
+
+    def kill(self) -> None:
+        """The process dies; the kernel closes its connections, the disk keeps what was written."""
+        self._stop()
+        for end in self.world.network.ends_of(self.index):
+            self.world.network.close(end)
+
+    def cut_power(self) -> None:
+        """The host is off: nobody is told, and what was not synced may be lost."""
+        self._stop()
+        self.disk.cut_power(self._random)
+        network = self.world.network
+        network.lose_host(self.index)
+        self._power_fault = network.cut_off(self.index)
+
+    def hang(self, *, reads: bool) -> None:
+        """The main loop stops. `reads`: the I/O workers still do their part."""
+        self.is_hung = True
+        self._tick_is_due = False
+        if not reads:
+            self.engine.stop_reading()
+
+    def resume(self) -> None:
+        """The main loop goes on with what has come meanwhile, its late tick first or last."""
+        self.is_hung = False
+        engine = self.engine
+        tick_first = self._random.random() < 0.5
+        if tick_first:
+            self._late_tick()
+        if self._engine is engine:
+            engine.read_on()
+            self._step()
+        if self._engine is engine and not tick_first:
+            self._late_tick()
+
+    def _late_tick(self) -> None:
+        if self._tick_is_due:
+            self._tick_is_due = False
+            self._run(self.member.driver.tick)
+
+    def _tick(self, boot: int) -> None:
+        if boot != self.boots or not self.is_up:
+            return
+        self._timeline.after(self._tick_period_us, self._tick, boot)
+        if self.is_hung:
+            self._tick_is_due = True
+        else:
+            self._run(self.member.driver.tick)
+
+    # ------------------------------------------------------------ what happens to the process
+
+    def arrived(self, end: End, item: Any) -> None:
+        """Something came out of a connection."""
+        if self.is_up:
+            self.engine.arrived(end, item)
+            self._step()
+
+    def broken(self, end: End, reason: str) -> None:
+        """A connection is gone, and not by our closing it."""
+        if self.is_up:
+            self.engine.broken(end, reason)
+            self._step()
+
+    def dial_answered(self, dial: Dial, end: End) -> None:
+        """Our dial came up."""
+        self.engine.dial_answered(dial, end)
+        self._step()
+
+    def dial_failed(self, dial: Dial, error: str) -> None:
+        """Our dial did not come up."""
+        self.world.stats["dials failed"] += 1
+        self.engine.dial_failed(dial, error)
+        self._step()
+
+    def operate(self, command: Callable[[ClusterState, int], Result]) -> Result:
+        """An operator's command, as the client port would apply it. Raises StateError when no answer comes."""
+        result = command(self.state, self.clock.now_ms())
+        self._run(self.member.settle, by_operator=True)
+        if not self.is_up:
+            raise StateError(f"{self.name} died before it answered")
+        return result
+
+    def _step(self) -> None:
+        if not self.is_hung and self.engine.has_events:
+            self._run(self.member.driver.step)
+
+    def _run(self, work: Callable[[], object], *, by_operator: bool = False) -> None:
+        """Runs a part of the main loop, goes round again while there is something to do, and checks the rules."""
+        driver = self.member.driver
+        more = True
+        try:
+            while more:
+                work()
+                self._checker.settled(self, by_operator=by_operator)
+                work, by_operator = driver.step, False
+                more = self.engine.has_events
+        except ProcessDied:
+            doom = self.doom
+            assert doom is not None
+            self.world.stats["deaths between effects"] += 1
+            if doom.power:
+                self.cut_power()
+            else:
+                self.kill()
+
+    # ------------------------------------------------------------ what the process does to the world
+
+    def act(self) -> None:
+        """The process is about to do something the world can see; it dies instead when its doom is due."""
+        doom = self.doom
+        if doom is None:
+            return
+        if doom.acts_left <= 0:
+            if self.world.trace is not None:
+                self.world.trace.note(self.name, "dies here")
+            raise ProcessDied
+        doom.acts_left -= 1
+
+    def ip_of(self, host: int) -> str:
+        """The address of a host."""
+        return self.world.hosts[host].ip
+
+    def host_at(self, ip: str, port: int) -> int | None:
+        """The number of the host with that address."""
+        if self.world.trace is not None:
+            self.world.trace.note(self.name, f"dials {ip}:{port}")
+        return self.world.addresses.get((ip, port))
+
+    def note_handed_over(self, packet: Packet, links: Sequence[End]) -> None:
+        """A message is the engine's now."""
+        hosts = self.world.hosts
+        if self.world.trace is not None:
+            self.world.trace.sent(self.name, packet, [hosts[end.path.target].name for end in links])
+        self._checker.sent(self, packet, [hosts[end.path.target].node_id for end in links])
+
+    def note_delivered(self, packet: Packet) -> None:
+        """A packet came out of the network."""
+        self._checker.delivered(self, packet)
+        if self.world.trace is not None:
+            self.world.trace.received(self.name, packet)
+
+    def note_quiet(self, count: int) -> None:
+        """So many heartbeats said nothing new."""
+        self.world.stats["quiet heartbeats"] += count
+
+    def _on_event(self, event: Event) -> None:
+        self.act()
+        if self.world.trace is not None:
+            self.world.trace.event(self.name, event)
+        self.world.stats[type(event).__name__] += 1
+        self._checker.notified(self, event)
+        for listener in self.world.listeners:
+            listener(self, event)
+
+    def _log(self, level: str, text: str, error: BaseException | None = None) -> None:
+        if self.world.trace is not None:
+            self.world.trace.log(self.name, level, text)
+
+    def save(self, text: str, *, durable: bool) -> bool:
+        """Writes nodes.conf; whether that worked."""
+        self.act()
+        if not self.disk.save(text, durable=durable):
+            self.world.stats["saves failed"] += 1
+            return False
+        if self.world.trace is not None:
+            self.world.trace.note(self.name, f"saves nodes.conf{' durably' if durable else ''}")
+        if durable:
+            self._checker.saved(self, epochs_in(text))
+        return True
+
+
+class _NodesFile:
+    """`member.ports.NodesFile` on the disk of a host."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def save(self, text: str, durable: bool) -> None:
+        """Raises ConfigError when the disk fails."""
+        if not self._host.save(text, durable=durable):
+            raise ConfigError("no space left on device")
+
+    def close(self) -> None:
+        """The disk stays."""
