@@ -36,7 +36,8 @@ LAYERS = (
 )
 # The simulated world stands beside the real one: neither knows the other, and only a command starts it.
 APART = tuple({"sim", other} for other in ("runtime", "client_port", "streams", "command", "bus", ""))
-# The core's types reach the rest of the package through `wire`, `view` and the ports; the runtime alone makes its engine.
+# The core's types reach the rest of the package through `wire`, `view` and the ports; only the runtime makes an
+# engine of it.
 CORE_USERS = {"version", "view", "wire", "member.ports", "runtime.live_config", "runtime.node", "runtime.startup"}
 
 # The protocol layer takes time, randomness and input as arguments (R38); these modules would bring their own.

@@ -13,11 +13,23 @@ from random import Random
 from typing import TypeVar
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Refuse, Save, Send
+from clusterbus.cluster.effects import (
+    Broadcast,
+    CloseLink,
+    Dial,
+    Effect,
+    Log,
+    Notify,
+    Refuse,
+    Save,
+    Send,
+    SendHeartbeat,
+)
 from clusterbus.cluster.events import Event
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.slots import bits_of, bits_to_wire
 from clusterbus.cluster.state import ClusterState
+from clusterbus.config import Config
 from clusterbus.wire import (
     Extension,
     Fail,
@@ -29,8 +41,6 @@ from clusterbus.wire import (
     encode,
     parse,
 )
-
-from tests.cluster.harness import START_MS, FakeConfig
 
 MYSELF_ID = "5" * 40
 SHARD = "e" * 40
@@ -63,12 +73,16 @@ class Puppet:
         return self.port + c.BUS_PORT_OFFSET
 
 
+START_MS = 1_700_000_000_000
+DEFAULTS = {"cluster_node_timeout": 2_000}
+
+
 class Solo:
     """A state and its puppets."""
 
     def __init__(self, *, seed: int = 7, **directives: object) -> None:
         self.now_ms = START_MS
-        self.config = FakeConfig(**directives)  # type: ignore[arg-type]
+        self.config = Config.from_keywords(**(DEFAULTS | directives))
         self.last_read_ms: dict[int, int] = {}
         self.state = ClusterState(
             config=self.config,
@@ -78,6 +92,8 @@ class Solo:
             node_id=MYSELF_ID,
         )
         self.effects: list[Effect] = []
+        self.encodes = True
+        """Whether heartbeats are looked at as messages; else as the intents the state gives."""
         self._links = count(100)
         self._ports = count(7001)
 
@@ -91,8 +107,16 @@ class Solo:
         """The effects of the inputs since the last call; kept in `effects` too."""
         effects = self.state.poll_effects()
         assert not self.state.poll_effects(), "settled by one call"
-        self.effects = effects
-        return effects
+        self.effects = self._as_carried_out(effects) if self.encodes else effects
+        return self.effects
+
+    def _as_carried_out(self, effects: list[Effect]) -> list[Effect]:
+        """Heartbeats as a driver without a view sends them: as messages, after everything else of the input."""
+        carried_out = [effect for effect in effects if not isinstance(effect, SendHeartbeat)]
+        for effect in self.of(SendHeartbeat, effects):
+            if (message := self.state.heartbeat(effect.link, effect.kind)) is not None:
+                carried_out.append(Send(effect.link, message))
+        return carried_out
 
     def tick(self, after_ms: int = 100) -> list[Effect]:
         """Moves time on and ticks once."""

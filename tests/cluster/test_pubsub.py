@@ -287,15 +287,13 @@ def test_what_fits_no_packet_is_refused_and_what_just_fits_is_not() -> None:
 
 def test_a_light_packet_is_never_first_on_a_link_h17_s7() -> None:
     """Links are cut again and again while everybody publishes all the time."""
-    network = Network(seed=3)
-    members = joined(network, 3, owners=3)
+    network, members = joined(3, 3, owners=3)
     one, other, third = members
     for _ in range(20):
         network.close_links(one, other)
         for _ in range(30):
             for member in members:
-                member.state.publish(b"c", b"m", network.now_ms)
-                network.settle(member)
+                network.publish(member, b"c", b"m")
             network.run(100)
     assert one.state.counters["light_publish_sent"] > 100
     assert third.state.counters["light_publish_received"] > 100
@@ -306,14 +304,13 @@ def test_a_light_packet_is_never_first_on_a_link_h17_s7() -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_publishing_while_a_cluster_forms_costs_no_link_h17_s7(seed: int) -> None:
     """A node met by gossip is dialled before it knows us: light packets must wait."""
-    network = Network(seed)
-    members = [network.add(f"n{number}") for number in range(6)]
+    network = Network(seed, 6)
+    members = network.members
     for other in members[1:]:
         network.meet(members[0], other)
     for _ in range(100):
         for member in members:
-            member.state.publish(b"c", b"m", network.now_ms)
-            network.settle(member)
+            network.publish(member, b"c", b"m")
         network.run(50)
     for member in members:
         assert member.state.counters["refused_light_first"] == 0
@@ -321,11 +318,9 @@ def test_publishing_while_a_cluster_forms_costs_no_link_h17_s7(seed: int) -> Non
 
 
 def test_every_member_hears_every_other_s7() -> None:
-    network = Network()
-    members = joined(network, 4, owners=2)
+    network, members = joined(size=4, owners=2)
     for member in members:
-        member.state.publish(b"from", member.id.encode(), network.now_ms)
-        network.settle(member)
+        network.publish(member, b"from", member.id.encode())
     network.run(100)
     for member in members:
         heard = [event for event in member.events if isinstance(event, Message)]
@@ -334,11 +329,9 @@ def test_every_member_hears_every_other_s7() -> None:
 
 
 def test_messages_of_one_sender_stay_in_order_s7() -> None:
-    network = Network()
-    members = joined(network, 2)
+    network, members = joined(size=2)
     for number in range(50):
-        members[0].state.publish(b"c", b"%d" % number, network.now_ms)
-        network.settle(members[0])
+        network.publish(members[0], b"c", b"%d" % number)
     network.run(100)
     heard = [int(event.message) for event in members[1].events if isinstance(event, Message)]
     assert len(heard) == 50

@@ -13,9 +13,10 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Log
 from clusterbus.cluster.operator.persist import parse as parse_conf
 from clusterbus.cluster.state import ClusterState
+from clusterbus.config import Config
 from clusterbus.wire import Heartbeat, Packet, encode, parse
 
-from tests.cluster.harness import START_MS, FakeConfig
+from tests.cluster.solo import START_MS
 
 DATA = Path(__file__).parent.parent / "data"
 CAPTURES = ("redis-7.0.15", "valkey-9.1.2")
@@ -29,7 +30,7 @@ class Replay:
         self.packets = parse((DATA / f"{capture}.frames").read_bytes())
         self.now_ms = START_MS
         self.state = ClusterState(
-            config=FakeConfig(),
+            config=Config(),
             random=Random(1),
             now_ms=self.now_ms,
             read_age_ms=lambda _link: 0,
@@ -124,7 +125,7 @@ def test_s12_the_learnt_view_survives_nodes_conf(capture: str) -> None:
     replay.run()
     text = replay.state.nodes_conf_text()
     again = ClusterState(
-        config=FakeConfig(),
+        config=Config(),
         random=Random(2),
         now_ms=replay.now_ms,
         read_age_ms=lambda _link: None,

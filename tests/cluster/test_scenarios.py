@@ -43,8 +43,8 @@ def views(members: list[Member]) -> set[tuple[tuple[str, int, int], ...]]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_s1_s2_six_nodes_find_each_other_from_one_meet_each(seed: int) -> None:
-    network = Network(seed)
-    members = [network.add(f"n{number}") for number in range(6)]
+    network = Network(seed, 6)
+    members = network.members
     for member, other in pairwise(members):
         network.meet(other, member)
     took_ms = network.run_until(lambda: all_connected(members), 10_000)
@@ -58,8 +58,7 @@ def test_s1_s2_six_nodes_find_each_other_from_one_meet_each(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_s4_config_epochs_end_up_different_and_agreed(seed: int) -> None:
-    network = Network(seed)
-    members = joined(network, 6, owners=3)
+    network, members = joined(seed, 6, owners=3)
     network.run_until(lambda: len(views(members)) == 1 and all_ok(members), 30_000)
     epochs = [member.state.myself.config_epoch for member in members]
     assert len(set(epochs)) == 6
@@ -70,15 +69,14 @@ def test_s4_config_epochs_end_up_different_and_agreed(seed: int) -> None:
 def test_s3_a_dead_node_is_pfail_then_fail_on_all_and_well_again_when_it_returns(
     victim_owns_slots: bool,
 ) -> None:
-    network = Network()
-    members = joined(network, 6, owners=3)
+    network, members = joined(size=6, owners=3)
     network.run_until(lambda: all_ok(members))
     victim = members[2 if victim_owns_slots else 5]
     rest = [member for member in members if member is not victim]
     network.kill(victim)
     network.run_until(lambda: hold(rest, victim, c.FLAG_FAIL), 10_000)
     for member in rest:
-        assert LinkDown(victim.id, inbound=False, reason="eof") in member.events
+        assert LinkDown(victim.id, inbound=False, reason="eof: the peer ended the connection") in member.events
         assert any(isinstance(event, NodeFailed) and event.node_id == victim.id for event in member.events)
     assert any(NodeSuspected(victim.id) in member.events for member in rest)
     assert all_ok(rest) is not victim_owns_slots
@@ -91,22 +89,19 @@ def test_s3_a_dead_node_is_pfail_then_fail_on_all_and_well_again_when_it_returns
 
 def test_s3_a_node_that_hangs_is_failed_and_comes_back_by_itself() -> None:
     """Its sockets stay open: what DEBUG SLEEP does to it."""
-    network = Network()
-    members = joined(network, 5, owners=3)
+    network, members = joined(size=5, owners=3)
     victim, rest = members[4], members[:4]
     ticking = victim.state
-    victim.hears = False
-    victim.alive = False
+    network.hang(victim)
     network.run_until(lambda: hold(rest, victim, c.FLAG_FAIL), 10_000)
-    victim.hears = victim.alive = True
+    network.resume(victim)
     assert victim.state is ticking
     network.run_until(lambda: hold_well(rest, victim), 20_000)
     network.run_until(lambda: all_connected(members), 20_000)
 
 
 def test_s3_a_minority_does_not_fail_the_majority_and_knows_it_is_one() -> None:
-    network = Network()
-    members = joined(network, 5, owners=5, cluster_require_full_coverage=False)
+    network, members = joined(size=5, owners=5, cluster_require_full_coverage=False)
     network.run_until(lambda: all_ok(members))
     minority, majority = members[:2], members[2:]
     network.partition(minority, majority)
@@ -124,22 +119,21 @@ def test_s3_a_minority_does_not_fail_the_majority_and_knows_it_is_one() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_s3_loss_of_messages_makes_nobody_fail_for_good(seed: int) -> None:
-    network = Network(seed)
-    members = joined(network, 5, owners=3)
-    network.drop = lambda _one, _other, _message: network.random.random() < 0.3
+    network, members = joined(seed, 5, owners=3)
+    network.simulation.degrade(loss=0.3)
     network.run(60_000)
-    network.drop = lambda _one, _other, _message: False
+    network.heal()
     network.run_until(lambda: all_connected(members) and all_ok(members), 30_000)
 
 
 def test_s4_a_slot_claimed_twice_ends_with_the_greater_epoch_everywhere() -> None:
     """Two halves that took the same slot before they met."""
-    network = Network()
-    first, second, third = (network.add(name) for name in ("first", "second", "third"))
+    network = Network(nodes=3)
+    first, second, third = network.members
+    network.simulation.set_config_epoch(0, 3)
+    network.simulation.set_config_epoch(1, 8)
     network.add_slots(first, [100, 101])
     network.add_slots(second, [101, 102])
-    first.state.set_config_epoch(3, network.now_ms)
-    second.state.set_config_epoch(8, network.now_ms)
     members = [first, second, third]
     network.meet(third, first)
     network.meet(third, second)
@@ -153,21 +147,23 @@ def test_s4_a_slot_claimed_twice_ends_with_the_greater_epoch_everywhere() -> Non
 
 
 def test_s4_a_returning_owner_with_old_slots_is_told_by_update() -> None:
-    network = Network()
-    members = joined(network, 4, owners=3)
+    network, members = joined(size=4, owners=3)
     network.run_until(lambda: len(views(members)) == 1 and all_ok(members))
     old, new = members[0], members[3]
     slots = old.state.myself.slot_bits
+    owned = [slot for slot in range(c.SLOTS) if slots >> slot & 1]
     network.kill(old)
     network.run_until(lambda: hold(members[1:], old, c.FLAG_FAIL))
     for member in members[1:]:
-        member.state.del_slots([slot for slot in range(c.SLOTS) if slots >> slot & 1], network.now_ms)
-    new.state.bump_epoch(network.now_ms)
-    network.add_slots(new, [slot for slot in range(c.SLOTS) if slots >> slot & 1])
+        network.operate(member, lambda state, now_ms: state.del_slots(owned, now_ms))
+    network.simulation.bump_epoch(new.index)
+    network.add_slots(new, owned)
     network.run(3_000)
+    network.partition([new], [old])  # the others have to tell it
     network.restart(old)
     assert old.state.myself.slot_bits == slots
     network.run_until(lambda: old.state.myself.slot_bits == 0, 10_000)
+    network.heal()
     network.run_until(lambda: len(views(members)) == 1 and all_ok(members), 20_000)
     told = [
         message
@@ -179,48 +175,45 @@ def test_s4_a_returning_owner_with_old_slots_is_told_by_update() -> None:
 
 
 def test_s1_a_node_that_restarts_at_another_address_is_found_again() -> None:
-    network = Network()
-    members = joined(network, 4, owners=3)
+    network, members = joined(size=4, owners=3)
     mover, rest = members[3], members[:3]
     network.kill(mover)
     network.run(500)
-    mover.ip = "127.0.0.77"
-    network.restart(mover)
-    network.run_until(lambda: all(member.node(mover).ip == "127.0.0.77" for member in rest), 20_000)
+    network.restart(mover, ip="10.9.9.9")
+    network.run_until(lambda: all(member.node(mover).ip == "10.9.9.9" for member in rest), 20_000)
     network.run_until(lambda: all_connected(members), 20_000)
 
 
 def test_s1_names_and_ports_announced_reach_everybody_and_follow_changes() -> None:
     network = Network()
-    first = network.add("first", cluster_announce_hostname="one.example", cluster_announce_port=17)
-    second = network.add("second", cluster_announce_human_nodename="two")
+    first, second = network.members
+    first.config.update(cluster_announce_hostname="one.example", cluster_announce_port=17)
+    second.config.update(cluster_announce_human_nodename="two")
     network.meet(first, second)
     network.run_until(lambda: all_connected([first, second]))
     network.run_until(lambda: second.node(first).hostname == "one.example", 5_000)
     assert second.node(first).port == 17
     assert first.node(second).nodename == "two"
-    first.config.cluster_announce_hostname = "new.example"
-    first.config.cluster_announce_port = 18
+    first.config.update(cluster_announce_hostname="new.example")
+    first.config.update(cluster_announce_port=18)
     network.run_until(lambda: second.node(first).hostname == "new.example", 5_000)
     network.run_until(lambda: second.node(first).port == 18, 5_000)
 
 
 def test_s9_a_node_forgotten_by_all_may_be_met_anew() -> None:
-    network = Network()
-    members = joined(network, 4, owners=3)
+    network, members = joined(size=4, owners=3)
     gone, rest = members[3], members[:3]
     network.forget(rest[0], gone)
     network.run_until(lambda: not any(member.knows(gone) for member in rest))
     network.kill(gone)
     network.run(c.FORGET_TTL_MS + 1_000)
-    network.start(gone, node_id=gone.id)
+    network.restart(gone)
     network.meet(rest[1], gone)
     network.run_until(lambda: all_connected(members), 20_000)
 
 
 def test_h39_a_flapping_link_is_redialled_with_pauses() -> None:
-    network = Network()
-    first, second = joined(network, 2)
+    network, (first, second) = joined(size=2)
     dials_before = len(first.events_of(LinkUp))
     for _ in range(50):
         network.close_links(first, second)
@@ -231,8 +224,7 @@ def test_h39_a_flapping_link_is_redialled_with_pauses() -> None:
 
 
 def test_s4_the_state_is_told_as_events() -> None:
-    network = Network()
-    members = joined(network, 3, owners=3)
+    network, members = joined(size=3, owners=3)
     network.run_until(lambda: all_ok(members))
     assert all(member.events_of(StateChanged) == [StateChanged("ok")] for member in members)
 
@@ -240,8 +232,7 @@ def test_s4_the_state_is_told_as_events() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_r38_a_run_with_the_same_seed_is_the_same_run(seed: int) -> None:
     def story() -> list[str]:
-        network = Network(seed)
-        members = joined(network, 5, owners=3)
+        network, members = joined(seed, 5, owners=3)
         network.kill(members[4])
         network.run(6_000)
         return [member.state.nodes_text() for member in members[:4]]

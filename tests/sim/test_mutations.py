@@ -63,10 +63,11 @@ def vote_again(patch: pytest.MonkeyPatch) -> None:
     handle_request = vote.handle_request
 
     def forgetful(core: Core, link: Link, sender: Node, packet: Packet) -> None:
-        core.last_vote_epoch = 0
+        voted, core.last_vote_epoch = core.last_vote_epoch, 0
         for node in core.table:
             node.voted_ms = 0
         handle_request(core, link, sender, packet)
+        core.last_vote_epoch = max(voted, core.last_vote_epoch)
 
     patch.setitem(receive._HANDLERS, c.AUTH_REQUEST, forgetful)
 

@@ -84,8 +84,7 @@ class Core:
     """Shared state. Invariant: `now_ms` is the time of the input being handled and never goes back.
 
     `read_age_ms(link)` gives the milliseconds since bytes were last read on a link, None before the first
-    (R23). `defers_heartbeats`: whoever carries out the effects encodes heartbeats. `wants_save` and
-    `wants_state_update` are settled by `ClusterState.poll_effects`.
+    (R23). `wants_save` and `wants_state_update` are settled by `ClusterState.poll_effects`.
     """
 
     def __init__(
@@ -96,10 +95,8 @@ class Core:
         random: Random,
         now_ms: int,
         read_age_ms: Callable[[int], int | None],
-        defers_heartbeats: bool = False,
         data_plane: DataPlane | None = None,
     ) -> None:
-        self.defers_heartbeats = defers_heartbeats
         self.data_plane = data_plane if data_plane is not None else DataPlane()
         self.config = config
         self.random = random

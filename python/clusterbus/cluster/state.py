@@ -35,9 +35,8 @@ class ClusterState:
     `config` is read at the time of use. `random` is the only source of randomness. `read_age_ms(link)` is
     the milliseconds since bytes were last read on a link, None before the first (R23). `saved` is a parsed
     nodes.conf, whose own id and epochs this node takes up; without it the node is new, a primary with no
-    slots, under `node_id` or a random id. With `defers_heartbeats` a PING or PONG to a known node is the
-    effect SendHeartbeat, to be encoded from `view` or by `heartbeat`. `data_plane` answers how far replication is
-    and which keys a slot has, and must not raise anything but StateError; without one there is no data.
+    slots, under `node_id` or a random id. `data_plane` answers how far replication is and which keys a slot has, and
+    must not raise anything but StateError; without one there is no data.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class ClusterState:
         read_age_ms: Callable[[int], int | None],
         node_id: str | None = None,
         saved: NodesConf | None = None,
-        defers_heartbeats: bool = False,
         data_plane: DataPlane | None = None,
     ) -> None:
         if saved is not None:
@@ -64,7 +62,6 @@ class ClusterState:
             random=random,
             now_ms=now_ms,
             read_age_ms=read_age_ms,
-            defers_heartbeats=defers_heartbeats,
             data_plane=data_plane,
         )
         self._ticks = 0

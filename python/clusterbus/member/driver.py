@@ -17,6 +17,7 @@ from clusterbus.cluster.effects import (
     Broadcast,
     CloseLink,
     Dial,
+    Effect,
     Log,
     Notify,
     Refuse,
@@ -76,10 +77,6 @@ class DialRecord:
     link: int
     node_id: str
     peer: str
-
-
-MESSAGES: Final = frozenset({Send, SendHeartbeat, Broadcast})
-"""Effects that tell peers something."""
 
 
 class Driver:
@@ -343,30 +340,41 @@ class Driver:
         """Carries out what the last input asked for, in order.
 
         A durable save that fails withholds the messages the same input sends after it: what they say is
-        not on disk (H47). Messages of other inputs, heartbeats above all, still go. Nothing carried out
-        here is an input itself, so one round is all.
+        not on disk (H47). Messages of other inputs, heartbeats above all, still go. Heartbeats come last: they say
+        what the state is now, so also what a later save of the same input keeps. Nothing carried out here is an
+        input itself, so one round is all.
         """
         withheld = False
+        heartbeats: list[SendHeartbeat] = []
         try:
             effects = self.state.poll_effects()
         except Exception as error:
             self.faults.survive(error, "effect_errors", "effect", "the state's effects could not be had")
             return
         for effect in effects:
-            kind = type(effect)
             if isinstance(effect, Save):
                 if effect.durable:
                     withheld = not self._save(durable=True) or withheld
                 else:  # one write for many changes, at the end of the step
                     self.saver.want()
-            elif withheld and kind in MESSAGES:
+            elif isinstance(effect, SendHeartbeat):
+                heartbeats.append(effect)
+            elif withheld and isinstance(effect, Send | Broadcast):
                 self.counters["messages_withheld"] += 1
             else:
-                try:
-                    self._carriers[kind](effect)
-                except Exception as error:
-                    what = f"{kind.__name__} could not be carried out"
-                    self.faults.survive(error, "effect_errors", "effect", what)
+                self._carry(effect)
+        if withheld:
+            self.counters["messages_withheld"] += len(heartbeats)
+            return
+        for heartbeat in heartbeats:
+            self._carry(heartbeat)
+
+    def _carry(self, effect: Effect) -> None:
+        kind = type(effect)
+        try:
+            self._carriers[kind](effect)
+        except Exception as error:
+            self.faults.survive(error, "effect_errors", "effect", f"{kind.__name__} could not be carried out")
 
     def _carry_send(self, effect: Send) -> None:
         self.engine.send(effect.link, encode(effect.message))

@@ -59,7 +59,6 @@ class Member:
             now_ms=self.started_ms,
             read_age_ms=engine.last_read_ms,
             saved=saved,
-            defers_heartbeats=True,
             data_plane=self.data_plane,
         )
         self.driver = Driver(

@@ -59,6 +59,9 @@ class Process(Protocol):
     def note_delivered(self, packet: Packet) -> None:
         """A packet came out of the network."""
 
+    def drops(self, sender: int, packet: Packet) -> bool:
+        """Whether packets like this are to be thrown away."""
+
     def note_quiet(self, count: int) -> None:
         """So many heartbeats said nothing new."""
 
@@ -257,8 +260,9 @@ class SimEngine:
             self._lose(end, "eof", "the peer ended the connection")
         elif end.is_open:
             end.last_read_us = self._network.now_us
-            self._process.note_delivered(item)
-            self._receive(end, item)
+            if not self._process.drops(end.path.target, item):
+                self._process.note_delivered(item)
+                self._receive(end, item)
 
     def broken(self, end: End, reason: str) -> None:
         """The network closed an end."""

@@ -54,6 +54,8 @@ class World:
         self.checker = Checker(self.hosts, self.stats)
         self.addresses: dict[tuple[str, int], int] = {}
         self.listeners: list[Callable[[Host, Event], None]] = []
+        self.message_listeners: list[Callable[[int, Sequence[int], Packet], None]] = []
+        self.drops: Callable[[int, int, Packet], bool] | None = None
         self.network: Network
 
     def random(self, purpose: str) -> Random:
@@ -340,15 +342,22 @@ class Host:
     def note_handed_over(self, packet: Packet, links: Sequence[End]) -> None:
         """A message is the engine's now."""
         hosts = self.world.hosts
+        receivers = [end.path.target for end in links]
         if self.world.trace is not None:
-            self.world.trace.sent(self.name, packet, [hosts[end.path.target].name for end in links])
-        self._checker.sent(self, packet, [hosts[end.path.target].node_id for end in links])
+            self.world.trace.sent(self.name, packet, [hosts[receiver].name for receiver in receivers])
+        self._checker.sent(self, packet, [hosts[receiver].node_id for receiver in receivers])
+        for listener in self.world.message_listeners:
+            listener(self.index, receivers, packet)
 
     def note_delivered(self, packet: Packet) -> None:
         """A packet came out of the network."""
         self._checker.delivered(self, packet)
         if self.world.trace is not None:
             self.world.trace.received(self.name, packet)
+
+    def drops(self, sender: int, packet: Packet) -> bool:
+        """Whether a script has packets like this thrown away."""
+        return self.world.drops is not None and self.world.drops(sender, self.index, packet)
 
     def note_quiet(self, count: int) -> None:
         """So many heartbeats said nothing new."""

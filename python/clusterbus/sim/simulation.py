@@ -21,6 +21,7 @@ from clusterbus.sim.host import Doom, Host, World
 from clusterbus.sim.network import Dial, End, Impairment, Network
 from clusterbus.sim.timeline import US_PER_MS, Timeline
 from clusterbus.sim.trace import Trace
+from clusterbus.wire import Packet
 
 NODES_MAX: Final = 1_000
 CLIENT_PORT: Final = 7_000
@@ -34,6 +35,7 @@ LIMIT_MS: Final = 600_000
 
 Listener = Callable[[int, Event, float], None]
 """Called with the member's number, what it told, and the virtual time in milliseconds."""
+MessageListener = Callable[[int, Sequence[int], Packet], None]
 Result = TypeVar("Result")
 
 
@@ -174,6 +176,11 @@ class Simulation:
             listener(host.index, event, self.now_ms)
 
         self._world.listeners.append(pass_on)
+
+    def on_message(self, listener: MessageListener) -> None:
+        """Calls `listener(sender, receivers, packet)` for every message a member hands to its engine; an answer to a
+        quiet heartbeat is told when it is encoded."""
+        self._world.message_listeners.append(listener)
 
     # ------------------------------------------------------------ time
 
@@ -400,6 +407,12 @@ class Simulation:
         fault.impair(chosen, self.nodes, impairment)
         fault.impair(self.nodes, chosen, impairment)
         return fault
+
+    def drop_packets(self, predicate: Callable[[int, int, Packet], bool] | None) -> None:
+        """From now on packets for which `predicate(sender, receiver, packet)` is true are read and thrown away, as
+        DEBUG DROP-CLUSTER-PACKET-FILTER does; None ends it.
+        """
+        self._world.drops = predicate
 
     def break_links(self, node: int, other: int) -> int:
         """Resets every connection between two members; how many there were."""

@@ -167,7 +167,7 @@ def test_s5_cluster_replica_no_failover_forbids_it() -> None:
     shard.fail()
     assert not requests(shard.live(3_000))
     assert shard.solo.state.myself.flags & c.FLAG_NOFAILOVER
-    shard.solo.config.cluster_replica_no_failover = False
+    shard.solo.config.update(cluster_replica_no_failover=False)
     assert requests(shard.live(1_000)), "read at the time of use"
 
 

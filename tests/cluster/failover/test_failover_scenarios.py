@@ -10,7 +10,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.events import ElectionLost, ElectionStarted, ElectionWon, WritesPaused, WritesResumed
 from clusterbus.cluster.operator.persist import parse
 from clusterbus.data_plane import DataPlane
-from clusterbus.wire import Message, encode
+from clusterbus.wire import Packet
 
 from tests.cluster.harness import Member, Network, joined
 
@@ -22,12 +22,10 @@ def cluster(
     seed: int = 1, *, primaries: int = 3, replicas: int = 1, **directives: object
 ) -> tuple[Network, list[Member]]:
     """Primaries, and replicas of the first of them; everybody agrees and the state is ok."""
-    network = Network(seed)
-    members = joined(network, primaries + replicas, owners=primaries, **directives)
+    network, members = joined(seed, primaries + replicas, owners=primaries, **directives)
     network.run_until(lambda: len({member.state.myself.config_epoch for member in members}) == len(members))
     for replica in members[primaries:]:
-        replica.state.replicate(members[0].id, network.now_ms)
-        network.settle(replica)
+        network.simulation.replicate(replica.index, 0)
     network.run_until(lambda: agree(members), 30_000)
     return network, members
 
@@ -52,18 +50,13 @@ def owner(member: Member, slot: int = 0) -> str:
     return node.node_id
 
 
-def order(network: Network, member: Member, **how: bool) -> None:
-    member.state.failover(network.now_ms, **how)
-    network.settle(member)
+def order(network: Network, member: Member, how: str = "") -> None:
+    network.simulation.failover(member.index, how)
 
 
 def votes_of(member: Member) -> list[tuple[str, int]]:
     """(to whom, in which epoch) of every vote a member sent."""
-    return [
-        (name, message.header.current_epoch)
-        for name, message in member.sent
-        if message.type == c.AUTH_ACK and message.header is not None
-    ]
+    return [(name, packet.current_epoch) for name, packet in member.sent if packet.type == c.AUTH_ACK]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -127,15 +120,14 @@ def test_s5_a_split_vote_elects_nobody_and_the_next_election_does() -> None:
         member.state._core.data_plane = Offset(offset)
     split = {(replicas[0].name, other.name), (replicas[1].name, one.name)}
 
-    def drop(sender: Member, receiver: Member, message: Message) -> bool:
-        return message.type == c.AUTH_REQUEST and (sender.name, receiver.name) in split
-
-    network.drop = drop
+    network.drop(
+        lambda sender, receiver, packet: packet.type == c.AUTH_REQUEST and (sender.name, receiver.name) in split
+    )
     network.kill(primary)
     network.run_until(lambda: all(replica.events_of(ElectionStarted) for replica in replicas), FAILOVER_LIMIT_MS)
     network.run_until(lambda: all(replica.events_of(ElectionLost) for replica in replicas), 3 * TIMEOUT_MS)
     assert not any(replica.events_of(ElectionWon) for replica in replicas)
-    network.drop = lambda _from, _to, _message: False
+    network.drop(None)
     living = [one, other, *replicas]
     network.run_until(lambda: len({owner(member) for member in living}) == 1 and owner(one) != primary.id, 20_000)
     network.run_until(lambda: all(member.state.is_ok for member in living), 20_000)
@@ -148,14 +140,14 @@ def test_s5_s10_a_voter_that_restarts_does_not_vote_again_in_the_epoch() -> None
     network, members = cluster(replicas=2, primaries=4)
     primary, voter, *others = members[:4]
     replicas = members[4:]
-    requests: list[tuple[Member, Message]] = []
+    requests: list[tuple[Member, Packet]] = []
 
-    def drop(sender: Member, receiver: Member, message: Message) -> bool:
-        if message.type == c.AUTH_REQUEST and receiver is voter:
-            requests.append((sender, message))
-        return message.type == c.AUTH_ACK  # nobody ever wins
+    def drop(sender: Member, receiver: Member, packet: Packet) -> bool:
+        if packet.type == c.AUTH_REQUEST and receiver is voter:
+            requests.append((sender, packet))
+        return packet.type == c.AUTH_ACK  # nobody ever wins
 
-    network.drop = drop
+    network.drop(drop)
     network.kill(primary)
     network.run_until(lambda: bool(votes_of(voter)), FAILOVER_LIMIT_MS)
     ((_, epoch),) = votes_of(voter)
@@ -163,48 +155,42 @@ def test_s5_s10_a_voter_that_restarts_does_not_vote_again_in_the_epoch() -> None
     network.kill(voter)
     network.restart(voter)
     assert voter.state._core.last_vote_epoch == epoch
-    sender, request = next((sender, message) for sender, message in requests if _epoch(message) == epoch)
+    sender, request = next((sender, packet) for sender, packet in requests if packet.current_epoch == epoch)
     network.run_until(
-        lambda: any(wire.open and wire.other and wire.other.owner is sender for wire in voter.wires.values()), 10_000
+        lambda: sender.node(voter).link is not None and voter.node(sender).inbound_link is not None, 10_000
     )
     network.run(500)
     voter.sent.clear()
-    wire = next(
-        wire.other
-        for wire in sender.wires.values()
-        if wire.outbound_to == voter.id and wire.other is not None and wire.other.open
-    )
-    network.deliver(wire, encode(request))
+    link = sender.node(voter).link
+    assert link is not None
+    assert sender.host.engine.send(link.link_id, bytes(request))
+    sender.host.engine.flush()
+    network.run(100)
     assert [vote for vote in votes_of(voter) if vote[1] == epoch] == []
     assert voter.state.counters["votes_denied"] >= 1
     assert len(replicas) == 2
     assert others
 
 
-def _epoch(message: Message) -> int:
-    assert message.header is not None
-    return message.header.current_epoch
-
-
 def test_s5_a_replica_cut_off_for_too_long_is_not_elected() -> None:
     network, members = cluster(cluster_replica_validity_factor=1)
     primary, one, other, replica = members
     limit_ms = c.DATA_AGE_ALLOWANCE_MS + 2 * TIMEOUT_MS
-    network.cut = {frozenset((primary.name, replica.name))}
+    network.partition([primary], [replica])
     network.run(limit_ms + 1_000)
     network.kill(primary)
     network.run_until(lambda: replica.node(primary).is_failed, FAILOVER_LIMIT_MS)
     network.run(FAILOVER_LIMIT_MS)
     assert not replica.events_of(ElectionStarted)
-    replica.config.cluster_replica_validity_factor = 0
+    replica.config.update(cluster_replica_validity_factor=0)
     network.run_until(lambda: owner(one) == owner(other) == replica.id, FAILOVER_LIMIT_MS)
 
 
-@pytest.mark.parametrize("how", [{}, {"force": True}, {"takeover": True}], ids=["default", "force", "takeover"])
-def test_s6_an_operator_changes_the_primary_and_back(how: dict[str, bool]) -> None:
+@pytest.mark.parametrize("how", ["", "FORCE", "TAKEOVER"])
+def test_s6_an_operator_changes_the_primary_and_back(how: str) -> None:
     network, members = cluster()
     primary, replica = members[0], members[3]
-    order(network, replica, **how)
+    order(network, replica, how)
     took_ms = network.run_until(lambda: agree(members) and owner(members[1]) == replica.id, FAILOVER_LIMIT_MS)
     assert took_ms <= 1_000
     assert primary.state.myself.replicaof is primary.node(replica)
@@ -213,21 +199,21 @@ def test_s6_an_operator_changes_the_primary_and_back(how: dict[str, bool]) -> No
     ]
     assert paused == ([True, False] if not how else [])
     network.run(2 * TIMEOUT_MS)
-    order(network, primary, **how)
+    order(network, primary, how)
     network.run_until(lambda: agree(members) and owner(members[1]) == primary.id, FAILOVER_LIMIT_MS)
 
 
 def test_s6_force_and_takeover_work_with_the_primary_dead_takeover_even_without_a_majority() -> None:
     network, members = cluster()
     primary, one, other, replica = members
-    replica.config.cluster_replica_no_failover = True
+    replica.config.update(cluster_replica_no_failover=True)
     network.kill(primary)
     network.run_until(lambda: replica.node(primary).is_failed, FAILOVER_LIMIT_MS)
     network.kill(other)
-    order(network, replica, force=True)
+    order(network, replica, "FORCE")
     network.run(2 * TIMEOUT_MS)
     assert owner(one) == primary.id, "one vote of three"
-    order(network, replica, takeover=True)
+    order(network, replica, "TAKEOVER")
     network.run_until(lambda: owner(one) == replica.id, 1_000)
 
 

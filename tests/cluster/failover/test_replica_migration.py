@@ -79,7 +79,7 @@ def test_s6_a_candidate_that_failed_is_none() -> None:
 def test_s6_nobody_moves_while_the_state_is_fail() -> None:
     cluster = Cluster()
     cluster.orphan()
-    cluster.solo.config.cluster_require_full_coverage = True
+    cluster.solo.config.update(cluster_require_full_coverage=True)
     cluster.solo.state._core.want_state_update()
     cluster.live(10_000)
     assert not cluster.solo.state.is_ok

@@ -8,7 +8,7 @@ from clusterbus.cluster.effects import Dial
 from clusterbus.cluster.events import NodeLeft
 from clusterbus.wire import Extension, Heartbeat
 
-from tests.cluster.harness import Network, all_connected, joined
+from tests.cluster.harness import all_connected, joined
 from tests.cluster.solo import MYSELF_ID, SHARD, Puppet, Solo, entry, node_id
 
 EVERY_TEXT = {
@@ -55,7 +55,7 @@ def test_s8_peers_not_known_to_take_extensions_get_the_flag_alone() -> None:
 def test_s8_a_new_name_is_announced_from_the_next_tick_on() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
-    solo.config.cluster_announce_hostname = "later.example"
+    solo.config.update(cluster_announce_hostname="later.example")
     solo.tick()
     assert solo.saves()
     assert pong(solo, puppet).extensions[0].text == "later.example"
@@ -224,8 +224,7 @@ def test_s9_at_most_so_many_forgotten_nodes_are_kept_and_told(monkeypatch: pytes
 
 
 def test_s9_forget_spreads_through_a_cluster_and_the_node_stays_out() -> None:
-    network = Network()
-    members = joined(network, 5, owners=3)
+    network, members = joined(size=5, owners=3)
     gone, rest = members[4], members[:4]
     network.forget(rest[0], gone)
     network.run_until(lambda: not any(member.knows(gone) for member in rest), 10_000)

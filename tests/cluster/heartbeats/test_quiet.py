@@ -32,7 +32,7 @@ class World:
         self.whole, self.digested = Solo(), Solo()
         self.puppets: dict[str, Puppet] = {}
         for solo in (self.whole, self.digested):
-            solo.state._core.defers_heartbeats = True
+            solo.encodes = False
             for number, letter in enumerate("abcd"):
                 self.puppets[letter] = solo.puppet(letter, slots=[number] if letter in "ad" else ())
             self.puppets["e"] = make_replica(solo, "e", self.puppets["a"].node_id)
@@ -349,3 +349,24 @@ def test_a_heartbeat_encoded_from_the_view_is_one_of_the_state_s_own_r34(world: 
         node = solo.node(entry.node_id)
         assert entry == entry_about(solo.state._core, node)
         assert entry.node_id not in (puppet.node_id, solo.state.myself.node_id)
+
+
+@pytest.mark.parametrize("slots", [(), (9,)], ids=["slotless", "with slots"])
+def test_a_node_held_pfail_is_mentioned_by_the_view_as_by_the_state_also_without_link_and_slots_s2_r34(
+    slots: tuple[int, ...],
+) -> None:
+    solo = Solo()
+    receiver, dead = solo.puppet("a", slots=[1]), solo.puppet("b", slots=slots)
+    for voter in "cd":  # so that our suspicion alone is no quorum
+        solo.puppet(voter, slots=[ord(voter)])
+    solo.state.handle_link_closed(dead.dialled, "eof", solo.now_ms)
+    while not solo.node(dead).is_pfail:
+        solo.tick()
+    assert solo.node(dead).link is None
+    view = solo.state.view()
+    assert view is not None
+    for seed in range(20):
+        (packet,) = parse(view.encode(c.PING, receiver.node_id, seed))
+        assert [entry.flags & c.FLAG_PFAIL for entry in packet.gossip if entry.node_id == dead.node_id] == [
+            c.FLAG_PFAIL
+        ]

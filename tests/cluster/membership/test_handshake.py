@@ -12,6 +12,9 @@ from clusterbus.cluster.events import NodeJoined
 from tests.cluster.harness import Network, all_connected
 from tests.cluster.solo import Puppet, Solo, entry, node_id
 
+KEYS = dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_ca_cert_file"), __file__)
+"""Files that are there; nothing in these tests reads them."""
+
 
 def meet(solo: Solo, ip: str = "10.0.1.1", port: int = 7001) -> Dial:
     solo.state.meet(ip, port, None, solo.now_ms)
@@ -25,7 +28,7 @@ def stranger(solo: Solo, letter: str = "a", ip: str = "10.0.1.1", port: int = 70
 
 def test_s1_two_nodes_meet_both_ways_and_agree() -> None:
     network = Network()
-    first, second = network.add("first"), network.add("second")
+    first, second = network.members
     network.meet(first, second)
     network.run_until(lambda: all_connected([first, second]), 2_000)
     for one, other in permutations((first, second)):
@@ -102,7 +105,7 @@ def test_s1_the_announced_address_of_a_meet_counts() -> None:
 
 
 def test_s1_tls_puts_the_tls_port_first() -> None:
-    solo = Solo(tls_cluster=True, tls_port=6380, port=6379)
+    solo = Solo(tls_cluster=True, tls_port=6380, port=6379, **KEYS)
     puppet = stranger(solo)
     solo.says(puppet, c.MEET, port=7101, pport=7001)
     (pong,) = solo.sent(puppet.inbound, c.PONG)

@@ -9,11 +9,12 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.model.records import AUX_FIELDS, NodesConf, line_of, text_of
 from clusterbus.cluster.operator.persist import parse
 from clusterbus.cluster.state import ClusterState
+from clusterbus.config import Config
 from clusterbus.errors import ConfigError
 from clusterbus.wire import Extension
 
-from tests.cluster.harness import START_MS, FakeConfig, Network, all_connected, joined
-from tests.cluster.solo import MYSELF_ID, Solo, entry, node_id
+from tests.cluster.harness import all_connected, joined
+from tests.cluster.solo import MYSELF_ID, START_MS, Solo, entry, node_id
 
 A, B, C, D = (node_id(letter) for letter in "abcd")
 
@@ -38,7 +39,7 @@ vars currentEpoch 6 lastVoteEpoch 0
 
 def restored(text: str, **directives: object) -> ClusterState:
     return ClusterState(
-        config=FakeConfig(**directives),  # type: ignore[arg-type]
+        config=Config.from_keywords(**directives),
         random=Random(1),
         now_ms=START_MS,
         read_age_ms=lambda _link: None,
@@ -175,8 +176,9 @@ def test_s10_ports_of_a_tls_cluster() -> None:
         (",,tls-port=7443", True, (7001, 7443)),
         (",,tcp-port=7009", True, (7009, 7001)),
     ]
+    keys = dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_ca_cert_file"), __file__)  # there, and read by nobody
     for aux, tls, ports in cases:
-        state = restored(line.format("7000@17000") + other.format(aux), tls_cluster=tls)
+        state = restored(line.format("7000@17000") + other.format(aux), tls_cluster=tls, **(keys if tls else {}))
         node = state.find(B)
         assert node is not None
         assert (node.port, node.tls_port) == ports
@@ -214,8 +216,7 @@ def test_s10_every_text_of_a_node_survives_a_restart() -> None:
 
 
 def test_s10_a_whole_cluster_restarts_from_its_files() -> None:
-    network = Network(3)
-    members = joined(network, 4, owners=3)
+    network, members = joined(3, 4, owners=3)
     network.run_until(lambda: all(member.state.is_ok for member in members))
     ids = [member.id for member in members]
     epochs = [member.state.myself.config_epoch for member in members]

@@ -11,13 +11,13 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.model.node import Node
 from clusterbus.wire import GossipEntry
 
-NOT_TOLD = c.FLAG_MYSELF | c.FLAG_HANDSHAKE | c.FLAG_MEET
+NOT_GOSSIPED = c.FLAG_MYSELF | c.FLAG_HANDSHAKE | c.FLAG_MEET
 
 
 def select(core: Core, receiver: Node | None) -> list[Node]:
     """The nodes to mention to `receiver`: a random tenth (at least 3), and every PFAIL node on top.
 
-    Not mentioned: ourselves, the receiver, nodes in handshake, without address, with neither link nor slots.
+    Not mentioned: ourselves, the receiver, nodes in handshake, without address, well with neither link nor slots.
     """
     table = core.table
     fresh = len(table) - 2
@@ -30,10 +30,10 @@ def select(core: Core, receiver: Node | None) -> list[Node]:
         if node is core.myself or node is receiver or node.flags & c.FLAG_PFAIL or node.node_id in chosen:
             continue
         fresh -= 1
-        if may_be_told(node):
+        if is_gossiped(node):
             chosen[node.node_id] = node
     for node in table.failing.values():
-        if node.flags & c.FLAG_PFAIL and not node.flags & (c.FLAG_HANDSHAKE | c.FLAG_NOADDR):
+        if node.flags & c.FLAG_PFAIL and is_gossiped(node):
             chosen[node.node_id] = node
     return list(chosen.values())[: c.GOSSIP_ENTRIES_MAX]
 
@@ -47,13 +47,15 @@ def entry_about(core: Core, node: Node) -> GossipEntry:
         ip=node.ip,
         port=core.client_port(node),
         cport=node.cport,
-        flags=node.flags & ~NOT_TOLD,
+        flags=node.flags & ~NOT_GOSSIPED,
         pport=core.other_port(node),
     )
 
 
-def may_be_told(node: Node) -> bool:
-    """Whether gossip may mention a node: not in handshake, somewhere, and of use."""
+def is_gossiped(node: Node) -> bool:
+    """Whether gossip may mention a node: past its handshake, somewhere, and of use, for it is held PFAIL, which has
+    to be told also of a node with neither link nor slots, or has one of them.
+    """
     if node.flags & (c.FLAG_HANDSHAKE | c.FLAG_NOADDR) or node.provisional or not node.ip:
         return False
-    return node.link is not None or bool(node.slot_bits)
+    return bool(node.flags & c.FLAG_PFAIL) or node.link is not None or bool(node.slot_bits)

@@ -49,7 +49,7 @@ def send(core: Core, link: Link, kind: int) -> None:
     if kind != c.PONG and node is not None and not link.inbound:
         core.take_told(node)
         node.ping_sent_ms = core.now_ms
-    if core.defers_heartbeats and kind != c.MEET and node is not None and not node.in_handshake:
+    if kind != c.MEET and node is not None and not node.in_handshake:
         core.emit(SendHeartbeat(link.link_id, kind))
         core.counters[MESSAGES_SENT[kind]] += 1
     else:
