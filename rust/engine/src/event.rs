@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clusterbus_wire::{Packet, PacketError};
 
-use crate::link::LinkId;
+use crate::link_id::LinkId;
 use crate::reason::{LossReason, RefusalReason};
 
 /// What happened, in order.

@@ -3,14 +3,13 @@
 //! Runs on workers and on the main thread alike: one code path (R3). A panic ends here (R36).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use crate::LinkId;
 use crate::gossip::{GossipScratch, View};
 use crate::limits::TLS_CHUNK_BYTES;
+use crate::link_id::LinkId;
 use crate::plain::{RecvHalf, SendHalf};
 use crate::pool::Run;
 use crate::tls::{TlsReport, TlsTransport};
@@ -91,7 +90,8 @@ impl JobRunner {
                 Outcome::Write(half, report)
             }
             Job::Tls(_, mut transport) => {
-                let report = transport.serve(view, scratch);
+                let JobScratch { records, gossip } = scratch;
+                let report = transport.serve(view, records, gossip);
                 Outcome::Tls(transport, report)
             }
         }))

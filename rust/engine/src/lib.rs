@@ -12,16 +12,19 @@
 //! `link` says who has which half; `dispatch` moves halves; `engine` is the face of it all.
 #![forbid(unsafe_code)]
 
-mod connect;
-mod deadline;
-mod dispatch;
+mod completion;
+mod config;
+mod crew;
 mod engine;
 mod event;
+mod gate;
 mod gossip;
 mod job;
+mod journal;
 pub mod limits;
-mod link;
-mod listener;
+mod link_id;
+mod links;
+mod listeners;
 mod plain;
 mod pool;
 mod reason;
@@ -31,10 +34,12 @@ mod sync;
 mod tls;
 mod transfer;
 
-pub use engine::{Engine, EngineConfig, TlsSide};
+pub use config::EngineConfig;
+pub use engine::Engine;
 pub use event::{Event, QuietHeartbeat};
+pub use gate::TlsSide;
 pub use gossip::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports, View, ViewHeader};
-pub use link::LinkId;
+pub use link_id::LinkId;
 pub use reason::{EndReason, LossReason, RefusalReason};
 pub use socket::Socket;
 pub use tls::{ClientAuth, TlsError, TlsFiles, TlsSetup};

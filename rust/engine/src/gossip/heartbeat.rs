@@ -119,6 +119,8 @@ pub(crate) fn encode_heartbeat(
 }
 
 /// Fills `scratch.places` with whom to mention: a random tenth of those that may be, and every PFAIL node on top.
+// On its own, the loop of draws has all registers to itself.
+#[inline(never)]
 fn choose(view: &View, receiver_place: Option<u32>, scratch: &mut GossipScratch) {
     scratch.places.clear();
     scratch.mentioned.clear();
