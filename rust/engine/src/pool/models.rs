@@ -6,7 +6,8 @@
 
 use std::collections::VecDeque;
 
-use super::{Lane, MainWaker, Pool, Run, Wake};
+use super::waker::MainWaker;
+use super::{Lane, Pool, Run, Wake};
 use crate::sync::{Arc, BoundedQueue};
 
 /// Every forced switch costs a factor; two find every ordering bug of two threads that need each other twice.

@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use super::{Lane, Run, Shared, Wake};
+use super::shared::{Lane, Run, Shared};
+use super::waker::Wake;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering, Thread, fence, park};
 #[cfg(loom)]
 use once::OnceLock;
