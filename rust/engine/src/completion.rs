@@ -1,7 +1,8 @@
 //! What a job's end does to its link, and what is told of it. Main thread only.
 //!
-//! Owns the order: the half comes home first, then what was read is told, then the reason reading or writing ended (R6, R14).
-//! A link's states are changed by `Links`, events are made by `Journal`; what is here only brings the two together.
+//! Owns the order: the half comes home first, then what was read is told, then the reason reading or writing ended (R6,
+//! R14). A link's states are changed by `Links`, events are made by `Journal`; what is here only brings the two
+//! together.
 
 use std::time::Instant;
 
@@ -63,7 +64,8 @@ fn apply_tls(
         }
         let is_inbound = matches!(origin, Origin::Accepted { .. });
         journal.counters.count_handshake(is_inbound, on_worker);
-        // Sound packets prove the handshake, whatever came after them; nothing else outlives its failure.
+        // Sound packets prove that the handshake was good, whatever came after them: then the link comes up and is
+        // lost. Without any, a failure means that it never came up.
         if let ReadStop::Ended { reason, detail } = &read.stop
             && (is_handshaking || read.packets.is_empty())
         {
@@ -82,8 +84,8 @@ fn apply_tls(
     tell_read(links, journal, link, after, read);
 }
 
-/// Tells what a read brought: the good packets first, then the reason it ended (R6), and with it the reason writing ended,
-/// if it did (R14).
+/// Tells what a read brought: the good packets first, then the reason it ended (R6), and with it the reason writing
+/// ended, if it did (R14).
 fn tell_read(
     links: &mut Links,
     journal: &mut Journal,

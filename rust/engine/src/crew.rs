@@ -1,7 +1,7 @@
 //! Who runs the jobs: the workers of the pool or, where they cannot, the main thread itself, by the same code (R3).
 //!
-//! Keeps count of the jobs that are with the workers. Knows no link: a completion is handed to whoever collects it. Main thread
-//! only.
+//! Keeps count of the jobs that are with the workers. Knows no link: a completion is handed to whoever collects it.
+//! Main thread only.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,7 +20,7 @@ struct PollWaker(Waker);
 
 impl Wake for PollWaker {
     fn wake(&self) {
-        // The eventfd's counter cannot overflow: the main thread's mark lets one write through per sleep.
+        // An eventfd refuses a write only when its counter is full, and the counter rises by one per sleep at most.
         self.0.wake().expect("an eventfd takes a write");
     }
 }
@@ -37,7 +37,7 @@ pub(crate) struct Crew {
     done_here: VecDeque<Completion>,
     /// Jobs that are with the workers.
     in_flight: usize,
-    /// When last every active worker was busy at a dispatch.
+    /// The last time that a dispatch found every active worker busy.
     saturated_at: Instant,
 }
 
@@ -75,8 +75,8 @@ impl Crew {
 
     // ---- jobs
 
-    /// Gives a job to the pool, or runs it at once where there is no room for it (R3). True when it ran here although there
-    /// are workers.
+    /// Gives a job to the pool, or runs it at once where there is no room for it (R3). True when it ran here although
+    /// there are workers.
     pub(crate) fn start(&mut self, lane: Lane, job: Job, now: Instant) -> bool {
         let has_workers = self.io_threads > 1;
         let job = if has_workers {
@@ -137,8 +137,8 @@ impl Crew {
 
     // ---- sleeping
 
-    /// The main thread is about to sleep: workers wake it with completions that are news, or with all if it `awaits_all`.
-    /// False when `has_work` finds something, and then it must not sleep.
+    /// The main thread is about to sleep: workers wake it with completions that are news, or with all if it
+    /// `awaits_all`. False when `has_work` finds something, and then it must not sleep.
     pub(crate) fn arm(&self, awaits_all: bool, has_work: impl FnOnce() -> bool) -> bool {
         self.pool.shared().main.arm(awaits_all, has_work)
     }

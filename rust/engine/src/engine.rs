@@ -1,7 +1,7 @@
 //! The engine as its owner, the main thread, holds it: what may be asked of it, and the order of a step.
 //!
-//! Composes: `Poll` waits for the kernel, `Gate` lets connections in, `Links` keeps them, `Crew` runs their jobs, `Journal`
-//! tells of it all. Never holds cluster state. Everything here runs on the main thread.
+//! Composes: `Poll` waits for the kernel, `Gate` lets connections in, `Links` keeps them, `Crew` runs their jobs,
+//! `Journal` tells of it all. Never holds cluster state. Everything here runs on the main thread.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -81,8 +81,8 @@ impl Engine {
 
     // ---- the step
 
-    /// Readable when `poll` with a timeout of zero has something to do. Time alone does not make it readable: deadlines, and
-    /// writes that are done and leave nothing behind, wait for the next step, so take one every tick.
+    /// Readable when `poll` with a timeout of zero has something to do. Deadlines do not make it readable, nor do
+    /// writes that have sent all they had: both wait for the next step, so take a step every tick.
     #[must_use]
     pub fn fd(&self) -> RawFd {
         self.poll.as_raw_fd()
@@ -96,7 +96,8 @@ impl Engine {
         self.wake_up();
         self.look_after();
         let timeout = self.sleep_time(timeout);
-        // With a zero timeout nobody sleeps and no worker need know; `arm` says whether we may sleep at all.
+        // With a timeout of zero nobody sleeps, so workers need not be told. Otherwise `arm` tells them, and says
+        // whether there is work already.
         let timeout = if timeout == Some(Duration::ZERO) || self.arm() {
             timeout
         } else {
@@ -110,15 +111,16 @@ impl Engine {
         Ok(self.journal.take_events())
     }
 
-    /// Ends a main-loop step: dispatches what was queued and arms the wake-up. True when `poll` already has something to do.
+    /// Ends a main-loop step: dispatches what was queued and arms the wake-up. True when `poll` already has something
+    /// to do.
     pub fn flush(&mut self) -> bool {
         self.wake_up();
         self.look_after();
         !self.arm()
     }
 
-    /// Runs what is ready and takes what is done; both bounded by what is there at the start, so that a flood cannot hold
-    /// the step.
+    /// Accepts, starts what is ready, and applies what is done. Each takes what is there at its start and no more, so
+    /// that a flood cannot hold the step.
     fn look_after(&mut self) {
         let registry = self.poll.registry();
         self.gate.accept_ready(registry, &mut self.links, &mut self.journal, self.now);
@@ -268,8 +270,8 @@ impl Engine {
     /// Starts a dial and returns its link at once; `Connected` or `Lost` tells how it ended.
     ///
     /// # Errors
-    /// No socket can be had, or the cap on links is reached, or TLS is asked for without keys. What the peer does is never an
-    /// error here.
+    /// No socket can be had, or the cap on links is reached, or TLS is asked for without keys. What the peer does is
+    /// never an error here.
     pub fn connect(
         &mut self,
         peer: SocketAddr,
@@ -331,8 +333,8 @@ impl Engine {
         self.crew.publish(view);
     }
 
-    /// Queues a heartbeat (PING or PONG) on a named link, to be encoded when it is sent. False when the link takes none or
-    /// has no name, and when no view has been published or the published one is older than the name and has no row
+    /// Queues a heartbeat (PING or PONG) on a named link, to be encoded when it is sent. False when the link takes none
+    /// or has no name, and when no view has been published or the published one is older than the name and has no row
     /// for the node: then the caller encodes the heartbeat itself.
     pub fn send_heartbeat(&mut self, link: LinkId, message_type: u16) -> bool {
         let Some(node) = self.links.node(link) else { return false };
@@ -365,7 +367,7 @@ impl Engine {
         self.links.free(link);
     }
 
-    /// Stops the workers and closes every socket. The engine stays usable for nothing but being dropped.
+    /// Stops the workers and closes every socket. Afterwards the engine can only be dropped.
     pub fn shutdown(&mut self) {
         self.gate.listeners = Listeners::default();
         self.crew.dismiss();

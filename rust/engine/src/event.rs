@@ -52,8 +52,8 @@ pub enum Event {
         /// For a person to read.
         detail: String,
     },
-    /// PINGs and PONGs that say nothing new to the state of one version. If the state is still of that version, the owner
-    /// answers the PINGs and is done; if not, each packet must be looked at in full.
+    /// PINGs and PONGs that say nothing new to the state of one version. If the state is still of that version, the
+    /// owner answers the PINGs and is done; if not, each packet must be looked at in full.
     Quiet {
         /// The version of the view they were compared with.
         version: u64,

@@ -1,7 +1,7 @@
 //! How links come to be: accepted, dialled, or attached by a test. Main thread only.
 //!
-//! Owns the listeners, the TLS keys, and the caps on what may come in; what it lets in is handed to `Links` and is theirs from
-//! then on.
+//! Owns the listeners, the TLS keys, and the caps on what may come in; what it lets in is handed to `Links` and is
+//! theirs from then on.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};

@@ -1,6 +1,6 @@
 //! What the engine tells: events for its owner, counters for whoever asks. Main thread only.
 //!
-//! Every event is made here, in the order things happened, and counted where it is one of those that are. Decides nothing:
+//! Every event is made here, in the order things happened; losses and refusals are counted with it. Decides nothing:
 //! whether the owner is to hear of something is for `Links` to know.
 
 use std::net::SocketAddr;
@@ -62,13 +62,13 @@ impl Journal {
         self.events.push(Event::Refused { listener, peer, reason, detail });
     }
 
-    /// The same where there is no connection to tell of.
+    /// As `refused`, where there is no connection to tell of.
     pub(crate) fn count_refusal(&mut self, reason: RefusalReason) {
         *self.counters.refused.entry(reason).or_default() += 1;
     }
 
-    /// Packets came, in order. Those that say nothing new join the quiet ones of other links before them, unless something
-    /// else has been told since.
+    /// Packets came, in order. Those that say nothing new join the quiet ones of other links before them, unless
+    /// something else has been told since.
     pub(crate) fn received(
         &mut self,
         link: LinkId,
@@ -78,8 +78,8 @@ impl Journal {
     ) {
         let mut packets = Vec::new();
         for Received { packet, quiet } in received {
-            // A PING is answered on the peer's own link and a PONG awaited on ours; the other way round is for the state to
-            // judge.
+            // A PING belongs on a link that the peer dialled, a PONG on one that we dialled. Any other is for the state
+            // to judge.
             let is_expected_here = |is_pong: bool| is_pong != from.is_inbound;
             let quiet =
                 quiet.filter(|q| Some(q.sender) == from.node && is_expected_here(q.is_pong));

@@ -14,7 +14,8 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::limits;
 
-/// Tokens from here up to the waker's are listeners; a link's id never gets there, its generation would have to wrap.
+/// Tokens from here up to the waker's are listeners. A link's id would get there only after four billion uses of its
+/// slot.
 const FIRST_TOKEN: usize = usize::MAX - 65_536;
 
 struct Listener {

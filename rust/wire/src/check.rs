@@ -33,7 +33,8 @@ pub struct Checked {
 }
 
 impl Checked {
-    /// Reads the verdict off a frame that [`check_packet`] let through before; `None` when it cannot have.
+    /// What the check found, for a frame that [`check_packet`] let through before; `None` when it cannot have let it
+    /// through.
     pub fn of_checked(frame: &[u8]) -> Option<Checked> {
         let (start, _) = LightHeaderLayout::ref_from_prefix(frame).ok()?;
         let is_light = start.message_type.get() & LIGHT_TYPE_BIT != 0;

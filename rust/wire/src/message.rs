@@ -1,6 +1,6 @@
 //! Messages as owned values, and reading one from a checked packet.
 //!
-//! What a packet says and a message cannot hold (unused bytes, refused entries) is left out; what real servers send
+//! A message leaves out what it cannot hold of a packet: unused bytes and refused entries. What real servers send
 //! survives decoding and encoding byte for byte.
 
 use bytes::Bytes;

@@ -23,9 +23,9 @@ use crate::text::IpText;
 /// A part of a sound packet that is left out, by name (rows H10, H12, H13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The announced address is none.
+    /// The announced address is no address.
     MyIp,
-    /// A gossip entry: its id or its address is none.
+    /// A gossip entry: its id is no node id, or its address no address.
     Gossip {
         /// Which entry.
         index: usize,

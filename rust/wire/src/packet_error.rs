@@ -1,4 +1,5 @@
-//! What can be wrong with the structure of a packet, by kind: one table for the errors, their texts and the counters' names.
+//! What can be wrong with the structure of a packet, by kind: one table for the errors, their texts and the counters'
+//! names.
 //!
 //! Each kind is the peer's fault and costs it the packet. Holds no check; those are in `check.rs` and `extension.rs`.
 

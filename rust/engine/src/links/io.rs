@@ -44,8 +44,8 @@ impl<T> Half<T> {
     }
 }
 
-/// What carries the bytes. A dial goes from `Connecting` to `Plain`, or over `Handshake` to `Tls`; an accepted connection
-/// starts at `Plain` or `Handshake`.
+/// What carries the bytes. A dial goes from `Connecting` to `Plain`, or over `Handshake` to `Tls`; an accepted
+/// connection starts at `Plain` or `Handshake`.
 #[expect(
     clippy::large_enum_variant,
     reason = "most links are plain, and a link has a box of its own"

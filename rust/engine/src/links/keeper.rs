@@ -1,7 +1,8 @@
-//! `Links`: the table of links, the ready list, the awaited jobs, the handshakes and the deadlines, with their one owner.
+//! `Links`: the table of links, the ready list, the awaited jobs, the handshakes and the deadlines, with their one
+//! owner.
 //!
-//! Nothing else changes a link or a count; each method says what happened, and keeps all of it in step. It tells nobody: what
-//! the main loop is to hear of is returned to the caller. Main thread only.
+//! Nothing else changes a link or a count; each method says what happened, and keeps all of it in step. It tells
+//! nobody: what the main loop is to hear of is returned to the caller. Main thread only.
 //!
 //! Invariants: `ready` holds a link as often as its `is_ready` says; `awaited` counts the links with `is_awaited`;
 //! `handshakes` counts those in `Life::Arriving`. A slot is freed only when no half is away.
@@ -57,7 +58,7 @@ pub(crate) struct Up {
     pub(crate) local_ip: Option<IpAddr>,
 }
 
-/// What matters of a link to what a read brought.
+/// What must be known of a link to tell what a read of it brought.
 pub(crate) struct AfterRead {
     /// Whose link it is.
     pub(crate) node: Option<IdBytes>,
@@ -172,7 +173,7 @@ impl Links {
         }
     }
 
-    /// A link is open and the main loop is about to hear so; none when it has been lost or closed meanwhile.
+    /// A link is open, and the main loop is to hear of it; none when it has been lost or closed meanwhile.
     pub(crate) fn up(&mut self, id: LinkId, now: Instant) -> Option<Up> {
         let link = self.table.get_mut(id)?;
         if !link.life.takes_jobs() {
@@ -317,8 +318,8 @@ impl Links {
         Some(link.origin.owner())
     }
 
-    /// An inbound link ended in its handshake: it is freed as soon as no half is away. Its listener and peer; none for a link
-    /// that the main loop knows, which is `lost` instead.
+    /// An inbound link ended in its handshake: it is freed as soon as no half is away. Its listener and peer; none for
+    /// a link that the main loop knows, which is `lost` instead.
     pub(crate) fn discard(&mut self, id: LinkId) -> Option<(u64, SocketAddr)> {
         let link = self.table.get_mut(id)?;
         let (Life::Arriving, Origin::Accepted { listener }) = (link.life, link.origin) else {

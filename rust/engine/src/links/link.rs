@@ -1,7 +1,7 @@
 //! One link: its states, what it wants, and the jobs made of it. Changed by `Links` alone. Main thread only.
 //!
-//! Three states, each an enum: how far its life has come (`Life`), what carries its bytes (`Io`), and whether its socket takes
-//! more (`WriteSide`). Each flag beside them says in its comment why it is no part of a state.
+//! Three states, each an enum: how far its life has come (`Life`), what carries its bytes (`Io`), and whether its
+//! socket takes more (`WriteSide`). Each flag beside them says in its comment why it is no part of a state.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +35,8 @@ impl Origin {
 /// How far a link has come. It only ever moves down this list, and leaves out what does not apply to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
-    /// An inbound link in its TLS handshake. The main loop has not heard of it: until it does, the engine alone ends it.
+    /// An inbound link in its TLS handshake. The main loop has not heard of it: until it does, the engine alone ends
+    /// it.
     Arriving,
     /// The main loop knows the link. No whole packet has come yet; an inbound link must not stay so for long (H31).
     Silent,
@@ -87,17 +88,20 @@ pub(super) struct Link {
     pub(super) io: Io,
     pub(super) life: Life,
     pub(super) write: WriteSide,
-    /// A readable edge, or a job that used up its budget, says there may be something to read. Independent of where the half
-    /// is: set while it is away, this is how the edge is remembered.
+    /// A readable edge, or a job that used up its budget, says there may be something to read. Independent of where the
+    /// half is: set while it is away, this is how the edge is remembered.
     pub(super) read_wanted: bool,
-    /// A writable edge has come since the writing half left: if it brings home that the socket was full, that is old news.
-    /// Independent of `write`, which says what was found before the half left.
+    /// A writable edge has come since the writing half left: if it brings home that the socket was full, that is old
+    /// news. Independent of `write`, which says what was found before the half left.
     pub(super) write_edge_while_away: bool,
-    /// The kernel said that the peer ended its stream. Independent of all else: it may come at any time, and it stays true.
+    /// The kernel said that the peer ended its stream. Independent of all else: it may come at any time, and it stays
+    /// true.
     pub(super) peer_ended: bool,
-    /// Something waits for the job that is away, so its end is told at once even if it is no news. `Links` counts these.
+    /// Something waits for the job that is away, so its end is told at once even if it is no news. Independent of the
+    /// halves: not every one that is away is waited for. `Links` counts these.
     pub(super) is_awaited: bool,
-    /// The link is in the ready list of `Links`, which may hold it once.
+    /// The link is in the ready list of `Links`, which may hold it once. Independent of what it wants, which may change
+    /// before its turn comes.
     pub(super) is_ready: bool,
     /// Refused packets so far (H4).
     pub(super) dropped_len: u32,

@@ -1,4 +1,5 @@
-//! What the main thread and the workers share: the inbox of two lanes, the outbox, the main thread's waker; and what a job is.
+//! What the main thread and the workers share: the inbox of two lanes, the outbox, the main thread's waker; and what a
+//! job is.
 //!
 //! Holds no thread. `threads` pushes jobs and takes completions, `worker` the other way round.
 

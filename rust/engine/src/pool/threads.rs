@@ -81,7 +81,8 @@ where
             return Err(Refused(job));
         }
         self.shared.lane(lane).push(job).map_err(Refused)?;
-        // Pairs with the fence in `Worker::park_unless`: push before look, mark before look.
+        // Pairs with the fence in `Worker::park_unless`. Here: push, then look for parked workers. There: mark as
+        // parked, then look for jobs.
         fence(Ordering::SeqCst);
         self.active = self.active.max(1);
         if self.members[..self.active].iter().any(|member| member.worker.wake()) {
@@ -147,8 +148,8 @@ where
                 left.push(job);
             }
         }
-        // Where a worker stays, it serves what the others left: a dispatch wakes the first parked one, so the
-        // first of all is up as long as there are jobs.
+        // If a worker stays, it serves what the others left: a dispatch wakes the first one that is parked, so the very
+        // first is awake as long as there are jobs.
         (held, left, outcome)
     }
 

@@ -107,7 +107,8 @@ impl Worker {
                     return true;
                 }
                 if state == STALLED {
-                    // What fills the outbox may be completions that can wait; this worker cannot.
+                    // The outbox may be full of completions that are not urgent, for which nobody wakes the main
+                    // thread. This worker needs it emptied.
                     shared.main.notify(true);
                 }
                 false
@@ -141,7 +142,7 @@ impl Worker {
 }
 
 /// Completions that are in the outbox and that the main thread has not been told of. A worker with more jobs tells
-/// of several at once: a main thread that is woken for each finds little each time.
+/// of several at once: woken for each, the main thread would find one at a time.
 #[derive(Default)]
 struct Untold {
     completions: u32,
