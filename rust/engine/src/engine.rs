@@ -1,113 +1,51 @@
 //! The engine as its owner, the main thread, holds it: what may be asked of it, and the order of a step.
 //!
-//! Never holds cluster state. Everything here runs on the main thread; workers see only `pool::Shared`.
+//! Composes: `Poll` waits for the kernel, `Gate` lets connections in, `Links` keeps them, `Crew` runs their jobs,
+//! `Journal` tells of it all. Never holds cluster state. Everything here runs on the main thread.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mio::event::Event as Readiness;
 use mio::{Events, Poll, Token, Waker};
 
-use crate::deadline::Deadlines;
+use crate::completion::{apply, end, lose};
+use crate::config::EngineConfig;
+use crate::crew::Crew;
 use crate::event::Event;
+use crate::gate::{DialOrder, Gate, TlsSide};
 use crate::gossip::{IdBytes, View};
-use crate::job::{Completion, Job, JobRunner, JobScratch};
+use crate::journal::Journal;
 use crate::limits;
-use crate::link::{Life, LinkId, LinkTable};
-use crate::listener::Listeners;
-use crate::pool::{Pool, Wake};
-use crate::reason::LossReason;
+use crate::link_id::LinkId;
+use crate::links::{Edge, Links, Overdue};
+use crate::listeners::Listeners;
+use crate::reason::{EndReason, LossReason};
 use crate::socket::Socket;
 use crate::stats::Counters;
 use crate::tls::TlsSetup;
 use crate::transfer::OutMessage;
 
-pub(crate) const WAKER_TOKEN: Token = Token(usize::MAX);
-
-/// What an engine is made with. The limits default to those of [`limits`].
-#[derive(Clone, Debug)]
-pub struct EngineConfig {
-    /// Threads that do I/O, the main thread included; 1 means no workers.
-    pub io_threads: usize,
-    /// Keeps every worker active whatever the load.
-    pub io_threads_always_active: bool,
-    /// How long a dial or a TLS handshake may take (H31).
-    pub handshake_timeout: Duration,
-    /// How long an inbound link may stay without a whole packet (H31).
-    pub first_packet_timeout: Duration,
-    /// Links at once (H30).
-    pub max_links: usize,
-    /// Inbound TLS handshakes at once (H38).
-    pub max_handshakes: usize,
-    /// Unsent bytes after which a link is given up; 0 for no limit (R18).
-    pub link_sendbuf_limit_bytes: usize,
-    /// Room of each inbox lane.
-    pub inbox_jobs: usize,
-    /// Room of the outbox.
-    pub outbox_completions: usize,
-    /// Keys for TLS links; none means that no TLS link can be made.
-    pub tls: Option<TlsSetup>,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            io_threads: limits::IO_THREADS,
-            io_threads_always_active: false,
-            handshake_timeout: Duration::from_millis(limits::HANDSHAKE_TIMEOUT_MS),
-            first_packet_timeout: Duration::from_millis(limits::FIRST_PACKET_TIMEOUT_MS),
-            max_links: limits::LINKS_MAX,
-            max_handshakes: limits::HANDSHAKES_MAX,
-            link_sendbuf_limit_bytes: 0,
-            inbox_jobs: limits::INBOX_JOBS,
-            outbox_completions: limits::OUTBOX_COMPLETIONS,
-            tls: None,
-        }
-    }
-}
-
-struct PollWaker(Waker);
-
-impl Wake for PollWaker {
-    fn wake(&self) {
-        // The eventfd's counter cannot overflow: the main thread's mark lets one write through per sleep.
-        self.0.wake().expect("an eventfd takes a write");
-    }
-}
+const WAKER_TOKEN: Token = Token(usize::MAX);
 
 /// I/O threads, queues and sockets. See the crate's page for how a step goes.
 pub struct Engine {
-    pub(crate) poll: Poll,
+    poll: Poll,
+    /// What the kernel reported; taken out while it is read.
     kernel_events: Option<Events>,
-    pool: Pool<Job, Completion, JobRunner, PollWaker>,
-    pub(crate) links: LinkTable,
-    pub(crate) listeners: Listeners,
-    pub(crate) config: EngineConfig,
-    pub(crate) counters: Counters,
-    pub(crate) deadlines: Deadlines,
-    /// Links to look at; each is in it once (`Link::is_ready`).
-    pub(crate) ready: VecDeque<LinkId>,
-    /// Events for the next `poll` to return.
-    pub(crate) events: Vec<Event>,
-    /// Completions of jobs that ran here.
-    pub(crate) done_here: VecDeque<Completion>,
-    /// Jobs that are with the workers.
-    in_flight: usize,
-    /// Links with `is_awaited`.
-    pub(crate) awaited: usize,
-    /// Inbound TLS handshakes under way.
-    pub(crate) handshakes: usize,
-    runner: JobRunner,
-    scratch: JobScratch,
-    pub(crate) epoch: Instant,
+    crew: Crew,
+    gate: Gate,
+    links: Links,
+    journal: Journal,
+    link_sendbuf_limit_bytes: usize,
     /// Read once a step.
-    pub(crate) now: Instant,
+    now: Instant,
     /// None while the main thread sleeps.
     awake_since: Option<Instant>,
-    /// When last every active worker was busy at a dispatch.
-    saturated_at: Instant,
 }
 
 impl Engine {
@@ -117,39 +55,34 @@ impl Engine {
     /// The system refuses a file descriptor or a thread.
     pub fn new(config: EngineConfig) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = PollWaker(Waker::new(poll.registry(), WAKER_TOKEN)?);
-        let (inbox, outbox) = (config.inbox_jobs.max(1), config.outbox_completions.max(1));
+        let waker = Waker::new(poll.registry(), WAKER_TOKEN)?;
         let now = Instant::now();
-        let runner = JobRunner::default();
         let mut engine = Self {
             poll,
             kernel_events: Some(Events::with_capacity(limits::READINESS_EVENTS)),
-            pool: Pool::new(inbox, outbox, limits::HANDSHAKE_TURN, runner.clone(), waker),
-            links: LinkTable::default(),
-            listeners: Listeners::default(),
-            counters: Counters::default(),
-            deadlines: Deadlines::default(),
-            ready: VecDeque::new(),
-            events: Vec::new(),
-            done_here: VecDeque::new(),
-            in_flight: 0,
-            awaited: 0,
-            handshakes: 0,
-            runner,
-            scratch: JobScratch::default(),
-            epoch: now,
+            crew: Crew::new(config.inbox_jobs, config.outbox_completions, waker, now),
+            gate: Gate {
+                listeners: Listeners::default(),
+                tls: config.tls,
+                max_links: config.max_links,
+                max_handshakes: config.max_handshakes,
+                epoch: now,
+            },
+            links: Links::new(config.handshake_timeout, config.first_packet_timeout),
+            journal: Journal::default(),
+            link_sendbuf_limit_bytes: config.link_sendbuf_limit_bytes,
             now,
             awake_since: Some(now),
-            saturated_at: now,
-            config,
         };
-        engine.pool.set_always_active(engine.config.io_threads_always_active);
-        engine.resize(engine.config.io_threads)?;
+        engine.crew.set_always_active(config.io_threads_always_active);
+        engine.crew.resize(config.io_threads)?;
         Ok(engine)
     }
 
-    /// Readable when `poll` with a timeout of zero has something to do. Time alone does not make it readable: deadlines, and
-    /// writes that are done and leave nothing behind, wait for the next step, so take one every tick.
+    // ---- the step
+
+    /// Readable when `poll` with a timeout of zero has something to do. Deadlines do not make it readable, nor do
+    /// writes that have sent all they had: both wait for the next step, so take a step every tick.
     #[must_use]
     pub fn fd(&self) -> RawFd {
         self.poll.as_raw_fd()
@@ -163,7 +96,8 @@ impl Engine {
         self.wake_up();
         self.look_after();
         let timeout = self.sleep_time(timeout);
-        // With a zero timeout nobody sleeps and no worker need know; `arm` says whether we may sleep at all.
+        // With a timeout of zero nobody sleeps, so workers need not be told. Otherwise `arm` tells them, and says
+        // whether there is work already.
         let timeout = if timeout == Some(Duration::ZERO) || self.arm() {
             timeout
         } else {
@@ -173,42 +107,59 @@ impl Engine {
         self.wake_up();
         self.look_after();
         self.expire();
-        self.adapt();
-        Ok(std::mem::take(&mut self.events))
+        self.crew.adapt(self.now);
+        Ok(self.journal.take_events())
     }
 
-    /// Ends a main-loop step: dispatches what was queued and arms the wake-up. True when `poll` already has something to do.
+    /// Ends a main-loop step: dispatches what was queued and arms the wake-up. True when `poll` already has something
+    /// to do.
     pub fn flush(&mut self) -> bool {
         self.wake_up();
         self.look_after();
         !self.arm()
     }
 
-    /// Runs what is ready and takes what is done; both bounded by what is there at the start, so that a flood cannot hold the step.
+    /// Accepts, starts what is ready, and applies what is done. Each takes what is there at its start and no more, so
+    /// that a flood cannot hold the step.
     fn look_after(&mut self) {
-        self.accept_ready();
+        let registry = self.poll.registry();
+        self.gate.accept_ready(registry, &mut self.links, &mut self.journal, self.now);
         self.dispatch_ready();
         self.collect();
     }
 
+    /// Starts the jobs of the links that are ready. None becomes ready by it: what jobs bring is applied afterwards.
+    fn dispatch_ready(&mut self) {
+        while let Some(work) = self.links.next_ready() {
+            for job in work.jobs.into_iter().flatten() {
+                let is_fallback = self.crew.start(work.lane, job, self.now);
+                self.journal.counters.main_thread_fallbacks += u64::from(is_fallback);
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        let (links, journal, now) = (&mut self.links, &mut self.journal, self.now);
+        self.crew.collect(|completion| apply(links, journal, completion, now));
+    }
+
     fn has_work(&self) -> bool {
-        !self.events.is_empty()
-            || !self.ready.is_empty()
-            || !self.done_here.is_empty()
-            || self.listeners.any_ready()
-            || !self.pool.shared().outbox.is_empty()
+        self.journal.has_events()
+            || self.links.has_ready()
+            || self.gate.listeners.any_ready()
+            || self.crew.has_completions()
     }
 
     fn arm(&mut self) -> bool {
-        let armed = self.pool.shared().main.arm(self.awaited > 0, || self.has_work());
+        let armed = self.crew.arm(self.links.has_awaited(), || self.has_work());
         if armed && let Some(since) = self.awake_since.take() {
-            self.counters.main_thread_us += since.elapsed().as_micros() as u64;
+            self.journal.counters.main_thread_us += since.elapsed().as_micros() as u64;
         }
         armed
     }
 
     fn wake_up(&mut self) {
-        self.pool.shared().main.disarm();
+        self.crew.disarm();
         self.now = Instant::now();
         self.awake_since.get_or_insert(self.now);
     }
@@ -217,7 +168,7 @@ impl Engine {
         if self.has_work() {
             return Some(Duration::ZERO);
         }
-        let due = self.deadlines.next().into_iter().chain(self.listeners.paused_until()).min();
+        let due = self.links.next_due().into_iter().chain(self.gate.listeners.paused_until()).min();
         let until_due = due.map(|due| due.saturating_duration_since(self.now));
         timeout.into_iter().chain(until_due).min()
     }
@@ -238,89 +189,44 @@ impl Engine {
         }
     }
 
-    /// Gives a job to the pool, or runs it at once where there is no room for it (R3).
-    pub(crate) fn start(&mut self, lane: crate::pool::Lane, job: Job) {
-        let job = if self.config.io_threads > 1 {
-            match self.pool.dispatch(lane, job) {
-                Ok(all_busy) => {
-                    self.in_flight += 1;
-                    if all_busy {
-                        self.saturated_at = self.now;
-                    }
-                    return;
-                }
-                Err(refused) => {
-                    self.counters.main_thread_fallbacks += 1;
-                    refused.0
-                }
-            }
-        } else {
-            job
+    fn note_readiness(&mut self, event: &Readiness) {
+        let token = event.token();
+        if token == WAKER_TOKEN {
+            return;
+        }
+        if let Some(number) = Listeners::number(token) {
+            return self.gate.listeners.note_readable(number);
+        }
+        let link = LinkId::from_u64(token.0 as u64);
+        let edge = Edge {
+            is_readable: event.is_readable(),
+            is_writable: event.is_writable(),
+            is_ended: event.is_read_closed() || event.is_error(),
         };
-        let completion = self.runner.complete(job, &mut self.scratch, false);
-        self.done_here.push_back(completion);
+        if self.links.edge(link, edge) {
+            self.gate.finish_dial(&mut self.links, &mut self.journal, link, self.now);
+        }
     }
 
-    /// Takes the completions that are there now and applies them.
-    fn collect(&mut self) {
-        let mut from_workers = 0;
-        while let Some(completion) = self.pool.completed() {
-            self.apply(completion);
-            from_workers += 1;
-            if from_workers >= self.config.outbox_completions {
-                break;
+    /// Ends what did not become useful in time (H31).
+    fn expire(&mut self) {
+        let (links, journal) = (&mut self.links, &mut self.journal);
+        while let Some((link, overdue)) = links.next_overdue(self.now) {
+            match overdue {
+                Overdue::Connect { waited_ms } => {
+                    let detail = format!("not up within {waited_ms} ms");
+                    lose(links, journal, link, LossReason::Connect, detail);
+                }
+                Overdue::Handshake { waited_ms } => {
+                    let detail = format!("not up within {waited_ms} ms");
+                    end(links, journal, link, EndReason::HandshakeTimeout, detail);
+                }
+                Overdue::FirstPacket { waited_ms } => {
+                    let detail = format!("no whole packet within {waited_ms} ms");
+                    lose(links, journal, link, LossReason::FirstPacketTimeout, detail);
+                }
             }
         }
-        self.in_flight -= from_workers;
-        if from_workers > 0 {
-            self.pool.made_room();
-        }
-        for _ in 0..self.done_here.len() {
-            let Some(completion) = self.done_here.pop_front() else { break };
-            self.apply(completion);
-        }
-    }
-
-    /// One worker fewer after a second in which the active ones had room.
-    fn adapt(&mut self) {
-        let idle = Duration::from_millis(limits::WORKER_IDLE_MS);
-        if self.pool.active() > 0 && self.now.duration_since(self.saturated_at) >= idle {
-            self.pool.relax();
-            self.saturated_at = self.now;
-        }
-    }
-
-    /// Brings the number of I/O threads, this one included, to `io_threads`, under any load (R22, R35).
-    ///
-    /// # Errors
-    /// The system refuses a thread; the engine goes on with those it has.
-    pub fn resize(&mut self, io_threads: usize) -> io::Result<()> {
-        let io_threads = io_threads.clamp(1, limits::IO_THREADS_MAX);
-        self.config.io_threads = io_threads;
-        let (held, left, outcome) = self.pool.resize(io_threads - 1);
-        self.in_flight -= held.len() + left.len();
-        self.done_here.extend(held);
-        for job in left {
-            let completion = self.runner.complete(job, &mut self.scratch, false);
-            self.done_here.push_back(completion);
-        }
-        outcome
-    }
-
-    /// Keeps all workers active, or lets their number follow the load.
-    pub fn set_always_active(&mut self, always: bool) {
-        self.config.io_threads_always_active = always;
-        self.pool.set_always_active(always);
-    }
-
-    /// Bytes a link may have unsent; 0 for no limit. Holds from the next message on.
-    pub fn set_link_sendbuf_limit(&mut self, limit_bytes: usize) {
-        self.config.link_sendbuf_limit_bytes = limit_bytes;
-    }
-
-    /// Connections made from now on use `tls`.
-    pub fn set_tls(&mut self, tls: Option<TlsSetup>) {
-        self.config.tls = tls;
     }
 
     /// Waits until no job is away; goes on emptying the outbox meanwhile, so it cannot deadlock (R20).
@@ -331,97 +237,50 @@ impl Engine {
         loop {
             self.wake_up();
             self.collect();
-            if self.in_flight == 0 && self.done_here.is_empty() {
+            if self.crew.is_idle() {
                 return Ok(());
             }
-            if self.pool.shared().main.arm(true, || !self.pool.shared().outbox.is_empty()) {
+            if self.crew.arm_for_jobs() {
                 self.wait(None)?;
             }
         }
     }
 
-    /// Queues one message; false when the link takes none any more.
-    pub fn send(&mut self, link: LinkId, message: OutMessage) -> bool {
-        let limit_bytes = self.config.link_sendbuf_limit_bytes;
-        let Some(slot) = self.links.get_mut(link) else { return false };
-        if slot.life != Life::Up {
-            return false;
-        }
-        if message.len_bytes() == 0 {
-            return true;
-        }
-        slot.push(message);
-        let unsent_bytes = slot.unsent_bytes;
-        if limit_bytes > 0 && unsent_bytes > limit_bytes {
-            self.counters.sendbuf_limit_exceeded += 1;
-            let detail = format!("{unsent_bytes} bytes unsent, the limit is {limit_bytes}");
-            self.lose(link, LossReason::SendbufLimit, detail);
-            return true;
-        }
-        self.make_ready(link);
-        true
+    // ---- how links come to be
+
+    /// Opens a listening socket and returns its number. Port 0 asks the system for one.
+    ///
+    /// # Errors
+    /// The address cannot be had.
+    pub fn listen(&mut self, address: SocketAddr, tls: bool, backlog: i32) -> io::Result<u64> {
+        self.gate.listeners.open(self.poll.registry(), address, tls, backlog)
     }
 
-    /// Publishes the node table that packets are compared with, and heartbeats encoded from, from now on.
-    pub fn publish(&mut self, view: Arc<View>) {
-        self.runner.view.store(Some(view));
-    }
-
-    /// Names the node at the other end of a link, once that is proven; `None` takes the name back. Only a named link's heartbeats
-    /// can be quiet.
-    pub fn bind(&mut self, link: LinkId, node: Option<IdBytes>) {
-        if let Some(slot) = self.links.get_mut(link) {
-            slot.node = node;
-        }
-    }
-
-    /// Queues a heartbeat (PING or PONG) on a named link, to be encoded when it is sent. False when the link takes none or
-    /// has no name, and when no view has been published or the published one is older than the name and has no row
-    /// for the node: then the caller encodes the heartbeat itself.
-    pub fn send_heartbeat(&mut self, link: LinkId, message_type: u16) -> bool {
-        let Some(node) = self.links.get(link).and_then(|slot| slot.node) else { return false };
-        let message = match &*self.runner.view.load() {
-            Some(view) if view.place(&node).is_some() => {
-                OutMessage::heartbeat(view, message_type, node)
-            }
-            _ => return false,
-        };
-        self.send(link, message)
-    }
-
-    /// Queues one message on many links, stored once (R11); returns how many took it.
-    pub fn broadcast(&mut self, links: &[LinkId], message: &OutMessage) -> usize {
-        links.iter().filter(|link| self.send(**link, message.clone())).count()
-    }
-
-    /// Ends a link: its queue is dropped, no new job starts, and `Drained` follows when the last job is home (R15).
-    pub fn close(&mut self, link: LinkId) {
-        let Some(slot) = self.links.get_mut(link) else { return };
-        if matches!(slot.life, Life::Closing | Life::Drained) {
-            return;
-        }
-        slot.life = Life::Closing;
-        slot.drop_queue();
-        self.finish_if_drained(link);
-    }
-
-    /// Frees a drained link; its socket closes. Anything else is left alone.
-    pub fn free(&mut self, link: LinkId) {
-        if self.links.get(link).is_some_and(|slot| slot.life == Life::Drained) {
-            self.links.remove(link);
-        }
-    }
-
-    /// Milliseconds since bytes were last read from the link; `None` before the first (R23).
+    /// The port a listener was given.
     #[must_use]
-    pub fn last_read_ms(&self, link: LinkId) -> Option<u64> {
-        self.links.get(link)?.last_read.age_ms()
+    pub fn listener_port(&self, listener: u64) -> Option<u16> {
+        self.gate.listeners.port(listener)
     }
 
-    /// Messages and bytes not wholly sent.
-    #[must_use]
-    pub fn send_queue(&self, link: LinkId) -> (usize, usize) {
-        self.links.get(link).map_or((0, 0), |slot| (slot.unsent_messages, slot.unsent_bytes))
+    /// Closes a listening socket; links that came through it stay.
+    pub fn stop_listening(&mut self, listener: u64) {
+        self.gate.listeners.close(listener);
+    }
+
+    /// Starts a dial and returns its link at once; `Connected` or `Lost` tells how it ended.
+    ///
+    /// # Errors
+    /// No socket can be had, or the cap on links is reached, or TLS is asked for without keys. What the peer does is
+    /// never an error here.
+    pub fn connect(
+        &mut self,
+        peer: SocketAddr,
+        owner: u64,
+        tls: bool,
+        source_ip: Option<IpAddr>,
+    ) -> io::Result<LinkId> {
+        let order = DialOrder { peer, owner, tls, source_ip };
+        self.gate.dial(self.poll.registry(), &mut self.links, &mut self.journal, order)
     }
 
     /// A link over any transport, up at once, or after its TLS handshake. Its owner reports readiness by
@@ -435,24 +294,133 @@ impl Engine {
         owner: u64,
         tls: Option<TlsSide>,
     ) -> io::Result<LinkId> {
-        self.attach_socket(socket, owner, tls)
+        self.gate.attach(&mut self.links, socket, owner, tls)
+    }
+
+    /// Readiness of an attached link, as the kernel would report it.
+    pub fn edge(&mut self, link: LinkId, readable: bool, writable: bool) {
+        let edge = Edge { is_readable: readable, is_writable: writable, is_ended: false };
+        self.links.edge(link, edge);
+    }
+
+    /// Names the node at the other end of a link, once that is proven; `None` takes the name back. Only a named link's
+    /// heartbeats can be quiet.
+    pub fn bind(&mut self, link: LinkId, node: Option<IdBytes>) {
+        self.links.bind(link, node);
+    }
+
+    // ---- sending
+
+    /// Queues one message; false when the link takes none any more.
+    pub fn send(&mut self, link: LinkId, message: OutMessage) -> bool {
+        let limit_bytes = self.link_sendbuf_limit_bytes;
+        let Some(unsent_bytes) = self.links.queue(link, message) else { return false };
+        if limit_bytes > 0 && unsent_bytes > limit_bytes {
+            self.journal.counters.sendbuf_limit_exceeded += 1;
+            let detail = format!("{unsent_bytes} bytes unsent, the limit is {limit_bytes}");
+            lose(&mut self.links, &mut self.journal, link, LossReason::SendbufLimit, detail);
+        }
+        true
+    }
+
+    /// Queues one message on many links, stored once (R11); returns how many took it.
+    pub fn broadcast(&mut self, links: &[LinkId], message: &OutMessage) -> usize {
+        links.iter().filter(|link| self.send(**link, message.clone())).count()
+    }
+
+    /// Publishes the node table that packets are compared with, and heartbeats encoded from, from now on.
+    pub fn publish(&mut self, view: Arc<View>) {
+        self.crew.publish(view);
+    }
+
+    /// Queues a heartbeat (PING or PONG) on a named link, to be encoded when it is sent. False when the link takes none
+    /// or has no name, and when no view has been published or the published one is older than the name and has no row
+    /// for the node: then the caller encodes the heartbeat itself.
+    pub fn send_heartbeat(&mut self, link: LinkId, message_type: u16) -> bool {
+        let Some(node) = self.links.node(link) else { return false };
+        let message = match &*self.crew.view() {
+            Some(view) if view.place(&node).is_some() => {
+                OutMessage::heartbeat(view, message_type, node)
+            }
+            _ => return false,
+        };
+        self.send(link, message)
+    }
+
+    /// Messages and bytes not wholly sent.
+    #[must_use]
+    pub fn send_queue(&self, link: LinkId) -> (usize, usize) {
+        self.links.send_queue(link)
+    }
+
+    // ---- how links end
+
+    /// Ends a link: its queue is dropped, no new job starts, and `Drained` follows when the last job is home (R15).
+    pub fn close(&mut self, link: LinkId) {
+        if self.links.close(link) {
+            self.journal.drained(link);
+        }
+    }
+
+    /// Frees a drained link; its socket closes. Anything else is left alone.
+    pub fn free(&mut self, link: LinkId) {
+        self.links.free(link);
+    }
+
+    /// Stops the workers and closes every socket. Afterwards the engine can only be dropped.
+    pub fn shutdown(&mut self) {
+        self.gate.listeners = Listeners::default();
+        self.crew.dismiss();
+        self.links.clear();
+        self.journal.take_events();
+    }
+
+    // ---- settings
+
+    /// Brings the number of I/O threads, this one included, to `io_threads`, under any load (R22, R35).
+    ///
+    /// # Errors
+    /// The system refuses a thread; the engine goes on with those it has.
+    pub fn resize(&mut self, io_threads: usize) -> io::Result<()> {
+        self.crew.resize(io_threads)
+    }
+
+    /// Keeps all workers active, or lets their number follow the load.
+    pub fn set_always_active(&mut self, always: bool) {
+        self.crew.set_always_active(always);
+    }
+
+    /// Bytes a link may have unsent; 0 for no limit. Holds from the next message on.
+    pub fn set_link_sendbuf_limit(&mut self, limit_bytes: usize) {
+        self.link_sendbuf_limit_bytes = limit_bytes;
+    }
+
+    /// Connections made from now on use `tls`.
+    pub fn set_tls(&mut self, tls: Option<TlsSetup>) {
+        self.gate.tls = tls;
+    }
+
+    // ---- figures
+
+    /// Milliseconds since bytes were last read from the link; `None` before the first (R23).
+    #[must_use]
+    pub fn last_read_ms(&self, link: LinkId) -> Option<u64> {
+        self.links.last_read_ms(link)
     }
 
     /// Counters and gauges by name.
     #[must_use]
     pub fn stats(&self) -> BTreeMap<String, u64> {
-        let mut stats: BTreeMap<_, _> = self.counters.entries().into_iter().collect();
+        let mut stats: BTreeMap<_, _> = self.journal.counters.entries().into_iter().collect();
+        let is_paused = self.gate.listeners.paused_until().is_some();
         let gauges = [
-            ("workers", self.pool.workers()),
-            ("active_workers", self.pool.active()),
-            ("inbox_len", self.pool.inbox_len()),
-            ("jobs_in_flight", self.in_flight),
             ("links", self.links.len()),
-            ("handshakes", self.handshakes),
-            ("accept_paused", usize::from(self.listeners.paused_until().is_some())),
+            ("handshakes", self.links.handshakes()),
+            ("accept_paused", usize::from(is_paused)),
         ];
+        let gauges = gauges.into_iter().chain(self.crew.gauges());
         stats.extend(gauges.map(|(name, value)| (name.to_owned(), value as u64)));
-        for (index, used_us) in self.pool.used_us().enumerate() {
+        for (index, used_us) in self.crew.used_us().enumerate() {
             stats.insert(format!("used_active_time_us_io_thread_{}", index + 1), used_us);
         }
         stats
@@ -460,32 +428,7 @@ impl Engine {
 
     /// Sets the counters to zero.
     pub fn reset_stats(&mut self) {
-        self.counters = Counters::default();
-        self.pool.reset_used_us();
+        self.journal.counters = Counters::default();
+        self.crew.reset_used_us();
     }
-
-    /// Stops the workers and closes every socket. The engine stays usable for nothing but being dropped.
-    pub fn shutdown(&mut self) {
-        self.listeners = Listeners::default();
-        drop(self.resize(1));
-        // Completions hold sockets too.
-        while self.pool.completed().is_some() {}
-        self.in_flight = 0;
-        self.awaited = 0;
-        self.done_here.clear();
-        self.ready.clear();
-        self.events.clear();
-        for link in self.links.ids() {
-            self.links.remove(link);
-        }
-    }
-}
-
-/// Which side of a TLS handshake an attached link plays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsSide {
-    /// It waits for the handshake.
-    Accepts,
-    /// It starts the handshake.
-    Dials,
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clusterbus_wire::{Packet, PacketError};
 
-use crate::link::LinkId;
+use crate::link_id::LinkId;
 use crate::reason::{LossReason, RefusalReason};
 
 /// What happened, in order.
@@ -52,8 +52,8 @@ pub enum Event {
         /// For a person to read.
         detail: String,
     },
-    /// PINGs and PONGs that say nothing new to the state of one version. If the state is still of that version, the owner
-    /// answers the PINGs and is done; if not, each packet must be looked at in full.
+    /// PINGs and PONGs that say nothing new to the state of one version. If the state is still of that version, the
+    /// owner answers the PINGs and is done; if not, each packet must be looked at in full.
     Quiet {
         /// The version of the view they were compared with.
         version: u64,

@@ -3,14 +3,13 @@
 //! Runs on workers and on the main thread alike: one code path (R3). A panic ends here (R36).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use crate::LinkId;
 use crate::gossip::{GossipScratch, View};
 use crate::limits::TLS_CHUNK_BYTES;
+use crate::link_id::LinkId;
 use crate::plain::{RecvHalf, SendHalf};
 use crate::pool::Run;
 use crate::tls::{TlsReport, TlsTransport};
@@ -42,7 +41,7 @@ pub(crate) enum Outcome {
     Read(RecvHalf, ReadReport),
     Write(SendHalf, WriteReport),
     Tls(Box<TlsTransport>, TlsReport),
-    /// The half is gone with the stack that held it.
+    /// The half is gone: it was dropped when the panic unwound the stack.
     Panicked(JobKind, String),
 }
 
@@ -80,7 +79,8 @@ impl JobRunner {
         };
         let view = self.view.load();
         let view = view.as_deref();
-        // What the job owned is dropped by the unwinding and the scratch holds nothing between jobs.
+        // Safe to go on after a panic: what the job owned is dropped with the stack, and nothing in the scratch is
+        // meant to outlive a job.
         let outcome = catch_unwind(AssertUnwindSafe(|| match job {
             Job::Read(_, mut half) => {
                 let report = half.read(view);
@@ -91,7 +91,8 @@ impl JobRunner {
                 Outcome::Write(half, report)
             }
             Job::Tls(_, mut transport) => {
-                let report = transport.serve(view, scratch);
+                let JobScratch { records, gossip } = scratch;
+                let report = transport.serve(view, records, gossip);
                 Outcome::Tls(transport, report)
             }
         }))
@@ -107,14 +108,16 @@ impl Run<Job, Completion> for JobRunner {
         self.complete(job, scratch, true)
     }
 
-    /// A write that is done and leaves nothing behind is news to nobody, unless the link's next message waits for its half.
+    /// A write that has sent all it had is no news. If the link's next message waits for its half, the link is awaited,
+    /// and that is enough.
     fn is_urgent(&self, completion: &Completion) -> bool {
         match &completion.outcome {
             Outcome::Write(half, report) => report.error.is_some() || !half.batch.is_empty(),
             Outcome::Tls(transport, report) => {
                 report.was_handshaking
                     || report.write.error.is_some()
-                    // An edge that came meanwhile may be newer than the full socket, and TLS holds what is not sent.
+                    // A writable edge may have come since the socket was full; and rustls may hold bytes that the batch
+                    // does not show.
                     || report.write.blocked
                     || report.read.stop != ReadStop::WouldBlock
                     || !report.read.packets.is_empty()

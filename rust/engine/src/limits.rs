@@ -14,7 +14,8 @@ pub const WRITE_BUDGET_BYTES: usize = 64 * 1024;
 pub const WRITE_BUFFERS: usize = 64;
 /// The first read into an empty receive buffer asks for this much.
 pub const READ_CHUNK_BYTES: usize = 16 * 1024;
-/// Room beyond what the last job of the link read, so that a read of as much again comes back short.
+/// A read asks for as much as the link's last job read, and for this much more: if as much comes again the read comes
+/// back short, which proves that nothing more is there.
 pub const READ_CHUNK_SPARE_BYTES: usize = 4 * 1024;
 /// A read that filled its space asks for twice as much the next time, up to this.
 pub const READ_CHUNK_MAX_BYTES: usize = 256 * 1024;
@@ -22,13 +23,13 @@ pub const READ_CHUNK_MAX_BYTES: usize = 256 * 1024;
 pub const TLS_CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes a peer may send before its TLS handshake is done (H37).
 pub const HANDSHAKE_BYTES: usize = 64 * 1024;
-/// A worker serves the handshake lane first once in this many jobs, so that it never starves.
+/// A worker serves the handshake lane first once in this many jobs, so that the lane never starves.
 pub const HANDSHAKE_TURN: u32 = 8;
 /// Connections accepted from one listener before other work gets its turn.
 pub const ACCEPTS_PER_POLL: usize = 64;
 /// Readiness events taken from the kernel at once.
 pub const READINESS_EVENTS: usize = 1_024;
-/// A worker goes inactive when the active ones had room for this long.
+/// The number of active workers falls by one when for this long not all of them were busy.
 pub const WORKER_IDLE_MS: u64 = 1_000;
 /// After the process ran out of file descriptors, accepting pauses for this long (H43).
 pub const ACCEPT_PAUSE_MS: u64 = 100;
@@ -38,9 +39,9 @@ pub const IO_THREADS: usize = 2;
 pub const ACCEPT_BACKLOG: i32 = 511;
 /// Threads `io-threads` may ask for, the main thread included (as in Valkey).
 pub const IO_THREADS_MAX: usize = 256;
-/// A finished connection or its first packet is waited for at most this long, unless configured.
+/// A dial or a TLS handshake may take this long, unless configured (H31).
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
-/// See [`HANDSHAKE_TIMEOUT_MS`]; counts from the accept (H31).
+/// An inbound link may be up for this long without a whole packet, unless configured (H31).
 pub const FIRST_PACKET_TIMEOUT_MS: u64 = 15_000;
 /// Links, inbound and outbound, connecting ones included (H30).
 pub const LINKS_MAX: usize = 10_000;

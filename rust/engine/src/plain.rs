@@ -19,9 +19,10 @@ pub(crate) struct RecvHalf {
     /// Where the link comes from, as the wire writes it.
     peer_ip: [u8; IP_LEN_BYTES],
     deframer: Deframer,
-    /// The peer ended its stream: read on until its end shows, a short read proves nothing any more.
+    /// The peer has ended its stream, so read until that end is seen: a short read no longer proves that all has been
+    /// read.
     pub(crate) expect_eof: bool,
-    /// Whose the link was known to be when the job left.
+    /// The node at the other end, as far as it was known when the job left.
     pub(crate) node: Option<IdBytes>,
 }
 

@@ -1,9 +1,10 @@
 //! Why a link ended, or a connection never became one: three enums, and the word for each that users see.
 //!
-//! The words are those of `LinkLost.kind` and `AcceptRefused.kind` in Python and of the counters. A word once given is never
-//! changed: operators search logs for it. Holds no state; any thread may use it.
+//! The words are those of `LinkLost.kind` and `AcceptRefused.kind` in Python and of the counters. A word once given is
+//! never changed: operators search logs for it. Holds no state; any thread may use it.
 
-/// Makes an enum whose variants have words, and the list of all of them; `End` holds the reasons of `$inner` where given.
+/// Makes an enum whose variants have words, and the list of all of them; `End` holds the reasons of `$inner` where
+/// given.
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident $(of $inner:ident)? {
         $($(#[$variant_doc:meta])* $variant:ident $word:literal,)*

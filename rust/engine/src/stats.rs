@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use clusterbus_wire::PacketError;
+
 use crate::reason::{LossReason, RefusalReason};
-use crate::transfer::ByClass;
+use crate::transfer::{ByClass, ReadReport, WriteReport};
 
 const CLASSES: [&str; 3] = ["cluster", "pubsub", "module"];
 
@@ -34,13 +36,42 @@ pub(crate) struct Counters {
     pub(crate) main_thread_us: u64,
 }
 
-pub(crate) fn add_by_class(total: &mut ByClass, more: &ByClass) {
+fn add_by_class(total: &mut ByClass, more: &ByClass) {
     for (total, more) in total.iter_mut().zip(more) {
         *total += more;
     }
 }
 
 impl Counters {
+    pub(crate) fn count_read(&mut self, report: &ReadReport, on_worker: bool) {
+        *(if on_worker { &mut self.threaded_reads } else { &mut self.main_reads }) += 1;
+        self.packets_received += report.packets.len() as u64;
+        self.packets_dropped += u64::from(report.dropped_len);
+        add_by_class(&mut self.bytes_received, &report.bytes_by_class);
+        if report.dropped_len > 0 {
+            for (name, count) in PacketError::NAMES.iter().zip(report.dropped_by_kind) {
+                if count > 0 {
+                    *self.dropped.entry(name).or_default() += u64::from(count);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn count_write(&mut self, report: &WriteReport, on_worker: bool) {
+        *(if on_worker { &mut self.threaded_writes } else { &mut self.main_writes }) += 1;
+        add_by_class(&mut self.bytes_sent, &report.bytes_by_class);
+        add_by_class(&mut self.messages_sent, &report.messages_by_class);
+    }
+
+    pub(crate) fn count_handshake(&mut self, is_inbound: bool, on_worker: bool) {
+        *(match (is_inbound, on_worker) {
+            (true, true) => &mut self.threaded_accepts,
+            (true, false) => &mut self.main_accepts,
+            (false, true) => &mut self.threaded_connects,
+            (false, false) => &mut self.main_connects,
+        }) += 1;
+    }
+
     /// Every counter with its name.
     pub(crate) fn entries(&self) -> Vec<(String, u64)> {
         let fixed = [

@@ -1,7 +1,8 @@
 //! The synchronisation primitives the pool is built on, real or loom's.
 //!
-//! Under `--cfg loom` the lock-free queue becomes a mutex-guarded one whose length is read without the lock and
-//! without order: what is model-checked is our protocol around a bounded queue that promises less than crossbeam's.
+//! Under `--cfg loom` the lock-free queue is replaced by one behind a mutex, whose length is read without the mutex and
+//! without ordering. It promises less than crossbeam's, so what loom finds true of the pool with it is true with
+//! crossbeam's as well.
 
 #[cfg(not(loom))]
 mod real {
@@ -60,7 +61,8 @@ mod model {
     pub(crate) struct BoundedQueue<T> {
         capacity: usize,
         items: loom::sync::Mutex<VecDeque<T>>,
-        /// How many `items` are. Relaxed, so that who looks without taking has no order but that of our own fences.
+        /// How many `items` there are. Relaxed on purpose: a thread that looks without taking gets no ordering from the
+        /// queue, only from our own fences.
         len: AtomicUsize,
     }
 

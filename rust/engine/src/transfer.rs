@@ -59,7 +59,7 @@ impl LastRead {
     }
 }
 
-/// What a TLS connection starts with: a peer that has TLS on where we do not (H35).
+/// The first byte of a TLS connection. On a plain link it means that the peer has TLS on and we do not (H35).
 const TLS_HANDSHAKE_RECORD: u8 = 0x16;
 
 /// Why reading stopped.
@@ -107,8 +107,8 @@ pub(crate) struct Comparer<'a> {
     pub(crate) view: Option<&'a View>,
     /// Where the link comes from, as the wire writes addresses.
     pub(crate) peer_ip: &'a [u8; IP_LEN_BYTES],
-    /// Whose the link is proven to be. Whoever else a packet names as its sender, nothing of it may be noted here
-    /// (H21): whether to believe it is for the state to judge.
+    /// The node that the link is proven to come from. A packet that names another sender is never quiet, and nothing of
+    /// it is noted here (H21): whether to believe it is for the state to judge.
     pub(crate) node: Option<&'a IdBytes>,
 }
 
@@ -130,7 +130,7 @@ pub(crate) struct ReadReport {
     pub(crate) dropped_len: u32,
     /// By `PacketError::index`.
     pub(crate) dropped_by_kind: [u32; PacketError::NAMES.len()],
-    /// What came off the socket, frames or not.
+    /// Bytes read from the socket, whether they completed a frame or not.
     pub(crate) read_bytes: usize,
     pub(crate) stop: ReadStop,
 }
@@ -171,9 +171,9 @@ impl ReadReport {
 #[derive(Debug, Default)]
 pub(crate) struct Deframer {
     buffer: Vec<u8>,
-    /// The frames up to here are whole; what follows has been looked at as far as possible.
+    /// Up to here the buffer holds whole frames, behind it the start of one.
     whole_len_bytes: usize,
-    /// How much the frame that starts at `whole_len_bytes` needs in all, once known.
+    /// The length of the frame that starts at `whole_len_bytes`; 0 while it is not known.
     wanted_len_bytes: usize,
     chunk_bytes: usize,
 }
@@ -183,7 +183,8 @@ impl Deframer {
     pub(crate) fn space(&mut self, limit_bytes: usize) -> &mut Vec<u8> {
         let chunk_bytes = self.chunk_bytes.max(READ_CHUNK_BYTES);
         let partial_len = self.buffer.len() - self.whole_len_bytes;
-        // What a peer promises is not worth more memory than one chunk until it comes.
+        // A peer may promise a long packet and never send it: its bytes get no more room than one chunk before they
+        // come.
         let missing = self.wanted_len_bytes.saturating_sub(partial_len).min(READ_CHUNK_MAX_BYTES);
         let wanted_bytes = chunk_bytes.max(missing).min(limit_bytes);
         if self.buffer.len() < READ_BUDGET_BYTES {
@@ -206,7 +207,8 @@ impl Deframer {
         self.chunk_bytes = doubled.min(READ_CHUNK_MAX_BYTES);
     }
 
-    /// Finds the frames completed since the last call. The length of a frame is checked before its body is waited for (H3).
+    /// Finds the frames completed since the last call. The length of a frame is checked before its body is waited for
+    /// (H3).
     pub(crate) fn scan(&mut self) -> Result<(), ReadStop> {
         loop {
             let rest = &self.buffer[self.whole_len_bytes..];
@@ -228,7 +230,8 @@ impl Deframer {
     /// buffer of its own that is no larger than it needs (R8).
     pub(crate) fn take_frames(&mut self, report: &mut ReadReport, comparer: Comparer<'_>) {
         let whole_len_bytes = std::mem::take(&mut self.whole_len_bytes);
-        // The next packets will be about as long as these: one read with room to spare takes them, and shows that there is no more.
+        // The next packets will be about as long as these. One read with room to spare takes them all and, being short,
+        // shows that no more is there.
         self.chunk_bytes = (whole_len_bytes + READ_CHUNK_SPARE_BYTES).min(READ_CHUNK_MAX_BYTES);
         if whole_len_bytes == 0 {
             if self.buffer.is_empty() {
@@ -250,13 +253,13 @@ impl Deframer {
     }
 }
 
-/// One message on its way: encoded once and shared by all links it goes to (R11), or a heartbeat that is decided but not yet
-/// encoded (R34).
+/// One message on its way: encoded once and shared by all links it goes to (R11), or a heartbeat that is decided but
+/// not yet encoded (R34).
 #[derive(Clone, Debug)]
 pub struct OutMessage {
     payload: Payload,
     class: MessageClass,
-    /// What it counts for in its link's account until it is wholly sent.
+    /// Bytes it counts as unsent on its link until it is wholly sent; for a heartbeat an estimate.
     len_bytes: usize,
 }
 
@@ -307,7 +310,7 @@ pub(crate) struct Batch {
 pub(crate) struct WriteReport {
     pub(crate) bytes_by_class: ByClass,
     pub(crate) messages_by_class: ByClass,
-    /// Bytes of the messages that are wholly sent: what the link's account gets back.
+    /// `len_bytes` of the messages that are wholly sent: so much less is unsent on the link.
     pub(crate) released_bytes: usize,
     pub(crate) released_messages: usize,
     /// The socket takes no more now.
@@ -320,7 +323,7 @@ impl Batch {
         self.messages.is_empty()
     }
 
-    /// Takes from `queue` what one job may send, never leaving an empty batch while there is a message.
+    /// Takes from `queue` what one job may send; at least one message, however long it is.
     pub(crate) fn fill(&mut self, queue: &mut VecDeque<OutMessage>) {
         while self.messages.len() < WRITE_BUFFERS && self.len_bytes < WRITE_BUDGET_BYTES {
             let Some(message) = queue.pop_front() else { break };
@@ -357,7 +360,7 @@ impl Batch {
         slices
     }
 
-    /// Moves the offset by what the socket took; whole messages leave.
+    /// The socket took so many bytes: messages that are wholly sent leave the batch.
     pub(crate) fn advance(&mut self, mut sent_bytes: usize, report: &mut WriteReport) {
         while let Some(first) = self.messages.front() {
             let class = class_index(first.class);

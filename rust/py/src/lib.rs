@@ -1,7 +1,7 @@
 //! The module `clusterbus._core`: the only crate that knows Python. Thin by intent.
 use pyo3::prelude::*;
 
-/// Packets are allocated by workers and freed by the main thread; the system's allocator pays dearly for that.
+/// Packets are allocated by workers and freed by the main thread, at which the system's allocator is slow.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

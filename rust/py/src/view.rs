@@ -1,5 +1,5 @@
-//! `NodeTimes`, `NodeRow` and `View`: the node table as the main loop publishes it to the workers. Thin: the rules are the
-//! engine's `gossip`, the values the state's.
+//! `NodeTimes`, `NodeRow` and `View`: the node table as the main loop publishes it to the workers. Thin: the rules are
+//! the engine's `gossip`, the values the state's.
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use crate::layout::{
     ExtensionHeadLayout, FailLayout, HeaderLayout, LightHeaderLayout, ModuleHeadLayout,
     PublishHeadLayout, UpdateLayout,
 };
-use crate::message::{Heartbeat, MessageRef};
+use crate::message::{Heartbeat, Message, MessageRef};
 use crate::numbers::{
     GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT,
     MAX_PACKET_LEN_BYTES, MFLAG_EXTENSIONS, NODE_ID_LEN_BYTES, PROTOCOL_VERSION, SIGNATURE,
@@ -48,6 +48,16 @@ pub enum EncodeError {
 struct Counts {
     gossip: u16,
     extensions: u16,
+}
+
+impl Message {
+    /// Encodes the message.
+    ///
+    /// # Errors
+    /// What cannot be sent; see [`EncodeError`].
+    pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+        MessageRef::from(self).encode()
+    }
 }
 
 impl MessageRef<'_> {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use zerocopy::byteorder::big_endian::U16;
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::check::PacketError;
 use crate::layout::{ExtensionHeadLayout, ForgottenNodeLayout};
 use crate::node_id::NodeId;
 use crate::numbers::{EXTENSION_HEAD_LEN_BYTES, MAX_EXTENSION_LEN_BYTES, NODE_ID_LEN_BYTES};
+use crate::packet_error::PacketError;
 use crate::text::{InvalidField, TextKind, before_nul};
 
 macro_rules! extension_types {

@@ -59,7 +59,8 @@ impl Header {
         }
     }
 
-    /// Reads a header; `None` when the sender's id is none. An address that is none reads as empty (row H12).
+    /// Reads a header; `None` when the sender's id is no node id. An address that is no address reads as empty (row
+    /// H12).
     pub fn from_layout(layout: &HeaderLayout) -> Option<Header> {
         Some(Header {
             sender: NodeId::new(&layout.sender).ok()?,

@@ -1,7 +1,8 @@
 //! The wire structures, byte for byte, read where they lie: nothing is copied.
 //!
-//! Owns the offsets; the sizes are those of `numbers.rs`. Must never check a value (that is `check.rs`). Every offset of protocol version 1 is
-//! asserted at compile time. All integers are big-endian and unaligned, so any slice of the right length will do.
+//! Owns the offsets; the sizes are those of `numbers.rs`. Must never check a value (that is `check.rs`). Every offset
+//! of protocol version 1 is asserted at compile time. All integers are big-endian and unaligned, so any slice of the
+//! right length will do.
 
 use core::mem::offset_of;
 

@@ -23,10 +23,11 @@ mod message;
 mod node_id;
 mod numbers;
 mod packet;
+mod packet_error;
 mod slots;
 mod text;
 
-pub use check::{Checked, PacketError, check_packet};
+pub use check::{Checked, check_packet};
 pub use encode::EncodeError;
 pub use extension::{Extension, ExtensionContent, ExtensionType, RawExtension, RawExtensions};
 pub use frame::{FrameError, peek_frame_len};
@@ -40,5 +41,6 @@ pub use message::{
 pub use node_id::{InvalidNodeId, NodeId};
 pub use numbers::*;
 pub use packet::{Packet, PacketRef, Refused};
+pub use packet_error::PacketError;
 pub use slots::{SlotBitmap, key_hash_slot};
 pub use text::{InvalidField, IpText, TextKind};

@@ -1,13 +1,11 @@
 //! Messages as owned values, and reading one from a checked packet.
 //!
-//! What a packet says and a message cannot hold (unused bytes, refused entries) is left out; what real servers send
+//! A message leaves out what it cannot hold of a packet: unused bytes and refused entries. What real servers send
 //! survives decoding and encoding byte for byte.
 
 use bytes::Bytes;
 use zerocopy::FromBytes;
 
-use crate::check::PacketError;
-use crate::encode::EncodeError;
 use crate::extension::Extension;
 use crate::gossip::GossipEntry;
 use crate::header::Header;
@@ -16,6 +14,7 @@ use crate::layout::{FailLayout, ModuleHeadLayout, PublishHeadLayout, UpdateLayou
 use crate::node_id::NodeId;
 use crate::numbers::MFLAG_EXTENSIONS;
 use crate::packet::PacketRef;
+use crate::packet_error::PacketError;
 use crate::slots::SlotBitmap;
 
 macro_rules! subset {
@@ -190,16 +189,6 @@ macro_rules! from_each {
 from_each! {
     Heartbeat(Heartbeat), Fail(Fail), Publish(Publish), Update(Update), Module(ModuleMessage),
     HeaderOnly(HeaderOnly), Unknown(Unknown),
-}
-
-impl Message {
-    /// Encodes the message.
-    ///
-    /// # Errors
-    /// What cannot be sent; see [`EncodeError`].
-    pub fn encode(&self) -> Result<Vec<u8>, EncodeError> {
-        MessageRef::from(self).encode()
-    }
 }
 
 impl<'a> MessageRef<'a> {

@@ -8,7 +8,7 @@ use core::fmt;
 use bytes::Bytes;
 use zerocopy::FromBytes;
 
-use crate::check::{Checked, PacketError, check_packet};
+use crate::check::{Checked, check_packet};
 use crate::extension::{ExtensionType, RawExtension, RawExtensions};
 use crate::gossip::GossipEntry;
 use crate::kind::{MessageClass, MessageType};
@@ -17,14 +17,15 @@ use crate::numbers::{
     GOSSIP_ENTRY_LEN_BYTES, HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT,
     MFLAG_EXTENSIONS,
 };
+use crate::packet_error::PacketError;
 use crate::text::IpText;
 
 /// A part of a sound packet that is left out, by name (rows H10, H12, H13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The announced address is none.
+    /// The announced address is no address.
     MyIp,
-    /// A gossip entry: its id or its address is none.
+    /// A gossip entry: its id is no node id, or its address no address.
     Gossip {
         /// Which entry.
         index: usize,

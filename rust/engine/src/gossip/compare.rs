@@ -1,8 +1,9 @@
 //! The comparison: does a heartbeat say anything that the state behind the view does not know?
 //!
 //! Property (R33): for any packet and any view, when the answer is "quiet", applying the whole packet to that state
-//! would change times and nothing else, and those times are noted here. In doubt the answer is "look at it". Runs on workers.
-//! Source of the rules: `clusterProcessPacket`, `clusterProcessGossipSection`; `receive.py` is the whole-packet path.
+//! would change times and nothing else, and those times are noted here. In doubt the answer is "look at it". Runs on
+//! workers. Source of the rules: `clusterProcessPacket`, `clusterProcessGossipSection`; `receive.py` is the
+//! whole-packet path.
 
 use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
 use clusterbus_wire::{
@@ -70,7 +71,7 @@ fn header_is_expected(
 ) -> bool {
     let entry = &sender.entry;
     let ip = if header.myip[0] == 0 { peer_ip } else { &header.myip };
-    // Only a PING moves a node; a PONG comes from where we dialled.
+    // Only a PING can give a node a new address; a PONG comes from the address we dialled.
     let address_is_known = is_pong
         || (*ip == entry.ip
             && (header.port, header.pport, header.cport) == (entry.port, entry.pport, entry.cport));

@@ -19,7 +19,7 @@ use super::view::{IdBytes, View};
 /// What a thread keeps between heartbeats.
 pub(crate) struct GossipScratch {
     random: u64,
-    /// A bit for each place of the view: mentioned already. All zero between calls.
+    /// A bit for each place of the view, set when its node has been mentioned. Cleared for each heartbeat.
     mentioned: Vec<u64>,
     places: Vec<u32>,
 }
@@ -42,7 +42,7 @@ impl GossipScratch {
         Self { random: (random ^ (random >> 31)) | 1, mentioned: Vec::new(), places: Vec::new() }
     }
 
-    /// xorshift64*: whom to mention need not be unpredictable, only spread.
+    /// xorshift64*: the choice need not be hard to guess, only even.
     fn below(&mut self, limit: usize) -> usize {
         self.random ^= self.random >> 12;
         self.random ^= self.random << 25;
@@ -59,7 +59,7 @@ impl GossipScratch {
     }
 }
 
-/// About how long a heartbeat of this view is: what it counts for in the link's account before it is encoded.
+/// About how long a heartbeat of this view is: the bytes it counts as unsent on its link before it is encoded.
 pub(crate) fn heartbeat_len_bytes(view: &View) -> usize {
     let entries = wanted(view) + view.pfail.len();
     HEADER_LEN_BYTES + entries * GOSSIP_ENTRY_LEN_BYTES + view.header.extensions.len()
@@ -119,6 +119,8 @@ pub(crate) fn encode_heartbeat(
 }
 
 /// Fills `scratch.places` with whom to mention: a random tenth of those that may be, and every PFAIL node on top.
+// On its own, the loop of draws has all registers to itself.
+#[inline(never)]
 fn choose(view: &View, receiver_place: Option<u32>, scratch: &mut GossipScratch) {
     scratch.places.clear();
     scratch.mentioned.clear();

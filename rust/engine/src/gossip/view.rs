@@ -22,8 +22,8 @@ pub struct NodeTimes {
     ping_sent_s: AtomicU32,
     /// See `ping_sent_s`.
     pong_received_s: AtomicU32,
-    /// Greatest PONG time that quiet gossip gave of the node, unix seconds; raised by workers, read and forgotten by the main
-    /// thread.
+    /// Greatest PONG time that quiet gossip gave of the node, unix seconds; raised by workers, read and forgotten by
+    /// the main thread.
     gossiped_pong_s: AtomicU32,
     /// When this node last repeated every failure report it stands by, unix milliseconds; raised by workers.
     reports_repeated_ms: AtomicU64,
@@ -82,7 +82,7 @@ impl NodeTimes {
 /// What a heartbeat of a node looks like when it says nothing new in its header and extensions.
 #[derive(Debug)]
 pub struct ExpectedHeartbeat {
-    /// Of a primary; a replica's is its primary's business and is not looked at.
+    /// A primary's. None for a replica: what its heartbeats say here is its primary's, and is not looked at.
     pub config_epoch: Option<u64>,
     /// The slots a primary claims, 2,048 bytes; empty for a replica, whose claims are not looked at.
     pub myslots: Bytes,
@@ -129,11 +129,12 @@ impl NodeRow {
     }
 }
 
-/// Nodes that one node reports as failing. A node is known by its times, whose address no other node's can have while they live.
+/// Nodes that one node reports as failing. A node is recognised by the memory address of its `NodeTimes`: no other
+/// node's can have the same while they are alive.
 #[derive(Debug, Default)]
 pub struct Reports {
     sorted: Vec<usize>,
-    /// Keeps the addresses taken.
+    /// Keeps them alive, and so their addresses theirs.
     _times: Vec<Arc<NodeTimes>>,
 }
 
@@ -169,7 +170,7 @@ pub struct ViewHeader {
     pub extensions_len: u16,
     /// The greatest epoch seen.
     pub current_epoch: u64,
-    /// Nodes in the table, those in handshake and ourselves included: what a tenth is taken of.
+    /// Nodes in the table, those in handshake and ourselves included. A heartbeat mentions a tenth of this number.
     pub table_len: usize,
 }
 

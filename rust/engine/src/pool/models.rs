@@ -6,10 +6,12 @@
 
 use std::collections::VecDeque;
 
-use super::{Lane, MainWaker, Pool, Run, Wake};
+use super::waker::MainWaker;
+use super::{Lane, Pool, Run, Wake};
 use crate::sync::{Arc, BoundedQueue};
 
-/// Every forced switch costs a factor; two find every ordering bug of two threads that need each other twice.
+/// Each further preemption multiplies the time a model takes. Two are enough to reorder two threads that wait for each
+/// other twice.
 const PREEMPTIONS: usize = 2;
 /// For the models of two threads and one hand-over, which stay small.
 const PREEMPTIONS_SMALL: usize = 3;

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex};
 
-use super::{Lane, Pool, Refused, Run, Wake};
+use super::threads::Refused;
+use super::{Lane, Pool, Run, Wake};
 use crate::limits::HANDSHAKE_TURN;
 
 struct Nobody;

@@ -17,8 +17,8 @@ pub(crate) struct MainWaker<W> {
     /// workers after a push; the SeqCst fences in `arm` and `notify` order the two. Every change is a swap, so
     /// all changes are in one order and a worker that read ASLEEP cannot lose its turn to an older change.
     state: AtomicU8,
-    /// Even completions that can wait are waited for. Stored before `state`, read after a push; ordered by the
-    /// same fences.
+    /// The main thread waits even for completions that are not urgent. Stored before `state`, read after a push;
+    /// ordered by the same fences.
     awaits_all: AtomicBool,
     waker: W,
 }

@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use super::{Lane, Run, Shared, Wake};
+use super::shared::{Lane, Run, Shared};
+use super::waker::Wake;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering, Thread, fence, park};
 #[cfg(loom)]
 use once::OnceLock;
@@ -106,7 +107,8 @@ impl Worker {
                     return true;
                 }
                 if state == STALLED {
-                    // What fills the outbox may be completions that can wait; this worker cannot.
+                    // The outbox may be full of completions that are not urgent, for which nobody wakes the main
+                    // thread. This worker needs it emptied.
                     shared.main.notify(true);
                 }
                 false
@@ -140,7 +142,7 @@ impl Worker {
 }
 
 /// Completions that are in the outbox and that the main thread has not been told of. A worker with more jobs tells
-/// of several at once: a main thread that is woken for each finds little each time.
+/// of several at once: woken for each, the main thread would find one at a time.
 #[derive(Default)]
 struct Untold {
     completions: u32,

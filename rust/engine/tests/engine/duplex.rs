@@ -28,7 +28,7 @@ fn r31_a_read_ends_while_a_write_is_away() {
     rig.until("the message", |_| link.peer.received_len() == 2256);
 }
 
-/// R13, R31: and the other way round.
+/// R13, R31: on a plain link a write starts and ends while a read is away.
 #[test]
 fn r31_a_write_ends_while_a_read_is_away() {
     let mut rig = Rig::all_active(WORKERS_PLAIN);

@@ -189,8 +189,8 @@ fn h35_tls_and_plain_do_not_mix() {
     }
 }
 
-/// H37: garbage, a goodbye, or the end inside a handshake: refused, and nothing stays. A goodbye that nothing
-/// proves is ignored by TLS; then the deadline ends what it began.
+/// H37: garbage, a goodbye, or the end inside a handshake: refused, and nothing stays. TLS ignores a goodbye
+/// that nothing proves to be the peer's; then the deadline ends the handshake.
 #[test]
 fn h37_what_breaks_inside_a_handshake_is_refused() {
     let mut client = certs().client(Some(&certs().peer));

@@ -68,9 +68,9 @@ impl Packet {
         let start = bytes.as_ptr().cast::<c_void>().cast_mut();
         let len = ffi::Py_ssize_t::try_from(bytes.len())?;
         let read_only = 1;
-        // SAFETY: `buffer` is valid for writing (checked for null; the interpreter's promise otherwise). The bytes never
-        // move or change: the class is frozen and owns them, and the buffer takes a reference to the object, so they
-        // live as long as the buffer. The buffer is read-only; a request for a writable one fails here.
+        // SAFETY: `buffer` is valid for writing (checked for null; the interpreter's promise otherwise). The bytes
+        // never move or change: the class is frozen and owns them, and the buffer takes a reference to the object, so
+        // they live as long as the buffer. The buffer is read-only; a request for a writable one fails here.
         let filled =
             unsafe { ffi::PyBuffer_FillInfo(buffer, slf.as_ptr(), start, len, read_only, flags) };
         if filled == 0 {

@@ -1,0 +1,50 @@
+//! What an engine is made with. Plain values.
+//!
+//! The limits default to those of `limits`; whoever makes an engine leaves out what need not differ.
+
+use std::time::Duration;
+
+use crate::limits;
+use crate::tls::TlsSetup;
+
+/// What an engine is made with. The limits default to those of [`limits`].
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Threads that do I/O, the main thread included; 1 means no workers.
+    pub io_threads: usize,
+    /// Keeps every worker active whatever the load.
+    pub io_threads_always_active: bool,
+    /// How long a dial or a TLS handshake may take (H31).
+    pub handshake_timeout: Duration,
+    /// How long an inbound link may stay without a whole packet (H31).
+    pub first_packet_timeout: Duration,
+    /// Links at once (H30).
+    pub max_links: usize,
+    /// Inbound TLS handshakes at once (H38).
+    pub max_handshakes: usize,
+    /// Unsent bytes after which a link is given up; 0 for no limit (R18).
+    pub link_sendbuf_limit_bytes: usize,
+    /// Room of each inbox lane.
+    pub inbox_jobs: usize,
+    /// Room of the outbox.
+    pub outbox_completions: usize,
+    /// Keys for TLS links; none means that no TLS link can be made.
+    pub tls: Option<TlsSetup>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            io_threads: limits::IO_THREADS,
+            io_threads_always_active: false,
+            handshake_timeout: Duration::from_millis(limits::HANDSHAKE_TIMEOUT_MS),
+            first_packet_timeout: Duration::from_millis(limits::FIRST_PACKET_TIMEOUT_MS),
+            max_links: limits::LINKS_MAX,
+            max_handshakes: limits::HANDSHAKES_MAX,
+            link_sendbuf_limit_bytes: 0,
+            inbox_jobs: limits::INBOX_JOBS,
+            outbox_completions: limits::OUTBOX_COMPLETIONS,
+            tls: None,
+        }
+    }
+}

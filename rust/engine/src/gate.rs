@@ -1,0 +1,279 @@
+//! How links come to be: accepted, dialled, or attached by a test. Main thread only.
+//!
+//! Owns the listeners, the TLS keys, and the caps on what may come in; what it lets in is handed to `Links` and is
+//! theirs from then on.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
+
+use crate::completion::{lose, tell_up};
+use crate::journal::Journal;
+use crate::limits;
+use crate::link_id::LinkId;
+use crate::links::{Dial, Io, Links, NewLink, Origin};
+use crate::listeners::{Accept, Incoming, Listeners};
+use crate::reason::{EndReason, LossReason, RefusalReason};
+use crate::socket::{Socket, TcpSocket};
+use crate::tls::TlsSetup;
+use crate::transfer::LastRead;
+
+/// The peer address of links that have none.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
+/// Which side of a TLS handshake an attached link plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsSide {
+    /// It waits for the handshake.
+    Accepts,
+    /// It starts the handshake.
+    Dials,
+}
+
+/// Where a dial goes, and how.
+pub(crate) struct DialOrder {
+    pub(crate) peer: SocketAddr,
+    pub(crate) owner: u64,
+    pub(crate) tls: bool,
+    pub(crate) source_ip: Option<IpAddr>,
+}
+
+/// The way in.
+pub(crate) struct Gate {
+    pub(crate) listeners: Listeners,
+    /// Keys for TLS links; none means that no TLS link can be made.
+    pub(crate) tls: Option<TlsSetup>,
+    /// Links at once (H30).
+    pub(crate) max_links: usize,
+    /// Inbound TLS handshakes at once (H38).
+    pub(crate) max_handshakes: usize,
+    /// What `LastRead` counts from.
+    pub(crate) epoch: Instant,
+}
+
+impl Gate {
+    // ---- accepting
+
+    /// Accepts what waits, a bounded number from each listener.
+    pub(crate) fn accept_ready(
+        &mut self,
+        registry: &Registry,
+        links: &mut Links,
+        journal: &mut Journal,
+        now: Instant,
+    ) {
+        for number in self.listeners.numbers(now) {
+            for _ in 0..limits::ACCEPTS_PER_POLL {
+                match self.listeners.accept(number, now) {
+                    Accept::Connection(incoming) => {
+                        self.admit(registry, links, journal, incoming, now);
+                    }
+                    Accept::Broken => {}
+                    Accept::Nothing => break,
+                    Accept::NoDescriptors => {
+                        journal.count_refusal(RefusalReason::NoDescriptors);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    /// Makes a link of a connection, or refuses it.
+    fn admit(
+        &self,
+        registry: &Registry,
+        links: &mut Links,
+        journal: &mut Journal,
+        incoming: Incoming,
+        now: Instant,
+    ) {
+        let (listener, peer) = (incoming.listener, incoming.peer);
+        let refusal = if links.len() >= self.max_links {
+            (RefusalReason::MaxLinks, self.full())
+        } else if incoming.tls && links.handshakes() >= self.max_handshakes {
+            let detail = format!("{} handshakes under way", self.max_handshakes);
+            (RefusalReason::MaxHandshakes, detail)
+        } else {
+            match self.open_accepted(registry, links, incoming, now) {
+                Ok(Some(link)) => return tell_up(links, journal, link, now),
+                Ok(None) => return,
+                Err(error) => (RefusalReason::End(EndReason::Error), error.to_string()),
+            }
+        };
+        journal.refused(listener, peer, refusal.0, refusal.1);
+    }
+
+    fn full(&self) -> String {
+        format!("{} links are open", self.max_links)
+    }
+
+    /// A link over the connection; its id if it is up at once, as it is without TLS.
+    fn open_accepted(
+        &self,
+        registry: &Registry,
+        links: &mut Links,
+        incoming: Incoming,
+        now: Instant,
+    ) -> io::Result<Option<LinkId>> {
+        let Incoming { stream, peer, listener, tls } = incoming;
+        stream.set_nonblocking(true)?;
+        let origin = Origin::Accepted { listener };
+        if !tls {
+            let plain = |socket, last_read| Io::plain(socket, last_read, peer);
+            return self.insert(registry, links, stream, peer, origin, plain).map(Some);
+        }
+        let connection = self.tls_setup()?.accepting().map_err(io::Error::other)?;
+        let handshake = |socket, last_read| Io::handshake(socket, connection, last_read, peer);
+        let link = self.insert(registry, links, stream, peer, origin, handshake)?;
+        links.must_open(link, now);
+        Ok(None)
+    }
+
+    // ---- dialling
+
+    /// Starts a dial and returns its link at once.
+    pub(crate) fn dial(
+        &self,
+        registry: &Registry,
+        links: &mut Links,
+        journal: &mut Journal,
+        order: DialOrder,
+    ) -> io::Result<LinkId> {
+        let DialOrder { peer, owner, tls, source_ip } = order;
+        if tls {
+            self.tls_setup()?;
+        }
+        if links.len() >= self.max_links {
+            return Err(io::Error::other(self.full()));
+        }
+        let socket = RawSocket::new(
+            Domain::for_address(peer),
+            Type::STREAM.nonblocking().cloexec(),
+            Some(Protocol::TCP),
+        )?;
+        if let Some(ip) = source_ip {
+            let any_port = 0;
+            socket.bind(&SocketAddr::new(ip, any_port).into())?;
+        }
+        // The deadline counts from the dial, not from the last step.
+        let now = Instant::now();
+        let outcome = socket.connect(&peer.into());
+        let origin = Origin::Dialled { owner };
+        let connecting = |_, _| Io::Connecting { tls };
+        let link = self.insert(registry, links, socket.into(), peer, origin, connecting)?;
+        links.must_open(link, now);
+        match outcome {
+            Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
+                lose(links, journal, link, LossReason::Connect, error.to_string());
+            }
+            _ => {}
+        }
+        Ok(link)
+    }
+
+    /// A dial's socket has news: it is up, or it failed, or it is too early to tell.
+    pub(crate) fn finish_dial(
+        &self,
+        links: &mut Links,
+        journal: &mut Journal,
+        link: LinkId,
+        now: Instant,
+    ) {
+        let Some(dial) = links.dial(link) else { return };
+        let is_up = match dial.stream.take_error() {
+            Ok(None) => dial.stream.peer_addr().is_ok(),
+            Ok(Some(error)) | Err(error) => {
+                return lose(links, journal, link, LossReason::Connect, error.to_string());
+            }
+        };
+        if !is_up {
+            return;
+        }
+        let tls = dial.tls;
+        match self.io_of(&dial) {
+            Ok(io) => {
+                links.connected(link, io);
+                if !tls {
+                    tell_up(links, journal, link, now);
+                }
+            }
+            Err(error) => lose(links, journal, link, LossReason::Connect, error.to_string()),
+        }
+    }
+
+    /// The halves or the TLS transport that a connected dial goes on with.
+    fn io_of(&self, dial: &Dial<'_>) -> io::Result<Io> {
+        let (socket, last_read) = (dial.socket.clone(), dial.last_read.clone());
+        if !dial.tls {
+            return Ok(Io::plain(socket, last_read, dial.peer));
+        }
+        let connection = self.tls_setup()?.dialling(dial.peer.ip()).map_err(io::Error::other)?;
+        Ok(Io::handshake(socket, connection, last_read, dial.peer))
+    }
+
+    // ---- both
+
+    /// A link over a TCP stream, watched by the kernel.
+    fn insert(
+        &self,
+        registry: &Registry,
+        links: &mut Links,
+        stream: TcpStream,
+        peer: SocketAddr,
+        origin: Origin,
+        make_io: impl FnOnce(Arc<dyn Socket>, Arc<LastRead>) -> Io,
+    ) -> io::Result<LinkId> {
+        stream.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(limits::KEEPALIVE_S));
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        let fd = stream.as_raw_fd();
+        let tcp = Arc::new(TcpSocket(stream));
+        let socket: Arc<dyn Socket> = tcp.clone();
+        let last_read = LastRead::new(self.epoch);
+        let io = make_io(socket.clone(), last_read.clone());
+        let id = links.insert(NewLink { origin, peer, tcp: Some(tcp), socket, last_read, io });
+        let token = Token(id.as_u64() as usize);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = registry.register(&mut SourceFd(&fd), token, interest) {
+            links.remove(id);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// A link over any transport, up at once or after its TLS handshake.
+    pub(crate) fn attach(
+        &self,
+        links: &mut Links,
+        socket: Arc<dyn Socket>,
+        owner: u64,
+        tls: Option<TlsSide>,
+    ) -> io::Result<LinkId> {
+        let last_read = LastRead::new(self.epoch);
+        let io = match tls {
+            None => Io::plain(socket.clone(), last_read.clone(), NOWHERE),
+            Some(side) => {
+                let setup = self.tls_setup()?;
+                let connection = match side {
+                    TlsSide::Accepts => setup.accepting(),
+                    TlsSide::Dials => setup.dialling(NOWHERE.ip()),
+                };
+                let connection = connection.map_err(io::Error::other)?;
+                Io::handshake(socket.clone(), connection, last_read.clone(), NOWHERE)
+            }
+        };
+        let origin = Origin::Dialled { owner };
+        Ok(links.insert(NewLink { origin, peer: NOWHERE, tcp: None, socket, last_read, io }))
+    }
+
+    fn tls_setup(&self) -> io::Result<&TlsSetup> {
+        self.tls.as_ref().ok_or_else(|| io::Error::other("no TLS keys are set"))
+    }
+}

@@ -1,0 +1,127 @@
+//! What carries a link's bytes, and which parts of it are out with a job. Main thread only.
+//!
+//! Invariant: a half is `Home`, `Away` with exactly one job, or `Gone` after that job panicked.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clusterbus_wire::{IP_LEN_BYTES, IpText};
+use rustls::Connection;
+
+use crate::plain::{RecvHalf, SendHalf};
+use crate::socket::Socket;
+use crate::tls::TlsTransport;
+use crate::transfer::LastRead;
+
+/// A part of a link that a job takes along.
+pub(crate) enum Half<T> {
+    Home(T),
+    Away,
+    Gone,
+}
+
+impl<T> Half<T> {
+    /// Takes the half for a job, if it is home.
+    pub(super) fn take(&mut self) -> Option<T> {
+        match std::mem::replace(self, Self::Away) {
+            Self::Home(half) => Some(half),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    fn is_away(&self) -> bool {
+        matches!(self, Self::Away)
+    }
+
+    fn home(&self) -> Option<&T> {
+        match self {
+            Self::Home(half) => Some(half),
+            _ => None,
+        }
+    }
+}
+
+/// What carries the bytes. A dial goes from `Connecting` to `Plain`, or over `Handshake` to `Tls`; an accepted
+/// connection starts at `Plain` or `Handshake`.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most links are plain, and a link has a box of its own"
+)]
+pub(crate) enum Io {
+    /// Still dialling: nothing to read from or write to (R12).
+    Connecting { tls: bool },
+    /// A TCP link that is open; its halves work at the same time.
+    Plain { recv: Half<RecvHalf>, send: Half<SendHalf> },
+    /// A TLS link whose handshake is under way: no message is given to its jobs (R12).
+    Handshake(Half<Box<TlsTransport>>),
+    /// A TLS link that is open.
+    Tls(Half<Box<TlsTransport>>),
+}
+
+impl Io {
+    pub(crate) fn plain(
+        socket: Arc<dyn Socket>,
+        last_read: Arc<LastRead>,
+        peer: SocketAddr,
+    ) -> Self {
+        Self::Plain {
+            recv: Half::Home(RecvHalf::new(socket.clone(), last_read, ip_field(peer))),
+            send: Half::Home(SendHalf::new(socket)),
+        }
+    }
+
+    pub(crate) fn handshake(
+        socket: Arc<dyn Socket>,
+        connection: Connection,
+        last_read: Arc<LastRead>,
+        peer: SocketAddr,
+    ) -> Self {
+        let transport = TlsTransport::new(socket, connection, last_read, ip_field(peer));
+        Self::Handshake(Half::Home(transport))
+    }
+
+    /// Messages can go in and out.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Plain { .. } | Self::Tls(_))
+    }
+
+    /// One job serves both directions.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Self::Handshake(_) | Self::Tls(_))
+    }
+
+    pub(super) fn has_job_away(&self) -> bool {
+        match self {
+            Self::Connecting { .. } => false,
+            Self::Plain { recv, send } => recv.is_away() || send.is_away(),
+            Self::Handshake(transport) | Self::Tls(transport) => transport.is_away(),
+        }
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn jobs_away(&self) -> usize {
+        match self {
+            Self::Connecting { .. } => 0,
+            Self::Plain { recv, send } => usize::from(recv.is_away()) + usize::from(send.is_away()),
+            Self::Handshake(transport) | Self::Tls(transport) => usize::from(transport.is_away()),
+        }
+    }
+
+    /// The half that sends is home and did not send everything it was given.
+    pub(super) fn has_rest_to_send(&self) -> bool {
+        match self {
+            Self::Plain { send, .. } => send.home().is_some_and(|home| !home.batch.is_empty()),
+            Self::Tls(transport) => transport.home().is_some_and(|home| !home.batch.is_empty()),
+            Self::Connecting { .. } | Self::Handshake(_) => false,
+        }
+    }
+}
+
+/// An address as the wire writes it; empty when it is too long for the field, and then no heartbeat is quiet.
+fn ip_field(peer: SocketAddr) -> [u8; IP_LEN_BYTES] {
+    let text = peer.ip().to_string();
+    IpText::new("peer", &text).map(|text| *text.as_field()).unwrap_or([0; IP_LEN_BYTES])
+}

@@ -1,0 +1,214 @@
+//! A TLS link: rustls keeps one state for both directions, so one job at a time serves both (R13).
+//!
+//! The transport is owned by the job while it is away. Handshakes, inbound and outbound, are the same job in the
+//! second lane (R16, R30). rustls is driven directly: read_tls, process_new_packets, write_tls.
+
+use std::io::{self, BufRead, ErrorKind, IoSlice, Write};
+use std::sync::Arc;
+
+use clusterbus_wire::IP_LEN_BYTES;
+use rustls::{Connection, InvalidMessage};
+
+use crate::gossip::{GossipScratch, IdBytes, View};
+use crate::limits::{HANDSHAKE_BYTES, READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
+use crate::reason::EndReason;
+use crate::socket::Socket;
+use crate::transfer::{Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport};
+
+/// What one job on a TLS link brought, both directions apart (R14).
+pub(crate) struct TlsReport {
+    pub(crate) was_handshaking: bool,
+    pub(crate) is_handshaking: bool,
+    pub(crate) read: ReadReport,
+    pub(crate) write: WriteReport,
+}
+
+/// Everything a TLS link needs to receive and to send.
+pub(crate) struct TlsTransport {
+    socket: Arc<dyn Socket>,
+    connection: Connection,
+    last_read: Arc<LastRead>,
+    /// See `RecvHalf`.
+    peer_ip: [u8; IP_LEN_BYTES],
+    deframer: Deframer,
+    handshake_bytes: usize,
+    pub(crate) batch: Batch,
+    /// See `RecvHalf::expect_eof`.
+    pub(crate) expect_eof: bool,
+    /// See `RecvHalf::node`.
+    pub(crate) node: Option<IdBytes>,
+}
+
+impl TlsTransport {
+    pub(crate) fn new(
+        socket: Arc<dyn Socket>,
+        connection: Connection,
+        last_read: Arc<LastRead>,
+        peer_ip: [u8; IP_LEN_BYTES],
+    ) -> Box<Self> {
+        Box::new(Self {
+            socket,
+            connection,
+            last_read,
+            peer_ip,
+            deframer: Deframer::default(),
+            handshake_bytes: 0,
+            batch: Batch::default(),
+            expect_eof: false,
+            node: None,
+        })
+    }
+
+    /// Reads what is there, then writes what is to go; each within its budget.
+    pub(crate) fn serve(
+        &mut self,
+        view: Option<&View>,
+        records: &mut [u8],
+        gossip: &mut GossipScratch,
+    ) -> TlsReport {
+        let was_handshaking = self.connection.is_handshaking();
+        let mut report = TlsReport {
+            was_handshaking,
+            is_handshaking: was_handshaking,
+            read: ReadReport::new(),
+            write: WriteReport::default(),
+        };
+        report.read.stop = match self.fill(records, &mut report.read.read_bytes) {
+            Ok(stop) | Err(stop) => stop,
+        };
+        let comparer = Comparer { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
+        self.deframer.take_frames(&mut report.read, comparer);
+        self.batch.encode(view, gossip);
+        // After a failure too: the alert tells the peer why.
+        self.write(&mut report.write);
+        report.is_handshaking = self.connection.is_handshaking();
+        if report.is_handshaking
+            && report.read.stop == ReadStop::WouldBlock
+            && let Some(error) = &report.write.error
+        {
+            // A handshake that cannot write is over.
+            report.read.stop = ReadStop::error(error);
+        }
+        report
+    }
+
+    fn fill(&mut self, scratch: &mut [u8], read_bytes: &mut usize) -> Result<ReadStop, ReadStop> {
+        loop {
+            let read = match self.socket.recv(scratch) {
+                Ok(0) => return Ok(ReadStop::eof()),
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Ok(ReadStop::WouldBlock);
+                }
+                Err(error) => return Ok(ReadStop::error(&error)),
+            };
+            self.last_read.touch();
+            *read_bytes += read;
+            let mut records = &scratch[..read];
+            while !records.is_empty() {
+                self.decrypt(&mut records)?;
+            }
+            if read < scratch.len() && self.socket.short_read_drains() && !self.expect_eof {
+                return Ok(ReadStop::WouldBlock);
+            }
+            if *read_bytes >= READ_BUDGET_BYTES {
+                return Ok(ReadStop::Budget);
+            }
+        }
+    }
+
+    /// Takes some of `records`; `Err` when reading is over.
+    fn decrypt(&mut self, records: &mut &[u8]) -> Result<(), ReadStop> {
+        let offered = records.len();
+        let taken = self.connection.read_tls(records).map_err(|error| ReadStop::error(&error))?;
+        if self.connection.is_handshaking() {
+            self.handshake_bytes += offered - records.len();
+            if self.handshake_bytes > HANDSHAKE_BYTES {
+                let detail = format!("handshake of more than {HANDSHAKE_BYTES} bytes");
+                return Err(ReadStop::Ended { reason: EndReason::Tls, detail });
+            }
+        }
+        let outcome = self.connection.process_new_packets();
+        // Whatever the outcome: the records before a bad one are good (R6).
+        let mut reader = self.connection.reader();
+        while let Ok(chunk) = reader.fill_buf() {
+            if chunk.is_empty() {
+                break;
+            }
+            let len = chunk.len();
+            self.deframer.append(chunk);
+            reader.consume(len);
+        }
+        self.deframer.scan()?;
+        let state = outcome.map_err(|error| failure_of(&error))?;
+        if taken == 0 || state.peer_has_closed() { Err(ReadStop::eof()) } else { Ok(()) }
+    }
+
+    fn write(&mut self, report: &mut WriteReport) {
+        let mut budget_bytes = WRITE_BUDGET_BYTES;
+        loop {
+            while self.connection.wants_write() {
+                match self.connection.write_tls(&mut SocketWriter(&*self.socket)) {
+                    Ok(0) => {
+                        report.error = Some("the socket took nothing".to_owned());
+                        return;
+                    }
+                    Ok(_) => {}
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        report.blocked = true;
+                        return;
+                    }
+                    Err(error) => {
+                        report.error = Some(error.to_string());
+                        return;
+                    }
+                }
+            }
+            if self.connection.is_handshaking() || self.batch.is_empty() || budget_bytes == 0 {
+                return;
+            }
+            match self.connection.writer().write_vectored(&self.batch.slices(budget_bytes)) {
+                Ok(0) => return,
+                Ok(taken_bytes) => {
+                    self.batch.advance(taken_bytes, report);
+                    budget_bytes -= taken_bytes;
+                }
+                Err(error) => {
+                    report.error = Some(error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Sorts a rustls error by what an operator would do about it (H35-H37).
+fn failure_of(error: &rustls::Error) -> ReadStop {
+    use rustls::Error as E;
+    let reason = match error {
+        E::InvalidMessage(InvalidMessage::InvalidContentType) => EndReason::NotTls,
+        E::NoCertificatesPresented => EndReason::NoCertificate,
+        E::InvalidCertificate(_) => EndReason::BadCertificate,
+        E::AlertReceived(_) => EndReason::TlsAlert,
+        _ => EndReason::Tls,
+    };
+    ReadStop::Ended { reason, detail: error.to_string() }
+}
+
+struct SocketWriter<'a>(&'a dyn Socket);
+
+impl Write for SocketWriter<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.send(&[IoSlice::new(buffer)])
+    }
+
+    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.send(buffers)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
