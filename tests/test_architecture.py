@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,9 @@ HEADER_LINES_MAX = 12
 # A crate and a package open with their theory of operation.
 THEORY_LINES_MAX = 60
 THEORY_FILES = {"lib.rs", "__init__.py"}
+# So many modules beside its opening a folder may hold; one with more says in its opening why, in these words.
+FOLDER_MODULES_MAX = 12
+REASON_FOR_MANY = "more than a dozen"
 
 # Who may import whom: a module imports its own row and the rows above it.
 LAYERS = (
@@ -102,11 +107,7 @@ def layer(module: str) -> int:
 def import_complaints(text: str, module: str, known: set[str]) -> list[str]:
     """Imports against the direction of the layers, and of the core by those who should not know it."""
     complaints = []
-    for target in imported_modules(text, module):
-        if target not in known:  # a name out of a module, or nothing of this package
-            target = target.rpartition(".")[0]
-        if target not in known:
-            continue
+    for target in internal_imports(text, module, known):
         if layer(target) > layer(module):
             complaints.append(f"{module} imports {target}, a layer above it")
         if {area(module), area(target)} in APART:
@@ -114,6 +115,41 @@ def import_complaints(text: str, module: str, known: set[str]) -> list[str]:
         if target == "clusterbus._core" and module.removeprefix("clusterbus.") not in CORE_USERS:
             complaints.append(f"{module} imports the core past clusterbus.wire, clusterbus.view and the ports")
     return complaints
+
+
+def internal_imports(text: str, module: str, known: set[str]) -> Iterator[str]:
+    """The modules of the package that `text` imports; a name out of a module stands for the module."""
+    for target in imported_modules(text, module):
+        if target not in known:
+            target = target.rpartition(".")[0]
+        if target in known:
+            yield target
+
+
+def import_cycle(sources: dict[str, str]) -> list[str]:
+    """Modules that import each other in a circle, the first one named again at the end; none for no circle."""
+    known = set(sources)
+    graph = {module: set(internal_imports(text, module, known)) - {module} for module, text in sources.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return []
+
+
+def folder_complaints(modules: dict[str, list[str]], openings: dict[str, str]) -> list[str]:
+    """Folders with many modules whose opening gives no reason."""
+    return [
+        f"{folder} holds {len(names)} modules, over {FOLDER_MODULES_MAX}, and its opening does not say why"
+        for folder, names in modules.items()
+        if len(names) > FOLDER_MODULES_MAX and REASON_FOR_MANY not in " ".join(openings[folder].split())
+    ]
+
+
+def effects_taken(text: str) -> int:
+    """How often the code takes the effects a state asks for."""
+    return sum(isinstance(node, ast.Attribute) and node.attr == "poll_effects" for node in ast.walk(ast.parse(text)))
 
 
 def worldly_complaints(text: str, module: str) -> list[str]:
@@ -264,6 +300,17 @@ def package_sources() -> dict[str, str]:
     return {module_name(path): path.read_text() for path in python_files("python/clusterbus")}
 
 
+def opening(folder: Path) -> str:
+    """What a folder opens with: the docstring of its package, the head of its crate or module."""
+    for file in ("__init__.py", "lib.rs", "mod.rs", "main.rs"):
+        if (folder / file).exists():
+            text = (folder / file).read_text()
+            if file.endswith(".py"):
+                return ast.get_docstring(ast.parse(text)) or ""
+            return "\n".join(line.lstrip("/! ") for line in text.splitlines() if line.startswith("//!"))
+    return ""
+
+
 def gather(found: Iterator[list[str]]) -> None:
     complaints = [complaint for group in found for complaint in group]
     assert not complaints, "\n" + "\n".join(complaints)
@@ -279,6 +326,29 @@ def test_the_protocol_layer_has_no_clock_socket_file_or_randomness_of_its_own_r3
     cluster = {module: text for module, text in package_sources().items() if ".cluster" in module}
     assert cluster
     gather(worldly_complaints(text, module) for module, text in cluster.items())
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    circle = import_cycle(package_sources())
+    assert not circle, " imports ".join(reversed(circle))
+
+
+def test_a_folder_of_many_modules_says_why() -> None:
+    modules: dict[str, list[str]] = {}
+    for path in python_files("python", "tests", "benches", "examples") + rust_files():
+        openings = {"__init__.py", "lib.rs", "mod.rs", "main.rs"}
+        if path.name not in openings:
+            modules.setdefault(name(path.parent), []).append(path.name)
+    openings = {folder: opening(ROOT / folder) for folder in modules}
+    gather(iter([folder_complaints(modules, openings)]))
+
+
+def test_one_place_carries_out_effects_r42() -> None:
+    """What ships is what is simulated. Tests that take effects only look at them."""
+    takers = Counter({name(path): effects_taken(path.read_text()) for path in python_files("python", "examples")})
+    assert +takers == {"python/clusterbus/member/driver.py": 1}
+    tests = {name(path) for path in python_files("tests") if effects_taken(path.read_text())}
+    assert tests == {"tests/cluster/solo.py", "tests/cluster/test_replay.py", "tests/member/test_driver.py"}
 
 
 def test_files_are_small_and_say_what_they_own() -> None:
@@ -345,6 +415,39 @@ def test_an_import_along_the_layers_is_no_complaint() -> None:
     assert not import_complaints("from clusterbus.wire import Message", "clusterbus.cluster.state", known)
     assert not import_complaints("from clusterbus.cluster import state", "clusterbus.runtime.node", known)
     assert not import_complaints("from clusterbus import _core", "clusterbus.runtime.startup", known)
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"clusterbus.a": "from clusterbus.b import f", "clusterbus.b": "import clusterbus.a"},
+        {"clusterbus.a": "from clusterbus import b", "clusterbus.b": "def f():\n    from clusterbus.a import g"},
+        {"clusterbus.a": "import clusterbus.b", "clusterbus.b": "if TYPE_CHECKING:\n    from clusterbus.a import A"},
+        {"clusterbus.p": "from clusterbus.p.a import A", "clusterbus.p.a": "from clusterbus.p import B"},
+    ],
+)
+def test_modules_in_a_circle_are_seen(sources: dict[str, str]) -> None:
+    circle = import_cycle(sources)
+    assert set(circle) == set(sources)
+    assert circle[0] == circle[-1]
+
+
+def test_modules_in_a_line_are_no_complaint() -> None:
+    sources = {"clusterbus.p": "from clusterbus.p.a import A", "clusterbus.p.a": "import clusterbus.b, os"}
+    assert import_cycle(sources | {"clusterbus.b": ""}) == []
+
+
+def test_a_crowded_folder_is_seen() -> None:
+    modules = {"x": [f"{number}.py" for number in range(FOLDER_MODULES_MAX + 1)]}
+    assert folder_complaints(modules, {"x": "Rooms."})
+    assert not folder_complaints(modules, {"x": "Holds more than a\ndozen modules because each is one command."})
+    assert not folder_complaints({"x": modules["x"][1:]}, {"x": ""})
+
+
+def test_whoever_takes_effects_is_seen() -> None:
+    assert effects_taken("for effect in self.state.poll_effects(): pass")
+    assert effects_taken("take = state.poll_effects\ntake()")
+    assert not effects_taken("def poll_effects(self): return []")
 
 
 @pytest.mark.parametrize(

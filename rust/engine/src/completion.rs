@@ -12,8 +12,8 @@ use crate::limits::DROPPED_CLOSES;
 use crate::link_id::LinkId;
 use crate::links::{AfterRead, Links, Origin};
 use crate::reason::{EndReason, LossReason, RefusalReason};
-use crate::tls::{TlsReport, TlsTransport};
-use crate::transfer::{ReadReport, ReadStop};
+use crate::transport::tls::{TlsReport, TlsTransport};
+use crate::transport::transfer::{ReadReport, ReadStop};
 
 /// Takes a job's end: the half comes home, its results are counted and told.
 pub(crate) fn apply(

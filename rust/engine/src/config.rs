@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::limits;
-use crate::tls::TlsSetup;
+use crate::transport::tls::TlsSetup;
 
 /// What an engine is made with. The limits default to those of [`limits`].
 #[derive(Clone, Debug)]

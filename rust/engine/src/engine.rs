@@ -16,19 +16,19 @@ use mio::{Events, Poll, Token, Waker};
 use crate::completion::{apply, end, lose};
 use crate::config::EngineConfig;
 use crate::crew::Crew;
-use crate::event::Event;
 use crate::gate::{DialOrder, Gate, TlsSide};
 use crate::gossip::{IdBytes, View};
 use crate::journal::Journal;
+use crate::journal::event::Event;
+use crate::journal::stats::Counters;
 use crate::limits;
 use crate::link_id::LinkId;
 use crate::links::{Edge, Links, Overdue};
 use crate::listeners::Listeners;
 use crate::reason::{EndReason, LossReason};
-use crate::socket::Socket;
-use crate::stats::Counters;
-use crate::tls::TlsSetup;
-use crate::transfer::OutMessage;
+use crate::transport::socket::Socket;
+use crate::transport::tls::TlsSetup;
+use crate::transport::transfer::OutMessage;
 
 const WAKER_TOKEN: Token = Token(usize::MAX);
 

@@ -21,9 +21,9 @@ use crate::link_id::LinkId;
 use crate::links::{Dial, Io, Links, NewLink, Origin};
 use crate::listeners::{Accept, Incoming, Listeners};
 use crate::reason::{EndReason, LossReason, RefusalReason};
-use crate::socket::{Socket, TcpSocket};
-use crate::tls::TlsSetup;
-use crate::transfer::LastRead;
+use crate::transport::socket::{Socket, TcpSocket};
+use crate::transport::tls::TlsSetup;
+use crate::transport::transfer::LastRead;
 
 /// The peer address of links that have none.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);

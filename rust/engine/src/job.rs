@@ -10,10 +10,10 @@ use arc_swap::ArcSwapOption;
 use crate::gossip::{GossipScratch, View};
 use crate::limits::TLS_CHUNK_BYTES;
 use crate::link_id::LinkId;
-use crate::plain::{RecvHalf, SendHalf};
 use crate::pool::Run;
-use crate::tls::{TlsReport, TlsTransport};
-use crate::transfer::{ReadReport, ReadStop, WriteReport};
+use crate::transport::plain::{RecvHalf, SendHalf};
+use crate::transport::tls::{TlsReport, TlsTransport};
+use crate::transport::transfer::{ReadReport, ReadStop, WriteReport};
 
 /// Work on one link.
 pub(crate) enum Job {

@@ -38,17 +38,16 @@
 //!
 //! **Who owns what.** `Links` (`links/`) alone changes links and everything counted of them. `Gate` brings links into
 //! being, with `Listeners`. `Crew` runs jobs: it owns the `Pool` of workers (`pool/`, which knows threads and queues,
-//! not what a job is). `Journal` makes the events and counts. `completion` brings a job's end to `Links` and `Journal`.
-//! `Engine` composes these and is the only thing its owner sees. On the side of the jobs, `plain`, `tls/` and
-//! `transfer` know sockets and frames but no thread; `gossip/` compares what comes in with the published view, and
-//! encodes heartbeats from it.
+//! not what a job is). `Journal` (`journal/`) makes the events and counts. `completion` brings a job's end to `Links` and
+//! `Journal`. `Engine` composes these and is the only thing its owner sees. On the side of the jobs, `transport/` knows
+//! sockets, TLS and frames but no thread; `gossip/` compares what comes in with the published view, and encodes
+//! heartbeats from it.
 #![forbid(unsafe_code)]
 
 mod completion;
 mod config;
 mod crew;
 mod engine;
-mod event;
 mod gate;
 mod gossip;
 mod job;
@@ -57,22 +56,18 @@ pub mod limits;
 mod link_id;
 mod links;
 mod listeners;
-mod plain;
 mod pool;
 mod reason;
-mod socket;
-mod stats;
 mod sync;
-mod tls;
-mod transfer;
+mod transport;
 
 pub use config::EngineConfig;
 pub use engine::Engine;
-pub use event::{Event, QuietHeartbeat};
 pub use gate::TlsSide;
 pub use gossip::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports, View, ViewHeader};
+pub use journal::event::{Event, QuietHeartbeat};
 pub use link_id::LinkId;
 pub use reason::{EndReason, LossReason, RefusalReason};
-pub use socket::Socket;
-pub use tls::{ClientAuth, TlsError, TlsFiles, TlsSetup};
-pub use transfer::OutMessage;
+pub use transport::socket::Socket;
+pub use transport::tls::{ClientAuth, TlsError, TlsFiles, TlsSetup};
+pub use transport::transfer::OutMessage;

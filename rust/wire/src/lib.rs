@@ -1,6 +1,7 @@
 //! Bytes only: headers, gossip, extensions and framing of the cluster bus, protocol version 1.
 //!
-//! No thread, clock, socket or Python in here; nothing panics on peer input.
+//! No thread, clock, socket or Python in here; nothing panics on peer input. It is one flat room of more than a dozen
+//! small files, because each holds one table or one structure of the wire and a packet passes through most of them.
 //!
 //! ```text
 //!  bytes --peek_frame_len--> frame --check_packet--> Checked frame --PacketRef-->  fields, no allocation

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use clusterbus_wire::{IP_LEN_BYTES, IpText};
 use rustls::Connection;
 
-use crate::plain::{RecvHalf, SendHalf};
-use crate::socket::Socket;
-use crate::tls::TlsTransport;
-use crate::transfer::LastRead;
+use crate::transport::plain::{RecvHalf, SendHalf};
+use crate::transport::socket::Socket;
+use crate::transport::tls::TlsTransport;
+use crate::transport::transfer::LastRead;
 
 /// A part of a link that a job takes along.
 pub(crate) enum Half<T> {

@@ -20,11 +20,11 @@ use crate::gossip::IdBytes;
 use crate::job::{Job, JobKind};
 use crate::limits;
 use crate::link_id::LinkId;
-use crate::plain::{RecvHalf, SendHalf};
 use crate::pool::Lane;
-use crate::socket::Socket;
-use crate::tls::TlsTransport;
-use crate::transfer::{LastRead, OutMessage, ReadReport, ReadStop, WriteReport};
+use crate::transport::plain::{RecvHalf, SendHalf};
+use crate::transport::socket::Socket;
+use crate::transport::tls::TlsTransport;
+use crate::transport::transfer::{LastRead, OutMessage, ReadReport, ReadStop, WriteReport};
 
 /// Readiness of a link, as the kernel reports it.
 #[derive(Clone, Copy, Debug, Default)]

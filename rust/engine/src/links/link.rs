@@ -12,8 +12,8 @@ use crate::gossip::IdBytes;
 use crate::job::{Job, JobKind};
 use crate::link_id::LinkId;
 use crate::pool::Lane;
-use crate::socket::{Socket, TcpSocket};
-use crate::transfer::{LastRead, OutMessage, WriteReport};
+use crate::transport::socket::{Socket, TcpSocket};
+use crate::transport::transfer::{LastRead, OutMessage, WriteReport};
 
 /// Whose a connection is, known before there is a link (R17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,8 +19,8 @@ use crate::job::{Job, JobRunner, JobScratch};
 use crate::journal::Journal;
 use crate::link_id::LinkId;
 use crate::reason::{EndReason, LossReason};
-use crate::socket::Socket;
-use crate::transfer::{LastRead, OutMessage};
+use crate::transport::socket::Socket;
+use crate::transport::transfer::{LastRead, OutMessage};
 
 const SEEDS: u64 = 300;
 const EVENTS: usize = 200;

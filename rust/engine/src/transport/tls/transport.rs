@@ -12,8 +12,10 @@ use rustls::{Connection, InvalidMessage};
 use crate::gossip::{GossipScratch, IdBytes, View};
 use crate::limits::{HANDSHAKE_BYTES, READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
 use crate::reason::EndReason;
-use crate::socket::Socket;
-use crate::transfer::{Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport};
+use crate::transport::socket::Socket;
+use crate::transport::transfer::{
+    Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport,
+};
 
 /// What one job on a TLS link brought, both directions apart (R14).
 pub(crate) struct TlsReport {

@@ -3,16 +3,19 @@
 //! Every event is made here, in the order things happened; losses and refusals are counted with it. Decides nothing:
 //! whether the owner is to hear of something is for `Links` to know.
 
+pub(crate) mod event;
+pub(crate) mod stats;
+
 use std::net::SocketAddr;
 
 use clusterbus_wire::PacketError;
 
-use crate::event::{Event, QuietHeartbeat};
+use crate::journal::event::{Event, QuietHeartbeat};
+use crate::journal::stats::Counters;
 use crate::link_id::LinkId;
 use crate::links::{AfterRead, Origin, Up};
 use crate::reason::{LossReason, RefusalReason};
-use crate::stats::Counters;
-use crate::transfer::Received;
+use crate::transport::transfer::Received;
 
 /// Events not taken yet, and the counters.
 #[derive(Default)]

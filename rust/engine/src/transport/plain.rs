@@ -9,8 +9,10 @@ use clusterbus_wire::IP_LEN_BYTES;
 
 use crate::gossip::{GossipScratch, IdBytes, View};
 use crate::limits::{READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
-use crate::socket::Socket;
-use crate::transfer::{Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport};
+use crate::transport::socket::Socket;
+use crate::transport::transfer::{
+    Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport,
+};
 
 /// What a link needs to receive.
 pub(crate) struct RecvHalf {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clusterbus_wire::PacketError;
 
 use crate::reason::{LossReason, RefusalReason};
-use crate::transfer::{ByClass, ReadReport, WriteReport};
+use crate::transport::transfer::{ByClass, ReadReport, WriteReport};
 
 const CLASSES: [&str; 3] = ["cluster", "pubsub", "module"];
 
