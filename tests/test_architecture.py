@@ -24,7 +24,9 @@ HEADER_LINES_MAX = 12
 # A crate and a package open with their theory of operation.
 THEORY_LINES_MAX = 60
 THEORY_FILES = {"lib.rs", "__init__.py"}
-# So many modules beside its opening a folder may hold; one with more says in its opening why, in these words.
+# A folder's opening is in one of these. Beside it so many modules may stand; one with more says why in its opening,
+# with these words.
+OPENINGS = ("__init__.py", "lib.rs", "mod.rs", "main.rs")
 FOLDER_MODULES_MAX = 12
 REASON_FOR_MANY = "more than a dozen"
 
@@ -143,7 +145,7 @@ def folder_complaints(modules: dict[str, list[str]], openings: dict[str, str]) -
     return [
         f"{folder} holds {len(names)} modules, over {FOLDER_MODULES_MAX}, and its opening does not say why"
         for folder, names in modules.items()
-        if len(names) > FOLDER_MODULES_MAX and REASON_FOR_MANY not in " ".join(openings[folder].split())
+        if len(names) > FOLDER_MODULES_MAX and REASON_FOR_MANY not in " ".join(openings[folder].lower().split())
     ]
 
 
@@ -302,7 +304,7 @@ def package_sources() -> dict[str, str]:
 
 def opening(folder: Path) -> str:
     """What a folder opens with: the docstring of its package, the head of its crate or module."""
-    for file in ("__init__.py", "lib.rs", "mod.rs", "main.rs"):
+    for file in OPENINGS:
         if (folder / file).exists():
             text = (folder / file).read_text()
             if file.endswith(".py"):
@@ -336,8 +338,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_a_folder_of_many_modules_says_why() -> None:
     modules: dict[str, list[str]] = {}
     for path in python_files("python", "tests", "benches", "examples") + rust_files():
-        openings = {"__init__.py", "lib.rs", "mod.rs", "main.rs"}
-        if path.name not in openings:
+        if path.name not in OPENINGS:
             modules.setdefault(name(path.parent), []).append(path.name)
     openings = {folder: opening(ROOT / folder) for folder in modules}
     gather(iter([folder_complaints(modules, openings)]))

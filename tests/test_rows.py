@@ -25,6 +25,7 @@ TABLE_HEAD = ("| Row | Rule | Built in | Open |", "|---|---|---|---|")
 HEADING = re.compile(rf"## ([{FAMILIES}]): \S")
 CODE = re.compile(rf"[{FAMILIES}][1-9]\d?")
 STEMS = re.compile(r"-|`[\w/]+`(, `[\w/]+`)*")
+STEM = re.compile(r"[\w/]+")
 OPEN = re.compile(r"(?:(not built|no test|in part): \S.*)?")
 UNTESTED = ("not built", "no test")
 
@@ -46,6 +47,7 @@ class Row(NamedTuple):
     code: str
     line: int
     open_as: str
+    built_in: frozenset[str] = frozenset()
 
 
 class Use(NamedTuple):
@@ -101,7 +103,7 @@ def _read_row(line: str, number: int, family: str) -> Row | str:
         return "where it is built is stems in backquotes, or -"
     if open_as is None:
         return f"open is empty or begins with {', '.join(UNTESTED)} or in part, and a colon"
-    return Row(code, number, open_as[1] or "")
+    return Row(code, number, open_as[1] or "", frozenset(STEM.findall(built_in)))
 
 
 def order_complaints(rows: list[Row], path: str) -> list[str]:
@@ -116,6 +118,12 @@ def order_complaints(rows: list[Row], path: str) -> list[str]:
 def place(code: str) -> tuple[int, int]:
     """Where a code stands among all codes."""
     return FAMILIES.index(code[0]), int(code[1:])
+
+
+def stem_complaints(rows: list[Row], stems: set[str], path: str) -> list[str]:
+    """Rows built in modules that there are not."""
+    missing = [(row, stem) for row in rows for stem in sorted(row.built_in - stems)]
+    return [f"{path}:{row.line}: {row.code} is built in '{stem}', and there is no such file" for row, stem in missing]
 
 
 # ---------------------------------------------------------------- codes in use
@@ -203,6 +211,12 @@ def test_rows_are_well_formed_and_in_order() -> None:
     assert not complaints, "\n" + "\n".join(complaints)
 
 
+def test_rows_are_built_in_modules_that_there_are() -> None:
+    stems = {stem for path in sources() for stem in (Path(path).stem, *Path(path).parent.parts)}
+    complaints = stem_complaints(defined_rows(), stems, ROWS)
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
 def test_every_code_in_use_is_defined() -> None:
     defined = {row.code for row in defined_rows()}
     complaints = [
@@ -247,7 +261,16 @@ def page(row: str) -> str:
 
 
 def test_a_sound_page_is_read() -> None:
-    assert read_rows(SOUND, "x.md") == ([Row("R1", 9, ""), Row("R3", 10, "not built"), Row("H1", 16, "in part")], [])
+    rows, complaints = read_rows(SOUND, "x.md")
+    assert [row[:3] for row in rows] == [("R1", 9, ""), ("R3", 10, "not built"), ("H1", 16, "in part")]
+    assert complaints == []
+
+
+def test_a_row_built_nowhere_is_seen() -> None:
+    rows, _ = read_rows(page("| R1 | One. | `pool`, `tls` | |"), "x.md")
+    assert stem_complaints(rows, {"pool", "tls"}, "x.md") == []
+    (complaint,) = stem_complaints(rows, {"pool"}, "x.md")
+    assert complaint.startswith("x.md:7: R1 is built in 'tls'")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ HISTOGRAM_COLUMNS: Final = 40
 FAILURES_SHOWN_MAX: Final = 10
 
 EVENTS_SHOWN: Final = {
-    "quiet heartbeats": "heartbeats the digest took",
+    "quiet heartbeats": "quiet heartbeats",
     "NodeJoined": "nodes joined",
     "NodeSuspected": "PFAIL",
     "NodeFailed": "FAIL",

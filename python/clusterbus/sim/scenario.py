@@ -329,6 +329,32 @@ def _bad_disk(scenario: Scenario) -> Undo | None:
     return lambda: scenario.simulation.fail_disk(node, failing=False)
 
 
+def _rivals(scenario: Scenario) -> Undo | None:
+    """Two primaries die at once, and news is slow: their replicas ask for votes in one epoch. Disks of some voters
+    fail meanwhile: what becomes of a vote that cannot be kept?
+    """
+    simulation = scenario.simulation
+    primaries = [member.index for member in simulation.members if _is_mortal(member) and member.state.myself.slot_bits]
+    if len(primaries) < 2:
+        return None
+    dying = scenario.draw.sample(primaries, 2)
+    voters = [node for node in scenario.others(dying) if _is_mortal(simulation.members[node])]
+    failing = [node for node in voters if scenario.draw.random() < 0.3]
+    for node in failing:
+        simulation.fail_disk(node)
+    slow = simulation.degrade(delay_ms=scenario.draw.uniform(0, 0.3) * scenario.node_timeout_ms)
+    for node in dying:
+        simulation.crash(node)
+
+    def repair() -> None:
+        slow.heal()
+        for node in failing:
+            simulation.fail_disk(node, failing=False)
+        _start(scenario, dying)
+
+    return repair
+
+
 def _bump(scenario: Scenario) -> Undo | None:
     node = scenario.active()
     if node is None:
@@ -439,6 +465,7 @@ FAULTS: Final[dict[str, tuple[int, Callable[[Scenario], Undo | None]]]] = {
     "delay": (7, _delay),
     "links reset": (5, _resets),
     "disk fails": (3, _bad_disk),
+    "two elections at once": (8, _rivals),
     "epoch bumped": (4, _bump),
     "power cut after a bump": (4, _bump_and_die),
     "manual failover": (8, _manual_failover),
