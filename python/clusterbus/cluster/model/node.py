@@ -6,38 +6,19 @@ topic. Mutable, and mutated by the main loop only. A `Node` is in the table exac
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import KW_ONLY, InitVar, dataclass, field
+from typing import Annotated, Final, TypeAlias, TypeVar, get_type_hints
 
 from clusterbus.cluster import constants as c
 from clusterbus.view import NodeRow, NodeTimes
 
-VIEWED: Final = frozenset(
-    {
-        "availability_zone",
-        "client_ipv4",
-        "client_ipv6",
-        "config_epoch",
-        "cport",
-        "flags",
-        "hostname",
-        "inbound_link",
-        "ip",
-        "link",
-        "node_id",
-        "nodename",
-        "port",
-        "provisional",
-        "raw_extensions",
-        "replicaof",
-        "sends_shard_id",
-        "shard_id",
-        "slots",
-        "tls_port",
-    }
-)
-"""Fields of a node that decide what its heartbeats can change, or what ours say: a change is a new version."""
-TIMES: Final = frozenset({"ping_sent_ms", "pong_received_ms"})
-"""Fields that gossip tells and that change without a new version: workers read them from `Node.times`."""
+T = TypeVar("T")
+_VIEWED: Final = object()
+_TIMED: Final = object()
+Viewed: TypeAlias = Annotated[T, _VIEWED]
+"""A field of `Node` that decides what its heartbeats can change, or what ours say: a change is a new version."""
+Timed: TypeAlias = Annotated[T, _TIMED]
+"""A field that gossip tells and that changes without a new version: workers read it from `Node.times`."""
 
 
 class Version:
@@ -92,121 +73,83 @@ class Link:
         return f"<Link {self.link_id} {'from' if self.inbound else 'to'} {self.node!r}>"
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Node:
     """One member of the cluster, or one being met (flag HANDSHAKE, then `node_id` is made up).
 
     Invariants: `slots` is `slot_bits` as the wire carries it; only nodes with slots are in
     `SlotMap.owners`; `link.node is self` and `inbound_link.node is self` when they are set; `replicas` holds
-    exactly the nodes whose `replicaof` is this node. Times are unix milliseconds, 0 = never. Setting a field of
-    VIEWED to another value moves `version` and drops `row`; setting one of TIMES is passed on to `times`.
+    exactly the nodes whose `replicaof` is this node. Times are unix milliseconds, 0 = never.
     """
 
-    __slots__ = (
-        "address_changed_ms",
-        "availability_zone",
-        "client_ipv4",
-        "client_ipv6",
-        "config_epoch",
-        "cport",
-        "created_ms",
-        "data_received_ms",
-        "dial_failures",
-        "dialing",
-        "fail_reports",
-        "fail_time_ms",
-        "flags",
-        "hostname",
-        "inbound_link",
-        "inbound_lost_ms",
-        "ip",
-        "link",
-        "met_by_operator",
-        "next_dial_ms",
-        "node_id",
-        "nodename",
-        "orphaned_ms",
-        "ping_sent_ms",
-        "pong_received_ms",
-        "port",
-        "provisional",
-        "raw_extensions",
-        "replicaof",
-        "replicas",
-        "row",
-        "sends_shard_id",
-        "shard_id",
-        "slot_bits",
-        "slots",
-        "table_index",
-        "times",
-        "tls_port",
-        "version",
-        "voted_ms",
-    )
+    node_id: Viewed[str]
+    flags: Viewed[int]
+    shard_id: Viewed[str]
+    now_ms: InitVar[int]
+    _: KW_ONLY
+    created_ms: int = 0
+    table_index: int = -1
+    version: Version | None = None
+    row: NodeRow | None = None
+    times: NodeTimes = field(default_factory=NodeTimes)
 
-    def __init__(self, node_id: str, flags: int, shard_id: str, now_ms: int) -> None:
-        self.version: Version | None = None
-        self.row: NodeRow | None = None
-        self.times = NodeTimes()
-        self.ping_sent_ms = 0
-        self.pong_received_ms = 0
+    ip: Viewed[str] = ""
+    port: Viewed[int] = 0
+    tls_port: Viewed[int] = 0
+    cport: Viewed[int] = 0
+    address_changed_ms: int = 0
+    hostname: Viewed[str] = ""
+    nodename: Viewed[str] = ""
+    client_ipv4: Viewed[str] = ""
+    client_ipv6: Viewed[str] = ""
+    availability_zone: Viewed[str] = ""
+    sends_shard_id: Viewed[bool] = False
+    raw_extensions: Viewed[tuple[bytes, int] | None] = None
 
-        self.node_id = node_id
-        self.flags = flags
-        self.shard_id = shard_id
-        self.created_ms = now_ms
-        self.table_index = -1
+    config_epoch: Viewed[int] = 0
+    slot_bits: int = 0
+    slots: Viewed[bytes] = c.EMPTY_SLOTS
+    replicaof: Viewed[Node | None] = None
+    replicas: dict[str, Node] = field(default_factory=dict)
 
-        self.ip = ""
-        self.port = 0
-        self.tls_port = 0
-        self.cport = 0
-        self.address_changed_ms = 0
-        self.hostname = ""
-        self.nodename = ""
-        self.client_ipv4 = ""
-        self.client_ipv6 = ""
-        self.availability_zone = ""
-        self.sends_shard_id = False
-        self.raw_extensions: tuple[bytes, int] | None = None
+    link: Viewed[Link | None] = None
+    inbound_link: Viewed[Link | None] = None
+    inbound_lost_ms: int = 0
+    dialing: tuple[str, int] | None = None
+    dial_failures: int = 0
+    next_dial_ms: int = 0
+    met_by_operator: bool = False
+    provisional: Viewed[bool] = False
 
-        self.config_epoch = 0
-        self.slot_bits = 0
-        self.slots = c.EMPTY_SLOTS
-        self.replicaof: Node | None = None
-        self.replicas: dict[str, Node] = {}
+    ping_sent_ms: Timed[int] = 0
+    pong_received_ms: Timed[int] = 0
+    data_received_ms: int = 0
+    fail_time_ms: int = 0
+    fail_reports: dict[Node, int] = field(default_factory=dict)
+    voted_ms: int = 0
+    orphaned_ms: int = 0
 
-        self.link: Link | None = None
-        self.inbound_link: Link | None = None
-        self.inbound_lost_ms = now_ms
-        self.dialing: tuple[str, int] | None = None
-        self.dial_failures = 0
-        self.next_dial_ms = 0
-        self.met_by_operator = False
-        self.provisional = False
-
-        self.data_received_ms = 0
-        self.fail_time_ms = 0
-        self.fail_reports: dict[Node, int] = {}
-        self.voted_ms = 0
-        self.orphaned_ms = 0
+    def __post_init__(self, now_ms: int) -> None:
+        self.created_ms = self.inbound_lost_ms = now_ms
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in VIEWED:
-            version = getattr(self, "version", None)
-            if version is not None and getattr(self, name) != value:
-                self.row = None
-                object.__setattr__(self, name, value)
-                version.move_node(self)
-            else:
-                object.__setattr__(self, name, value)
-        else:
-            object.__setattr__(self, name, value)
-            if name in TIMES and hasattr(self, "pong_received_ms"):
-                self.times.set_own(self.ping_sent_ms, self.pong_received_ms)
+        """Setting a field declared `Viewed` or `Timed` to another value does what its change asks for.
+
+        Not a descriptor for each field, because then every read of one would cost what now only a write does, and a
+        tick reads a dozen of them per node.
+        """
+        changed = _CHANGED.get(name)
+        if changed is None:
+            _store(self, name, value)
+            return
+        before = getattr(self, name, _UNSET)
+        if before != value:
+            _store(self, name, value)
+            if before is not _UNSET:
+                changed(self)
 
     def touch(self) -> None:
-        """Something about the node changed that no field of VIEWED shows: who reports whom."""
+        """Something about the node changed that no field shows: who reports whom."""
         self.row = None
         if self.version is not None:
             self.version.move()
@@ -270,3 +213,23 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.node_id[:8]} {self.ip}:{self.cport} flags={self.flags}>"
+
+
+def _view_changed(node: Node) -> None:
+    node.row = None
+    if node.version is not None:
+        node.version.move_node(node)
+
+
+def _times_changed(node: Node) -> None:
+    node.times.set_own(node.ping_sent_ms, node.pong_received_ms)
+
+
+def _declared(marker: object) -> set[str]:
+    hints = get_type_hints(Node, include_extras=True)
+    return {name for name, hint in hints.items() if marker in getattr(hint, "__metadata__", ())}
+
+
+_UNSET: Final = object()
+_store: Final = object.__setattr__
+_CHANGED: Final = dict.fromkeys(_declared(_VIEWED), _view_changed) | dict.fromkeys(_declared(_TIMED), _times_changed)
