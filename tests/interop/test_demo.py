@@ -50,11 +50,11 @@ def test_the_demo_tells_its_story_and_ends_with_0(tmp_path: Path) -> None:
     assert process.returncode == 0, text
     story = [
         "6 nodes are up",
-        "every node lists all 6 as connected; 3 hold all the slots",
+        "every node lists all 6 as connected; 3 own all the slots",
         "the cluster state is ok on every node",
         "TLS accepts on workers; 0 fallbacks",
         "n6 is killed",
-        "n6 is held to be",
+        "n6 is seen as",
         "n6 is FAIL on all 5",
         "with the id it had",
         "every node lists all 6 as connected again, and is ok",
