@@ -1,1 +1,1 @@
-"""Whole nodes against whole nodes: real Valkey, real Redis, clusterbus processes, and hand-made bus peers."""
+"""Whole processes against each other: real Valkey, real Redis, clusterbus nodes, and hand-made bus peers."""

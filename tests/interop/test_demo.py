@@ -1,4 +1,4 @@
-"""`clusterbus demo` as a user runs it without a terminal: its story, its exit status, nothing left behind."""
+"""`clusterbus demo` without a terminal: its story and exit status, and that no process or file remains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STOP_LIMIT_S = 20.0
 
 @contextmanager
 def demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The demo with its temporary files below `folder`; stopped when the test ends early."""
+    """The demo with its temporary files below `folder`. It is stopped if the test ends early."""
     with subprocess.Popen(
         [sys.executable, "-u", "-m", "clusterbus", "demo"],
         stdout=subprocess.PIPE,
@@ -32,13 +32,13 @@ def demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def processes_naming(folder: Path) -> list[str]:
-    """Command lines of running processes that carry the folder's path."""
+    """The command lines of running processes that contain the folder's path."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = file.read_bytes().decode(errors="replace")
         except OSError:
-            continue  # ended meanwhile
+            continue  # the process has ended meanwhile
         if str(folder) in words:
             found.append(words.replace("\0", " "))
     return found
