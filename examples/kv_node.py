@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 import clusterbus
 from clusterbus.wire import key_slot
 
-TRY_AGAIN = clusterbus.ErrorReply("TRYAGAIN the key is on the move, or writes are paused")
+TRY_AGAIN = clusterbus.ErrorReply("TRYAGAIN the key is moving to another node, or writes are paused")
 SYNTAX_ERROR = clusterbus.ErrorReply("ERR syntax error")
 
 

@@ -50,8 +50,10 @@ class Command:
     arity follows from the parameters of the function.
 
     A request reaches the function only if this node is to serve it: all its keys are in one slot, this node owns that
-    slot or is importing it (after ASKING), and the cluster is ok. Any other request is answered with MOVED, ASK,
-    TRYAGAIN, CROSSSLOT or CLUSTERDOWN. While the function awaits something, the slot may move to another node.
+    slot or is importing it (after ASKING), and the cluster is ok. A replica also gets the reads of a client that sent
+    READONLY; `cluster-allow-reads-when-down` admits reads while the cluster is down. Any other request is answered with
+    MOVED, ASK, TRYAGAIN, CROSSSLOT or CLUSTERDOWN. While the function awaits something, the slot may move to another
+    node.
 
     Raises StateError for an impossible name, an unknown flag, or key positions that fit no request.
     """

@@ -17,7 +17,7 @@ pub struct MemorySocket {
 impl MemorySocket {
     /// Puts bytes where the next read finds them.
     pub fn give(&self, bytes: &[u8]) {
-        let mut incoming = self.incoming.lock().expect("nobody panics with it");
+        let mut incoming = self.incoming.lock().expect("no panic while it is locked");
         let (data, position) = &mut *incoming;
         data.drain(..*position);
         *position = 0;
@@ -33,7 +33,7 @@ impl MemorySocket {
 impl MemorySocket {
     /// Takes at most `len` of the bytes it was given.
     fn take(&self, len: usize, use_bytes: impl FnOnce(&[u8])) -> io::Result<usize> {
-        let mut incoming = self.incoming.lock().expect("nobody panics with it");
+        let mut incoming = self.incoming.lock().expect("no panic while it is locked");
         let (data, position) = &mut *incoming;
         let rest = &data[*position..];
         if rest.is_empty() {

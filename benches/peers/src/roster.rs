@@ -63,7 +63,7 @@ impl Roster {
                 _ => return Err(format!("nodes.conf: {line}").into()),
             }
         }
-        let server = server.ok_or("nodes.conf: nobody is myself")?;
+        let server = server.ok_or("nodes.conf: no node has the flag myself")?;
         Ok(Roster { server, peers, current_epoch })
     }
 

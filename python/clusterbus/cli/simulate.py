@@ -119,8 +119,8 @@ def _story(result: Measurement) -> str:
     if result.fail:
         crashed = ", ".join(str(node) for node in result.crashed)
         lines += ["", f"power cut of node {crashed}"]
-        lines += histogram("a survivor holds a dead node PFAIL", result.suspected_ms)
-        lines += histogram("a survivor holds a dead node FAIL", result.failed_ms)
+        lines += histogram("a survivor sees a dead node as PFAIL", result.suspected_ms)
+        lines += histogram("a survivor sees a dead node as FAIL", result.failed_ms)
         if result.unseen:
             lines.append(f"FAIL not reached for {result.unseen} pairs: no majority of primaries was left")
         if result.replicas:

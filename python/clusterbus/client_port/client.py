@@ -1,7 +1,7 @@
 """What the server knows of one connected client, and what a command may do to it.
 
-Holds state only; `connection.py` handles the bytes. Must never decide whether a client may run a command: that is the
-part of `registry.py`. Main thread.
+Holds state only; `connection.py` handles the bytes. Must never decide whether a client may run a command, because
+`registry.py` does. Main thread.
 """
 
 from __future__ import annotations

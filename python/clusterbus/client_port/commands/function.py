@@ -1,7 +1,7 @@
 """FUNCTION: the answers of a server that has no functions and accepts none.
 
-It exists because redis-cli --cluster add-node sends FUNCTION DUMP to the cluster and FUNCTION RESTORE to the new node.
-Must never change anything. Main thread.
+It exists because redis-cli --cluster add-node sends FUNCTION DUMP to the cluster, and FUNCTION LIST and RESTORE to the
+new node. Must never change anything. Main thread.
 """
 
 from __future__ import annotations
