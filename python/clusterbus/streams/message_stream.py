@@ -95,7 +95,7 @@ class Feed(Subscriber):
             self.subscriptions.subscribe_shard(self, channel)
 
     def deliver(self, delivery: Delivery) -> None:
-        """All deliveries of one message come in a row and carry the same object, so a repetition equals the last one."""
+        """All deliveries of one message come in a row and carry the same object: a repetition is the last one again."""
         if delivery.message is not self._last:
             self._last = delivery.message
             self._put(delivery.message)
