@@ -1,1 +1,1 @@
-//! Holds nothing: this package exists for its `[[bench]]` targets.
+//! Empty: this package exists for its `[[bench]]` targets.

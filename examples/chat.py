@@ -1,9 +1,9 @@
-"""A chat over the cluster bus: lines typed here reach every node, and what is said on any node is printed.
+"""A chat over the cluster bus: lines typed here reach every node, and messages from any node are printed.
 
     python examples/chat.py 127.0.0.1:7000 room --name Ann --port 7100
 
-Whoever subscribes on any server of the cluster takes part: `redis-cli -p 7000 subscribe chat:room` listens and
-`redis-cli -p 7000 publish chat:room "Bob: hi"` speaks. The end of the input ends it.
+Clients of any server in the cluster can take part: `redis-cli -p 7000 subscribe chat:room` listens, and
+`redis-cli -p 7000 publish chat:room "Bob: hi"` speaks. An empty line or the end of the input ends the chat.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import clusterbus
 
 
 async def chat(arguments: argparse.Namespace) -> None:
-    """Prints what is said in the room and says what is typed, until the input ends."""
+    """Prints the messages in the room and publishes the typed lines, until the input ends."""
     ip, _, port = arguments.address.rpartition(":")
     channel = f"chat:{arguments.room}"
     async with clusterbus.Bus(port=arguments.port, dir=arguments.dir, bind=arguments.bind) as bus:
         events = bus.events()
         await bus.meet(ip, int(port))
         async for event in events:
-            if isinstance(event, clusterbus.LinkUp) and event.inbound:  # they have dialled us: they know us
+            if isinstance(event, clusterbus.LinkUp) and event.inbound:  # a node has dialled us, so it knows us
                 break
         print(f"{arguments.name} is in {arguments.room}, with {len(bus.nodes)} nodes", flush=True)
         async with bus.subscribe(channel, max_queued=1000) as messages:
@@ -38,7 +38,7 @@ async def chat(arguments: argparse.Namespace) -> None:
 
 
 async def listen(messages: clusterbus.MessageStream) -> None:
-    """Prints until the subscription ends."""
+    """Prints messages until the subscription ends."""
     async for message in messages:
         match message:
             case clusterbus.Message(message=text):
@@ -48,12 +48,12 @@ async def listen(messages: clusterbus.MessageStream) -> None:
 
 
 def main() -> None:
-    """Reads the command line and chats."""
+    """Reads the arguments and starts the chat."""
     parser = argparse.ArgumentParser(description="Chat over the cluster bus.")
     parser.add_argument("address", help="ip:port of any node of the cluster")
-    parser.add_argument("room", help="where to talk")
-    parser.add_argument("--name", default="somebody", help="who is talking")
-    parser.add_argument("--port", type=int, default=7100, help="client port; the bus is 10000 above")
+    parser.add_argument("room", help="name of the chat room")
+    parser.add_argument("--name", default="somebody", help="name shown before your lines")
+    parser.add_argument("--port", type=int, default=7100, help="client port; the bus port is this + 10000")
     parser.add_argument("--dir", default=".", help="folder for nodes.conf")
     parser.add_argument("--bind", default="127.0.0.1", help="address to listen on")
     with contextlib.suppress(KeyboardInterrupt):

@@ -1,11 +1,11 @@
 """A small key-value node: a member of a cluster that serves GET, SET, DEL, EXISTS and MGET for its slots.
 
-    python examples/kv_node.py --port 7000 --dir a        (three of them, then)
+    python examples/kv_node.py --port 7000 --dir a        (start three of them, then create the cluster)
     redis-cli --cluster create 127.0.0.1:7000 127.0.0.1:7001 127.0.0.1:7002
 
-It shows `clusterbus.DataPlane` and `Bus.command`. Cluster clients (redis-py, valkey-py, redis-cli -c) use it as
-they use Valkey, and `redis-cli --cluster reshard` moves its keys. The data is in memory only and is NOT
-REPLICATED: a node's keys are gone with its process, and a replica that takes its slots over starts empty.
+It shows `clusterbus.DataPlane` and `Bus.command`. Cluster clients (redis-py, valkey-py, redis-cli -c) use it like
+Valkey, and `redis-cli --cluster reshard` moves its keys. The data is only in memory and is NOT REPLICATED: the keys of
+a node are lost when its process ends, and a replica that takes over its slots starts empty.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from collections.abc import Iterable, Sequence
 import clusterbus
 from clusterbus.wire import key_slot
 
-TRY_AGAIN = clusterbus.ErrorReply("TRYAGAIN the key is on the move, or writes are paused")
+TRY_AGAIN = clusterbus.ErrorReply("TRYAGAIN the key is moving to another node, or writes are paused")
 SYNTAX_ERROR = clusterbus.ErrorReply("ERR syntax error")
 
 
 class Store(clusterbus.DataPlane):
-    """Keys and values by slot. The bus asks it what is in a slot, and tells it which slots are gone."""
+    """Keys and values by slot. The bus asks it for the keys of a slot, and reports slots that were lost."""
 
     def __init__(self) -> None:
         self.slots: dict[int, dict[bytes, bytes]] = {}
         self.leaving: set[bytes] = set()
-        """Keys on their way to another node: not to be written until it has them."""
+        """Keys that are being copied to another node; they must not be written meanwhile."""
         self.is_paused = False
 
     def of(self, key: bytes) -> dict[bytes, bytes]:
-        """The keys of the slot of a key."""
+        """All keys and values in the slot of a key."""
         return self.slots.setdefault(key_slot(key), {})
 
     def is_writable(self, *keys: bytes) -> bool:
         return not self.is_paused and self.leaving.isdisjoint(keys)
 
-    # What the bus asks.
+    # Questions of the bus.
 
     def has_key(self, key: bytes) -> bool:
         return key in self.of(key)
@@ -52,7 +52,7 @@ class Store(clusterbus.DataPlane):
     def keys_in_slot(self, slot: int, count: int) -> Sequence[bytes]:
         return list(self.slots.get(slot, ()))[:count]
 
-    # What the bus tells.
+    # Facts that the bus reports.
 
     def slots_lost(self, slots: Sequence[int]) -> None:
         for slot in slots:
@@ -67,7 +67,7 @@ class Store(clusterbus.DataPlane):
 
 
 def add_commands(bus: clusterbus.Bus, store: Store) -> None:
-    """Keys, flags and arity are those of Valkey's commands of these names, so none is given here."""
+    """Adds the commands. Valkey has commands of these names, so keys, flags and arity are taken from them."""
 
     @bus.command("GET")
     def get(key: bytes) -> bytes | None:
@@ -101,7 +101,7 @@ def add_commands(bus: clusterbus.Bus, store: Store) -> None:
 
 
 def add_migrate(bus: clusterbus.Bus, store: Store) -> None:
-    """What redis-cli --cluster reshard moves keys with."""
+    """Adds MIGRATE, with which redis-cli --cluster reshard moves keys."""
 
     @bus.command("MIGRATE")
     async def migrate(host: bytes, port: bytes, key: bytes, _db: bytes, timeout: bytes, *options: bytes) -> str:
@@ -149,7 +149,7 @@ def add_migrate(bus: clusterbus.Bus, store: Store) -> None:
 async def hand_over(
     host: str, port: int, login: list[bytes], items: dict[bytes, bytes], *, replace: bool
 ) -> clusterbus.ErrorReply | None:
-    """Sets keys on the node at an address; the first refusal, None when it has taken all."""
+    """Sets keys on the node at an address. Returns the first refusal, or None if the node took all of them."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         requests = [[b"AUTH", *login]] if login else []
@@ -169,13 +169,13 @@ async def hand_over(
 
 
 def request(words: Iterable[bytes]) -> bytes:
-    """A request as it goes over the wire."""
+    """The bytes of a request."""
     words = list(words)
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
 async def serve(port: int, folder: str, bind: str, node_timeout_ms: int) -> None:
-    """Runs the node until somebody sends SHUTDOWN."""
+    """Runs the node until a client sends SHUTDOWN."""
     store = Store()
     bus = clusterbus.Bus(port=port, dir=folder, bind=bind, cluster_node_timeout=node_timeout_ms, data_plane=store)
     add_commands(bus, store)
@@ -186,9 +186,9 @@ async def serve(port: int, folder: str, bind: str, node_timeout_ms: int) -> None
 
 
 def main() -> None:
-    """Reads the command line and serves until Ctrl-C."""
+    """Reads the arguments and serves until Ctrl-C."""
     parser = argparse.ArgumentParser(description="A key-value node without replication.")
-    parser.add_argument("--port", type=int, default=7000, help="client port; the bus is 10000 above")
+    parser.add_argument("--port", type=int, default=7000, help="client port; the bus port is this + 10000")
     parser.add_argument("--dir", default=".", help="folder for nodes.conf")
     parser.add_argument("--bind", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--cluster-node-timeout", type=int, default=15_000, help="milliseconds")

@@ -1,9 +1,9 @@
-"""Cuts a simulated cluster in two and shows what each side makes of it: no server, no socket, no waiting.
+"""Cuts a simulated cluster in two and shows what each side does: no server, no socket, no waiting.
 
     python examples/simulate_partition.py --seed 7
 
-Six nodes form a cluster in virtual time; two of them lose sight of the other four; the path heals. The same
-seed prints the same lines, every time and everywhere.
+Six nodes form a cluster in virtual time. Then two of them are cut off from the other four, and later the network heals.
+The same seed always prints the same lines, on every machine.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ MAJORITY = [2, 3, 4, 5]
 
 
 def main() -> None:
-    """Prints one line for each thing the nodes tell that matters here."""
+    """Prints one line for each event that matters here."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    arguments.add_argument("--seed", type=int, default=7, help="everything that is drawn follows from it")
+    arguments.add_argument("--seed", type=int, default=7, help="the same seed gives the same run")
     seed = arguments.parse_args().seed
 
     cluster = Simulation(seed, nodes=6, node_timeout_ms=1_000)
@@ -39,7 +39,7 @@ def main() -> None:
     cut = cluster.partition(MINORITY, MAJORITY)
     cluster.run_for(5_000)
     failed = [names[node.node_id] for node in cluster.state(2).nodes if node.is_failed]
-    print(f"the majority has given up {' and '.join(sorted(failed))}; the minority, having no majority, nobody")
+    print(f"the majority has given up {' and '.join(sorted(failed))}; the minority cannot agree on any failure")
 
     cut.heal()
     healed_ms = cluster.now_ms

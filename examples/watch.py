@@ -1,9 +1,9 @@
-"""Joins a Valkey or Redis cluster as a member without slots and prints what happens in it.
+"""Joins a Valkey or Redis cluster as a member without slots, and prints what happens in the cluster.
 
     python examples/watch.py 127.0.0.1:7000 --port 7100
 
-The cluster's own tools see this process too: `redis-cli -p 7100 cluster nodes`. Ctrl-C ends it; the node's
-id is kept in the folder given by --dir, so the next run comes back as the same member.
+This process answers the usual tools too: `redis-cli -p 7100 cluster nodes`. Ctrl-C ends it. The folder given by --dir
+keeps the node's id, so the next run is the same member.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import clusterbus
 
 
 async def watch(address: str, port: int, folder: str, bind: str) -> None:
-    """Prints one line per event until cancelled."""
+    """Prints one line for each event until it is cancelled."""
     ip, _, peer_port = address.rpartition(":")
     async with clusterbus.Bus(port=port, dir=folder, bind=bind) as bus:
         print(f"I am {bus.node_id}", flush=True)
@@ -39,10 +39,10 @@ async def watch(address: str, port: int, folder: str, bind: str) -> None:
 
 
 def main() -> None:
-    """Reads the command line and watches until Ctrl-C."""
+    """Reads the arguments and watches until Ctrl-C."""
     parser = argparse.ArgumentParser(description="Join a cluster and print its events.")
     parser.add_argument("address", help="ip:port of any node of the cluster")
-    parser.add_argument("--port", type=int, default=7100, help="client port; the bus is 10000 above")
+    parser.add_argument("--port", type=int, default=7100, help="client port; the bus port is this + 10000")
     parser.add_argument("--dir", default=".", help="folder for nodes.conf")
     parser.add_argument("--bind", default="127.0.0.1", help="address to listen on")
     arguments = parser.parse_args()

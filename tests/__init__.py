@@ -1,1 +1,1 @@
-"""The tests; a package so that test modules can import `tests.peers`."""
+"""The tests. This folder is a package so that test modules can import `tests.peers`."""

@@ -1,7 +1,7 @@
-"""The shape of the project, held by tests: import directions, sizes, headers, dead modules, unsafe code.
+"""The shape of the project: import directions, sizes, headers, dead modules, unsafe code.
 
-Every check is a function from source text to complaints; it runs over the whole tree, and beside it stands
-a test that shows it bites on a bad example. Reads files only, imports nothing of the package.
+Every check is a function from source text to complaints. One test runs it over the whole tree, and another shows that
+it finds a bad example. Reads files only, imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PACKAGE = ROOT / "python" / "clusterbus"
 FILE_LINES_MAX = 800
 FUNCTION_LINES_MAX = 70
 HEADER_LINES_MAX = 12
-# A crate and a package open with their theory of operation.
+# A crate and a package open with their theory of operation, so these files may have a longer opening.
 THEORY_LINES_MAX = 60
 THEORY_FILES = {"lib.rs", "__init__.py"}
 # A folder's opening is in one of these. Beside it so many modules may stand; one with more says why in its opening,
@@ -30,7 +30,7 @@ OPENINGS = ("__init__.py", "lib.rs", "mod.rs", "main.rs")
 FOLDER_MODULES_MAX = 12
 REASON_FOR_MANY = "more than a dozen"
 
-# Who may import whom: a module imports its own row and the rows above it.
+# A module may import from its own row and from the rows above it.
 LAYERS = (
     ("errors",),
     ("_core",),
@@ -44,20 +44,20 @@ LAYERS = (
     ("bus",),
     ("", "cli", "__main__"),
 )
-# The simulated world stands beside the real one: neither knows the other, and only a command starts it.
+# The simulated world and the real one do not import each other; only `cli` imports both.
 APART = tuple({"sim", other} for other in ("runtime", "client_port", "streams", "command", "bus", ""))
-# The core's types reach the rest of the package through `wire`, `view` and the ports; only the runtime makes an
-# engine of it.
+# Only these import the core. The rest of the package gets its types from `wire`, `view` and the ports; only the runtime
+# creates an engine.
 CORE_USERS = {"version", "view", "wire", "member.ports", "runtime.live_config", "runtime.node", "runtime.startup"}
 
-# The protocol layer takes time, randomness and input as arguments (R38); these modules would bring their own.
+# The protocol layer gets time, randomness and input as arguments (R38), so it must not import these modules.
 WORLDLY_MODULES = {
     "asyncio", "concurrent", "datetime", "io", "multiprocessing", "os", "pathlib", "secrets", "select",
     "selectors", "shutil", "signal", "socket", "ssl", "subprocess", "tempfile", "threading", "time", "uuid",
 }  # fmt: skip
 WORLDLY_CALLS = {"open", "input", "print"}
 
-# Modules that nobody inside imports because users do.
+# Modules that no other module needs to import, because users do.
 ENTRY_MODULES = {"clusterbus", "clusterbus.__main__", "clusterbus.cli", "clusterbus.wire"}
 ENTRY_CRATE_FILES = {"lib.rs", "main.rs", "build.rs"}
 
@@ -88,7 +88,7 @@ def name(path: Path) -> str:
 
 
 def imported_modules(text: str, module: str) -> Iterator[str]:
-    """Every module or name `text` imports, those for type checking and those inside functions included."""
+    """Every module or name that `text` imports, also for type checking and inside functions."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -107,7 +107,7 @@ def layer(module: str) -> int:
 
 
 def import_complaints(text: str, module: str, known: set[str]) -> list[str]:
-    """Imports against the direction of the layers, and of the core by those who should not know it."""
+    """Imports against the direction of the layers, and imports of the core by modules that must not know it."""
     complaints = []
     for target in internal_imports(text, module, known):
         if layer(target) > layer(module):
@@ -155,14 +155,14 @@ def effects_taken(text: str) -> int:
 
 
 def worldly_complaints(text: str, module: str) -> list[str]:
-    """Clocks, sockets, files and draws of randomness in the protocol layer."""
+    """Uses of clocks, sockets, files and randomness in the protocol layer."""
     complaints = [
         f"{module} imports {target}"
         for target in imported_modules(text, module)
         if target.split(".")[0] in WORLDLY_MODULES
     ]
     tree = ast.parse(text)
-    # Without that import the name is an argument: a source that was given.
+    # Without an import of the module, the name `random` is an argument: a source of randomness that was passed in.
     has_module = "random" in set(imported_modules(text, module))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "random":
@@ -194,8 +194,7 @@ def function_complaints(text: str, path: str) -> list[str]:
 
 
 def header_complaints(text: str, path: str) -> list[str]:
-    """A file opens with what it owns: a docstring in Python, `//!` or `//` lines in Rust. An empty one owns
-    nothing."""
+    """A file opens with what it owns: a docstring in Python, `//!` or `//` lines in Rust. An empty file needs none."""
     if not text.strip():
         return []
     if path.endswith(".py"):
@@ -214,20 +213,20 @@ def header_complaints(text: str, path: str) -> list[str]:
 
 
 def dead_python_modules(sources: dict[str, str]) -> list[str]:
-    """Modules of the package that no other module imports or names in a text, and that are no entry."""
+    """Modules that no other module imports or names in a string, and that are not in ENTRY_MODULES."""
     imported = {
         target
         for module, text in sources.items()
         for target in (*imported_modules(text, module), *named_modules(text))
         if target != module
     }
-    # An imported name makes its module alive, and a living module its packages.
+    # A module is in use if one of its names is imported, and a package is in use if one of its modules is.
     alive = {parent for target in imported for parent in _prefixes(target)} | ENTRY_MODULES
     return sorted(set(sources) - alive)
 
 
 def named_modules(text: str) -> Iterator[str]:
-    """Texts that look like a module of the package: `importlib` takes such."""
+    """Strings that look like the name of a module of the package, because `importlib` takes such strings."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from re.findall(r"^clusterbus(?:\.\w+)+$", node.value)
@@ -239,7 +238,7 @@ def _prefixes(module: str) -> Iterator[str]:
 
 
 def dead_rust_files(sources: dict[str, str]) -> list[str]:
-    """Files of a crate's src that no `mod` declares: rustc never sees them."""
+    """Files in the src of a crate that no `mod` declares, so that rustc never compiles them."""
     modules = re.compile(r"\bmod\s+(\w+)\s*;")
     declared = {module for text in sources.values() for module in modules.findall(strip_rust(text))}
     dead = []
@@ -255,12 +254,12 @@ RUST_NOISE = re.compile(r"""//[^\n]*|/\*.*?\*/|r(\#*)".*?"\1|b?"(?:\\.|[^"\\])*"
 
 
 def strip_rust(text: str) -> str:
-    """The source without comments, strings and character literals; line numbers stay."""
+    """The source without comments, strings and character literals; line numbers stay the same."""
     return RUST_NOISE.sub(lambda match: "\n" * match.group().count("\n"), text)
 
 
 def unsafe_complaints(text: str, path: str) -> list[str]:
-    """`unsafe` stands only in the binding crate, and each use under a SAFETY comment (R37)."""
+    """`unsafe` is allowed only in the binding crate, and each use needs a SAFETY comment above it (R37)."""
     complaints = []
     lines = text.splitlines()
     for number, code in enumerate(strip_rust(text).splitlines()):
@@ -271,7 +270,7 @@ def unsafe_complaints(text: str, path: str) -> list[str]:
             continue
         above = number - 1
         while above >= 0 and not lines[above].rstrip().endswith((";", "{", "}")) and "//" not in lines[above]:
-            above -= 1  # the statement began on an earlier line
+            above -= 1  # the statement begins on an earlier line
         first = above
         while first >= 0 and re.match(r"\s*(//|#\[)", lines[first]):
             first -= 1
@@ -295,7 +294,7 @@ def unfinished_complaints(text: str, path: str) -> list[str]:
     ]
 
 
-# ---------------------------------------------------------------- the tree
+# ---------------------------------------------------------------- the whole tree
 
 
 def package_sources() -> dict[str, str]:
@@ -371,7 +370,7 @@ def test_no_module_is_dead() -> None:
 
 
 def test_unsafe_code_stands_only_in_the_binding_crate_and_is_explained_r37() -> None:
-    """R19 too: without unsafe code the compiler lets nobody share what is not made for sharing."""
+    """R19 too: without unsafe code the compiler refuses to share data between threads that is not made for it."""
     gather(unsafe_complaints(path.read_text(), name(path)) for path in rust_files())
     for crate in ("wire", "engine"):
         library = ROOT / "rust" / crate / "src" / "lib.rs"
@@ -385,7 +384,7 @@ def test_nothing_is_left_for_later() -> None:
     gather(unfinished_complaints(path.read_text(), name(path)) for path in files)
 
 
-# ---------------------------------------------------------------- the checks bite
+# ---------------------------------------------------------------- bad examples
 
 
 @pytest.mark.parametrize(

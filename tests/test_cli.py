@@ -1,6 +1,4 @@
-"""The command `clusterbus`: arguments as valkey-server takes them, errors in one line, exit statuses
-(S11).
-"""
+"""The program `clusterbus`: arguments as in valkey-server, errors in one line, exit statuses (S11)."""
 
 from __future__ import annotations
 
@@ -30,14 +28,14 @@ def invoke(*arguments: str) -> Result:
 
 
 def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """The command as a process of its own, to its end."""
+    """Runs the program in a process of its own until it ends."""
     command = [sys.executable, "-m", "clusterbus", *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=RUN_DEADLINE_S, check=False)
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """Configurations nodes would have been started with; none is."""
+    """The configurations that nodes were to be started with. No node is started."""
     configs: list[Config] = []
 
     def run_node(config: Config) -> int:

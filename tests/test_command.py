@@ -1,4 +1,4 @@
-"""Commands of the user's on the client port of a `Bus`: what they are, what they get, what clients see (S11)."""
+"""A user's commands on the client port of a `Bus`: their table rows, their arguments, their replies (S11)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_is_refused(name: str, fields: dict[str, Any]) -> None:
 
 
 def with_client(bus: clusterbus.Bus, port: int, talk: Callable[[redis.Redis], None]) -> None:
-    """Runs `talk` in a thread while the bus, which gets all slots, is open."""
+    """Runs `talk` on a thread while the bus is open; the bus owns all slots."""
 
     async def run() -> None:
         async with bus:

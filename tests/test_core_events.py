@@ -1,4 +1,4 @@
-"""The engine's events as Python makes them: whoever stands in for the engine speaks in the same classes."""
+"""The engine's events made from Python: the simulated engine reports in the same classes as the real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers that the core exports: the protocol's own, pinned here once against a slip of the pen."""
+"""The numbers that the core exports are those of the protocol. They are repeated here to catch a typing mistake."""
 
 from __future__ import annotations
 

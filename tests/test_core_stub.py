@@ -1,4 +1,4 @@
-"""The stub of the core against the core itself, where stubtest does not look: the words a `kind` can be."""
+"""The stub of the core against the core itself where stubtest does not look: the values of `kind`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STUB = Path(__file__).parent.parent / "python" / "clusterbus" / "_core.pyi"
 
 
 def literals(text: str, alias: str) -> tuple[str, ...]:
-    """The words of a `Literal` alias, in order; an alias inside it stands for its own words."""
+    """The words of a `Literal` alias, in order; an alias inside it is replaced by its words."""
     for node in ast.parse(text).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == alias:
             assert isinstance(node.value, ast.Subscript), alias

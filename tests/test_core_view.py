@@ -1,4 +1,4 @@
-"""The published view as a simulator uses it: what it encodes follows from its arguments alone (R34)."""
+"""The published view as the simulator uses it: the heartbeats that it encodes follow from its arguments alone (R34)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def node_id(number: int) -> str:
 
 
 def view_of(nodes: int) -> View:
-    """The view that node 0 publishes of the others."""
+    """The view that node 0 publishes; its rows are the other nodes."""
     rows = [
         NodeRow(
             times=NodeTimes(),
@@ -38,7 +38,7 @@ def view_of(nodes: int) -> View:
 
 
 def test_whom_a_heartbeat_mentions_follows_from_the_seed_r34() -> None:
-    # Two views of the same table: neither hashing nor memory addresses may show.
+    # Two views of the same table: neither hashing nor memory addresses may have an effect.
     once, again = (
         [view.encode(_core.TYPE_PING, node_id(1), seed) for seed in SEEDS] for view in map(view_of, (NODES,) * 2)
     )

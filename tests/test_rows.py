@@ -1,8 +1,8 @@
-"""The rows, held by tests: every code in use is defined in docs/rows.md, every row defined there has a test.
+"""The rows: every code in use is defined in docs/rows.md, and every row defined there has a test.
 
-Owns the reading of docs/rows.md and the finding of codes in texts and in names of tests. Every check is a function
-from text to complaints, and beside it stands a test that shows it bites. Reads files only, imports nothing of the
-package. The codes in this file are made up: it is looked at by none of the checks.
+Reads docs/rows.md, and finds codes in texts and in names of tests. Every check is a function from text to complaints,
+and a test shows that it finds a bad example. Reads files only, imports nothing of the package. No check looks at this
+file, because the codes in it are made up.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ STEM = re.compile(r"[\w/]+")
 OPEN = re.compile(r"(?:(not built|no test|in part): \S.*)?")
 UNTESTED = ("not built", "no test")
 
-# One code, or a range of one family. Letters, digits and underscores around it make it part of another word.
+# One code, or a range in one family. It must not touch a letter, digit or underscore: then it is part of a word.
 IN_TEXT = re.compile(rf"\b([{FAMILIES}])(\d{{1,3}})(?:-\1(\d{{1,3}}))?\b")
 IN_NAME = re.compile(rf"(?:^|(?<=_))([{FAMILIES.lower()}])(\d{{1,3}})(?=_|$)")
 TEST_NAME = {".py": re.compile(r"\bdef (test_\w+)"), ".rs": re.compile(r"\bfn (\w+)")}
 RUST_TESTS = re.compile(r"^#\[cfg\(test\)\]\s+mod \w+ \{", re.MULTILINE)
 
 SHORT_RANGE_ROWS = 8
-"""A range of at most so many rows names each of them; a longer one speaks of the table, and names its two ends."""
+"""A range of at most so many rows counts as naming each of them. A longer range speaks of the whole table, and names
+only its two ends."""
 PERCENTILES = {"P50", "P90", "P95", "P99", "P999"}
-"""Words of benchmarks, unless there is a row of that name."""
+"""Words of benchmarks, which look like codes."""
 
 
 class Row(NamedTuple):
-    """One line of the tables. `open_as` is one of the words of OPEN, "" when nothing is open."""
+    """One line of the tables. `open_as` is one of the words of OPEN, or "" if nothing is open."""
 
     code: str
     line: int
@@ -51,7 +52,7 @@ class Row(NamedTuple):
 
 
 class Use(NamedTuple):
-    """A code somewhere. `proves`: naming it there says that it is tested, if it is a test that names it."""
+    """One occurrence of a code. `proves`: if it stands in a test, it means that the test proves the row."""
 
     code: str
     line: int
@@ -62,7 +63,7 @@ class Use(NamedTuple):
 
 
 def read_rows(text: str, path: str) -> tuple[list[Row], list[str]]:
-    """The rows of the page in their order, and what is malformed about it."""
+    """The rows of the page in their order, and the complaints about its form."""
     rows: list[Row] = []
     complaints: list[str] = []
     family = ""
@@ -89,7 +90,7 @@ def read_rows(text: str, path: str) -> tuple[list[Row], list[str]]:
 
 
 def _read_row(line: str, number: int, family: str) -> Row | str:
-    """The row of a line, or what is wrong with it."""
+    """The row of a line, or the complaint about it."""
     cells = [cell.strip() for cell in line.split("|")]
     if len(cells) != len(TABLE_HEAD[0].split("|")) or cells[0] or cells[-1]:
         return "a row has four cells between |"
@@ -107,7 +108,7 @@ def _read_row(line: str, number: int, family: str) -> Row | str:
 
 
 def order_complaints(rows: list[Row], path: str) -> list[str]:
-    """Families in their order, each by ascending number, no row twice."""
+    """Complaints unless the families are in their order, each with ascending numbers, and no row comes twice."""
     complaints = []
     for before, row in pairwise(rows):
         if place(row.code) <= place(before.code):
@@ -116,7 +117,7 @@ def order_complaints(rows: list[Row], path: str) -> list[str]:
 
 
 def place(code: str) -> tuple[int, int]:
-    """Where a code stands among all codes."""
+    """The place of a code in the order of all codes."""
     return FAMILIES.index(code[0]), int(code[1:])
 
 
@@ -130,7 +131,7 @@ def stem_complaints(rows: list[Row], stems: set[str], path: str) -> list[str]:
 
 
 def uses_in(text: str, path: str) -> Iterator[Use]:
-    """Every code of a text, and of the names of the tests (in Rust: of all functions) in it."""
+    """Every code in a text, and in the names of its tests (in Rust: of all functions)."""
     test_name = TEST_NAME.get(Path(path).suffix)
     for number, line in enumerate(text.splitlines(), 1):
         for match in IN_TEXT.finditer(line):
@@ -153,14 +154,14 @@ def _members(match: re.Match[str], line: int) -> Iterator[Use]:
 
 
 def undefined_complaints(text: str, path: str, defined: set[str]) -> list[str]:
-    """Codes that no row defines."""
+    """Complaints about codes that no row defines."""
     known = defined | PERCENTILES
     uses = dict.fromkeys((use.line, use.code) for use in uses_in(text, path) if use.code not in known)
     return [f"{path}:{line}: {code} is not defined in {ROWS}" for line, code in uses]
 
 
 def part_that_tests(text: str, path: str) -> str:
-    """The part of a source that is tests: a Python file of tests, a Rust file or its last module of them."""
+    """The tests in a source: all of a Python file of tests; of a Rust file its module of tests, or all without one."""
     file = Path(path)
     if file.suffix == ".py":
         return text if file.name.startswith("test_") and file.parts[0] == "tests" else ""
@@ -171,7 +172,9 @@ def part_that_tests(text: str, path: str) -> str:
 
 
 def proof_complaints(rows: Iterable[Row], tests: dict[str, str], path: str) -> list[str]:
-    """Rows without a test that are not said to have none, and rows that are and have one. `tests`: text by file."""
+    """Complaints about rows that have no test and do not say so, and rows that say so but have one. `tests` maps a
+    file to its text.
+    """
     named: dict[str, str] = {}
     for file, text in tests.items():
         for use in uses_in(text, file):
@@ -188,11 +191,11 @@ def proof_complaints(rows: Iterable[Row], tests: dict[str, str], path: str) -> l
     return complaints
 
 
-# ---------------------------------------------------------------- the tree
+# ---------------------------------------------------------------- the whole tree
 
 
 def sources() -> dict[str, str]:
-    """Every file that may name a row, by its path from the root; not this one, whose codes are made up."""
+    """Every file that may name a row, by its path from the root; not this file, because its codes are made up."""
     files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES]
     files += [path for path in ROOT.iterdir() if path.suffix in SUFFIXES]
     return {str(path.relative_to(ROOT)): path.read_text() for path in sorted(files) if path != Path(__file__)}
@@ -232,7 +235,7 @@ def test_every_row_has_a_test_or_says_why_not() -> None:
     assert not complaints, "\n" + "\n".join(complaints)
 
 
-# ---------------------------------------------------------------- the checks bite
+# ---------------------------------------------------------------- bad examples
 
 HEAD = "\n".join(TABLE_HEAD)
 SOUND = f"""# Rows

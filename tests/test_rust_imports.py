@@ -1,8 +1,8 @@
-"""No import cycle among the Rust files of a crate: whoever reads a file knows what it stands on.
+"""No import cycle among the Rust files of a crate, so that each file can be understood from the files below it.
 
-A file imports another when a path in it (`use`, or `crate::`, `super::`, `self::` and a child's name anywhere)
-leads into that file; what `lib.rs` or a `mod.rs` re-exports counts as theirs. Tests inside a file may import all.
-Reads files only, imports nothing of the package.
+A file imports another if a path in it leads into that file: a `use`, or `crate::`, `super::`, `self::` and the name of
+a child module anywhere. Names that `lib.rs` or a `mod.rs` re-exports count as names of that file. Tests inside a file
+may import anything. Reads files only, imports nothing of the package.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROOTED = re.compile(r"(?<![\w:])((?:crate|super|self)(?:\s*::\s*\w+)+)")
 
 
 def block_end(text: str, opened: int) -> int:
-    """Behind the brace that closes the one before `opened`."""
+    """The position after the brace that closes the block; `opened` is the position after its opening brace."""
     depth = 1
     while depth:
         brace = re.compile(r"[{}]").search(text, opened)
@@ -43,14 +43,14 @@ def block_end(text: str, opened: int) -> int:
 
 
 def without_tests(text: str) -> str:
-    """The code without the bodies of its test modules."""
+    """The code with the bodies of its test modules removed."""
     while (test := TEST_MODULE.search(text)) is not None:
         text = text[: test.start()] + text[block_end(text, test.end()) :]
     return text
 
 
 def scopes(text: str, module: Module) -> Iterator[tuple[Module, str]]:
-    """The code of a file by the module it stands in: its own, and each `mod name { .. }` inside it."""
+    """The code of a file by module: the file's own code, and the code of each `mod name { .. }` inside it."""
     own = ""
     while (inline := INLINE.search(text)) is not None:
         end = block_end(text, inline.end())
@@ -61,7 +61,7 @@ def scopes(text: str, module: Module) -> Iterator[tuple[Module, str]]:
 
 
 def use_paths(tree: str) -> Iterator[list[str]]:
-    """The single paths of a `use`: `a::{b, c::{d as e, self}}` is a::b, a::c::d and a::c."""
+    """The single paths of a `use`: `a::{b, c::{d as e, self}}` gives a::b, a::c::d and a::c."""
     tree = tree.strip()
     head, brace, rest = tree.partition("{")
     prefix = [part.strip() for part in head.split("::") if part.strip()]
@@ -79,7 +79,7 @@ def use_paths(tree: str) -> Iterator[list[str]]:
 
 
 def absolute(path: list[str], module: Module, children: set[str]) -> Module | None:
-    """A path from the crate's root; None for one that leads out of the crate."""
+    """The path from the crate's root; None for a path that leads out of the crate."""
     if path and path[0] == "crate":
         return tuple(path[1:])
     if path and path[0] == "self":
@@ -92,7 +92,7 @@ def absolute(path: list[str], module: Module, children: set[str]) -> Module | No
 
 
 def imported(text: str, module: Module) -> Iterator[Module]:
-    """Every path of the file that stays in the crate."""
+    """Every path in the file that stays inside the crate."""
     for scope, code in scopes(without_tests(strip_rust(text)), module):
         children = set(DECLARED.findall(code))
         paths = [path for tree in USE.findall(code) for path in use_paths(re.sub(r"\s+", " ", tree))]
@@ -112,7 +112,7 @@ def module_of(path: str) -> Module:
 
 
 def graph_of(sources: Sources) -> Graph:
-    """Who imports whom, by file; a path leads to the file of its longest part that is a module."""
+    """The imports of each file. A path leads to the file of its longest prefix that is a module."""
     files = {module_of(path): path for path in sources}
     graph: Graph = {}
     for path, text in sources.items():
@@ -135,7 +135,7 @@ def reachable(graph: Graph, start: str) -> set[str]:
 
 
 def cycles(sources: Sources) -> list[list[str]]:
-    """Files that reach each other, group by group (the strongly connected components)."""
+    """Groups of files that import each other, directly or not (the strongly connected components)."""
     graph = graph_of(sources)
     reach = {path: reachable(graph, path) for path in graph}
     groups = {frozenset(other for other in reach[path] if path in reach[other]) for path in graph}
@@ -158,7 +158,7 @@ def test_no_files_import_each_other_in_a_circle(crate: str) -> None:
     assert not complaints, "\n" + "\n".join(complaints)
 
 
-# ---------------------------------------------------------------- the check bites
+# ---------------------------------------------------------------- bad examples
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The wire as Python has it: captured packets of real servers, every message class, every refusal by name."""
+"""`clusterbus.wire`: captured packets of real servers, every message class, every refusal by name."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_s8_captured_extensions_read_as_what_the_servers_were_told() -> None:
 
 
 class RawBuffer(ctypes.Structure):
-    """`Py_buffer`, as far as these tests look."""
+    """The part of `Py_buffer` that these tests look at."""
 
     _fields_ = (
         ("buf", ctypes.c_void_p),

@@ -1,4 +1,4 @@
-"""Properties of the wire: messages survive encoding and decoding; no bytes do more than raise PeerError."""
+"""Properties of the wire: messages survive encoding and decoding, and wrong bytes only ever raise PeerError."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
 
 
 def read_everything(packet: Packet) -> None:
-    """Reads each property; what a packet says must hold together."""
+    """Reads every property and checks that they fit together."""
     for name in dir(Packet):
         if not name.startswith("_") and name != "decode":
             getattr(packet, name)
@@ -112,7 +112,7 @@ def read_everything(packet: Packet) -> None:
 
 
 def read_or_refuse(data: bytes) -> bool:
-    """Whether the bytes are packets; anything but PeerError is a failure."""
+    """Returns whether the bytes are packets. Any exception but PeerError fails the test."""
     try:
         packets = parse(data)
     except PeerError:

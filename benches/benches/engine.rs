@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 /// Gossip entries of a heartbeat in a cluster of 200 nodes.
 const GOSSIP_ENTRIES: u16 = 20;
 
-/// Nothing to read, ever: a job on it is all hand-over.
+/// A socket that never has anything to read, so that a job on it costs only the hand-over.
 struct Silent;
 
 impl Socket for Silent {
@@ -35,7 +35,7 @@ fn engine(io_threads: usize) -> Engine {
     Engine::new(config).expect("an engine")
 }
 
-/// Read jobs of links that have nothing to read: to the workers and back, all of a batch before the next.
+/// Read jobs on links that have nothing to read: a whole batch goes to the workers and back before the next one.
 fn hand_over(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hand_over");
     for (io_threads, links) in [(1, 1), (2, 1), (1, 64), (2, 64), (3, 64)] {
@@ -71,7 +71,7 @@ fn ping() -> Vec<u8> {
     bytes
 }
 
-/// Steps until so many packets came in, answering each on its link.
+/// Steps the engine until that many packets have come in; answers each on its link.
 fn answer(engine: &mut Engine, mut expected: usize, pong: &Bytes) {
     while expected > 0 {
         for event in engine.poll(None).expect("the kernel waits") {

@@ -1,9 +1,9 @@
-"""Holds instruction counts per packet to the table in counts.md; `--write` makes the table anew.
+"""Compares instruction counts per packet with the table in counts.md; `--write` writes a new table.
 
-Runs `instructions` under callgrind, case by case. Without valgrind it says so and checks nothing, except under
-CI=true, where that is a failure. Counts do not depend on the machine's speed or load, only on the compiler and
-the processor's kind, so the tolerance is small (whom gossip mentions is random): a change beyond it, up or down,
-wants a new table.
+Runs `instructions` under callgrind, case by case. Without valgrind it says so and checks nothing; under CI=true that is
+a failure. The counts do not depend on the machine's speed or load, only on the compiler and the kind of processor. So
+the tolerance is small; it covers the random choice of gossiped nodes. A change beyond it, up or down, needs a new
+table.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 TABLE_FILE = Path(__file__).with_name("counts.md")
 BINARY = Path("target/release/instructions")
-# Ids are hashed with a seed drawn anew each time: how many of them collide varies a little.
+# Each run hashes ids with another random seed, so the number of collisions varies a little.
 TOLERANCE = 0.10
 COLLECTED = re.compile(r"Collected : (\d+)")
 ROW = re.compile(r"^\| ([a-z0-9-]+) +\| +([\d,]+) \|$", re.MULTILINE)
@@ -34,7 +34,7 @@ packet's gossip entries; the node table has 2,000 nodes (201 where it says 20 an
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="make the table anew")
+    parser.add_argument("--write", action="store_true", help="write a new table")
     options = parser.parse_args()
     if shutil.which("valgrind") is None:
         print("instructions: not checked, needs the package valgrind (Debian)")
@@ -50,9 +50,9 @@ def main() -> int:
 
 def count(name: str) -> int:
     """Instructions per packet of one case."""
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"]
-    command += ["--toggle-collect=instructions::measured", str(BINARY), name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--collect-atstart=no"]
+    words += ["--toggle-collect=instructions::measured", str(BINARY), name]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     collected = COLLECTED.search(done.stderr)
     if done.returncode != 0 or collected is None:
         raise SystemExit(f"{name}: {done.stderr}")
@@ -64,7 +64,7 @@ def read_table() -> dict[str, int]:
 
 
 def compare(counts: dict[str, int], table: dict[str, int]) -> int:
-    """Prints every case with its change; 1 when one is beyond the tolerance or missing in the table."""
+    """Prints every case with its change. Returns 1 if a case is beyond the tolerance or not in the table, else 0."""
     failed = counts.keys() != table.keys()
     for name, now in counts.items():
         before = table.get(name)
@@ -73,7 +73,7 @@ def compare(counts: dict[str, int], table: dict[str, int]) -> int:
         failed |= beyond
         print(f"{name:32} {before or 0:>10,} {now:>10,} {change:+8.1%}{'  beyond the tolerance' if beyond else ''}")
     if failed:
-        print(f"instructions: not as in {TABLE_FILE}; if that is meant, `make instructions WRITE=--write`")
+        print(f"instructions: differ from {TABLE_FILE}; if this is intended, run `make instructions WRITE=--write`")
     return 1 if failed else 0
 
 

@@ -1,7 +1,7 @@
 """The Valkey/Redis cluster bus as a Python package: Rust moves bytes, Python decides.
 
-A process that enters a `Bus` is a full member of a live Valkey or Redis cluster: it is met, gossips, detects
-failures and hears what happens.
+A process that enters a `Bus` is a full member of a live Valkey or Redis cluster: it joins by MEET, gossips, detects
+failures and receives typed events.
 
     import clusterbus
 
@@ -10,8 +10,8 @@ failures and hears what happens.
         async for event in bus.events():
             print(event, len(bus.nodes))
 
-`BlockingBus` is the same without an event loop, `clusterbus.wire` reads and writes the packets of the bus,
-and the command `clusterbus node` runs a node as valkey-server is run. Every error the package raises on
+`BlockingBus` is the same without an event loop. `clusterbus.wire` reads and writes the packets of the bus. The
+program `clusterbus node` runs a node with the arguments of valkey-server. Every error that the package raises on
 purpose is a `ClusterBusError`.
 """
 

@@ -1,4 +1,4 @@
-"""`python -m clusterbus`, the same as the command `clusterbus`."""
+"""`python -m clusterbus`: the same program as `clusterbus`."""
 
 from clusterbus.cli import main
 

@@ -1,4 +1,4 @@
-"""Types of the Rust core. Checked against the built module by stubtest."""
+"""Types of the Rust core, and what its methods do. stubtest checks them against the built module."""
 
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias, final
@@ -99,7 +99,7 @@ __all__ = [
 
 __version__: Final[str]
 
-# ---------------------------------------------------------------- numbers and words
+# ---------------------------------------------------------------- numbers and names
 
 # Message types.
 TYPE_PING: Final[int]
@@ -114,7 +114,7 @@ TYPE_MFSTART: Final[int]
 TYPE_MODULE: Final[int]
 TYPE_PUBLISHSHARD: Final[int]
 LIGHT_TYPE_BIT: Final[int]
-# Node flags, and message flags: the first byte of `mflags`.
+# Node flags, then message flags (the first byte of `mflags`).
 FLAG_PRIMARY: Final[int]
 FLAG_REPLICA: Final[int]
 FLAG_PFAIL: Final[int]
@@ -152,24 +152,25 @@ LIGHT_HEADER_LEN_BYTES: Final[int]
 GOSSIP_ENTRY_LEN_BYTES: Final[int]
 MAX_PACKET_LEN_BYTES: Final[int]
 MAX_TEXT_LEN_BYTES: Final[int]
-# The gossip section mentions one node in GOSSIP_PARTS, at least GOSSIP_MIN, with GOSSIP_TRIES draws for each.
+# A gossip section mentions one in GOSSIP_PARTS of the nodes, but at least GOSSIP_MIN. It draws at most GOSSIP_TRIES
+# times as often as it has nodes to find.
 GOSSIP_MIN: Final[int]
 GOSSIP_PARTS: Final[int]
 GOSSIP_TRIES: Final[int]
 GOSSIP_ENTRIES_MAX: Final[int]
 GOSSIP_FUTURE_MAX_MS: Final[int]
-# Defaults of `Engine`, and the most I/O threads it takes.
+# Defaults of the arguments of `Engine`, and the most I/O threads that it takes.
 HANDSHAKE_TIMEOUT_MS: Final[int]
 FIRST_PACKET_TIMEOUT_MS: Final[int]
 LINKS_MAX: Final[int]
 HANDSHAKES_MAX: Final[int]
 IO_THREADS_MAX: Final[int]
 MESSAGE_NAMES: Final[tuple[str, ...]]
-"""Names of the message types as logs and counters have them, by number."""
+"""Names of the message types in logs and counters, indexed by type."""
 LOSS_REASONS: Final[tuple[str, ...]]
-"""Every `LinkLost.kind`."""
+"""Every value of `LinkLost.kind`."""
 REFUSAL_REASONS: Final[tuple[str, ...]]
-"""Every `AcceptRefused.kind`, and no-descriptors, which is counted only."""
+"""Every value of `AcceptRefused.kind`, and `no-descriptors`, which only occurs in counters."""
 
 _EndReason: TypeAlias = Literal[
     "eof",
@@ -194,10 +195,10 @@ _RefusalReason: TypeAlias = Literal[_EndReason, "max-links", "max-handshakes", "
 class Header:
     """The 2,256-byte message header (`clusterMsg`); fields have Valkey's names in snake case.
 
-    Shapes: ids are 40 lower-case hex characters, `myslots` is 2,048 bytes (None: no slot), `myip` is an IPv4
-    or IPv6 address ("": the socket's), `mflags` is its three bytes as one number, the first byte lowest.
-    Raises ConfigError naming the field that is wrong. Like every class here: immutable, compared and hashed
-    by value.
+    Shapes: ids are 40 lower-case hex characters; `myslots` is 2,048 bytes (None means no slots); `myip` is an IPv4 or
+    IPv6 address ("" means the address of the socket); `mflags` is its three bytes as one number, the first byte lowest.
+    Raises ConfigError, which names the wrong field. Like every class of the wire it is immutable, and compared and
+    hashed by value.
     """
 
     def __new__(
@@ -246,9 +247,9 @@ class Header:
 
 @final
 class GossipEntry:
-    """What one node says about another. `ping_sent_s` and `pong_received_s` are unix seconds.
+    """What a heartbeat says about a third node. `ping_sent_s` and `pong_received_s` are unix seconds.
 
-    Raises ConfigError naming the field that is wrong.
+    Raises ConfigError, which names the wrong field.
     """
 
     def __new__(
@@ -282,11 +283,11 @@ class GossipEntry:
 
 @final
 class Extension:
-    """One heartbeat extension: `type` is the number on the wire, `data` its bytes (padding included).
+    """One heartbeat extension: `type` is the number on the wire, `data` its bytes, padding included.
 
-    Raises ConfigError when the data is not what its type allows: a multiple of 8 bytes, at most 65,528; texts
-    NUL-ended, hostnames of letters, digits, `-._`, other texts printable without space, comma, `=`, quotes
-    and backslash (H12); ids 40 lower-case hex characters. Types the package does not know may hold anything.
+    Raises ConfigError if the data does not fit the type. Any data is a multiple of 8 bytes, at most 65,528. Texts end
+    with a NUL; hostnames consist of letters, digits and `-._`; other texts are printable, without space, comma, `=`,
+    quotes and backslash (H12). Ids are 40 lower-case hex characters. An unknown type may hold any data.
     """
 
     def __new__(cls, type: int, data: bytes) -> Extension: ...
@@ -296,16 +297,16 @@ class Extension:
     def data(self) -> bytes: ...
     @property
     def text(self) -> str | None:
-        """The text of a string extension (hostname, human nodename, client IPs, zone); None for others."""
+        """The text of a text extension (hostname, human nodename, client IPs, zone); None for other types."""
     @property
     def forgotten_node(self) -> tuple[str, int] | None:
-        """(node id, ttl in seconds) of a forgotten-node extension; None for others."""
+        """(node id, ttl in seconds) of a forgotten-node extension; None for other types."""
     @property
     def shard_id(self) -> str | None:
-        """The id of a shard-id extension; None for others."""
+        """The id of a shard-id extension; None for other types."""
     @property
     def port(self) -> int | None:
-        """The port of a client-port or client-TLS-port extension; None for others."""
+        """The port of a client-port or client-TLS-port extension; None for other types."""
     @staticmethod
     def hostname_of(hostname: str) -> Extension: ...
     @staticmethod
@@ -327,9 +328,10 @@ class Extension:
 
 @final
 class Heartbeat:
-    """PING, PONG or MEET (`type` 0, 1, 2). The header's mflags gain bit 4 when extensions are given.
+    """PING, PONG or MEET (`type` 0, 1, 2).
 
-    Valkey sets bit 4 without extensions as well, to tell a peer that it takes them; a header keeps it.
+    If there are extensions, the header's mflags gain the flag EXT_DATA (4). Valkey also sets the flag without
+    extensions, to tell a peer that it understands them; so a header that has the flag keeps it.
     """
 
     def __new__(
@@ -350,6 +352,8 @@ class Heartbeat:
 
 @final
 class Fail:
+    """FAIL: the sender says that the majority agrees that `node_id` has failed."""
+
     def __new__(cls, header: Header, node_id: str) -> Fail: ...
     @property
     def type(self) -> int: ...
@@ -360,7 +364,7 @@ class Fail:
 
 @final
 class Publish:
-    """PUBLISH or PUBLISHSHARD. `header=None` is the light form."""
+    """PUBLISH or PUBLISHSHARD. `header=None` means the light header."""
 
     def __new__(cls, header: Header | None, channel: bytes, message: bytes, sharded: bool = False) -> Publish: ...
     @property
@@ -376,6 +380,8 @@ class Publish:
 
 @final
 class Update:
+    """UPDATE: the slots of the node `node_id`, and its config epoch, which is newer than the receiver's claim."""
+
     def __new__(cls, header: Header, config_epoch: int, node_id: str, slots: bytes) -> Update: ...
     @property
     def type(self) -> int: ...
@@ -390,7 +396,7 @@ class Update:
 
 @final
 class ModuleMessage:
-    """MODULE. `header=None` is the light form."""
+    """MODULE. `header=None` means the light header."""
 
     def __new__(cls, header: Header | None, module_id: int, module_type: int, data: bytes) -> ModuleMessage: ...
     @property
@@ -416,7 +422,7 @@ class HeaderOnly:
 
 @final
 class Unknown:
-    """A message of a type this version does not know; `data` is what follows the header."""
+    """A message of an unknown type; `data` is everything after the header."""
 
     def __new__(cls, type: int, header: Header, data: bytes) -> Unknown: ...
     @property
@@ -428,9 +434,9 @@ class Unknown:
 
 @final
 class Packet:
-    """One whole message as it came. Immutable, decoded lazily, shares its buffer with Rust.
+    """One whole message as it was received. Immutable, decoded on demand, shares its buffer with Rust.
 
-    Header properties of a light packet are the defaults of `Header` with an empty sender.
+    A light packet has no full header: its header properties are the defaults of `Header`, and its sender is "".
     """
 
     def __bytes__(self) -> bytes: ...
@@ -462,7 +468,7 @@ class Packet:
     def replicaof(self) -> str | None: ...
     @property
     def myip(self) -> str:
-        """The announced address, "" when none (or when it is no address: see `refused`)."""
+        """The announced address; "" if there is none, or if it is no IP address (see `refused`)."""
     @property
     def flags(self) -> int: ...
     @property
@@ -471,44 +477,46 @@ class Packet:
     def mflags(self) -> int: ...
     @property
     def gossip(self) -> list[GossipEntry]:
-        """The entries that hold: an entry with a bad id or ip is left out and named in `refused`."""
+        """The sound entries. An entry with a bad id or ip is left out and named in `refused`."""
     @property
     def extensions(self) -> list[Extension]:
-        """The extensions that hold: one with bad text is left out and named in `refused`."""
+        """The sound extensions. An extension with a bad text is left out and named in `refused`."""
     @property
     def raw_extensions(self) -> tuple[bytes, int]:
-        """The extension section as it came, and how many extensions the header announces."""
+        """The bytes of the extension section as received, and the number of extensions that the header announces."""
     @property
     def refused(self) -> list[str]:
-        """Names of the fields that were refused, as `gossip[3].ip` or `extensions[0].hostname`."""
+        """Names of the refused fields, such as `gossip[3].ip` or `extensions[0].hostname`."""
     def decode(self) -> Heartbeat | Fail | Publish | Update | ModuleMessage | HeaderOnly | Unknown: ...
 
 def parse(data: Buffer) -> list[Packet]:
-    """Splits packets laid end to end; raises PeerError naming offset and field."""
+    """Splits bytes into packets that follow each other without gaps. Raises PeerError, which names offset and field."""
 
 def decode(data: Buffer) -> Heartbeat | Fail | Publish | Update | ModuleMessage | HeaderOnly | Unknown:
-    """Decodes exactly one packet; raises PeerError naming the field."""
+    """Decodes exactly one packet. Raises PeerError, which names the field."""
 
 def encode(
     message: Heartbeat | Fail | Publish | Update | ModuleMessage | HeaderOnly | Unknown,
-) -> bytes: ...
+) -> bytes:
+    """Encodes a message for the wire. Raises ConfigError, which names the field that does not fit."""
+
 def key_slot(key: bytes) -> int:
-    """CRC16/XMODEM of the key, or of its non-empty {tag}, modulo 16,384."""
+    """The hash slot of a key: CRC16/XMODEM of the key, or of its {tag} if that is not empty, modulo 16,384."""
 
 # ---------------------------------------------------------------- engine
 
 @final
 class TlsConfig:
-    """Keys and rules of TLS, read from PEM files. Raises ConfigError naming directive and file."""
+    """Keys and rules of TLS, read from PEM files. Raises ConfigError, which names directive and file."""
 
     def __new__(cls, *, cert_file: str, key_file: str, ca_cert_file: str, auth_clients: str = "yes") -> TlsConfig: ...
 
-# Events, in the order they happened. `link` is the engine's id of the link. Whoever stands in for the engine makes
-# them too.
+# Events, in the order in which they happened. `link` is the engine's id of the link. They can be made from Python,
+# because the simulated engine reports in the same classes.
 
 @final
 class LinkAccepted:
-    """A peer's connection is up, its TLS handshake done. `listener` is what `listen` returned."""
+    """A peer's connection is up, and its TLS handshake is done. `listener` is the number that `listen` returned."""
 
     def __new__(cls, *, link: int, listener: int, ip: str, port: int, local_ip: str) -> LinkAccepted: ...
     @property
@@ -524,7 +532,7 @@ class LinkAccepted:
 
 @final
 class LinkConnected:
-    """Our dial came up, its TLS handshake done. `owner` is what was given to `connect`."""
+    """Our dial is up, and its TLS handshake is done. `owner` is the number that was given to `connect`."""
 
     def __new__(cls, *, link: int, owner: int, local_ip: str) -> LinkConnected: ...
     @property
@@ -536,8 +544,8 @@ class LinkConnected:
 
 @final
 class PacketsReceived:
-    """Whole packets of one link, in order. `dropped` are refusals (H4-H9, H16, H18) among them, each
-    as the error text; a PacketsReceived may carry only refusals."""
+    """Whole packets of one link, in order. `dropped` holds the error text of each packet that was refused among them
+    (H4-H9, H16, H18). The event may carry refusals only."""
 
     def __new__(cls, *, link: int, packets: Sequence[Packet], dropped: Sequence[str] = ()) -> PacketsReceived: ...
     @property
@@ -549,9 +557,11 @@ class PacketsReceived:
 
 @final
 class QuietHeartbeats:
-    """PINGs and PONGs that say nothing new to the state of one version (R33). If the state is still of that
-    version they are answered together with `Engine.answer`; if not, each packet is applied in full. Made of
-    (link, packet) pairs in the order they came; raises ConfigError for any that is no PING or PONG."""
+    """PINGs and PONGs that say nothing new to the state of one version (R33).
+
+    If the state still has that version, the main loop answers them all with one call of `Engine.answer`. If not, it
+    applies each packet in full. `heartbeats` are (link, packet) pairs in order of arrival. Raises ConfigError if one is
+    neither PING nor PONG."""
 
     def __new__(cls, *, version: int, heartbeats: Sequence[tuple[int, Packet]]) -> QuietHeartbeats: ...
     @property
@@ -563,12 +573,12 @@ class QuietHeartbeats:
         """The links of the PONGs."""
     @property
     def packets(self) -> list[tuple[int, Packet]]:
-        """(link, packet) of each, in the order they came."""
+        """(link, packet) of each heartbeat, in order of arrival."""
 
 @final
 class LinkLost:
-    """The link cannot go on; the main loop answers with close(link). What came before it has been handed
-    over already. `owner` is 0 for an inbound link. Raises ConfigError for a `kind` that is none."""
+    """The link cannot go on; the main loop answers with close(link). Packets received before the end were reported
+    earlier. `owner` is 0 for an inbound link. Raises ConfigError for an unknown `kind`."""
 
     def __new__(cls, *, link: int, owner: int, kind: _LossReason, detail: str) -> LinkLost: ...
     @property
@@ -582,7 +592,7 @@ class LinkLost:
 
 @final
 class LinkDrained:
-    """A closed link's last job is home; the main loop answers with free(link)."""
+    """The last job of a closed link is home; the main loop answers with free(link)."""
 
     def __new__(cls, *, link: int) -> LinkDrained: ...
     @property
@@ -590,7 +600,7 @@ class LinkDrained:
 
 @final
 class AcceptRefused:
-    """An inbound connection ended before it became a link. Raises ConfigError for a `kind` that is none."""
+    """An inbound connection ended before it became a link. Raises ConfigError for an unknown `kind`."""
 
     def __new__(cls, *, listener: int, ip: str, port: int, kind: _RefusalReason, detail: str) -> AcceptRefused: ...
     @property
@@ -612,30 +622,32 @@ _Event: TypeAlias = (
 
 @final
 class NodeTimes:
-    """Times about one node that change without a new view; one for each node, shared with the workers."""
+    """The times of one node. They change without a new view: each node has one such object, shared with the workers."""
 
     def __new__(cls) -> NodeTimes: ...
     def set_own(self, ping_sent_ms: int, pong_received_ms: int) -> None:
-        """What our gossip says of the node from now on, unix milliseconds, 0 for never."""
+        """Sets the times that our gossip gives for the node from now on, unix milliseconds, 0 for never."""
     @property
     def gossiped_pong_ms(self) -> int:
-        """The greatest PONG time that quiet packets gave of the node since `forget_gossiped`, unix ms."""
-    def forget_gossiped(self) -> None: ...
+        """The greatest PONG time that quiet heartbeats gossiped about the node since `forget_gossiped`, unix ms."""
+    def forget_gossiped(self) -> None:
+        """Sets `gossiped_pong_ms` to 0: we have heard from the node ourselves."""
     @property
     def repl_offset(self) -> int:
-        """The replication offset in the node's last heartbeat, a quiet one or another."""
+        """The replication offset in the node's last heartbeat, quiet or not."""
     def set_repl_offset(self, offset: int) -> None: ...
     @property
     def reports_repeated_ms(self) -> int:
-        """When a quiet packet of the node last repeated every failure report it stands by, unix ms."""
+        """When a quiet heartbeat of the node last repeated all of the node's failure reports, unix ms; 0 for never."""
 
 @final
 class ExpectedHeartbeat:
-    """What a heartbeat of a node looks like when it says nothing new in its header and extensions.
+    """What the header and extensions of a node's heartbeat look like if they say nothing new.
 
-    `config_epoch` None: a replica, whose claims are its primary's. `flags` are compared under `flags_mask`.
-    `extensions` and `extensions_len` are `Packet.raw_extensions` of the packet applied last. `reports`: the
-    nodes it reports as failing, by their times; they count when it `votes`."""
+    `config_epoch` is None for a replica, which repeats the claims of its primary: these are not compared. Only the
+    flags in `flags_mask` are compared. `extensions` and `extensions_len` are `Packet.raw_extensions` of the packet that
+    was applied last. `reports` are the nodes that this node reports as failing, named by their NodeTimes. `votes` says
+    whether its reports count."""
 
     def __new__(
         cls,
@@ -653,8 +665,10 @@ class ExpectedHeartbeat:
 
 @final
 class NodeRow:
-    """One node of a view. `is_gossiped`: our gossip may mention it. `has_reports`: somebody reports it as failing.
-    `expected` None: its heartbeats are always looked at in full."""
+    """One node of a view.
+
+    `is_gossiped`: our gossip may mention it. `has_reports`: another node reports it as failing. If `expected` is None,
+    its heartbeats are never quiet."""
 
     def __new__(
         cls,
@@ -674,8 +688,10 @@ class NodeRow:
 
 @final
 class View:
-    """The node table at one `version` of the state. `heartbeat` is a PING of ours, encoded, without gossip and
-    with all our extensions; `table_len` counts every node we know of, ourselves included."""
+    """The node table at one `version` of the state.
+
+    `heartbeat` is an encoded PING of ours, with all our extensions and without gossip. `table_len` counts every node
+    that we know, ourselves included."""
 
     def __new__(
         cls,
@@ -690,16 +706,17 @@ class View:
     @property
     def version(self) -> int: ...
     def knows(self, node_id: str) -> bool:
-        """Whether the view has a row of the node: only to such a one can a heartbeat be encoded from it."""
+        """Whether the view has a row for the node. Without a row no heartbeat to that node can be encoded from it."""
     def is_quiet(self, packet: Packet, peer_ip: str, now_ms: int) -> bool:
-        """Whether a heartbeat of a link from `peer_ip` is quiet at `now_ms`; notes its times if so."""
+        """Whether a heartbeat is quiet at `now_ms`. If so, its times are noted. `peer_ip` is the other end of the
+        link that it came on."""
     def encode(self, message_type: int, receiver: str, seed: int) -> bytes:
-        """A heartbeat as the workers encode it. Whom it mentions follows from `seed` (64 bits) alone."""
+        """A heartbeat as the workers encode it. The choice of mentioned nodes follows from `seed` (64 bits) alone."""
 
 @final
 class Engine:
-    """I/O threads, queues and sockets. Every method is the main thread's; a call from a second thread
-    while one is inside raises StateError."""
+    """I/O threads, queues and sockets. Only the main thread may call its methods. A call from a second thread during
+    another call raises StateError."""
 
     def __new__(
         cls,
@@ -716,46 +733,57 @@ class Engine:
         tls: TlsConfig | None = None,
     ) -> Engine: ...
     def fileno(self) -> int:
-        """Readable when poll(0) has something to do."""
+        """A file descriptor that is readable while poll(0) has something to do."""
     def poll(self, timeout_ms: int | None = ...) -> list[_Event]:
-        """Dispatches queued sends, waits at most `timeout_ms` (None: until something happens), and
-        returns what happened. Detached from Python meanwhile."""
+        """Dispatches queued sends, waits at most `timeout_ms` (None: until something happens), and returns what
+        happened. Other Python threads may run meanwhile."""
     def flush(self) -> bool:
-        """Dispatches queued sends and arms the wake-up; the end of every main-loop step. True when
-        poll(0) already has something to do, so that the loop goes round again at once."""
-    def listen(self, ip: str, port: int, *, tls: bool = False, backlog: int = ...) -> int: ...
-    def listener_port(self, listener: int) -> int: ...
-    def stop_listening(self, listener: int) -> None: ...
+        """Ends a step of the main loop: dispatches queued sends and arms the wake-up. True if poll(0) already has
+        something to do, so that the main loop should take another step at once."""
+    def listen(self, ip: str, port: int, *, tls: bool = False, backlog: int = ...) -> int:
+        """Opens a listening socket and returns its number. Raises OSError, or ConfigError if `ip` is no address."""
+    def listener_port(self, listener: int) -> int:
+        """The port of a listener (`listen` with port 0 lets the system choose one)."""
+    def stop_listening(self, listener: int) -> None:
+        """Closes a listening socket; the links accepted there stay."""
     def connect(self, ip: str, port: int, *, owner: int = 0, tls: bool = False, source_ip: str | None = None) -> int:
-        """Starts a dial and returns its link at once; the end is LinkConnected or LinkLost."""
+        """Starts a dial and returns its link at once; LinkConnected or LinkLost reports how the dial ends."""
     def send(self, link: int, data: bytes) -> bool:
-        """Queues one encoded message; False when the link is closed, closing or unknown."""
+        """Queues one encoded message. False if the link is closed, closing or unknown."""
     def broadcast(self, links: Sequence[int], data: bytes) -> int:
-        """Queues one message on many links, stored once; returns how many took it."""
+        """Queues one message on many links and stores it once. Returns the number of links that took it."""
     def publish(self, view: View) -> None:
-        """From now on packets are compared with `view` and heartbeats encoded from it."""
+        """Publishes a view: from now on heartbeats are compared with it and encoded from it."""
     def bind(self, link: int, node_id: str | None) -> None:
-        """Names the node at the other end of a link, once proven; only then can its heartbeats be quiet."""
+        """Names the node at the other end of a link, once that is proven; None takes the name back. Only the
+        heartbeats of a named link can be quiet."""
     def send_heartbeat(self, link: int, message_type: int) -> bool:
-        """Queues a PING or PONG on a named link, encoded when it is sent. False as `send`, and when the published
-        view has no row for the node the link is named after: then the caller encodes it in full."""
+        """Queues a PING or PONG on a named link; the sending job encodes it. False where `send` gives False, and if
+        the link has no name, no view is published, or the published view has no row for the node. The caller then
+        encodes the heartbeat itself."""
     def answer(self, heartbeats: QuietHeartbeats) -> int:
-        """Queues a PONG for each quiet PING; returns how many links took one."""
-    def close(self, link: int) -> None: ...
-    def free(self, link: int) -> None: ...
+        """Queues a PONG for each quiet PING. Returns the number of links that took one."""
+    def close(self, link: int) -> None:
+        """Ends a link: its queue is dropped, no new job starts, and LinkDrained follows when its last job is home."""
+    def free(self, link: int) -> None:
+        """Frees a drained link, which closes its socket."""
     def last_read_ms(self, link: int) -> int | None:
-        """Milliseconds since bytes were last read from the link; None before the first."""
+        """Milliseconds since bytes were last read from the link; None if none were."""
     def send_queue(self, link: int) -> tuple[int, int]:
-        """(messages, bytes) queued on the link, those in flight included."""
-    def resize(self, io_threads: int) -> None: ...
-    def set_always_active(self, always: bool) -> None: ...
-    def set_link_sendbuf_limit(self, limit_bytes: int) -> None: ...
+        """(messages, bytes) of the link that are not wholly sent."""
+    def resize(self, io_threads: int) -> None:
+        """Changes the number of I/O threads, the main thread included (R22)."""
+    def set_always_active(self, always: bool) -> None:
+        """Keeps all workers active, or lets their number follow the load."""
+    def set_link_sendbuf_limit(self, limit_bytes: int) -> None:
+        """Bytes that a link may have unsent; 0 for no limit. Holds from the next message on."""
     def set_tls(self, tls: TlsConfig | None) -> None:
-        """Connections made from now on use it."""
+        """Connections made from now on use these keys and rules."""
     def drain(self) -> None:
-        """Waits until no job is away; events met meanwhile come with the next poll."""
+        """Waits until no job is away. The next poll returns the events that this brings."""
     def stats(self) -> dict[str, int]:
-        """Counters and gauges by name; see `clusterbus.client_port.info`."""
-    def reset_stats(self) -> None: ...
+        """Counters and gauges by name; `clusterbus.member.counters` lists them."""
+    def reset_stats(self) -> None:
+        """Sets the counters to zero."""
     def shutdown(self) -> None:
-        """Stops the workers cooperatively and closes every socket."""
+        """Stops the workers between two jobs and closes every socket."""

@@ -1,8 +1,8 @@
 """`Bus` and `BlockingBus`: a member of a cluster inside a Python program.
 
-Owns the public face of a node: keyword arguments in, typed events and frozen snapshots out. Must never let
-a user touch the state itself. `Bus` belongs to the event loop it was entered in, `BlockingBus` to the thread
-that made it; neither is to be used from another.
+Owns the public face of a node: keyword arguments in, typed events and frozen snapshots out. Must never let a user touch
+the state itself. A `Bus` belongs to the event loop that opened it, a `BlockingBus` to the thread that created it; a
+call from another thread raises StateError.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from clusterbus.streams.message_stream import (
     bytes_of,
     message_backlog,
 )
-from clusterbus.streams.snapshots import LinkView, NodeView, SlotRange, link_views, node_views, slot_ranges
+from clusterbus.streams.snapshots import LinkView, NodeView, SlotRange, link_snapshots, node_snapshots, slot_ranges
 
 PUBLISH_LEN_MAX_BYTES: Final = PAYLOAD_LEN_MAX_BYTES
-"""Channel and message together, or the data of a module message: what one packet of the bus can carry."""
+"""The most that one packet of the bus can carry: channel and message together, or the data of a module message."""
 
 
 Decorated = TypeVar("Decorated", bound=Function)
 
 
 class _Owner:
-    """The thread and the process a bus lives in. A fork takes neither the I/O threads nor the membership along."""
+    """The thread and the process that a bus lives in. A forked process has no I/O threads, so it is not a member."""
 
     def __init__(self) -> None:
         self._thread_id = threading.get_ident()
@@ -72,38 +72,38 @@ class _Owner:
 
 
 class _AnyBus(ABC):
-    """What `Bus` and `BlockingBus` share: everything that needs no waiting."""
+    """The part that `Bus` and `BlockingBus` share: everything that does not wait."""
 
     @abstractmethod
     def _member(self) -> Member:
-        """The member of an open bus. Raises StateError when it is not open, and in another thread or process."""
+        """The member behind an open bus. Raises StateError if it is not open, or in another thread or process."""
 
     @property
     def node_id(self) -> str:
-        """This node's id, 40 hex characters; kept in nodes.conf over restarts."""
+        """This node's id, 40 hex characters; nodes.conf keeps it over restarts."""
         return self._member().state.myself.node_id
 
     @property
     def nodes(self) -> dict[str, NodeView]:
-        """Every known node by id, this one included: a snapshot."""
-        return node_views(self._member())
+        """A snapshot of every known node by id, this one included."""
+        return node_snapshots(self._member())
 
     @property
     def slots(self) -> tuple[SlotRange, ...]:
-        """Who owns which hash slots, ascending: a snapshot."""
+        """A snapshot of the owned hash slots as ranges, ascending, each with its owner."""
         return slot_ranges(self._member())
 
     @property
     def is_ok(self) -> bool:
-        """Whether the cluster's state is ok, as CLUSTER INFO's cluster_state."""
+        """Whether the state of the cluster is ok (cluster_state of CLUSTER INFO)."""
         return self._member().state.is_ok
 
     def links(self) -> list[LinkView]:
-        """Every TCP connection of the bus: a snapshot."""
-        return link_views(self._member())
+        """A snapshot of every link that is up."""
+        return link_snapshots(self._member())
 
     def cluster_info(self) -> dict[str, str]:
-        """CLUSTER INFO as a table, texts as values."""
+        """CLUSTER INFO as a table; every value is text."""
         return {name: str(value) for name, value in cluster_info_lines(self._member().driver)}
 
     def _meet(self, ip: str, port: int, bus_port: int | None) -> None:
@@ -117,12 +117,12 @@ class _AnyBus(ABC):
         member.settle()
 
     def on_message(self, callback: ModuleCallback) -> Callable[[], None]:
-        """Calls `callback(ModuleReceived)` with every module message another node sends this one, in order, until
-        the function returned is called. For `clusterbus.ModuleReceived` in `events()` nothing is needed.
+        """Calls `callback(ModuleReceived)` for every module message that another node sends to this one, in order.
 
-        The callback runs on the main loop, which waits for it: it is to hand the work on. What it raises is
-        logged and counted (`cluster_callback_errors`), and goes no further.
-        Raises StateError when the bus is not open. Source: `RedisModule_RegisterClusterMessageReceiver`.
+        Call the returned function to stop. `events()` yields the same `ModuleReceived` without any callback.
+        The callback runs on the main loop, which waits for it, so it should only hand the work on. An exception out of
+        it is logged and counted (`cluster_callback_errors`), and stops nothing.
+        Raises StateError if the bus is not open. Source: `RedisModule_RegisterClusterMessageReceiver`.
         """
         return self._member().pubsub.on_message(callback)
 
@@ -143,20 +143,20 @@ class _AnyBus(ABC):
 
 
 class Bus(_AnyBus):
-    """A member of a Valkey or Redis cluster on asyncio (and uvloop), used as an async context manager.
+    """A member of a Valkey or Redis cluster on asyncio (or uvloop), used as an async context manager.
 
     Keyword arguments are valkey.conf's directives with underscores (`port=7000`, `io_threads=3`,
-    `cluster_node_timeout=2000`, `bind=["127.0.0.1"]`, `dir=...`); `config_file` names a file in valkey.conf's
-    format, which the keywords override.
+    `cluster_node_timeout=2000`, `bind=["127.0.0.1"]`, `dir=...`). `config_file` names a file in valkey.conf's format;
+    the keywords override it.
 
-    The client port is part of what a node announces, so it is served: `redis-cli -p PORT cluster nodes` and
-    cluster clients work. `resp=False` leaves it closed; `port` is then only announced, and the bus listens
-    on `port` + 10000 as always.
+    A node announces its client port to the cluster, so the bus serves it: `redis-cli -p PORT cluster nodes` and cluster
+    clients work. With `resp=False` the client port stays closed and `port` is only announced; the bus still listens
+    on `port` + 10000 (see `cluster_port`).
 
-    `data_plane` keeps data beside the bus, and `commands` (or the decorator `command`) serve it on the client port.
+    `data_plane` keeps data beside the bus; `commands` (or the decorator `command`) serve it on the client port.
 
-    Raises ConfigError for a wrong directive at construction; on entry for what cannot be opened: a port in
-    use, a nodes.conf that is damaged or another node's, a certificate that cannot be read.
+    The constructor raises ConfigError for a wrong directive. Opening the bus raises ConfigError for anything that
+    cannot be opened: a port in use, a nodes.conf that is damaged or in use by another node, an unreadable certificate.
     """
 
     def __init__(
@@ -186,8 +186,9 @@ class Bus(_AnyBus):
         arity: int | None = None,
         summary: str = "",
     ) -> Callable[[Decorated], Decorated]:
-        """Decorates the function that answers a command of the client port; see `Command` for what it gets and
-        gives. Before the bus is opened. Raises StateError afterwards, and for a name or keys that cannot be.
+        """Decorates a function that answers a command of the client port. The parameters are those of `Command`.
+
+        Use it before the bus is opened. Raises StateError afterwards, and where `Command` does.
         """
 
         def add(function: Decorated) -> Decorated:
@@ -211,7 +212,7 @@ class Bus(_AnyBus):
         await self.close()
 
     async def open(self) -> None:
-        """Starts the node; entering the context does it. Raises ConfigError, or StateError when open."""
+        """Starts the node; entering the context does the same. Raises ConfigError, or StateError if it is open."""
         if self._node is not None:
             raise StateError("the bus is open already")
         self._owner = _Owner()
@@ -227,9 +228,9 @@ class Bus(_AnyBus):
         node.member.listen(self._on_event)
 
     async def close(self) -> None:
-        """Saves nodes.conf, closes every socket, ends the event streams. Idempotent.
+        """Saves nodes.conf, closes every socket, and ends all event and message streams. Idempotent.
 
-        Raises ClusterBusError when nodes.conf could not be saved; everything is closed then all the same.
+        Raises ClusterBusError if nodes.conf could not be saved; everything is closed nevertheless.
         """
         if self._node is not None and not self._owner.is_elsewhere:
             self._owner.check()
@@ -245,17 +246,16 @@ class Bus(_AnyBus):
             self._streams.clear()
 
     async def wait_stopped(self) -> None:
-        """Returns when the node is to be closed: somebody asked it to stop from outside (SHUTDOWN on the client
-        port), or it broke down.
-        """
+        """Returns when the node should be closed: a client sent SHUTDOWN, or the node broke down."""
         await self._started().stop_requested.wait()
 
     def events(self, *, backlog: int = BACKLOG_EVENTS_MAX) -> EventStream:
-        """Typed events from now on, as an async iterator that ends when the bus closes and raises
-        ClusterBusError when the node broke down, which is a fault of this package.
+        """Returns an async iterator over all typed events from now on.
 
-        Every call gives a stream of its own. A consumer too slow for `backlog` waiting events finds an
-        `EventsLost(count)` where events are missing, and can look at `nodes` and `slots` afresh.
+        It ends when the bus closes. It raises ClusterBusError if the node breaks down, which is a fault of this
+        package. Each call makes an independent stream. If more than `backlog` events wait for a slow consumer, further
+        events are dropped; an `EventsLost(count)` stands where they are missing, and `nodes` and `slots` show the
+        present state.
         """
         self._started()
         stream = EventStream(backlog)
@@ -263,25 +263,28 @@ class Bus(_AnyBus):
         return stream
 
     async def meet(self, ip: str, port: int, *, bus_port: int | None = None) -> None:
-        """CLUSTER MEET: begins to join the cluster of the node at `ip`:`port`; NodeJoined tells of each
-        node that is joined. `bus_port` defaults to `port` + 10000. Raises StateError for a bad address.
+        """CLUSTER MEET: begins to join the cluster of the node at `ip`:`port`.
+
+        A NodeJoined event reports each node that this one then knows. `bus_port` defaults to `port` + 10000. Raises
+        StateError for a bad address.
         """
         self._meet(ip, port, bus_port)
 
     async def forget(self, node_id: str) -> None:
-        """CLUSTER FORGET: removes a node and keeps it out for a minute. Raises StateError."""
+        """CLUSTER FORGET: removes a node and keeps it out for a minute. Raises StateError if it is unknown, this node
+        itself, or this replica's primary."""
         self._forget(node_id)
 
     async def publish(self, channel: bytes | str, message: bytes | str, *, sharded: bool = False) -> int:
-        """PUBLISH: gives a message to this node's own subscribers and hands it to every connected node, whose
-        subscribers get it; how many nodes that is. With `sharded`, SPUBLISH: to the shard of this node alone,
-        and to those who subscribed to the shard channel.
+        """PUBLISH: delivers a message to this node's subscribers and sends it to every connected node for theirs.
 
-        Text is sent as UTF-8. There is no reply and no second try: a node that cannot be reached, or is too far
-        behind, misses the message. The sender itself gets no Message event.
+        With `sharded` it is SPUBLISH: the message goes to the nodes of this node's shard only, and to subscribers of
+        the shard channel. Returns the number of nodes it was sent to. Text is sent as UTF-8. There is no reply and no
+        second try: a node that is unreachable, or too far behind in reading, misses the message. The sender gets no
+        Message event.
 
-        Raises StateError over PUBLISH_LEN_MAX_BYTES bytes and, with `sharded`, when the channel's slot is not
-        this shard's. Source: `clusterPropagatePublish`.
+        Raises StateError if channel and message exceed PUBLISH_LEN_MAX_BYTES and, with `sharded`, if this shard does
+        not own the channel's slot. Source: `clusterPropagatePublish`.
         """
         return self._publish(channel, message, sharded)
 
@@ -293,20 +296,20 @@ class Bus(_AnyBus):
         max_queued: int = QUEUED_MESSAGES_MAX,
         max_queued_bytes: int = QUEUED_LEN_MAX_BYTES,
     ) -> MessageStream:
-        """What is published on these channels, on any node of the cluster, while the context is entered:
+        """Subscribes to messages that any node of the cluster publishes on these channels, inside the context:
 
             async with bus.subscribe("news", patterns=["sport.*"]) as messages:
                 async for message in messages:
                     ...
 
-        Each message comes once, as a `Message`, in the order it came here. At most `max_queued` of them, of
-        `max_queued_bytes` bytes together, wait for a consumer; one that is slower finds a
-        `MessagesLost(count)` where messages are missing. Patterns are Valkey's globs. `shard_channels` hear
-        what is published with `sharded`, in this node's shard; when the slot leaves the shard a
-        `ShardChannelEnded` is the last that comes of it.
+        Each message comes once, as a `Message`, in the order of arrival at this node. At most `max_queued` messages of
+        `max_queued_bytes` bytes together wait for the consumer. Further ones are dropped, and a `MessagesLost(count)`
+        stands where they are missing. Patterns are Valkey's globs. `shard_channels` receive messages published with
+        `sharded` in this node's shard; if the channel's slot leaves the shard, a `ShardChannelEnded` is the last item
+        for that channel.
 
-        Raises StateError when there is nothing to subscribe to or a limit is below 1; on entry when the bus is
-        not open, a pattern is too long, or the slot of a shard channel is not this shard's. Source: rows S7.
+        Raises StateError if there is nothing to subscribe to or a limit is below 1. Entering the context raises it if
+        the bus is not open, a pattern is too long, or this shard does not own a shard channel's slot. Source: row S7.
         """
         wanted = Wanted(channels, patterns, shard_channels)
         stream = MessageStream(
@@ -316,16 +319,17 @@ class Bus(_AnyBus):
         return stream
 
     async def send(self, node_id: str | None, module_id: int, module_type: int, data: bytes | str) -> int:
-        """A module message to one node, or for None to every connected one; to how many it was handed.
+        """Sends a module message to one node, or to every connected node if `node_id` is None.
 
-        `module_id` (64 bits) and `module_type` (8 bits) tell the receiver whom it is for; text is sent as UTF-8.
-        There is no reply and no second try. Raises StateError for a node that is unknown or not connected, a
-        number out of range, and over PUBLISH_LEN_MAX_BYTES bytes. Source: `clusterSendModule`.
+        Returns the number of nodes it was sent to. `module_id` (64 bits) and `module_type` (8 bits) tell the receiver
+        which module it is for; text is sent as UTF-8. There is no reply and no second try. Raises StateError if the
+        node is unknown or not connected, a number is out of range, or the data exceeds PUBLISH_LEN_MAX_BYTES. Source:
+        `clusterSendModule`.
         """
         return self._send(node_id, module_id, module_type, data)
 
     def info(self) -> dict[str, dict[str, str]]:
-        """INFO as a table: section in lower case, name, value as text."""
+        """INFO as a table: section in lower case -> name -> value as text."""
         return info_table(self._member())
 
     def _started(self) -> AsyncioNode:
@@ -350,10 +354,10 @@ class Bus(_AnyBus):
 
 
 class BlockingBus(_AnyBus):
-    """The same member without an event loop: it lives while one of its `wait_` methods is being called.
+    """The same member without an event loop: it works only while one of its `wait_` methods runs.
 
-    Takes the keywords of `Bus`. There is no client port. A program that stops calling is, for its peers, a
-    node that hangs.
+    Takes the keywords of `Bus`. It serves no client port. If the program stops calling `wait_` methods, the other nodes
+    see a node that hangs.
     """
 
     def __init__(
@@ -382,8 +386,9 @@ class BlockingBus(_AnyBus):
         self.close()
 
     def close(self) -> None:
-        """Saves nodes.conf and closes every socket. Idempotent. Raises ClusterBusError when nodes.conf could not
-        be saved; everything is closed then all the same.
+        """Saves nodes.conf and closes every socket. Idempotent.
+
+        Raises ClusterBusError if nodes.conf could not be saved; everything is closed nevertheless.
         """
         if self._node is not None and not self._owner.is_elsewhere:
             self._owner.check()
@@ -392,16 +397,19 @@ class BlockingBus(_AnyBus):
             node.close()
 
     def wait_events(self, timeout_ms: int) -> list[Event | EventsLost]:
-        """Drives the node until there are events, at most so long; all that wait, oldest first."""
+        """Drives the node until there are events, at most `timeout_ms`; returns all waiting events, oldest first."""
         self._open().run(timeout_ms, lambda: len(self._backlog) > 0)
         return self._backlog.take_all()
 
     def wait_until(self, condition: Callable[[], bool], timeout_ms: int) -> bool:
-        """Drives the node until `condition()` is true, asked after every step; False when time is up."""
+        """Drives the node until `condition()` is true, at most `timeout_ms`; returns whether it is.
+
+        The condition is checked after every step.
+        """
         return self._open().run(timeout_ms, condition)
 
     def meet(self, ip: str, port: int, *, bus_port: int | None = None) -> None:
-        """As `Bus.meet`; joined once the node has been driven."""
+        """As `Bus.meet`; the handshake goes on while the node is driven."""
         self._meet(ip, port, bus_port)
 
     def forget(self, node_id: str) -> None:
@@ -409,11 +417,11 @@ class BlockingBus(_AnyBus):
         self._forget(node_id)
 
     def publish(self, channel: bytes | str, message: bytes | str, *, sharded: bool = False) -> int:
-        """As `Bus.publish`; the message leaves at the latest when the node is driven next."""
+        """As `Bus.publish`; the message leaves when the node is next driven, or earlier."""
         return self._publish(channel, message, sharded)
 
     def send(self, node_id: str | None, module_id: int, module_type: int, data: bytes | str) -> int:
-        """As `Bus.send`; the message leaves at the latest when the node is driven next."""
+        """As `Bus.send`; the message leaves when the node is next driven, or earlier."""
         return self._send(node_id, module_id, module_type, data)
 
     def subscribe(
@@ -424,7 +432,7 @@ class BlockingBus(_AnyBus):
         max_queued: int = QUEUED_MESSAGES_MAX,
         max_queued_bytes: int = QUEUED_LEN_MAX_BYTES,
     ) -> BlockingMessages:
-        """As `Bus.subscribe`, as a plain context manager; `wait_messages` drives the node and gives what came:
+        """As `Bus.subscribe`, as a plain context manager; `wait_messages` drives the node and returns the messages:
 
         with bus.subscribe("news") as messages:
             for message in messages.wait_messages(1000):
@@ -444,7 +452,7 @@ class BlockingBus(_AnyBus):
 
 
 class BlockingMessages:
-    """What `BlockingBus.subscribe` gives: subscribed while it is entered."""
+    """A subscription made by `BlockingBus.subscribe`; it lasts while its context is entered."""
 
     def __init__(
         self, node: Callable[[], BlockingNode], wanted: Wanted, max_queued: int, max_queued_bytes: int
@@ -471,6 +479,6 @@ class BlockingMessages:
             self._feed.subscriptions.leave(self._feed)
 
     def wait_messages(self, timeout_ms: int) -> list[Message | ShardChannelEnded | MessagesLost]:
-        """Drives the node until there are messages, at most so long; all that wait, oldest first."""
+        """Drives the node until there are messages, at most `timeout_ms`; returns all waiting ones, oldest first."""
         self._node().run(timeout_ms, lambda: len(self._backlog) > 0)
         return self._backlog.take_all()

@@ -1,8 +1,8 @@
-"""`Command`: a command of the user's on the client port of a `Bus`.
+"""`Command`: a command that the user's program adds to the client port of a `Bus`.
 
-Owns the way from a plain function to a row of the command table: arity from its parameters, keys and flags from
-Valkey's table when it has a command of that name. Must never run a command that belongs to another node: the
-client port redirects by the keys named here before the function is called. Main thread.
+Turns a plain function into a row of the command table: the arity comes from the function's parameters, keys and flags
+come from Valkey's table when Valkey has a command of that name. Must never run a command that belongs to another node:
+the client port redirects by the keys named here before it calls the function. Main thread.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from clusterbus.errors import StateError
 __all__ = ["OK", "Command", "ErrorReply", "Reply", "Status"]
 
 Function: TypeAlias = "Callable[..., Reply | Awaitable[Reply]]"
-"""Called with the arguments of a request as bytes; what it returns, or what the awaitable it returns gives, is
-the reply."""
+"""Called with the arguments of a request as bytes. The reply is what it returns or, if that is an awaitable, the
+awaitable's result."""
 
 FLAGS: Final = frozenset(
     {"write", "readonly", "fast", "denyoom", "blocking", "admin", "asking", "noscript", "loading", "stale"}
@@ -38,21 +38,24 @@ class Command:
     """A command of the client port: its name in any case, and the function that runs it.
 
     The function gets the request's arguments as bytes and returns the reply: None, bytes or str (a bulk string),
-    int, float, bool, list, dict, `OK` or another `Status`, or an `ErrorReply("CODE text")`; a coroutine function
-    may wait before. A ClusterBusError it raises is replied as `ERR text`, anything else is logged and replied as an
-    internal error.
+    int, float, bool, list, dict, `OK` or another `Status`, or an `ErrorReply("CODE text")`. It may be a coroutine
+    function; the client's next request waits until it returns. If it raises a ClusterBusError, the reply is
+    `ERR text`. Any other exception is logged, and the reply is an internal error.
 
-    `keys` are first, last and step of the key arguments, counted from the name, which is 0; a negative last counts
-    from the end, (1, -1, 2) are the keys of MSET. (0, 0, 0) is a command without keys. `flags` are some of FLAGS;
-    say "write" for what changes data and "readonly" for what does not. `arity` counts the name and is negative
-    for "at least". What is None comes from Valkey's command of that name, where there is one; else there are no keys
-    and no flags, and the arity is that of the function.
+    `keys` are the first key, the last key and the step between keys among the words of the request; the name is word 0.
+    A negative last key counts from the end: (1, -1, 2) are the keys of MSET. (0, 0, 0) means a command without keys.
+    `flags` are some of FLAGS: "write" for a command that changes data, "readonly" for one that only reads it. `arity`
+    is the number of words, the name included; a negative arity is a minimum. If `keys`, `flags` or `arity` is None, it
+    comes from Valkey's command of that name. If Valkey has no such command, there are no keys and no flags, and the
+    arity follows from the parameters of the function.
 
-    A request reaches the function only when this node is to serve it: its keys are in one slot, which is this
-    node's or being imported by it (ASKING), and the cluster is ok; every other is answered with MOVED, ASK, TRYAGAIN,
-    CROSSSLOT or CLUSTERDOWN. After an `await` the slot may be somebody else's.
+    A request reaches the function only if this node is to serve it: all its keys are in one slot, this node owns that
+    slot or is importing it (after ASKING), and the cluster is ok. A replica also gets the reads of a client that sent
+    READONLY; `cluster-allow-reads-when-down` admits reads while the cluster is down. Any other request is answered with
+    MOVED, ASK, TRYAGAIN, CROSSSLOT or CLUSTERDOWN. While the function awaits something, the slot may move to another
+    node.
 
-    Raises StateError for a name, flag or key position that cannot be.
+    Raises StateError for an impossible name, an unknown flag, or key positions that fit no request.
     """
 
     name: str
@@ -64,15 +67,15 @@ class Command:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or "|" in self.name:
-            raise StateError(f"{self.name!r} is no name of a command")
+            raise StateError(f"{self.name!r} cannot be the name of a command")
         if unknown := set(self.flags or ()) - FLAGS:
-            raise StateError(f"no flags of a command: {', '.join(sorted(unknown))}")
+            raise StateError(f"unknown flags of a command: {', '.join(sorted(unknown))}")
         first, last, step = self.keys or (0, 0, 0)
         if self.keys not in (None, (0, 0, 0)) and not (first > 0 and step > 0 and (last < 0 or last >= first)):
-            raise StateError(f"keys {self.keys} of command {self.name} name no arguments")
+            raise StateError(f"keys {self.keys} of command {self.name} fit no request")
 
     def spec(self) -> CommandSpec:
-        """The row of the command table."""
+        """The row that this command adds to the command table."""
         known = _valkeys().get(self.name.lower())
         flags = self.flags if self.flags is not None else known.flags if known is not None else ()
         keys = self.keys if self.keys is not None else known.keys if known is not None else (0, 0, 0)
@@ -102,7 +105,7 @@ class Command:
 
         def checked(reply: Reply) -> Reply:
             if reply is not None and not isinstance(reply, _REPLIES):
-                raise TypeError(f"command {name} gave {reply!r}, which is no reply")
+                raise TypeError(f"command {name} returned {reply!r}, which cannot be a reply")
             return reply
 
         return run
@@ -114,7 +117,7 @@ def _valkeys() -> dict[str, CommandSpec]:
 
 
 def _arity_of(function: Function) -> int:
-    """The command's arity by the function's parameters; negative when some may be left out."""
+    """The arity that follows from the function's parameters; negative if some arguments may be left out."""
     parameters = inspect.signature(function).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = 1 + sum(p.default is p.empty for p in positional)

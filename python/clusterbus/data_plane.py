@@ -1,8 +1,9 @@
-"""`DataPlane`: the keys beside the bus, as a user of the package gives them.
+"""`DataPlane`: the keys that a user of the package keeps beside the bus.
 
-Owns the contract between the bus, which knows who owns which slot, and whoever keeps the data: questions the
-bus asks and facts it tells. This class is the empty data plane: no keys, nothing replicated. Every method is
-called on the main thread and must return at once; what it raises is logged and goes no further.
+Owns the contract between the bus, which knows the owner of every slot, and the code that keeps the data: questions
+that the bus asks, and facts that it reports. This class itself is the empty data plane: no keys, no replication. Every
+method is called on the main thread and must return at once. An exception out of it is logged and never ends the node;
+a client whose request needed the answer gets an error reply.
 """
 
 from __future__ import annotations
@@ -14,36 +15,37 @@ SLOTS: Final = 16_384
 
 
 class DataPlane:
-    """What the bus asks of and tells to the keeper of the data. Override what you have; the rest is empty.
+    """What the bus asks the code that keeps the data, and what it reports to it. Override the methods you need.
 
-    An object of it is passed as `Bus(data_plane=...)`. Slots are numbers 0 to 16,383, ids 40 hex characters,
-    times unix milliseconds, keys bytes.
+    Pass an instance as `Bus(data_plane=...)`. Slots are numbers 0 to 16,383, ids 40 hex characters, times unix
+    milliseconds, keys bytes.
     """
 
     # ------------------------------------------------------------ questions
 
     def replication_offset(self) -> int | None:
-        """How much of its shard's history this node holds, in bytes; replicas with more are elected first.
+        """How much of its shard's history this node holds, in bytes. Replicas that hold more are elected first.
 
-        Asked ten times a second and at an election. Never goes down while the node keeps its role. None when
-        nothing is replicated: then a replica counts as being where its primary is.
+        Asked ten times a second and at an election. It must not go down while the node keeps its role. None means that
+        nothing is replicated: a replica then counts as having everything its primary has.
         """
         return None
 
     def data_age_ms(self) -> int | None:
-        """On a replica: milliseconds since its data was last known to be that of its primary; 0 while they are
-        connected. None when replication does not tell: then the bus takes the time since it last heard of the
-        primary. Decides with `cluster-replica-validity-factor` whether the replica may be elected.
+        """On a replica: milliseconds since its data was last known to equal its primary's; 0 while they are connected.
+
+        None means that replication cannot tell; the bus then uses the time since it last heard from the primary. With
+        `cluster-replica-validity-factor` this age decides whether the replica may be elected.
         """
         return None
 
     def has_key(self, key: bytes) -> bool:
-        """Whether a key is here. Asked while its slot is on the move, to choose between answer and ASK."""
+        """Whether a key is here. Asked while its slot moves between nodes, to choose between an answer and ASK."""
         return False
 
     def count_keys(self) -> int:
-        """How many keys there are (DBSIZE). While there are any, the node's slots cannot be flushed, nor a primary
-        be reset or made a replica."""
+        """How many keys this node has (DBSIZE). While it has any, CLUSTER FLUSHSLOTS is refused, and so are CLUSTER
+        RESET and CLUSTER REPLICATE on a primary."""
         return sum(self.count_keys_in_slot(slot) for slot in range(SLOTS))
 
     def count_keys_in_slot(self, slot: int) -> int:
@@ -60,14 +62,14 @@ class DataPlane:
         """This node owns these slots from now on. Ascending."""
 
     def slots_lost(self, slots: Sequence[int]) -> None:
-        """These slots are no longer this node's. Ascending. Their keys, if any are left, are nobody's."""
+        """This node no longer owns these slots. Ascending. Keys still left in them belong to no node."""
 
     def role_changed(self, role: str, primary_id: str | None) -> None:
-        """This node is "primary" or "replica" from now on; a replica's primary is named."""
+        """This node is "primary" or "replica" from now on. `primary_id` is the primary of a replica, else None."""
 
     def writes_paused(self, until_ms: int) -> None:
-        """Writes have to wait until that time, or `writes_resumed`: a manual failover waits for its replica to
-        catch up. Called again when the time is moved."""
+        """Writes must wait until that time or until `writes_resumed`: in a manual failover the replica has to catch up
+        first. Called again when the time changes."""
 
     def writes_resumed(self) -> None:
         """Writes may go on."""

@@ -1,7 +1,7 @@
-"""The errors a user of clusterbus can meet, sorted by whose fault they are.
+"""The errors that a user of clusterbus can meet, sorted by whose fault they are.
 
-Peer input never raises into user code: PeerError is for `clusterbus.wire`, where the caller hands bytes in
-and asks for them to be read. The Rust core imports these classes; nothing else defines exceptions.
+Peer input never raises into user code. PeerError belongs to `clusterbus.wire`, where the caller hands in bytes and asks
+to have them read. The Rust core raises these same classes.
 """
 
 
@@ -10,15 +10,15 @@ class ClusterBusError(Exception):
 
 
 class PeerError(ClusterBusError):
-    """Bytes of a peer break the protocol; the text names the offset and the field."""
+    """A peer's bytes break the protocol; the text names the offset and the field."""
 
 
 class ConfigError(ClusterBusError):
-    """A directive, a file or an argument is wrong; the text names it, and the file and line if there is one."""
+    """A directive, a file or an argument is wrong; the text names it, with file and line where there are any."""
 
 
 class StateError(ClusterBusError):
-    """The call does not fit the present state (a closed engine, an unknown node, a slot already taken)."""
+    """The call does not fit the present state: a closed engine, an unknown node, a slot that has an owner already."""
 
 
 class InvariantError(ClusterBusError):

@@ -1,4 +1,4 @@
-"""The version of the package, which its core carries."""
+"""The version of the package, as compiled into its core."""
 
 from clusterbus._core import __version__
 

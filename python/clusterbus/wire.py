@@ -1,9 +1,8 @@
-"""The wire as Python sees it: messages, packets, and the numbers in them by name.
+"""The wire as Python sees it: messages, packets, and names for the numbers in them.
 
-Owns the names; the bytes are read and written by the Rust core. No socket, clock or state here. Bytes that
-are no packet raise PeerError naming offset and field; values that cannot be sent raise ConfigError naming
-the field.
-Any thread may use it: every class is immutable.
+Owns the names; the Rust core reads and writes the bytes. Holds no socket, clock or state. Bytes that are not a packet
+raise PeerError, which names offset and field; values that cannot be sent raise ConfigError, which names the field. Any
+thread may use it, because every class is immutable.
 
     for packet in parse(data):
         if packet.type == MessageType.PING:
@@ -77,12 +76,12 @@ LIGHT_HEADER_LEN_BYTES: Final = 16
 GOSSIP_ENTRY_LEN_BYTES: Final = 104
 """Length of one gossip entry."""
 MAX_PACKET_LEN_BYTES: Final = 8 * 1024 * 1024
-"""Longest message the bus takes (H3)."""
+"""Length of the longest message that the bus accepts (H3)."""
 PROTOCOL_VERSION: Final = 1
 """The `ver` of every message (H5)."""
 
 Message: TypeAlias = Heartbeat | Fail | Publish | Update | ModuleMessage | HeaderOnly | Unknown
-"""Any decoded message; what `encode` takes and `decode` gives."""
+"""Any decoded message: `encode` takes one and `decode` returns one."""
 
 
 class MessageType(IntEnum):
@@ -122,7 +121,7 @@ class NodeFlag(IntFlag):
 class MessageFlag(IntFlag):
     """Flags of a message, `mflags` of its header (`CLUSTERMSG_FLAG0_*` in `src/cluster_legacy.h`).
 
-    EXT_DATA without any extension tells the peer that the sender takes them.
+    EXT_DATA without any extension tells the peer that the sender understands extensions.
     """
 
     PAUSED = 1
@@ -131,7 +130,7 @@ class MessageFlag(IntFlag):
 
 
 class ExtensionType(IntEnum):
-    """Extension types of heartbeats. The ones from CLIENT_PORT on are what Valkey 9.1.2 sends."""
+    """Extension types of heartbeats. Those from CLIENT_PORT on are numbered as in Valkey 9.1.2."""
 
     HOSTNAME = 0
     HUMAN_NODENAME = 1
@@ -145,7 +144,7 @@ class ExtensionType(IntEnum):
 
 
 class WireState(IntEnum):
-    """The cluster's state as a header gives it."""
+    """The state of the cluster as the sender of a header sees it (its field `state`)."""
 
     OK = 0
     FAIL = 1
@@ -156,11 +155,11 @@ _MODULE_NAME_LEN: Final = 9
 
 
 def module_id(name: str) -> int:
-    """The id of a server module in MODULE messages: of its name's nine characters, 0 for other names.
+    """The id that a server module of this name has in MODULE messages; 0 unless the name has nine valid characters.
 
-    Servers put the number on the wire as it lies in their memory; this is what little-endian machines send
-    (`moduleTypeEncodeId` in `src/module.c`, `clusterSendModule`). Programs that only talk to each other may take
-    any number.
+    Servers send the number as it lies in their memory, so this is what little-endian machines send
+    (`moduleTypeEncodeId` in `src/module.c`, `clusterSendModule`). Programs that only talk to each other may use any
+    number.
     """
     if len(name) != _MODULE_NAME_LEN or any(letter not in _MODULE_NAME_CHARACTERS for letter in name):
         return 0

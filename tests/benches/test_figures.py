@@ -1,4 +1,4 @@
-"""What the peers benchmark makes of its measurements: figures, ratios within a round, verdicts, tables."""
+"""The figures of the benchmark against other servers: medians, ratios within a round, verdicts, tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def window(**changes: int) -> dict[str, Any]:
 
 
 def rows_of(name: str, **by_server: list[tuple[int, dict[str, int]]]) -> Rows:
-    """Rows of servers (underscores for dashes) from their rounds' windows."""
+    """Rows by server, made from (round, changed figures of its window). Underscores in a name stand for dashes."""
     workload = WORKLOADS[name]
     return {
         server.replace("_", "-"): [row_of(workload, [window(**changes)], number) for number, changes in rounds]

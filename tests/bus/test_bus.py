@@ -31,7 +31,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine on asyncio's loop and on uvloop's."""
+    """Runs a coroutine, once on asyncio's event loop and once on uvloop's."""
     factory = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[request.param]
 
     def runner(scenario: Coroutine[Any, Any, Any]) -> Any:
@@ -110,7 +110,7 @@ def test_a_bus_joins_a_live_valkey_cluster_and_sees_a_primary_fail_and_come_back
             victim = servers[2]
             victim_id = node_id(victim)
             victim.kill()
-            # The quorum of the others may be here before our own suspicion.
+            # The other nodes may agree on FAIL, and tell us, before we suspect the node ourselves.
             held = await next_of(events, clusterbus.NodeSuspected, clusterbus.NodeFailed)
             assert held.node_id == victim_id
             if isinstance(held, clusterbus.NodeSuspected):
@@ -123,7 +123,9 @@ def test_a_bus_joins_a_live_valkey_cluster_and_sees_a_primary_fail_and_come_back
 
 
 def test_a_published_message_reaches_every_other_member_s7(run: Run, peers: Peers, tmp_path: Path) -> None:
-    """Light form to Valkey and to our own, full form to Redis; and what they publish comes back to us."""
+    """Messages go out with the light header to Valkey and clusterbus and with the full one to Redis; the messages that
+    these publish arrive here.
+    """
     valkey, old = peers("valkey"), peers("redis")
     subscribers = [server.connect() for server in (valkey, old)]
     for subscriber in subscribers:
@@ -328,7 +330,7 @@ def test_the_blocking_twin_is_a_member_like_any_other(peers: Peers, tmp_path: Pa
 
 
 def wait_for(bus: clusterbus.BlockingBus, kind: type) -> Any:
-    """The next event of that kind."""
+    """Returns the next event of the kind."""
     end_s = time.monotonic() + DEADLINE_S
     while time.monotonic() < end_s:
         for event in bus.wait_events(100):
@@ -338,7 +340,7 @@ def wait_for(bus: clusterbus.BlockingBus, kind: type) -> Any:
 
 
 def knows_all(server: Server, count: int) -> bool:
-    """Whether the server has links to so many members, itself counted."""
+    """Whether the server has links to so many members; the server itself counts as one."""
     return sum(line.is_well for line in cluster_nodes(server).values()) == count
 
 

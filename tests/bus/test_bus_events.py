@@ -1,4 +1,4 @@
-"""`Bus.events()` through the life of a real cluster: every typed event in the order things happened."""
+"""`Bus.events()` through the life of a real cluster: every typed event comes, in the order in which things happened."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ __all__ = ["run"]
 Peers = Callable[..., Server]
 
 ELSEWHERE = {"ElectionLost", "ModuleReceived", "WritesPaused", "WritesResumed"}
-"""Told by tests of their own: `cluster/test_election.py`, `cluster/test_manual_failover.py`,
+"""Events with tests of their own: `cluster/failover/test_election.py`, `cluster/failover/test_manual_failover.py`,
 `test_bus_messages.py`."""
 
 
 class Diary:
-    """What a stream of events told so far."""
+    """The events that a stream has yielded so far."""
 
     def __init__(self, stream: clusterbus.EventStream) -> None:
         self.events: list[Any] = []
@@ -53,7 +53,7 @@ class Diary:
             self.events.append(event)
 
     async def has(self, *wanted: object) -> None:
-        """Waits until all of these were told, since the last call of `turn`."""
+        """Waits until all of these events have come since the last call of `turn`."""
         try:
             await until(lambda: all(event in self.events for event in wanted))
         except TimeoutError:
@@ -67,7 +67,7 @@ class Diary:
         return [event for event in self.events if isinstance(event, kind)]
 
     def turn(self) -> set[type]:
-        """Begins a new page; the kinds of events on the old one."""
+        """Begins a new page; returns the kinds of the events on the old one."""
         kinds = {type(event) for event in self.events}
         self.events.clear()
         return kinds
@@ -131,7 +131,7 @@ def test_every_event_of_a_clusters_life_is_told(run: Run, peers: Peers, tmp_path
 
 
 def test_each_stream_has_a_backlog_of_its_own_and_says_what_it_lost(run: Run, peers: Peers, tmp_path: Path) -> None:
-    """In a cluster that makes more events than the slow stream holds; the quick one has them all."""
+    """The cluster makes more events than the slow stream holds; the quick stream has them all."""
     servers = [peers("valkey", cluster_node_timeout=NODE_TIMEOUT_MS) for _ in range(2)]
     assign_slots(servers)
     servers[0].call("CLUSTER", "MEET", "127.0.0.1", servers[1].port)

@@ -216,7 +216,7 @@ def test_shard_channels_are_heard_in_their_shard_alone_and_end_with_their_slot_s
                 await bus.publish("t", "m", sharded=True)
             with pytest.raises(StateError, match=f"slot {slot} .* has no owner"):
                 await bus.subscribe(shard_channels=["t"]).__aenter__()
-            # Epochs of their own, so that nobody bumps one to settle a collision.
+            # Each node gets an epoch of its own, so that no node bumps its epoch because of a collision.
             server.call("CLUSTER", "SET-CONFIG-EPOCH", 2)
             await order(bus, b"CLUSTER SET-CONFIG-EPOCH 1")
             await order(bus, b"CLUSTER ADDSLOTSRANGE 0 16383")
@@ -224,7 +224,7 @@ def test_shard_channels_are_heard_in_their_shard_alone_and_end_with_their_slot_s
             await until(lambda: well(bus) == 2 and knows_all(server, 2))
             await until(lambda: cluster_nodes(server)[bus.node_id].slots)
             async with bus.subscribe("t", shard_channels=["t", "x"]) as messages:
-                assert await bus.publish("t", "sharded", sharded=True) == 0  # nobody else is in the shard
+                assert await bus.publish("t", "sharded", sharded=True) == 0  # no other node is in the shard
                 assert await bus.publish("t", "to all") == 1
                 first, second = await take(messages, 2)
                 assert (first.message, first.sharded) == (b"sharded", True)
@@ -243,7 +243,7 @@ def test_shard_channels_are_heard_in_their_shard_alone_and_end_with_their_slot_s
 
 
 async def order(bus: clusterbus.Bus, line: bytes) -> None:
-    """An operator's command on the bus's own client port."""
+    """Sends an operator's command to the bus's own client port."""
     reader, writer = await asyncio.open_connection("127.0.0.1", bus._config.port)
     writer.write(line + b"\r\n")
     assert await asyncio.wait_for(reader.readline(), DEADLINE_S) == b"+OK\r\n"

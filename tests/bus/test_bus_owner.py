@@ -1,4 +1,4 @@
-"""A bus lives in one thread of one process; what others get from it."""
+"""A bus belongs to one thread of one process. Other threads and forked processes get errors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 def raised_elsewhere(call: Callable[[], object]) -> BaseException | None:
-    """What `call` raises on another thread."""
+    """Returns what `call` raises on another thread."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -76,7 +76,7 @@ def test_another_thread_is_refused_and_told_how_to_hand_over(tmp_path: Path) -> 
                 error = raised_elsewhere(call)
                 assert isinstance(error, StateError)
                 assert "run_coroutine_threadsafe" in str(error)
-            assert len(bus.nodes) == 1  # and nothing came of it
+            assert len(bus.nodes) == 1  # the refused call had no effect
 
     asyncio.run(scenario())
 

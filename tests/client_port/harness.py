@@ -1,6 +1,6 @@
-"""A RESP server in a thread of the test, on asyncio or uvloop, and a raw socket client for it.
+"""A RESP server on a thread of the test, on asyncio or uvloop, and a raw socket client for it.
 
-Tests look at bytes, so the client knows no protocol: it sends, and reads until what it waits for is there.
+Tests look at bytes, so the client knows no protocol: it sends bytes, and reads until the expected bytes are there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 
 class Node:
-    """What handlers of a test get; commands of a test keep what they saw here."""
+    """The member that a test's handlers get. A test's commands store here what they saw."""
 
     def __init__(self) -> None:
         self.seen: list[list[bytes]] = []
@@ -37,7 +37,7 @@ class Node:
 
 
 class Running:
-    """A started server and the loop it lives in."""
+    """A started server and its event loop."""
 
     def __init__(self, server: RespServer, loop: asyncio.AbstractEventLoop, node: Node) -> None:
         self.server = server
@@ -46,7 +46,7 @@ class Running:
         self.config = server.config
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Runs `function` on the server's thread and gives its result or error back."""
+        """Runs `function` on the server's thread; returns its result or raises its error."""
 
         async def run() -> Any:
             return function()
@@ -75,7 +75,7 @@ class Running:
 def running(
     *commands: CommandSpec, loop_name: str = "asyncio", tls: bool = False, **keywords: object
 ) -> Iterator[Running]:
-    """A server with the standard commands and `commands`, on free loopback ports; closed at the end."""
+    """A server with the standard commands and `commands` on free loopback ports. It is closed at the end."""
     loop = LOOPS[loop_name]()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -125,7 +125,7 @@ class Client:
         self.socket.sendall(data)
 
     def expect(self, data: bytes) -> None:
-        """Reads as many bytes as expected and compares them; bytes beyond stay for the next call."""
+        """Reads as many bytes as expected and compares them. Further bytes stay for the next call."""
         while len(self.received) < len(data) and self._read():
             pass
         got, self.received = self.received[: len(data)], self.received[len(data) :]
@@ -136,7 +136,7 @@ class Client:
         self.expect(answer)
 
     def read_until(self, end: bytes) -> bytes:
-        """Everything up to and with `end`."""
+        """Reads everything up to `end`, and `end` itself."""
         while end not in self.received:
             assert self._read(), f"connection closed after {self.received!r}"
         cut = self.received.index(end) + len(end)
@@ -144,7 +144,7 @@ class Client:
         return got
 
     def expect_close(self) -> bytes:
-        """Reads to the end of the stream and returns what still came."""
+        """Reads to the end of the stream and returns the bytes that still came."""
         while self._read():
             pass
         rest, self.received = self.received, b""
@@ -160,5 +160,5 @@ class Client:
 
 
 def multibulk(*words: bytes) -> bytes:
-    """A request the way clients send it."""
+    """A request in the form in which clients send it."""
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)

@@ -1,6 +1,6 @@
-"""What a clusterbus node answers to an operator, word for word what Valkey 9.1.2 answers (S11).
+"""A clusterbus node answers an operator word for word as Valkey 9.1.2 does (S11).
 
-Both servers are asked the same and the replies compared, so no text here was believed: it was heard.
+Both servers get the same commands and the replies are compared, so no expected text is written down here.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """One new node of each kind, knowing nobody."""
+    """One new node of each kind; neither knows another node."""
     servers = [Server(kind, tmp_path_factory.mktemp(kind)) for kind in ("clusterbus", "valkey")]
     try:
         yield Pair(*(server.start() for server in servers))

@@ -1,4 +1,4 @@
-"""Programs that nobody here wrote talk to a clusterbus node: redis-cli, redis-py and valkey-py (S11)."""
+"""Independent programs talk to a clusterbus node: redis-cli, redis-py and valkey-py (S11)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DEADLINE_S = 20.0
 
 
 def redis_cli(*words: str) -> str:
-    """What redis-cli prints; it must end well."""
-    redis_command()  # the package redis-server brings redis-cli along on Debian, or the test is skipped
+    """Returns the output of redis-cli, which must end with status 0."""
+    redis_command()  # skips the test without Debian's package redis-server, which contains redis-cli
     binary = shutil.which("redis-cli")
     assert binary is not None, "needs the package redis-tools (Debian)"
     done = subprocess.run([binary, *words], capture_output=True, text=True, timeout=60, check=False)
@@ -62,7 +62,7 @@ CLIENTS: dict[str, Callable[[int], Any]] = {
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_cluster_client_starts_at_a_clusterbus_node_and_reaches_the_data(peers: Peers, client: str) -> None:
-    """A member without slots is a good door to the cluster: it tells who serves what."""
+    """A cluster client may start at a member without slots, because it knows the owners of all slots."""
     ours = peers("clusterbus")
     theirs = [peers("valkey") for _ in range(2)]
     form([ours, *theirs], theirs)

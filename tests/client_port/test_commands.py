@@ -1,4 +1,4 @@
-"""Commands that do something to a running node, seen from a client and from its peers."""
+"""Commands that change a running node, as a client and the other nodes see it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEADLINE_S = 15.0
 
 
 def links_of(server: Server, peer_id: str) -> dict[str, int]:
-    """Direction and time of birth of the links with one peer."""
+    """Direction -> creation time of the links with one peer."""
     rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in server.call("CLUSTER", "LINKS")]
     return {row["direction"]: row["create-time"] for row in rows if row["node"] == peer_id}
 
@@ -68,7 +68,7 @@ def test_a_killed_link_comes_back_as_a_new_one(peers: Peers, direction: str) -> 
 
 
 def waiting_for_a_pong_s(server: Server, peer_id: str) -> float:
-    """How long a PING to the peer has had no answer, by CLUSTER NODES."""
+    """How long a PING to the peer has been without an answer, according to CLUSTER NODES."""
     line = next(line for line in server.call("CLUSTER", "NODES").splitlines() if line.startswith(peer_id))
     ping_sent_ms = int(line.split()[4])
     return time.time() - ping_sent_ms / 1000 if ping_sent_ms else 0.0
@@ -82,7 +82,7 @@ def test_a_peer_whose_pongs_are_dropped_but_who_is_heard_is_not_held_failing_r23
     assert ours.counter("cluster_packets_filtered") > 0
     assert not cluster_nodes(ours)[their_id].is_suspected
     assert ours.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1) == "OK"
-    # The PONG it waits for is lost for good: only a new link starts over, as in Valkey.
+    # The dropped PONG never comes again. As in Valkey, only a new link clears the PING that waits for it.
     assert ours.call("DEBUG", "CLUSTERLINK", "KILL", "to", their_id) == "OK"
     wait_until(lambda: waiting_for_a_pong_s(ours, their_id) < 1.0, DEADLINE_S, lambda: ours.call("CLUSTER", "NODES"))
 

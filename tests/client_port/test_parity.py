@@ -1,4 +1,4 @@
-"""The same requests to a real Valkey and to this RESP port: the answers are the same bytes (S11)."""
+"""The same requests to a real Valkey and to our client port: the answers are the same bytes (S11)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def never(_node: object, _client: object, _arguments: list[bytes]) -> Reply:
     raise AssertionError("a refused request reached its handler")
 
 
-# Containers whose names and arities are Valkey's, to compare how requests are refused.
+# Containers with Valkey's names and arities, to compare how wrong requests are refused.
 CONTAINERS = (
     CommandSpec(
         "cluster",
@@ -166,7 +166,7 @@ REQUESTS = [
     b"COMMAND DOCS foo\r\n",
     b"POST / HTTP/1.1\r\n",
 ]
-"""Each on a connection of its own."""
+"""Each is sent on a connection of its own."""
 
 TOO_LONG = [
     (b"A" * (INLINE_LEN_MAX_BYTES + 1000)),
@@ -211,7 +211,7 @@ END = b"QUIT\r\n"
 
 
 def answer(port: int, request: bytes, before: bytes = b"") -> bytes:
-    """All the server says to a request and a QUIT after it, up to its closing the connection."""
+    """Everything that the server sends after a request and a QUIT, until it closes the connection."""
     with Client(port) as client:
         if before:
             client.send(before + b"ECHO the-end\r\n")
@@ -236,7 +236,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Se
 
 @pytest.fixture(scope="module")
 def ports(valkey: Callable[[], Server]) -> Iterator[tuple[int, int]]:
-    """Ports of a Valkey in cluster mode and of ours."""
+    """The ports of a Valkey in cluster mode and of our server."""
     theirs = valkey()
     with running(*CONTAINERS) as ours:
         yield theirs.port, ours.config.port
@@ -244,7 +244,7 @@ def ports(valkey: Callable[[], Server]) -> Iterator[tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def locked_ports(valkey: Callable[[], Server]) -> Iterator[tuple[int, int]]:
-    """The same two behind a password."""
+    """The ports of two such servers that demand a password."""
     theirs = valkey()
     with running(*CONTAINERS, requirepass=PASSWORD) as ours:
         with Client(theirs.port) as client:
@@ -260,7 +260,7 @@ def test_answers_are_valkeys(ports: tuple[int, int], request_: bytes) -> None:
 
 @pytest.mark.parametrize("request_", TOO_LONG, ids=["inline", "count", "length"])
 def test_complaints_about_endless_lines_are_valkeys(ports: tuple[int, int], request_: bytes) -> None:
-    """Read up to the end of the line only: what follows depends on when the socket is reset."""
+    """Only the first line is compared: what follows depends on when the socket is reset."""
     answers = []
     for port in ports:
         with Client(port) as client:

@@ -1,7 +1,7 @@
-"""Pub/sub on the client port, byte for byte what Valkey 9.1.2 sends (S7, S11).
+"""Pub/sub on the client port sends byte for byte what Valkey 9.1.2 sends (S7, S11).
 
-A scenario is a list of requests by several clients, made to both servers; after each request everything every
-client was sent is compared. A PING of each client, answered in order, tells where what it was sent ends.
+A scenario is a list of requests by several clients. They are made to both servers, and after each request everything
+that any client received is compared. Each client then sends a PING: its answer marks the end of what the client got.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ SCENARIOS: dict[str, list[Step]] = {
 
 
 class Side:
-    """One of the two servers and the clients of a scenario at it; client `3` speaks RESP3."""
+    """One of the two servers, with its clients in a scenario. The client named `3` speaks RESP3."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -253,7 +253,7 @@ class Side:
         return bool(self.server.call("CLIENT", "LIST", "TYPE", "pubsub") == "")
 
     def run(self, name: str, request: bytes) -> dict[str, bytes]:
-        """What each client is sent after one of them made a request."""
+        """One client makes a request; returns what each client receives after it."""
         self.clients[name].send(request + b"\r\n")
         others = [other for other in self.clients if other != name]
         return {one: self._read(self.clients[one]) for one in (name, *others)}
@@ -268,7 +268,7 @@ class Side:
 
 @pytest.fixture(scope="module")
 def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side]]:
-    """A clusterbus node and a Valkey that own all slots."""
+    """A clusterbus node and a Valkey node; each is alone and owns all slots."""
     servers = [Server(kind, tmp_path_factory.mktemp(kind)) for kind in ("clusterbus", "valkey")]
     try:
         for server in servers:
@@ -329,7 +329,7 @@ def test_a_subscriber_is_killed_by_its_type_s11(sides: tuple[Side, Side]) -> Non
 
 
 def test_help_names_what_valkeys_help_names_s11(sides: tuple[Side, Side]) -> None:
-    """The subcommands with their arguments; the sentences that explain them are each server's own."""
+    """The lines with subcommands and arguments are the same; the explanations between them may differ."""
     ours, theirs = ([line for line in side.server.call("PUBSUB", "HELP") if not line.startswith(" ")] for side in sides)
     assert ours == theirs
 
@@ -362,7 +362,7 @@ TEXTS = (
 
 @pytest.mark.parametrize("seed", range(3))
 def test_patterns_match_what_valkeys_match_s7(sides: tuple[Side, Side], seed: int) -> None:
-    """Odd ones by name, and random ones from the letters that mean something in a pattern."""
+    """Tries odd patterns from a list, and random patterns of the characters that have a meaning in a pattern."""
     random = Random(seed)
     drawn = {b"".join(random.choices(LETTERS, k=random.randint(1, 7))) for _ in range(200)}
     patterns = sorted(drawn | set(PATTERNS))

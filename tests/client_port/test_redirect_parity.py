@@ -1,7 +1,7 @@
-"""Where a request is sent on to, and what COMMAND says of keys: the same as Valkey 9.1.2 (S11).
+"""Redirections, and the keys that COMMAND shows, are those of Valkey 9.1.2 (S11).
 
-Two nodes of each kind get the same orders and the same questions; replies are compared with ids and ports made
-the same. The nodes of our kind have no data plane, so only questions are asked that reach no data.
+Two nodes of each kind get the same orders and questions. Ids and ports in the replies are replaced by names, then the
+replies are compared. Our nodes have no data plane, so no question needs any data for its answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.peers.server import Server
 
 DEADLINE_S = 20.0
 SPLIT = 10_000
-"""Slots below are the first node's. `b` is 3300, `c` is 7365, `a` is 15495, `d` is 11298."""
+"""The first node owns the slots below this one. The slot of `b` is 3300, `c` 7365, `a` 15495, `d` 11298."""
 
 GETKEYS = (
     "GET a", "GET", "MSET a 1 b 2", "MSET a 1 b", "EVAL x 0", "EVAL x 2 a b", "EVAL x 3 a b", "EVAL x z a",
@@ -32,13 +32,13 @@ GETKEYS = (
 
 @dataclass(frozen=True)
 class Pair:
-    """Two nodes of one kind in one cluster: the first owns the slots below SPLIT."""
+    """Two nodes of one kind in one cluster. The first owns the slots below SPLIT."""
 
     first: Server
     second: Server
 
     def ask(self, commands: str) -> list[Any]:
-        """The replies of the first node to commands parted by `;`, in one connection."""
+        """The replies of the first node to commands that are separated by `;`, on one connection."""
         names = {"{first}": node_id(self.first), "{second}": node_id(self.second), "{empty}": ""}
         connection = self.first.connect()
         replies = []
@@ -55,7 +55,7 @@ class Pair:
         return replies
 
     def plain_reply(self, reply: Any) -> Any:
-        """A reply with the errors in it as texts."""
+        """The reply with every error in it turned into text."""
         if isinstance(reply, list):
             return [self.plain_reply(item) for item in reply]
         return self.plain(f"{type(reply).__name__} {reply}") if isinstance(reply, Exception) else reply
@@ -99,12 +99,12 @@ QUESTIONS = (
     "MULTI;GET a;EXEC", "MULTI;PING;DISCARD;PING", "MULTI;NOPE;PING;EXEC", "MULTI;GET;EXEC", "MULTI extra",
     "MULTI;CLUSTER SETSLOT word STABLE;PING;EXEC", "MULTI;EXEC", "MULTI;PING;RESET;EXEC",
     "ASKING;GET a", "SINTER a d", "SORT a", "SSUBSCRIBE a", "SPUBLISH a x",
-    # Slot 3300, of `b`, is the first node's and on its way to the second: what is not here is asked for there.
+    # The first node owns slot 3300 (`b`) and migrates it to the second: missing keys are answered with ASK.
     "CLUSTER SETSLOT 3300 MIGRATING {second};GET b;SET b 1;MGET b {b}2;EVAL x 1 b;ASKING;GET b;"
     "MIGRATE 127.0.0.1 1 b 0 5 nonsense;CLUSTER SETSLOT 3300 STABLE",
-    # Slot 15495, of `a`, is the second's and on its way here.
+    # The second node owns slot 15495 (`a`), and the first imports it.
     "CLUSTER SETSLOT 15495 IMPORTING {second};GET a;ASKING;MGET a {a}2;MGET a {a}2;CLUSTER SETSLOT 15495 STABLE",
-    # Slot 16383 is nobody's, and hit by the tag `{6ZJ}`.
+    # Slot 16383 has no owner; the tag `{6ZJ}` is in it.
     "GET {6ZJ}", "MGET {6ZJ} a",
 )  # fmt: skip
 
@@ -112,7 +112,7 @@ QUESTIONS = (
 @pytest.mark.parametrize("commands", QUESTIONS)
 def test_a_request_is_sent_where_valkey_sends_it_s11(pairs: tuple[Pair, Pair], commands: str) -> None:
     ours, theirs = (pair.ask(commands) for pair in pairs)
-    if "nonsense" in commands:  # MIGRATE of an open slot stays: it is the data plane's, here nobody's
+    if "nonsense" in commands:  # MIGRATE of a moving slot is never redirected, and our node has no data plane for it
         position = [command.split()[0] for command in commands.split(";")].index("MIGRATE")
         assert "keeps no data" in ours.pop(position)
         assert "syntax" in theirs.pop(position)
@@ -128,7 +128,7 @@ def test_a_cluster_that_is_down_serves_no_keys_s11(pairs: tuple[Pair, Pair]) -> 
     answers = []
     for pair in pairs:
         pair.first.call("CONFIG", "SET", "cluster-require-full-coverage", "yes")
-        pair.first.call("CLUSTER", "DELSLOTS", 9999)  # has it look at its state
+        pair.first.call("CLUSTER", "DELSLOTS", 9999)  # makes the node check the state of the cluster
         wait_until(lambda pair=pair: pair.first.info()["cluster_state"] == "fail", DEADLINE_S, "down")  # type: ignore[misc]
         replies = pair.ask("GET a;SET a 1;MGET a d;CONFIG SET cluster-allow-reads-when-down yes;GET a;SET a 1")
         pair.ask(
@@ -147,7 +147,7 @@ def test_command_getkeys_finds_the_keys_valkey_finds_s11(pairs: tuple[Pair, Pair
 
 
 def rows(server: Server, names: list[str]) -> dict[str, Any]:
-    """COMMAND INFO by name, without tips and remarks, which are for readers."""
+    """COMMAND INFO by name, without tips and notes, which we do not copy."""
 
     def plain(row: list[Any]) -> Any:
         name, arity, flags, first, last, step, categories, _tips, specs, subcommands = row
@@ -174,4 +174,5 @@ def test_command_info_of_every_data_command_is_valkeys_s11(pairs: tuple[Pair, Pa
 def test_every_command_of_valkey_with_keys_is_known_s11(pairs: tuple[Pair, Pair]) -> None:
     ours = {row[0] for row in pairs[0].first.call("COMMAND")}
     theirs = {row[0] for row in pairs[1].first.call("COMMAND") if row[3] or "movablekeys" in row[2]}
-    assert theirs - ours == {"watch", "clusterscan"}  # nobody knows when data changes; CLUSTERSCAN's is a cursor
+    # We have no WATCH, because the server does not know when data changes. The "key" of CLUSTERSCAN is a cursor.
+    assert theirs - ours == {"watch", "clusterscan"}

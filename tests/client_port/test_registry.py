@@ -1,4 +1,4 @@
-"""The command table: lookup, arity, subcommands, HELP, names taken twice (S11)."""
+"""The command table: lookup, arity, subcommands, HELP, names that are used twice (S11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes of replies in RESP2 and RESP3 (S11)."""
+"""The encoding of replies in RESP2 and RESP3 (S11)."""
 
 from __future__ import annotations
 

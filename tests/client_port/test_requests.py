@@ -1,4 +1,4 @@
-"""Requests out of bytes: any cut, every limit, nothing announced is believed (S11)."""
+"""The parser of requests: bytes cut anywhere, every limit, lengths that are announced but never sent (S11)."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_before_the_password_little_is_taken() -> None:
 
 
 def test_an_announced_length_takes_no_memory_and_no_time() -> None:
-    """H3 for the client port: a few bytes of header must cost nothing."""
+    """H3 for the client port: an announced length must cost neither memory nor time."""
     parser = RequestParser()
     tracemalloc.start()
     begin = time.perf_counter()
@@ -146,7 +146,7 @@ def test_what_is_held_is_counted() -> None:
 
 
 def test_sixteen_thousand_arguments_in_small_pieces() -> None:
-    """CLUSTER ADDSLOTS with every slot, as redis-cli may send it."""
+    """CLUSTER ADDSLOTS with every slot; redis-cli may send it."""
     words = [b"CLUSTER", b"ADDSLOTS", *(b"%d" % slot for slot in range(16_384))]
     stream = multibulk(*words)
     chunks = [stream[i : i + 1000] for i in range(0, len(stream), 1000)]

@@ -1,4 +1,4 @@
-"""The RESP port over real sockets: order, limits, back-pressure, passwords, TLS, closing (S11)."""
+"""The client port over real sockets: order, limits, back-pressure, passwords, TLS, closing (S11)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_pipelined_requests_are_answered_in_order(client: Client) -> None:
 
 
 def test_one_long_pipeline_does_not_keep_others_waiting(running_server: Running) -> None:
-    """A turn ends after REQUESTS_PER_TURN_MAX requests, whatever is still there."""
+    """A turn ends after REQUESTS_PER_TURN_MAX requests, even if more are waiting."""
     with running_server.connect() as busy, running_server.connect() as other:
         other.ask(b"PING\r\n", b"+PONG\r\n")
         count = REQUESTS_PER_TURN_MAX * 20
@@ -138,7 +138,7 @@ def test_errors_of_handlers_are_replies(client: Client, caplog: pytest.LogCaptur
 
 
 def test_a_protocol_error_is_told_after_the_good_requests_then_closed(running_server: Running, client: Client) -> None:
-    """H34 for the client port: what came before counts."""
+    """H34 for the client port: the requests before the error are still answered."""
     client.send(b"PING\r\n*x\r\nPING\r\n")
     assert client.expect_close() == b"+PONG\r\n-ERR Protocol error: invalid multibulk length\r\n"
     assert running_server.server.stats()["protocol_errors"] == 1
@@ -159,7 +159,7 @@ def test_quit_answers_and_runs_nothing_more(running_server: Running, client: Cli
 
 
 def test_a_client_that_does_not_read_is_not_served_further(running_server: Running, client: Client) -> None:
-    """Requests wait once the output buffer is full; nothing is lost when the client reads again."""
+    """Requests wait while the output buffer is full. When the client reads again, nothing was lost."""
     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     client.ask(b"PING\r\n", b"+PONG\r\n")
     size, count = 512 * 1024, 60
@@ -179,7 +179,7 @@ def test_a_client_that_does_not_read_is_not_served_further(running_server: Runni
 
 
 def send_until_full(client: Client, data: bytes) -> int:
-    """Sends `data` again and again until nobody takes it for half a second; returns the bytes sent."""
+    """Sends `data` again and again until the socket accepts nothing for half a second; returns the bytes sent."""
     sent = 0
     client.socket.settimeout(0.5)
     with contextlib.suppress(TimeoutError):
@@ -191,7 +191,7 @@ def send_until_full(client: Client, data: bytes) -> int:
 
 
 def test_requests_behind_a_waiting_one_are_bounded(running_server: Running, client: Client) -> None:
-    """The socket is read no further than READ_AHEAD_BYTES while a request waits; the rest comes after it."""
+    """While a request waits, the server reads only READ_AHEAD_BYTES ahead; it reads the rest afterwards."""
     client.send(b"GATED\r\n")
     running_server.wait_until(lambda: running_server.node.gate is not None, "the handler runs")
     line = b"SEEN " + b"x" * 1000 + b"\r\n"
@@ -235,7 +235,7 @@ def test_a_push_reaches_the_client_out_of_turn(running_server: Running, client: 
 
 
 def test_clients_beyond_maxclients_are_told_and_closed(running_server: Running, client: Client) -> None:
-    """H43: the table of clients has an end."""
+    """H43: the table of clients has a limit."""
     client.ask(b"PING\r\n", b"+PONG\r\n")
     running_server.call(lambda: running_server.config.set("maxclients", "1"))
     with running_server.connect() as late:
@@ -457,7 +457,7 @@ def test_close_lets_queued_replies_out_then_ends_every_client(running_server: Ru
 
 
 def test_counters_count_and_reset(running_server: Running, client: Client) -> None:
-    """R24: CONFIG RESETSTAT has something to reset."""
+    """R24: CONFIG RESETSTAT sets these counters back."""
     answer = b"+PONG\r\n-ERR unknown command 'NONE', with args beginning with: \r\n"
     client.ask(b"PING\r\nNONE\r\n", answer)
     stats = running_server.server.stats()
@@ -473,7 +473,7 @@ def test_counters_count_and_reset(running_server: Running, client: Client) -> No
 
 
 def test_keepalive_is_on_for_clients(running_server: Running, client: Client) -> None:
-    """H32 for the client port: half-open connections end."""
+    """H32 for the client port: the kernel ends half-open connections."""
     client.ask(b"PING\r\n", b"+PONG\r\n")
     descriptor = next(iter(running_server.server.clients.values())).descriptor
     with socket.socket(fileno=os.dup(descriptor)) as accepted:
@@ -494,7 +494,7 @@ def tls_keywords(certificates: Certificates, auth_clients: str) -> dict[str, obj
 
 
 def is_served(server: Running, context: ssl.SSLContext) -> bool:
-    """Whether a TLS client gets an answer; under TLS 1.3 a refusal comes with the first read."""
+    """Whether a TLS client gets an answer. In TLS 1.3 the client learns of a refusal at its first read."""
     try:
         with server.connect(context) as client:
             client.send(b"PING\r\n")

@@ -1,7 +1,7 @@
-"""Back-pressure of pub/sub: a subscriber that does not read is bounded and closed, everything else goes on (S7, H40).
+"""Back-pressure of pub/sub: a subscriber that does not read is closed at a limit, and all others go on (S7, H40).
 
-The sockets of slow subscribers have small receive buffers, so that what they do not read waits at the server. The
-messages are small ones: from 16 KiB on Valkey 9.1 shares a message among its subscribers and leaves it out of account.
+The sockets of slow subscribers have small receive buffers, so that unread messages wait at the server. All messages are
+small, because Valkey 9.1 shares messages of 16 KiB or more among subscribers and does not count them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BOTH = pytest.mark.parametrize("kind", ["clusterbus", "valkey"])
 
 
 class Subscriber(Client):
-    """A subscriber that reads only when it is told to."""
+    """A subscriber that reads only when the test reads."""
 
     def __init__(self, server: Server, channel: bytes = b"c") -> None:
         raw: socket.socket = socket.socket()
@@ -114,7 +114,7 @@ def test_the_clock_of_the_soft_limit_starts_anew_when_the_subscriber_catches_up_
 
 
 def test_without_limits_of_its_own_the_built_in_one_holds_s7(peers: Peers) -> None:
-    """Where Valkey would keep everything: 64 MiB for one client."""
+    """Valkey would keep all output; clusterbus keeps 64 MiB for one client."""
     server = peers("clusterbus")
     assert server.call("CONFIG", "SET", "client-output-buffer-limit", "pubsub 0 0 0") == "OK"
     with Subscriber(server):
@@ -125,7 +125,7 @@ def test_without_limits_of_its_own_the_built_in_one_holds_s7(peers: Peers) -> No
 
 
 def test_the_limit_of_other_clients_is_not_the_subscribers(peers: Peers) -> None:
-    """A client that has left its last channel is a normal one again."""
+    """A client that has unsubscribed from its last channel belongs to the class normal again."""
     server = peers("clusterbus")
     assert server.call("CONFIG", "SET", "client-output-buffer-limit", "normal 0 0 0 pubsub 1kb 0 0") == "OK"
     with Client(server.port) as client:
@@ -142,7 +142,7 @@ def test_an_idle_subscriber_is_not_closed_by_timeout_as_in_valkey(peers: Peers) 
         subscriber.ask(b"SUBSCRIBE a\r\n", b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n")
         idle.ask(b"PING\r\n", b"+PONG\r\n")
         assert idle.expect_close() == b""
-        server.disconnect()  # the test's own connection idles too
+        server.disconnect()  # the test's own connection has been idle too
         server.call("PUBLISH", "a", "m")
         subscriber.expect(b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nm\r\n")
 

@@ -1,4 +1,4 @@
-"""client-output-buffer-limit: classes named change, the others stay, in a file, by CONFIG SET and by keywords."""
+"""client-output-buffer-limit: named classes change and the others stay, in a file, by CONFIG SET and by keywords."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def test_a_refusal_says_what_is_wrong_in_one_line(arguments: tuple[str, ...], te
     "name", ["cluster-announce-ip", "cluster-announce-hostname", "cluster-announce-human-nodename"]
 )
 def test_what_would_break_gossip_or_nodes_conf_is_refused(name: str, bad: str) -> None:
-    """H12, for what we would say of ourselves."""
+    """H12, for the names and addresses that we announce ourselves."""
     with pytest.raises(ConfigError):
         Config.from_keywords(**{name.replace("-", "_"): bad})
     with pytest.raises(ConfigError):
@@ -303,7 +303,7 @@ def test_a_listener_that_refuses_takes_everything_back() -> None:
 
 
 def test_certificates_are_offered_again_under_the_same_name(certificates: Certificates) -> None:
-    """A renewed certificate keeps its file name: setting the same name reloads it."""
+    """A renewed certificate has the same file name as the old one: setting the name again reloads the file."""
     config = Config()
     seen: list[frozenset[str]] = []
     config.on_change(lambda c, names: seen.append(names), "tls-cert-file")

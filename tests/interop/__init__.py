@@ -1,4 +1,4 @@
-"""Whole nodes against whole nodes: real Valkey, real Redis, clusterbus processes, and hand-made bus peers.
+"""Whole processes against each other: real Valkey, real Redis, clusterbus nodes, and hand-made bus peers.
 
 More than a dozen modules, because each needs whole clusters of its own and is run alone when its subject changes.
 """

@@ -1,7 +1,7 @@
-"""A bus peer made by hand: it listens, answers PING and MEET with PONG, and can open links of its own.
+"""A hand-made bus peer: it listens, answers PING and MEET with PONG, and can open links of its own.
 
-Owns sockets in one background thread (asyncio), so a test can stay a plain function. Sends whatever bytes
-it is given, right or wrong: it is the peer that misbehaves on purpose, and also the good one beside it.
+Owns sockets on one background thread (asyncio), so that a test can be a plain function. It sends any bytes that the
+test gives it, right or wrong, so it plays both the peer that misbehaves and the good peer beside it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class BusLoop:
-    """An event loop in a thread of its own, where the sockets of all hand-made peers live."""
+    """An event loop on a thread of its own, for the sockets of all hand-made peers."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -41,7 +41,7 @@ class BusLoop:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float = DEADLINE_S) -> T:
-        """Runs `work` in the loop and waits for its value."""
+        """Runs `work` in the loop and waits for its result."""
         return self.start(work).result(timeout_s)
 
     def stop(self) -> None:
@@ -51,7 +51,7 @@ class BusLoop:
 
 
 class Link:
-    """One connection to a bus port; whole packets in, bytes out."""
+    """One connection to a bus port. It receives whole packets and sends bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -68,7 +68,7 @@ class Link:
         await self._writer.drain()
 
     async def receive(self) -> bytes | None:
-        """The next whole packet, or None when the other side has ended the link."""
+        """The next whole packet, or None if the other side has ended the link."""
         try:
             head = await self._reader.readexactly(8)
             return head + await self._reader.readexactly(struct.unpack(">I", head[4:8])[0] - 8)
@@ -76,7 +76,7 @@ class Link:
             return None
 
     async def ask(self, data: bytes, timeout_s: float = DEADLINE_S) -> bytes | None:
-        """Sends one packet and returns the PONG that answers it; None when the link ends instead."""
+        """Sends one packet and returns the PONG that answers it, or None if the link ends instead."""
         with suppress(ConnectionError):
             await self.send(data)
         async with asyncio.timeout(timeout_s):
@@ -86,7 +86,7 @@ class Link:
         return None
 
     async def wait_closed(self, timeout_s: float = DEADLINE_S) -> None:
-        """Waits until the other side ends the link; TimeoutError when it does not."""
+        """Waits until the other side ends the link. Raises TimeoutError if it does not."""
         async with asyncio.timeout(timeout_s):
             while await self.receive() is not None:
                 pass
@@ -98,7 +98,7 @@ class Link:
 
 
 async def ask_once(server: Server, context: ssl.SSLContext | None, ping: bytes) -> bytes | None:
-    """Opens a link as `context` says (None: without TLS), sends a PING, returns the PONG or None."""
+    """Opens a link with the TLS `context` (None: without TLS), sends a PING, and returns the PONG or None."""
     try:
         link = await Link.open(server, context)
     except (ssl.SSLError, ConnectionError):
@@ -114,7 +114,7 @@ def packet_type(packet: bytes) -> int:
 
 
 class Peer:
-    """A primary without slots, as far as anybody can tell: one id, one listener, PONG for PING and MEET."""
+    """It looks like a primary without slots: one id, one listener, a PONG for each PING and MEET."""
 
     def __init__(self, node_id: str, context: ssl.SSLContext | None = None) -> None:
         self.node_id = node_id
@@ -151,7 +151,7 @@ class Peer:
         await link.close()
 
     async def meet(self, server: Server) -> None:
-        """Opens this peer's link to the server and introduces itself; the server will dial back."""
+        """Opens this peer's link to the server and sends MEET; the server then dials this peer."""
         self.link = await Link.open(server, self._client_context)
         await self.link.send(self.heartbeat(TYPE_MEET))
 
@@ -175,14 +175,14 @@ def server_context(certificates: Certificates) -> ssl.SSLContext:
 
 
 class PeerGroup:
-    """Hand-made peers of one test and the loop they live in; closes them all."""
+    """The hand-made peers of one test, and their event loop. Closes them all."""
 
     def __init__(self) -> None:
         self.loop = BusLoop()
         self._closers: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
     def listener(self, node_id: str, server: Server) -> Peer:
-        """A listening peer that the server has not heard of, in the server's way of talking."""
+        """A listening peer that the server does not know. It speaks TLS if the server does."""
         certificates = server.certificates
         peer = Peer(node_id, certificates.client_context() if certificates else None)
         self._closers.append(peer.close)
@@ -190,13 +190,13 @@ class PeerGroup:
         return peer
 
     def peer(self, node_id: str, server: Server) -> Peer:
-        """A listening peer that has introduced itself to the server."""
+        """A listening peer that has sent MEET to the server."""
         peer = self.listener(node_id, server)
         self.loop.run(peer.meet(server))
         return peer
 
     def closes(self, link: Link) -> None:
-        """Closes this link too at the end of the test."""
+        """Adds a link that is to be closed at the end of the test."""
         self._closers.append(link.close)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""`clusterbus demo` as a user runs it without a terminal: its story, its exit status, nothing left behind."""
+"""`clusterbus demo` without a terminal: its story and exit status, and that no process or file remains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STOP_LIMIT_S = 20.0
 
 @contextmanager
 def demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The demo with its temporary files below `folder`; stopped when the test ends early."""
+    """The demo with its temporary files below `folder`. It is stopped if the test ends early."""
     with subprocess.Popen(
         [sys.executable, "-u", "-m", "clusterbus", "demo"],
         stdout=subprocess.PIPE,
@@ -32,13 +32,13 @@ def demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def processes_naming(folder: Path) -> list[str]:
-    """Command lines of running processes that carry the folder's path."""
+    """The command lines of running processes that contain the folder's path."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = file.read_bytes().decode(errors="replace")
         except OSError:
-            continue  # ended meanwhile
+            continue  # the process has ended meanwhile
         if str(folder) in words:
             found.append(words.replace("\0", " "))
     return found
@@ -50,11 +50,11 @@ def test_the_demo_tells_its_story_and_ends_with_0(tmp_path: Path) -> None:
     assert process.returncode == 0, text
     story = [
         "6 nodes are up",
-        "every node lists all 6 as connected; 3 hold all the slots",
+        "every node lists all 6 as connected; 3 own all the slots",
         "the cluster state is ok on every node",
         "TLS accepts on workers; 0 fallbacks",
         "n6 is killed",
-        "n6 is held to be",
+        "n6 is seen as",
         "n6 is FAIL on all 5",
         "with the id it had",
         "every node lists all 6 as connected again, and is ok",

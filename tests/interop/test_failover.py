@@ -1,7 +1,7 @@
-"""Failover among Valkey and clusterbus nodes: our votes in Valkey's elections, theirs in ours, and by hand.
+"""Failover among Valkey, Redis and clusterbus nodes: our votes in their elections, theirs in ours, manual failover.
 
-Each change of a primary must be known to every living member within 2 x node timeout + 3 s of its cause (S5, S6,
-S12). Who voted is read from the counters of messages.
+Every living member must know of a new primary within 2 x node timeout + 3 s of the cause (S5, S6, S12). The counters of
+messages show which nodes voted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def start(peers: Peers, kind: str, count: int, **directives: object) -> list[Ser
 
 
 def replicate(servers: Sequence[Server], replica: Server, primary: Server) -> None:
-    """Makes one node a replica of another, until every member holds it for one and the state is ok."""
+    """Makes one node a replica of another. Waits until every member knows it and the state is ok."""
     replica_id, primary_id = node_id(replica), node_id(primary)
     assert replica.call("CLUSTER", "REPLICATE", primary_id) == "OK"
     wait_until(
@@ -47,12 +47,12 @@ def primary_of(line: NodeLine) -> bool:
 
 
 def count_of(server: Server, counter: str) -> int:
-    """A counter of messages, which is shown from the first message on."""
+    """A counter of messages. INFO does not show it before the first message."""
     return int(server.info().get(counter, 0))
 
 
 def wait_promoted(servers: Sequence[Server], promoted: Server, slots: tuple[str, ...], begun_s: float) -> None:
-    """Everybody holds `promoted` for the primary of these slots, in time."""
+    """Waits until every server knows `promoted` as the primary of these slots; fails after the deadline."""
     promoted_id = node_id(promoted)
     wait_until(
         lambda: all(
@@ -65,7 +65,7 @@ def wait_promoted(servers: Sequence[Server], promoted: Server, slots: tuple[str,
 
 
 def wait_agreed(servers: Sequence[Server]) -> None:
-    """One view of roles, slots and epochs, and the state ok everywhere."""
+    """Waits until all members agree on roles, slots and epochs, and the state is ok on each of them."""
     wait_until(
         lambda: (
             len({shared_view(server) for server in servers}) == 1
@@ -77,7 +77,7 @@ def wait_agreed(servers: Sequence[Server]) -> None:
 
 
 def shared_view(server: Server) -> frozenset[tuple[object, ...]]:
-    """What all members must agree on: who, what role, whose replica, which slots, which epoch."""
+    """What all members must agree on: the nodes, their roles, primaries, slots and epochs."""
     return frozenset(
         (line.node_id, line.flags - {"myself"}, line.primary, line.config_epoch, line.slots)
         for line in cluster_nodes(server).values()
@@ -90,7 +90,7 @@ def slots_of(server: Server) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("kind", ["valkey", "redis"])
 def test_our_vote_is_needed_to_elect_their_replica_s5_s12(peers: Peers, kind: str) -> None:
-    """Three primaries, so two votes: the other one's of their kind and ours."""
+    """Of three primaries two must vote: the other primary of their kind, and ours."""
     doomed, other, replica = start(peers, kind, 3)
     (ours,) = start(peers, "clusterbus", 1)
     servers = [doomed, other, ours, replica]
@@ -117,7 +117,7 @@ def test_our_vote_is_needed_to_elect_their_replica_s5_s12(peers: Peers, kind: st
 
 
 def test_without_our_vote_no_valkey_replica_is_elected_s5(peers: Peers) -> None:
-    """The counterproof: a clusterbus primary that hears no request leaves the election without a majority."""
+    """The other way round: if the clusterbus primary drops the request for votes, there is no majority."""
     doomed, other, replica = start(peers, "valkey", 3)
     (ours,) = start(peers, "clusterbus", 1)
     servers = [doomed, other, ours, replica]
@@ -130,7 +130,7 @@ def test_without_our_vote_no_valkey_replica_is_elected_s5(peers: Peers) -> None:
     )
     assert count_of(ours, VOTES_SENT) == 0
     assert not primary_of(cluster_nodes(replica)[node_id(replica)])
-    # The next try comes by itself, and our vote decides it.
+    # The replica tries again by itself, and now our vote decides the election.
     assert ours.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "-1") == "OK"
     wait_until(
         lambda: primary_of(cluster_nodes(ours)[node_id(replica)]),
@@ -196,7 +196,9 @@ def test_an_operator_makes_our_replica_the_primary_s6(peers: Peers, how: tuple[s
 
 @pytest.mark.parametrize("kinds", [("valkey", "clusterbus"), ("clusterbus", "valkey")], ids="->".join)
 def test_manual_failover_within_a_shard_of_both_kinds_s6_s12(peers: Peers, kinds: tuple[str, str]) -> None:
-    """A Valkey primary pauses and tells its offset for our replica; ours does for Valkey's where it can."""
+    """A Valkey primary pauses writes and sends its offset to our replica. Our primary does the same for a Valkey
+    replica, as far as that is possible.
+    """
     (primary,) = start(peers, kinds[0], 1)
     (replica,) = start(peers, kinds[1], 1)
     others = start(peers, "valkey", 1) + start(peers, "clusterbus", 1)
@@ -210,7 +212,7 @@ def test_manual_failover_within_a_shard_of_both_kinds_s6_s12(peers: Peers, kinds
         lambda: views(servers),
     )
     slots = slots_of(primary)
-    # Valkey's replica cannot copy data from a node that has no data plane, so it is asked to go without.
+    # Valkey's replica cannot copy data from a node without a data plane, so it must take over without (FORCE).
     how = () if kinds[1] == "clusterbus" else ("FORCE",)
     begun_s = time.monotonic()
     assert replica.call("CLUSTER", "FAILOVER", *how) == "OK"

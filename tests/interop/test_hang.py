@@ -1,7 +1,7 @@
-"""A main loop that hangs looks dead to the others, and comes back by itself.
+"""A node whose main loop hangs looks dead to the other nodes, and comes back by itself.
 
-Workers go on reading while the main loop sleeps, so this is where offload could lie to the peers: the
-answer to a PING is always the main thread's.
+Workers go on reading while the main loop sleeps. They must not answer a PING, or the other nodes would not notice: the
+decision to answer is the main thread's.
 """
 
 from __future__ import annotations

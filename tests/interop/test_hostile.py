@@ -1,7 +1,7 @@
-"""Hostile rows at the bus port of a real process, four ways: worker and main-thread path, TCP and TLS.
+"""Hostile input (rows H) at the bus port of a real process, four ways: worker and main-thread path, TCP and TLS.
 
-For every row: the link is closed or the packet dropped as the row says, a counter with a name goes up, one
-log line names the peer, nothing of it reaches the state, and a good peer is answered afterwards.
+For every row: the link is closed or the packet dropped, as the row says; a named counter goes up; one log line names
+the peer; the input does not change the state; a good peer is answered afterwards.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ DEADLINE_S = 10.0
 FRAME_MAX_BYTES = 8 << 20
 
 FLAG_MYSELF, FLAG_HANDSHAKE, FLAG_PRIMARY = 16, 32, 1
-# Good texts of extensions by their type: hostname, human nodename, availability zone; `x` gives way to evil.
+# Good texts of extensions by type: hostname, human nodename, availability zone. A bad character replaces the `x`.
 EXTENSION_TEXTS = {
     0: b"evilxhost.local\0",
     1: b"evilxname.local\0",
     8: b"evilxzone.local\0",
 }
-# Each would break a line of nodes.conf, or of a log.
+# Each of these characters would break a line of nodes.conf or of a log.
 EVIL_CHARACTERS = (b"\n", b",", b"=", b"\x01")
 
 
 def head(totlen: int, type: int) -> bytes:
-    """The first 16 bytes of a message: enough to judge its length, none of its body."""
+    """The first 16 bytes of a message: enough to check its length, and nothing of its body."""
     return b"RCmb" + struct.pack(">IHHHH", totlen, 1, 0, type, 0)
 
 
@@ -53,7 +53,7 @@ def lying_counts(evil: Peer, _node: Server) -> list[bytes]:
 
 
 def evil_texts(evil: Peer, _node: Server) -> list[bytes]:
-    """A heartbeat for every character that must not pass, in every text of an extension."""
+    """One heartbeat for each pair of a bad character and an extension with text."""
     return [
         evil.heartbeat(extensions=[wire.Extension(type, text)]).replace(text, text.replace(b"x", character))
         for type, text in EXTENSION_TEXTS.items()
@@ -62,7 +62,7 @@ def evil_texts(evil: Peer, _node: Server) -> list[bytes]:
 
 
 def evil_addresses(evil: Peer, _node: Server) -> list[bytes]:
-    """A heartbeat for every character that must not pass, in the address of a third node (H12, H13)."""
+    """One heartbeat for each bad character in the gossiped address of a third node (H12, H13)."""
     entry = wire.GossipEntry(node_id=THIRD_ID, ip="10.9.8.7", port=7000, cport=17000, flags=FLAG_PRIMARY)
     data = evil.heartbeat(gossip=[entry])
     return [data.replace(b"10.9.8.7", b"10.9" + character + b"8.7") for character in EVIL_CHARACTERS]
@@ -74,7 +74,7 @@ def own_id(evil: Peer, node: Server) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Case:
-    """One hostile input: what is sent, whether the link ends, and what it counts as."""
+    """One hostile input: the packets, whether the link ends, the counter that goes up, and a part of the log line."""
 
     send: Bytes
     closes: bool
@@ -106,7 +106,7 @@ def start(peers: Peers, certificates: Certificates, way: str) -> Server:
 
 
 def introduce(bus: PeerGroup, node: Server, *ids: str) -> list[Peer]:
-    """Hand-made peers that the node holds for full members."""
+    """Hand-made peers that the node knows as full members."""
     members = [bus.peer(peer_id, node) for peer_id in ids]
     wait_until(
         lambda: sum(line.is_well for line in cluster_nodes(node).values()) == len(ids) + 1,
@@ -117,7 +117,7 @@ def introduce(bus: PeerGroup, node: Server, *ids: str) -> list[Peer]:
 
 
 def count(node: Server, counter: str) -> int:
-    """A counter that appears with its first count."""
+    """A counter of INFO. INFO does not show it while it is 0."""
     return int(node.info().get(counter, 0))
 
 
@@ -164,7 +164,7 @@ def test_private_flags_in_gossip_are_masked_counted_and_logged_h25(node: Server,
     for _ in range(3):
         gossip = [wire.GossipEntry(node_id=key, flags=flags, **address) for key in (GOOD_ID, THIRD_ID)]
         assert bus.loop.run(evil.link.ask(evil.heartbeat(gossip=gossip))) is not None
-    # The unknown node is met as any other; the known one stays what it was.
+    # The node joins the unknown node like any other; the known node keeps its flags.
     wait_until(
         lambda: sum(line.is_well for line in cluster_nodes(node).values()) == 4,
         DEADLINE_S,
@@ -182,7 +182,7 @@ def test_private_flags_in_gossip_are_masked_counted_and_logged_h25(node: Server,
 
 
 async def nothing_heard(link: Link, limit_s: float) -> float:
-    """How long the other side kept a link on which nothing was said."""
+    """How many seconds pass until the other side closes a link on which nothing is sent."""
     begun = asyncio.get_running_loop().time()
     await link.wait_closed(limit_s)
     return asyncio.get_running_loop().time() - begun
@@ -191,7 +191,7 @@ async def nothing_heard(link: Link, limit_s: float) -> float:
 def test_slow_openers_are_closed_at_their_deadline_h31(
     peers: Peers, bus: PeerGroup, certificates: Certificates
 ) -> None:
-    """All four ways at once, because the deadline is long."""
+    """Tests all four ways at the same time, because the deadline is long."""
     handshake_s, first_packet_s, late_s = 5.0, 15.0, 4.0
     nodes = {way: start(peers, certificates, way) for way in WAYS}
     goods = {way: introduce(bus, node, GOOD_ID)[0] for way, node in nodes.items()}

@@ -1,4 +1,4 @@
-"""examples/kv_node.py: cluster clients keep data in it, and redis-cli moves keys between two of them (S4, S11)."""
+"""examples/kv_node.py: cluster clients store data in it, and redis-cli moves keys between two such nodes (S4, S11)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEADLINE_S = 20.0
 
 
 class KvNode(Server):
-    """A process of the example, talked to as to any server."""
+    """A process of the example. Tests talk to it as to any server."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__("clusterbus", folder)
@@ -40,7 +40,7 @@ class KvNode(Server):
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[list[Server]]:
-    """Two nodes in one cluster, half of the slots each."""
+    """Two nodes in one cluster; each owns half of the slots."""
     servers: list[Server] = [KvNode(tmp_path / name) for name in ("a", "b")]
     try:
         for server in servers:
@@ -58,7 +58,7 @@ def nodes(tmp_path: Path) -> Iterator[list[Server]]:
 
 
 def owner_and_other(nodes: list[Server], key: str) -> tuple[Server, Server]:
-    """Who has the slot of a key, and who has not."""
+    """The node that owns the slot of a key, and the other node."""
     first = key_slot(key.encode()) < 8192
     return (nodes[0], nodes[1]) if first else (nodes[1], nodes[0])
 

@@ -1,7 +1,7 @@
-"""Links of a whole cluster under stress: killed again and again, and to a peer that stopped reading.
+"""Links of a whole cluster under stress: links that are killed again and again, and a peer that stopped reading.
 
-Each test makes the condition it checks and measures against a baseline of its own, taken in the calm
-cluster just before.
+Each test creates the condition that it checks, and compares with a baseline that it took just before, in the calm
+cluster.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KILLS = 10
 DEADLINE_S = 15.0
 LIMIT_BYTES = 4 << 20
 MESSAGE_BYTES = 512 << 10
-# More than the limit and all that the kernel may buffer on both sides.
+# More than the limit plus everything that the kernel may buffer on both sides.
 MESSAGES_MAX = 100
 
 
@@ -35,7 +35,7 @@ def open_files(node: Server) -> int:
 
 
 def links_with(node: Server, peer_id: str) -> set[tuple[str, str]]:
-    """(direction, create time) of every link with one peer, as CLUSTER LINKS tells."""
+    """(direction, creation time) of every link with one peer, from CLUSTER LINKS."""
     tables = [dict(zip(row[::2], row[1::2], strict=True)) for row in node.call("CLUSTER", "LINKS")]
     return {(table["direction"], table["create-time"]) for table in tables if table["node"] == peer_id}
 
@@ -94,7 +94,7 @@ def test_a_peer_that_stops_reading_costs_its_link_and_no_more_than_the_limit_r18
             most = 0
             for _ in range(MESSAGES_MAX):
                 bus.publish(b"news", b"x" * MESSAGE_BYTES)
-                # The peer that reads takes each message before the next one comes.
+                # The peer that reads receives each message before the next one is sent.
                 assert bus.wait_until(lambda: queued(bus, reader_id) == 0, deadline_ms)
                 most = max(most, queued(bus, stopped_id))
                 if exceeded(bus):
@@ -103,7 +103,7 @@ def test_a_peer_that_stops_reading_costs_its_link_and_no_more_than_the_limit_r18
             stopped.signal(signal.SIGCONT)
         assert exceeded(bus) == 1
         assert LIMIT_BYTES // 2 < most <= LIMIT_BYTES + 2 * MESSAGE_BYTES
-        # Its link is dialled anew; the peer that read never lost its own.
+        # The link to the stopped peer is dialled again; the peer that read never lost its link.
         assert bus.wait_until(lambda: well_connected(bus) == 3, deadline_ms)
         assert exceeded(bus) == 1
         own_id = bus.node_id

@@ -1,7 +1,6 @@
-"""Clusters of clusterbus nodes with real servers: everybody lists everybody, and agrees on the dead.
+"""Clusters of clusterbus nodes and real servers: all members list all members, and agree on failed nodes.
 
-The statements are made by asking every member in the same words; the figures of the offload come from INFO
-of our nodes.
+Every member is asked with the same commands. The figures of the I/O threads come from INFO of our nodes.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def test_three_primaries_and_three_nodes_join_and_agree_on_the_dead_r1_r25_s3_s1
     primaries.pop().kill()
     servers = primaries + ours
     wait_until(lambda: hold_failed(servers, dead_id), FAIL_DEADLINE_S, lambda: views(servers))
-    # Slots without an owner: everybody's state says so.
+    # The slots of the dead primary are not served, so the state is fail on every member.
     wait_until(
         lambda: all(server.info()["cluster_state"] == "fail" for server in servers),
         FAIL_DEADLINE_S,
@@ -59,7 +58,7 @@ def start_node(peers: Peers, tls: Certificates | None, **directives: object) -> 
 
 
 def check_work_ran_on_workers(nodes: Sequence[Server], *, with_tls: bool) -> None:
-    """R1, R4, R16, R24, R30: packets and handshakes went over workers, and in a calm cluster all did."""
+    """R1, R4, R16, R24, R30: workers handled packets and handshakes; in a calm cluster the main thread handled none."""
     for node in nodes:
         received = node.counter("cluster_stats_messages_received")
         wait_until(
@@ -114,7 +113,7 @@ def test_valkey_redis_and_clusterbus_agree_on_members_slots_and_epochs_s12(peers
 
 
 def shared_view(server: Server) -> frozenset[tuple[object, ...]]:
-    """What all members must agree on: who, where, what role, which slots, which epoch."""
+    """What all members must agree on: the nodes, their ports, roles, slots and epochs."""
     return frozenset(
         (line.node_id, line.port, line.cport, line.flags - {"myself"}, line.config_epoch, line.slots)
         for line in cluster_nodes(server).values()
@@ -136,7 +135,7 @@ def test_a_client_the_authority_does_not_vouch_for_is_refused_on_the_bus_h35_h36
     without = certificates.client_context(with_certificate=False)
     stranger = stranger_certificates.client_context()
     stranger.load_verify_locations(certificates.ca_cert_file)
-    for context in (without, stranger, None):  # None: plain bytes where TLS is spoken
+    for context in (without, stranger, None):  # None: plain bytes on a TLS port
         refused = accepts_refused(node)
         assert bus.loop.run(ask_once(node, context, good.heartbeat())) is None
         wait_until(
@@ -144,14 +143,14 @@ def test_a_client_the_authority_does_not_vouch_for_is_refused_on_the_bus_h35_h36
             JOIN_DEADLINE_S,
             lambda: f"a refusal is counted: {node.info()}",
         )
-    # The good one is still served, on its old link and on a new one.
+    # The good peer is still served, on its old link and on a new one.
     assert bus.loop.run(good.ping()) is not None
     assert bus.loop.run(ask_once(node, certificates.client_context(), good.heartbeat())) is not None
     assert set(cluster_nodes(node)) == {node_id(node), GOOD_ID}
 
 
 def accepts_refused(node: Server) -> int:
-    """Connections that ended before they became links, whatever the reason."""
+    """The number of connections that ended before they became links, for any reason."""
     table = node.info()
     return sum(int(value) for name, value in table.items() if name.startswith("cluster_accepts_refused_"))
 

@@ -24,7 +24,7 @@ MODULE_NAME = "echo-test"
 
 @pytest.fixture(scope="session")
 def echo_module(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The module, built by the C compiler that links the Rust core."""
+    """The module, built with the C compiler that also links the Rust core."""
     target = tmp_path_factory.mktemp("module") / "echo.so"
     subprocess.run(
         ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(target), str(SOURCE)], check=True
@@ -54,7 +54,7 @@ def test_a_module_of_a_real_server_answers_us_s7(
             heard.clear()
 
             async def is_answered_light() -> bool:
-                """Whether the last answers came light; the server may not know our abilities at first."""
+                """Whether the last answers had light headers. At first the server may not know that we accept these."""
                 before = int(bus.cluster_info()["cluster_stats_messages_light_module_received"])
                 heard.clear()
                 assert await bus.send(None, number, 1, b"to all") == 2

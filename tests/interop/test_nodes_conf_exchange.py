@@ -1,7 +1,7 @@
-"""nodes.conf both ways: what one server wrote, the other starts on and stays who it was (S10, S12).
+"""nodes.conf both ways: a server starts with the file that another kind wrote, and is the same member (S10, S12).
 
-A cluster with everything a line can say (names, a replica, slots on the move, a failed node, gaps) is stopped, and
-one member comes back as the other kind of server.
+In a cluster with everything that a line can contain (names, a replica, moving slots, a failed node, gaps) one member is
+stopped and comes back as the other kind of server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHANGES = [("clusterbus", "valkey"), ("valkey", "clusterbus")]
 
 
 def facts(line: NodeLine) -> tuple[object, ...]:
-    """What a restart may not change of a node."""
+    """The facts about every node that a restart must not change."""
     return (
         line.node_id, line.ip, line.port, line.cport, line.flags - {"myself"}, line.primary, line.config_epoch,
         line.slots,
@@ -37,7 +37,7 @@ def epochs(server: Server) -> str:
 
 
 def reborn(server: Server, kind: str) -> Server:
-    """The server stopped, and one of another kind started in its folder, on its port, with its directives."""
+    """Stops the server and starts one of another kind in its folder, on its port, with its directives."""
     assert server.stop() == 0
     heir = Server(kind, server.folder, directives=server.directives)
     heir.port = server.port
@@ -128,7 +128,7 @@ def test_a_replica_comes_back_as_the_other_kind_of_replica_s10(peers: Peers, wri
 
 
 def test_config_rewrite_is_read_by_both_s11(peers: Peers, tmp_path: Path) -> None:
-    """What a node rewrote, both kinds of server start on; other lines and comments stay."""
+    """Both kinds of server start with a file that a node rewrote. Comments and other lines stay in it."""
     node = peers("clusterbus", config_file=True)
     assert node.config_file is not None
     node.config_file.write_text("# kept by whoever rewrites\n" + node.config_file.read_text())

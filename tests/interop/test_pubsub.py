@@ -1,7 +1,7 @@
-"""Messages in clusters of Valkey, Redis and clusterbus: every subscriber gets every message, whoever sent it (S7).
+"""Messages in clusters of Valkey, Redis and clusterbus: every subscriber gets every message of every sender (S7).
 
-Clusters are of two servers of each kind, so that each kind also speaks to its own. What was sent in which form is
-read off the counters of our nodes.
+Where a cluster has two servers of each kind, each kind also talks to its own. The counters of our nodes show which
+messages had light headers and which had full ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TAKES_LIGHT = ("valkey", "clusterbus")
 
 @contextmanager
 def subscribed(servers: Sequence[Server], *words: str) -> Iterator[dict[Server, Connection]]:
-    """A client on every server that has sent SUBSCRIBE or one of its kin and was answered."""
+    """One client on every server; each has sent the subscribing command `words` and got its answer."""
     with ExitStack() as stack:
         clients: dict[Server, Connection] = {}
         for server in servers:
@@ -45,10 +45,10 @@ def read(client: Connection, count: int) -> list[Any]:
 
 
 def warm_up(servers: Sequence[Server]) -> None:
-    """Publishes until everybody hears everybody, and our nodes by light headers whomever they can.
+    """Publishes until every server hears every other, and our nodes send with light headers wherever they may.
 
-    A link is light only once its peer has answered a PING on it as from a known node; and between servers of
-    other makes it may be closed once, for a light packet that came too early.
+    A link carries light headers only after its peer has answered a PING on it as from a known node. Between other kinds
+    of servers a link may be closed once, because a light packet came too early.
     """
     takers = sum(server.kind in TAKES_LIGHT for server in servers) - 1
     ours = [server for server in servers if server.kind == "clusterbus"]
@@ -76,7 +76,7 @@ def warm_up(servers: Sequence[Server]) -> None:
 
 
 def test_every_subscriber_hears_every_publisher_of_every_kind_s7_s12(peers: Peers) -> None:
-    """And by light headers wherever both sides take them, by full ones to and from Redis."""
+    """Headers are light wherever both sides accept light ones, and full to and from Redis."""
     servers = [peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS) for kind in KINDS for _ in range(2)]
     form(servers, servers, DEADLINE_S)
     warm_up(servers)
@@ -104,14 +104,14 @@ def test_every_subscriber_hears_every_publisher_of_every_kind_s7_s12(peers: Peer
 
 
 def check_each_in_order(texts: list[str], servers: Sequence[Server]) -> None:
-    """Every message of every sender once, and those of one sender in the order sent."""
+    """Every message of every sender came once, and the messages of one sender came in the order sent."""
     for sender in servers:
         mine = [text for text in texts if text.endswith(f" of {sender}")]
         assert mine == [f"{number} of {sender}" for number in range(MESSAGES_EACH)]
 
 
 def test_light_messages_cost_the_bus_less_than_the_full_header_s7_r10(peers: Peers) -> None:
-    """Bytes by class, as CLUSTER INFO counts them: 16 of header and 8 of lengths for a light message."""
+    """Bytes by class in CLUSTER INFO: a light message has 16 bytes of header and 8 bytes of lengths."""
     node, light, full = (
         peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS) for kind in ("clusterbus", "valkey", "redis")
     )
@@ -151,7 +151,7 @@ def test_a_shard_hears_its_shard_messages_and_nobody_else_does_s7(peers: Peers, 
         primary.call("PUBLISH", channel, "to all")
         for stranger in strangers:
             assert deaf[stranger].read_response() == ["message", channel, "to all"]
-    # Ours sent to the two others of its shard and to nobody else: light to Valkey, full to Redis; and so it heard.
+    # Our node sent only to the two others of its shard: light to Valkey, full to Redis. It received the same way.
     (ours,) = (server for server in shard if server.kind == "clusterbus")
     for direction in ("sent", "received"):
         assert ours.counter(f"cluster_stats_messages_publishshard_{direction}") == 2 * MESSAGES_EACH
@@ -161,7 +161,7 @@ def test_a_shard_hears_its_shard_messages_and_nobody_else_does_s7(peers: Peers, 
 
 
 def replicate(replicas: Sequence[Server], primary: Server, servers: Sequence[Server]) -> None:
-    """Makes them replicas of a primary, and waits until every server says so."""
+    """Makes nodes replicas of a primary, and waits until every server knows it."""
     primary_id = node_id(primary)
     for replica in replicas:
         assert replica.call("CLUSTER", "REPLICATE", primary_id) == "OK"
@@ -177,7 +177,7 @@ def replicate(replicas: Sequence[Server], primary: Server, servers: Sequence[Ser
 
 
 def channel_of(server: Server, slots: Sequence[str]) -> str:
-    """A channel name whose slot is among these ranges."""
+    """A channel name whose slot lies in one of these ranges."""
     bounds = [tuple(map(int, part.split("-"))) for part in slots]
     for number in range(1000):
         slot = server.call("CLUSTER", "KEYSLOT", f"c{number}")
@@ -187,7 +187,7 @@ def channel_of(server: Server, slots: Sequence[str]) -> str:
 
 
 def test_clients_are_sent_to_the_shard_of_a_channel_as_valkey_sends_them_s7_s11(peers: Peers) -> None:
-    """MOVED, CROSSSLOT and CLUSTERDOWN, word for word."""
+    """MOVED, CROSSSLOT and CLUSTERDOWN are the same word for word."""
     ours, theirs, third = servers = [
         peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS) for kind in ("clusterbus", "valkey", "valkey")
     ]
@@ -210,7 +210,8 @@ def test_clients_are_sent_to_the_shard_of_a_channel_as_valkey_sends_them_s7_s11(
     wait_until(
         lambda: all(s.info()["cluster_state"] == "fail" for s in (ours, theirs)), DEADLINE_S, lambda: views([ours])
     )
-    for server in (ours, theirs):  # each serves its own channels on while the cluster is down, unless told not to
+    # Each still serves its own channels while the cluster is down, until a directive forbids it.
+    for server in (ours, theirs):
         own = channel_of(server, cluster_nodes(server)[node_id(server)].slots)
         assert server.call("SPUBLISH", own, "message") == 0
         assert server.call("CONFIG", "SET", "cluster-allow-pubsubshard-when-down", "no") == "OK"
@@ -218,7 +219,7 @@ def test_clients_are_sent_to_the_shard_of_a_channel_as_valkey_sends_them_s7_s11(
 
 
 def refusal(server: Server, *words: str) -> str:
-    """The error line a command is answered with."""
+    """The error line that answers a command."""
     with Client(server.port) as client:
         client.send(multibulk(*(word.encode() for word in words)))
         line = client.read_until(b"\r\n").decode()
@@ -227,7 +228,7 @@ def refusal(server: Server, *words: str) -> str:
 
 
 def asked_while_importing(server: Server, slot: int, source_id: str, channel: str) -> bytes:
-    """What SSUBSCRIBE without and with ASKING is answered while the slot is on its way here."""
+    """The answers to SSUBSCRIBE without and with ASKING while the server imports the slot."""
     assert server.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id) == "OK"
     with Client(server.port) as client:
         for request in ("SSUBSCRIBE", "ASKING", "SSUBSCRIBE", "SSUBSCRIBE", "PING"):
@@ -238,7 +239,9 @@ def asked_while_importing(server: Server, slot: int, source_id: str, channel: st
 
 
 def test_a_shard_channel_ends_when_its_slot_is_taken_by_another_s7(peers: Peers) -> None:
-    """Valkey takes a slot of ours over by a greater epoch: our subscriber is told, its other channel stays."""
+    """Valkey takes over one of our slots with a greater epoch. Our subscriber is unsubscribed from the channel of that
+    slot and keeps its other channel.
+    """
     ours, theirs = servers = [peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS) for kind in ("clusterbus", "valkey")]
     form(servers, servers, DEADLINE_S)
     wait_until(lambda: all(s.info()["cluster_state"] == "ok" for s in servers), DEADLINE_S, lambda: views(servers))
@@ -264,7 +267,7 @@ def test_a_shard_channel_ends_when_its_slot_is_taken_by_another_s7(peers: Peers)
 
 
 def test_shard_channels_end_on_a_replica_that_moves_to_another_shard_s7(peers: Peers) -> None:
-    """On ours as on Valkey's, which follow the same primary one after another."""
+    """Our replica and Valkey's behave alike: both follow the first primary, then the second."""
     first, second, ours, theirs = servers = [
         peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS) for kind in ("valkey", "valkey", "clusterbus", "valkey")
     ]
@@ -281,8 +284,9 @@ def test_shard_channels_end_on_a_replica_that_moves_to_another_shard_s7(peers: P
 
 
 def test_messages_over_new_links_start_with_the_full_header_of_a_heartbeat_h17_s7(peers: Peers) -> None:
-    """Links to and from our node are killed over and over while it publishes; nobody takes a light packet for the
-    first of a link, which would close it."""
+    """Our node publishes while the links to and from it are killed again and again. No link begins with a light packet,
+    which would close it.
+    """
     node, other = servers = [peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS) for kind in ("clusterbus", "valkey")]
     form(servers, servers, DEADLINE_S)
     other_id = node_id(other)

@@ -1,4 +1,4 @@
-"""What README promises is so: its commands exist, its example runs, its metrics are shown."""
+"""README is true: its commands exist, its example runs, its counters are shown."""
 
 from __future__ import annotations
 

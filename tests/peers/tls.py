@@ -1,7 +1,7 @@
-"""Certificates for tests: one authority the servers trust, and one they do not.
+"""Certificates for tests: one authority that the servers trust, and one that they do not.
 
-Written once a test session as PEM files, because servers take file names. `client_context` makes the
-client's side for raw sockets.
+They are written as PEM files once in a test session, because servers take file names. `client_context` is for raw
+sockets of clients.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import trustme
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of one authority: its certificate, and a certificate with its key good for 127.0.0.1."""
+    """The files of one authority: its certificate, and a certificate for 127.0.0.1 with its key."""
 
     ca_cert_file: Path
     cert_file: Path
@@ -35,7 +35,7 @@ class Certificates:
         return files
 
     def directives(self) -> dict[str, str]:
-        """The server directives that make these files the identity of the bus and of the client port."""
+        """The server directives that use these files for the bus and for the client port."""
         return {
             "tls-cluster": "yes",
             "tls-cert-file": str(self.cert_file),
@@ -45,7 +45,7 @@ class Certificates:
         }
 
     def client_context(self, *, with_certificate: bool = True) -> ssl.SSLContext:
-        """A client that trusts this authority and, unless told otherwise, shows its certificate."""
+        """A client that trusts this authority and shows its certificate, unless `with_certificate` is False."""
         context = ssl.create_default_context(cafile=str(self.ca_cert_file))
         if with_certificate:
             context.load_cert_chain(str(self.cert_file), str(self.key_file))

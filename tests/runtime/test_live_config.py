@@ -1,4 +1,4 @@
-"""Directives that reach the engine: at the start, by CONFIG SET while links are up, and refused ones."""
+"""Directives that reach the engine: at the start, by CONFIG SET while links are up, and refused changes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_limit_of_a_send_queue_is_in_force_at_once_r18_h40(tmp_path: Path) -
 
 
 def handshake(loop: Loop, context: ssl.SSLContext) -> str:
-    """The serial number the node's certificate has, seen by a client; "" when it is refused."""
+    """The serial number of the node's certificate as a client sees it; "" if the client is refused."""
     with socket.create_connection(("127.0.0.1", loop.port)) as raw:
         raw.setblocking(False)
         secured = context.wrap_socket(raw, server_hostname="127.0.0.1", do_handshake_on_connect=False)

@@ -32,7 +32,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @pytest.fixture(params=LOOPS)
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine on asyncio's loop and on uvloop's."""
+    """Runs a coroutine, once on asyncio's event loop and once on uvloop's."""
 
     def runner(scenario: Coroutine[Any, Any, Any]) -> Any:
         with asyncio.Runner(loop_factory=LOOPS[request.param]) as loop:
@@ -78,7 +78,7 @@ def test_a_stall_is_followed_by_one_tick_and_not_by_all_that_were_missed(run: Ru
         node.member.driver.tick = lambda: (ticks.append(time.monotonic()), tick())[1]  # type: ignore[method-assign, func-returns-value]
         await until(lambda: ticks)
         ticks.clear()
-        time.sleep(0.65)  # the main thread hangs, as in DEBUG SLEEP
+        time.sleep(0.65)  # the main thread hangs, as under DEBUG SLEEP
         woke = time.monotonic()
         await until(lambda: ticks)
         await asyncio.sleep(0)
@@ -153,7 +153,7 @@ def test_uvloop_is_used_when_it_is_there_and_not_needed(monkeypatch: pytest.Monk
 
 
 def refused_start(folder: Path, *arguments: str) -> str:
-    """What a node that does not start says; it must end with 1 and say it in one line."""
+    """The one line that a node prints if it cannot start; it must end with 1."""
     done = subprocess.run(
         [sys.executable, "-m", "clusterbus", "node", "--dir", str(folder), "--bind", "127.0.0.1", *arguments],
         capture_output=True,

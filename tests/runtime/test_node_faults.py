@@ -1,4 +1,4 @@
-"""A node the machine lets down, or that finds a fault of its own: what it says, and what it leaves behind."""
+"""Faults of the machine and of our own code: what a node then logs, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.peers.ports import free_port
 from tests.peers.tls import Certificates
 
 DEADLINE_S = 10.0
-ABSENT_ADDRESS = "192.0.2.1"  # for documentation: no machine has it
+ABSENT_ADDRESS = "192.0.2.1"  # reserved for documentation, so no machine has it
 THREADS = Path("/proc/self/task")
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -32,7 +32,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine on asyncio's loop and on uvloop's."""
+    """Runs a coroutine, once on asyncio's event loop and once on uvloop's."""
 
     def runner(scenario: Coroutine[Any, Any, Any]) -> Any:
         with asyncio.Runner(loop_factory=request.param) as loop:
@@ -43,7 +43,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 @pytest.fixture
 def unwritable(tmp_path: Path) -> Path:
-    """A folder that exists and in which nodes.conf cannot be replaced: a folder is in its temporary file's way."""
+    """A folder in which nodes.conf cannot be replaced, because a folder has the name of the temporary file."""
     (tmp_path / "nodes.conf.tmp").mkdir()
     return tmp_path
 
@@ -197,7 +197,7 @@ def test_an_announced_address_that_is_no_address_is_refused_h13(run: Run, tmp_pa
 def test_a_dial_refused_for_its_certificate_says_why_h36(
     run: Run, tmp_path: Path, certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The operator who typed CLUSTER MEET looks at this node's log, not at the other's."""
+    """The operator who sent CLUSTER MEET looks at this node's log, not at the other node's."""
     (tmp_path / "strangers").mkdir()
     others = Certificates.issue(tmp_path / "strangers")
 
@@ -221,5 +221,7 @@ def test_a_dial_refused_for_its_certificate_says_why_h36(
 
 
 def test_a_slow_opener_is_ended_by_its_own_deadline_before_it_counts_as_idle_h31_h32() -> None:
-    """Idle links are looked for once a second; equal limits made the reason, and the counter, a matter of luck."""
+    """The node looks for idle links once a second. With equal limits it was chance which reason ended the link, and
+    which counter went up.
+    """
     assert constants.INBOUND_IDLE_MIN_MS > FIRST_PACKET_TIMEOUT_MS + 2_000

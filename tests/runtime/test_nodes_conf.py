@@ -77,7 +77,7 @@ def test_a_damaged_file_is_refused_by_name_and_line_and_left_alone(
 
 @pytest.mark.parametrize("length", range(len(WHOLE)))
 def test_no_prefix_of_a_file_passes_for_a_whole_one(path: Path, length: int) -> None:
-    """H44: wherever a file is torn, it is refused."""
+    """H44: a file that is cut off anywhere is refused."""
     path.write_bytes(WHOLE.encode()[:length])
     file = NodesFile(str(path))
     with pytest.raises(ConfigError):
@@ -86,7 +86,7 @@ def test_no_prefix_of_a_file_passes_for_a_whole_one(path: Path, length: int) -> 
 
 
 def test_load_adds_the_file_to_the_errors_of_the_parser(path: Path) -> None:
-    """H44: the parser knows the line, the file knows its name."""
+    """H44: the parser names the line, and the file adds its name."""
     path.write_text(WHOLE)
 
     def parse(text: str) -> str:
@@ -118,8 +118,8 @@ def test_a_second_process_is_refused_also_after_the_file_was_replaced(nodes: Nod
 
 
 def test_valkeys_own_lock_is_respected_and_held(path: Path) -> None:
-    """H46: Valkey locks nodes.conf itself; we refuse its file, and it would find ours locked after any
-    save.
+    """H46: Valkey locks nodes.conf itself. We refuse a file that it has locked, and after every save ours is locked for
+    Valkey too.
     """
     path.write_text(WHOLE)
     with path.open("rb") as theirs:
@@ -171,7 +171,7 @@ def test_a_step_that_fails_is_named_and_the_old_file_stays(
 def test_a_failed_flush_of_the_folder_is_surfaced(
     nodes: NodesFile, monkeypatch: pytest.MonkeyPatch, path: Path
 ) -> None:
-    """H47: the save is not called durable before its folder is on disk."""
+    """H47: a save is not durable before the folder's entry is on disk."""
     real = os.fsync
 
     def refuse_folders(descriptor: int) -> None:
@@ -186,7 +186,7 @@ def test_a_failed_flush_of_the_folder_is_surfaced(
 
 
 def test_short_writes_are_continued(nodes: NodesFile, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """H47: write(2) may take less than it was given."""
+    """H47: write(2) may write fewer bytes than it was given."""
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:7]))
     nodes.save(WHOLE, durable=True)
@@ -194,7 +194,7 @@ def test_short_writes_are_continued(nodes: NodesFile, path: Path, monkeypatch: p
 
 
 def test_a_planted_link_is_not_written_through(nodes: NodesFile, path: Path, tmp_path: Path) -> None:
-    """H47: the temporary file is ours; a symbolic link in its place is refused, then removed."""
+    """H47: a symbolic link in the place of the temporary file is refused, then removed."""
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (tmp_path / "nodes.conf.tmp").symlink_to(victim)
@@ -212,7 +212,7 @@ def test_a_folder_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_descriptors_do_not_pile_up(path: Path) -> None:
-    """H43: neither saves nor refusals leave a descriptor open."""
+    """H43: neither a save nor a refused file leaves a descriptor open."""
     before = len(os.listdir("/proc/self/fd"))
     file = NodesFile(str(path))
     for _ in range(20):

@@ -26,7 +26,7 @@ def test_times_of_a_cluster_are_told_with_histograms_r38() -> None:
     lines = result.output.splitlines()
     assert lines[0] == "5 nodes, seed 3, node timeout 2,000 ms; virtual time"
     assert any(line.startswith("a node knows all others: ") for line in lines)
-    assert any(line.startswith("a survivor holds a dead node FAIL: ") for line in lines)
+    assert any(line.startswith("a survivor sees a dead node as FAIL: ") for line in lines)
     assert any("####" in line for line in lines)
     assert run("--nodes", "5", "--seed", "3", "--fail", "1").output == result.output
 

@@ -1,4 +1,4 @@
-"""What waits for one consumer: bounded by number and by bytes, in order, losses told where they are."""
+"""The backlog of one consumer: limited by number and by bytes, in order, with markers where items are missing."""
 
 from __future__ import annotations
 

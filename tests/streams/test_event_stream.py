@@ -1,4 +1,4 @@
-"""Typed events between the main loop and a consumer: bounded, in order, losses told."""
+"""Typed events between the main loop and a consumer: limited, in order, every loss reported."""
 
 from __future__ import annotations
 

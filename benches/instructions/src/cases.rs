@@ -1,4 +1,5 @@
-//! The paths, as a table. Each prepares, runs once to warm what is kept between packets, then runs measured.
+//! The measured paths, as a table. Each case prepares, runs once to warm buffers that are kept between packets, and
+//! then runs measured.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -14,16 +15,16 @@ use crate::cluster::{NOW_MS, encoded, heartbeat, id, view};
 use crate::measured;
 use crate::memory_socket::MemorySocket;
 
-/// Packets that every case works on.
+/// Number of packets that every case works on.
 const PACKETS: usize = 64;
 const NODES: usize = 2_000;
 const PING: u16 = MessageType::Ping.number();
 const PONG: u16 = MessageType::Pong.number();
 
-/// Runs a path and returns how many packets it worked on.
+/// Runs a path and returns the number of packets it worked on.
 pub type Case = fn() -> usize;
 
-/// Every path by its name; the number in a name is gossip entries.
+/// Every path by its name; the number in a name is the number of gossip entries.
 pub const CASES: &[(&str, Case)] = &[
     ("deframe-and-check-20", || deframe_and_check(20)),
     ("deframe-and-check-200", || deframe_and_check(200)),
@@ -71,7 +72,7 @@ fn deframe_and_check(entries: usize) -> usize {
     })
 }
 
-/// Every gossip entry as an owned value: what the main thread pays for a packet with news.
+/// Decodes every gossip entry into an owned value: the main thread's cost of a packet that is not quiet.
 fn decode_gossip(entries: usize) -> usize {
     let packets = packets(entries);
     run(|| {
@@ -82,7 +83,7 @@ fn decode_gossip(entries: usize) -> usize {
     })
 }
 
-/// A PONG from its message: what the main thread pays without the view.
+/// Encodes PONGs from messages: the main thread's cost without a view.
 fn encode_pong(entries: usize) -> usize {
     let senders = 1..=PACKETS;
     let pongs: Vec<_> =
@@ -94,7 +95,7 @@ fn encode_pong(entries: usize) -> usize {
     })
 }
 
-/// PINGs that say nothing new, compared with the view.
+/// Compares quiet PINGs with the view.
 fn compare(entries: usize) -> usize {
     let (view, packets) = (view(NODES), packets(entries));
     run(|| {
@@ -104,7 +105,7 @@ fn compare(entries: usize) -> usize {
     })
 }
 
-/// PONGs encoded from the view.
+/// Encodes PONGs from the view.
 fn encode_from_view(nodes: usize) -> usize {
     let view = view(nodes);
     run(|| {
@@ -166,8 +167,8 @@ fn read_and_write(entries: usize) -> usize {
     taken
 }
 
-/// The same with a view: the read job compares, the write job encodes. An attached link counts as one that was
-/// dialled, so PONGs come in and PINGs go out; their ways through the code are the same.
+/// The same with a view: the read job compares, the write job encodes. An attached link counts as dialled, so PONGs
+/// come in and PINGs go out; they take the same path through the code.
 fn quiet_read_and_write(entries: usize, nodes: usize) -> usize {
     let one_sender = encoded(HeartbeatKind::Pong, 1, entries, nodes);
     let stream = one_sender.repeat(PACKETS);
@@ -189,7 +190,7 @@ fn quiet_read_and_write(entries: usize, nodes: usize) -> usize {
 }
 
 impl OneLink {
-    /// Everything that was queued in both runs has been sent.
+    /// Checks that everything queued in both runs has been sent.
     fn finish(mut self, sent_bytes: usize) {
         while self.engine.send_queue(self.link).0 > 0 {
             self.engine.poll(Some(Duration::ZERO)).expect("nothing to refuse");

@@ -1,4 +1,4 @@
-//! Packets and node tables to work on: a cluster of primaries that know each other and have nothing to say.
+//! Packets and node tables to work on: a cluster of primaries that know each other and have no news.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use clusterbus_wire::{
     NodeId, SlotBitmap,
 };
 
-/// The moment all of it happens, unix milliseconds.
+/// The time at which everything happens, unix milliseconds.
 pub const NOW_MS: u64 = 1_700_000_000_000;
 
 /// Id of the node with this number; ours is number 0.
@@ -65,7 +65,7 @@ pub fn encoded(kind: HeartbeatKind, sender: usize, entries: usize, nodes: usize)
     heartbeat(kind, sender, entries, nodes).encode().expect("a sound message")
 }
 
-/// Our view of that cluster: whatever its members say is known already.
+/// Our view of that cluster, in which every heartbeat of its members is quiet.
 pub fn view(nodes: usize) -> Arc<View> {
     let rows = (1..nodes).map(|number| {
         let header = header(number);

@@ -1,7 +1,7 @@
 //! `instructions CASE`: runs one path of the core on 64 packets inside `measured`, and prints how many there were.
 //!
-//! Callgrind collects inside `measured` alone, so preparation costs nothing and no clock is read: the counts are the
-//! same on every machine of a kind, and `check.py` holds them to its table. Without a case it lists them.
+//! Callgrind collects only inside `measured`, so preparation is not counted, and no clock is read. The counts are the
+//! same on every machine of a kind, and `check.py` compares them with its table. Without CASE it lists the cases.
 #![forbid(unsafe_code)]
 
 mod cases;
@@ -10,7 +10,7 @@ mod memory_socket;
 
 use std::process::ExitCode;
 
-/// The path to be counted. Callgrind is told this name.
+/// Runs the path that is counted; `check.py` passes the name of this function to callgrind.
 #[inline(never)]
 fn measured(path: &mut dyn FnMut()) {
     path();

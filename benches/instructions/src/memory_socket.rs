@@ -1,4 +1,4 @@
-//! A socket that is memory: what it is given is read, what is written is counted and gone.
+//! A socket in memory: reads return the bytes it was given, and writes are counted and dropped.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Mutex;
@@ -10,14 +10,14 @@ use clusterbus_engine::Socket;
 #[derive(Default)]
 pub struct MemorySocket {
     incoming: Mutex<(Vec<u8>, usize)>,
-    /// Bytes written so far; nobody is synchronised by it.
+    /// Bytes written so far; it synchronises nothing.
     sent_bytes: AtomicUsize,
 }
 
 impl MemorySocket {
     /// Puts bytes where the next read finds them.
     pub fn give(&self, bytes: &[u8]) {
-        let mut incoming = self.incoming.lock().expect("nobody panics with it");
+        let mut incoming = self.incoming.lock().expect("no panic while it is locked");
         let (data, position) = &mut *incoming;
         data.drain(..*position);
         *position = 0;
@@ -31,9 +31,9 @@ impl MemorySocket {
 }
 
 impl MemorySocket {
-    /// Takes at most `len` bytes of what was given.
+    /// Takes at most `len` of the bytes it was given.
     fn take(&self, len: usize, use_bytes: impl FnOnce(&[u8])) -> io::Result<usize> {
-        let mut incoming = self.incoming.lock().expect("nobody panics with it");
+        let mut incoming = self.incoming.lock().expect("no panic while it is locked");
         let (data, position) = &mut *incoming;
         let rest = &data[*position..];
         if rest.is_empty() {

@@ -1,5 +1,15 @@
-"""The runner of `make bench-peers`: starts servers and the load generator in turn, and tells what came out.
+"""The runner of `make bench-peers`: starts each server with the load generator, and reports the figures.
 
-`workloads` says what is measured, `servers` who, `measure` does it once, `report` and `plot` show it.
-Nothing of the package under test is imported here: it is one server among others.
+Its files in reading order:
+
+    workloads     what is measured
+    servers       the servers, and how they are started
+    cluster_file  the nodes.conf and the ports of a run
+    measure       one measurement
+    figures       from measurements to figures, ratios and verdicts
+    report, plot  the tables and the picture
+    toy           a bus endpoint in plain Python, one of the servers
+    __main__      all workloads, all servers, several rounds
+
+Must never import the package under test, which is one server among others.
 """

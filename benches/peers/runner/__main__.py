@@ -1,4 +1,4 @@
-"""`make bench-peers`: every workload against every server in turn; prints tables, writes JSON, a picture."""
+"""`make bench-peers`: runs every workload against every server; prints tables, writes JSON and a picture."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _options() -> argparse.Namespace:
 
 
 def _measure_all(setup: Setup, options: argparse.Namespace, run: dict[str, Any]) -> Tables:
-    """Workload by workload, in rounds A B C A B C; what fails is told and left out."""
+    """Runs workload by workload, in rounds A B C A B C. A measurement that fails is reported and left out."""
     tables: Tables = {}
     missing: set[str] = set()
     for name in options.workloads:
@@ -97,7 +97,7 @@ def _measure_all(setup: Setup, options: argparse.Namespace, run: dict[str, Any])
                     row = row_of(workload, windows, number + 1)
                 except (MeasurementError, ValueError) as error:
                     first, *rest = str(error).splitlines()
-                    # The log says more, with paths that are nobody's business; it goes to the terminal alone.
+                    # The other lines come from a log and contain paths, so they go only to the terminal.
                     run["failures"].append(f"{name}, {server_name}, round {number + 1}: {first}")
                     last = rest[-1:] or [""]
                     _say(f"{name}, {server_name}, round {number + 1}: {first}; {last[0]}")
@@ -116,12 +116,12 @@ def _measure_all(setup: Setup, options: argparse.Namespace, run: dict[str, Any])
 
 
 def _say(line: str) -> None:
-    """Progress and refusals go beside the tables."""
+    """Prints progress and failures to standard error; the tables go to standard output."""
     print(line, file=sys.stderr, flush=True)
 
 
 def _describe(setup: Setup, options: argparse.Namespace) -> dict[str, Any]:
-    """The machine, the versions and the options: what makes two runs comparable."""
+    """The machine, the versions and the options: the facts that make two runs comparable."""
     start = Start(make_cluster(4), Path("."), setup.binaries, None, 1)
     versions = {name: version_of(SERVERS[name], start) for name in options.servers}
     return {

@@ -1,7 +1,7 @@
 """The nodes.conf of a cluster of N primaries, and the ports of a run, all on loopback.
 
-Every node but the server has an address of its own in 127.1.0.0/16 and the same bus port there, so the load
-generator can listen as each of them and know by the address which one was dialled.
+Every node except the server has an address of its own in 127.1.0.0/16, with the same bus port. So the load generator
+can listen as each of them, and the address shows which node was dialled.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ ADDRESSES_PER_BLOCK = 250
 SERVER_IP = "127.0.0.1"
 FIRST_PEER_IP = "127.1.0.1"
 
-# What stands in the line of a peer, and not in the server's own.
+# Matches the line of a peer, but not the server's own line.
 PEER_ADDRESS = re.compile(r" 127\.1\.\S+ master ")
 
-# Not seeded: two runs on one machine must not walk through the same ports.
+# Not seeded, because two runs on one machine must not try the same ports in the same order.
 _ports = random.SystemRandom()
 
 
 @dataclass(frozen=True)
 class ClusterFile:
-    """A cluster as one server is told it: its own ports, and the text of nodes.conf."""
+    """A cluster for one server: the server's own port, and the text of its nodes.conf."""
 
     port: int
     text: str
@@ -39,9 +39,9 @@ class ClusterFile:
         return self.port + BUS_PORT_OFFSET
 
     def write(self, folder: Path, *, addresses: bool = True) -> Path:
-        """Writes nodes.conf below `folder`, new for every server: a server rewrites its own.
+        """Writes nodes.conf into `folder`. Every server needs a new one, because a server rewrites its file.
 
-        Without addresses the peers are known and nobody dials them.
+        Without addresses the server knows the peers but cannot dial them.
         """
         file = folder / "nodes.conf"
         file.write_text(self.text if addresses else PEER_ADDRESS.sub(r" :0@0 master,noaddr ", self.text))
@@ -49,7 +49,7 @@ class ClusterFile:
 
 
 def peer_ip(peer: int) -> str:
-    """The address of the peer with this number, from 0 on."""
+    """The address of the peer with this number, counted from 0."""
     return f"127.1.{peer // ADDRESSES_PER_BLOCK}.{peer % ADDRESSES_PER_BLOCK + 1}"
 
 
@@ -57,7 +57,7 @@ def make_cluster(nodes: int) -> ClusterFile:
     """A cluster of `nodes` primaries that share all slots, each with a config epoch of its own."""
     port = _free_port(SERVER_IP)
     peer_port = _free_port(FIRST_PEER_IP)
-    # The same ids every time: which node is hashed where must not differ between servers.
+    # The ids are the same every time, so that all servers hash the same ids.
     ids = random.Random(nodes)
     lines = []
     for index in range(nodes):
@@ -74,7 +74,7 @@ def make_cluster(nodes: int) -> ClusterFile:
 
 
 def _free_port(ip: str) -> int:
-    """A client port below the ephemeral range, it and its bus port free on `ip` now."""
+    """A client port below the ephemeral range that is free on `ip` now, together with its bus port."""
     for _ in range(MAX_TRIES):
         port = _ports.randint(FIRST_PORT, LAST_PORT)
         if _is_free(ip, port) and _is_free(ip, port + BUS_PORT_OFFSET):

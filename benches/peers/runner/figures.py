@@ -1,7 +1,7 @@
-"""From windows to figures: one row of numbers for each server and round, their medians, and ratios.
+"""Turns windows into figures: one row of numbers for each server and round, their medians, and ratios.
 
-A ratio is taken between two servers in the same round, and the median of those is judged: what the
-machine did meanwhile then weighs on both.
+A ratio compares two servers in the same round, so that other load on the machine affects both. The median of the
+ratios is judged.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 from runner.workloads import Workload
 
 Window = dict[str, Any]
-# What one server did in one round, by figure.
+# Figure -> its value, for one server in one round.
 Row = dict[str, float]
-# Rows by server, in order of rounds.
+# Server -> its rows, in order of rounds.
 Rows = dict[str, list[Row]]
-# Rows of every workload measured, by its name.
+# Workload -> its rows.
 Tables = dict[str, Rows]
 
 MEBIBYTE = 2**20
-# Other processes' share of the machine above which figures are provisional.
+# If other processes use more of the machine than this, the figures are provisional.
 ELSEWHERE_CORES_MAX = 0.1
 
 
 def row_of(workload: Workload, windows: list[Window], number: int) -> Row:
-    """The figures of one measurement, in the round of this number; CPU time is microseconds per unit."""
+    """The figures of one measurement in round `number`. CPU time is microseconds per unit of the workload."""
     window = windows[-1]
     seconds = window["elapsed_ns"] / 1e9
     units = seconds if workload.unit == "seconds" else window[workload.unit]
@@ -50,7 +50,7 @@ def row_of(workload: Workload, windows: list[Window], number: int) -> Row:
         row["calm_p99_us"] = calm["latency_p99_ns"] / 1e3
         row["storm_p99_us"] = during["latency_p99_ns"] / 1e3
         row["p99_ratio"] = during["latency_p99_ns"] / max(1, calm["latency_p99_ns"])
-        # The heartbeats' generator ran beside the storm's; its time is not the machine's.
+        # Two generators ran; the time of the one that sends heartbeats must not count as other processes'.
         row["elsewhere_cores"] -= during["generator_ns"] / during["elapsed_ns"]
     if workload.unit == "seconds":
         row["main_percent"] = row["main_us"] / 1e4
@@ -63,7 +63,7 @@ def median(rows: list[Row], figure: str) -> float:
 
 
 def elsewhere_cores(tables: Tables) -> float:
-    """What other processes used of the machine meanwhile, in cores; the median over all measurements."""
+    """How many cores other processes used, as the median over all measurements."""
     rows = [row for table in tables.values() for own in table.values() for row in own]
     return median(rows, "elsewhere_cores") if rows else 0.0
 
@@ -74,19 +74,19 @@ def spread(rows: list[Row], figure: str) -> tuple[float, float]:
 
 
 def ratio(rows: Rows, server: str, reference: str, figure: str) -> float | None:
-    """The median over the rounds of `server` by `reference`; None when one was not measured."""
+    """The median over the rounds of (figure of `server` / figure of `reference`); None if one was not measured."""
     theirs = {row["round"]: row[figure] for row in rows.get(reference, []) if row[figure]}
     values = [row[figure] / theirs[row["round"]] for row in rows.get(server, []) if row["round"] in theirs]
     return statistics.median(values) if values else None
 
 
 def bytes_per_link(tables: Tables, server: str) -> float | None:
-    """Resident bytes of one link: 3,998 of them make the difference of the two idle workloads."""
+    """Resident bytes of one link: the workload idle has 3,998 links, idle-unlinked has none."""
     return _rss_difference(tables, server, "idle", "idle-unlinked", 3_998)
 
 
 def bytes_per_node(tables: Tables, server: str) -> float | None:
-    """Resident bytes of one known node."""
+    """Resident bytes of one known node: idle-unlinked has 1,996 more nodes than idle-small."""
     return _rss_difference(tables, server, "idle-unlinked", "idle-small", 1_996)
 
 
@@ -97,12 +97,12 @@ def _rss_difference(tables: Tables, server: str, more: str, less: str, count: in
     return (median(rows[0], "rss_mib") - median(rows[1], "rss_mib")) * MEBIBYTE / count
 
 
-# ---------------------------------------------------------------- what is to be reached
+# ---------------------------------------------------------------- figures to reach
 
 
 @dataclass(frozen=True)
 class Target:
-    """A figure to reach: `value` of the tables is to be at most, or at least, `bound`."""
+    """A figure to reach: `value(tables)` must be at most `bound`, or at least `bound` if `at_least`."""
 
     text: str
     bound: float

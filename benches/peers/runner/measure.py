@@ -1,6 +1,6 @@
-"""One measurement: a generator, a fresh server, its links, a warm-up, and the window the generator measures.
+"""One measurement: a generator, a new server, their links, a warm-up, and the window that the generator measures.
 
-Processes are started here and always stopped by pid. Ports are free ones, files go to a temporary folder.
+Owns the processes, which it always stops by pid. Ports are free ones, and files go to a temporary folder.
 """
 
 from __future__ import annotations
@@ -29,40 +29,40 @@ Window = dict[str, Any]
 
 
 class MeasurementError(Exception):
-    """A run that gave no figure; the text says why."""
+    """A measurement that gave no figures; the text says why."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all measurements of a run share."""
+    """The options that all measurements of a run share."""
 
     binaries: Path
     certificates: Path
-    # Multiplies the lengths of warm-up and window.
+    # Factor for the lengths of warm-ups and windows.
     scale: float
 
 
 def measure(setup: Setup, workload: Workload, server: Server) -> list[Window] | None:
-    """Runs `workload` once against `server`; None when the server is not installed.
+    """Runs `workload` once against `server`; returns None if the server is not installed.
 
-    Returns the windows the generator printed; the last one of a storm is of the storm itself.
+    Otherwise returns the windows that the generator printed. The last window of a storm is that of the storm itself.
     """
     with tempfile.TemporaryDirectory(prefix="bench-peers-") as name:
         folder = Path(name)
         cluster = make_cluster(workload.nodes)
-        # The server rewrites its file, the generator reads the first state.
+        # The server rewrites its nodes.conf, so the generator reads a copy of the original.
         original = folder / "original"
         original.mkdir()
         nodes_conf = cluster.write(original)
         cluster.write(folder, addresses=workload.addresses)
         certificates = setup.certificates if workload.tls else None
         start = Start(cluster, folder, setup.binaries, certificates, workload.node_timeout_ms)
-        command = server.command(start)
-        if command is None:
+        words = server.start_words(start)
+        if words is None:
             return None
         with _generator(setup, workload, server, cluster, nodes_conf) as load:
             _next_record(load, "listening")
-            with _server(command, folder, cluster) as process:
+            with _server(words, folder, cluster) as process:
                 _go(load, process.pid)
                 windows = [_next_record(load, "window") for _ in range(workload.windows)]
                 if workload.storm_links:
@@ -79,7 +79,9 @@ def _storm(
     server_pid: int,
     calm: subprocess.Popen[str],
 ) -> list[Window]:
-    """Connections as fast as the server takes them while `calm` goes on; its window, then the storm's."""
+    """Makes connections as fast as the server accepts them while the generator `calm` goes on. Returns the window of
+    `calm` and that of the storm.
+    """
     with _generator(setup, workload, server, cluster, nodes_conf, storm=True) as storm:
         _next_record(storm, "listening")
         _go(storm, server_pid)
@@ -117,10 +119,10 @@ def _generator(
 
 
 @contextlib.contextmanager
-def _server(command: list[str], folder: Path, cluster: ClusterFile) -> Iterator[subprocess.Popen[bytes]]:
+def _server(words: list[str], folder: Path, cluster: ClusterFile) -> Iterator[subprocess.Popen[bytes]]:
     log_file = folder / "server.log"
     with log_file.open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
     with _stopped_at_the_end(process):
         deadline = time.monotonic() + START_DEADLINE_S
         while not _listens(cluster.bus_port):
@@ -140,7 +142,7 @@ def _stopped_at_the_end(process: subprocess.Popen[Any]) -> Iterator[None]:
         yield
     finally:
         if process.poll() is None:
-            # Nothing of it is kept, so it needs no time to say goodbye to thousands of links.
+            # Nothing of it is kept, so it may end without closing thousands of links.
             process.kill()
         process.wait(STOP_DEADLINE_S)
         for stream in (process.stdin, process.stdout, process.stderr):
@@ -149,7 +151,7 @@ def _stopped_at_the_end(process: subprocess.Popen[Any]) -> Iterator[None]:
 
 
 def _listens(port: int) -> bool:
-    """Whether somebody listens, without connecting: a server must see the generator's links alone."""
+    """Whether a process listens on the port. Does not connect: the server must see only the generator's links."""
     wanted = f"{int.from_bytes(socket.inet_aton(SERVER_IP), 'little'):08X}:{port:04X}"
     with open("/proc/net/tcp", encoding="ascii") as table:
         return any(fields[1] == wanted and fields[3] == "0A" for fields in map(str.split, table))
@@ -162,7 +164,7 @@ def _go(load: subprocess.Popen[str], server_pid: int) -> None:
 
 
 def _next_record(load: subprocess.Popen[str], kind: str) -> Window:
-    """The next line of this kind; others are passed over."""
+    """The next record of this kind; others are skipped."""
     assert load.stdout is not None
     assert load.stderr is not None
     for line in load.stdout:

@@ -1,4 +1,4 @@
-"""The picture: CPU time per packet against cluster size, of the main thread and of all threads."""
+"""The picture: CPU time per packet over cluster size, for the main thread and for all threads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PANELS = (("main_us", "main thread"), ("all_us", "all threads"))
 
 
 def draw(tables: Tables, caption: str, file: Path) -> bool:
-    """Writes the picture; False when fewer than two sizes were measured."""
+    """Writes the picture. Returns False if fewer than two sizes were measured."""
     sizes = [size for size in SIZES if f"tcp-{size}" in tables]
     if len(sizes) < 2:
         return False

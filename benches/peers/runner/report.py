@@ -1,4 +1,4 @@
-"""The tables as text: per workload one row a server, then every figure to reach with what was reached."""
+"""The tables as text: for each workload one row per server, then every figure to reach with the value reached."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The servers that are compared: how each is started, and what it has.
+"""The servers that are compared: how each is started, and what each can do.
 
-A server that is not installed is left out with its package's name; nothing else differs by server.
+A server that is not installed is left out, and the name of its package is printed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TOY_FILE = Path(__file__).with_name("toy.py")
 
 @dataclass(frozen=True)
 class Start:
-    """What a server is started with."""
+    """The facts that a server is started with."""
 
     cluster: ClusterFile
     folder: Path
@@ -31,15 +31,15 @@ class Start:
 
 @dataclass(frozen=True)
 class Server:
-    """One row of the tables. `command` gives the words to start it; None when it is not installed."""
+    """One row of the tables. `start_words` returns the program and its arguments; None if it is not installed."""
 
     name: str
     package: str
-    command: Callable[[Start], list[str] | None]
+    start_words: Callable[[Start], list[str] | None]
     has_tls: bool = False
-    # Whether it is a node: it dials the others, and publishes.
+    # Whether it is a real node, which dials the other nodes.
     is_node: bool = True
-    # Whether it can fan out a PUBLISH.
+    # Whether it can send a PUBLISH to all its links.
     publishes: bool = True
 
 
@@ -88,22 +88,22 @@ def _valkey(start: Start) -> list[str] | None:
 
 
 def _toy(loop: str) -> Callable[[Start], list[str] | None]:
-    def command(start: Start) -> list[str] | None:
+    def start_words(start: Start) -> list[str] | None:
         if importlib.util.find_spec(loop) is None:
             return None
         return [sys.executable, str(TOY_FILE), loop, str(start.folder / "nodes.conf")]
 
-    return command
+    return start_words
 
 
 def _clusterbus(io_threads: int) -> Callable[[Start], list[str] | None]:
-    def command(start: Start) -> list[str] | None:
+    def start_words(start: Start) -> list[str] | None:
         if importlib.util.find_spec("clusterbus") is None:
             return None
         node = [sys.executable, "-m", "clusterbus", "node"]
         return [*node, *_directives(start), "--io-threads", str(io_threads)]
 
-    return command
+    return start_words
 
 
 SERVERS = {
@@ -122,10 +122,10 @@ SERVERS = {
 
 
 def version_of(server: Server, start: Start) -> str:
-    """What the server says it is; "" when it says nothing."""
-    command = server.command(start)
-    if command is None or server.name in ("floor", "asyncio", "uvloop"):
+    """The output of the server's `--version`; "" for a server without it, or one that is not installed."""
+    words = server.start_words(start)
+    if words is None or server.name in ("floor", "asyncio", "uvloop"):
         return ""
-    words = [sys.executable, "-m", "clusterbus"] if "clusterbus" in server.name else command[:1]
-    asked = subprocess.run([*words, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    program = [sys.executable, "-m", "clusterbus"] if "clusterbus" in server.name else words[:1]
+    asked = subprocess.run([*program, "--version"], capture_output=True, text=True, timeout=20, check=False)
     return asked.stdout.strip()

@@ -1,8 +1,8 @@
-"""A bus endpoint as one would write it in plain Python: asyncio or uvloop, toy state, no offload.
+"""A bus endpoint in plain Python: asyncio or uvloop, a toy state, no I/O threads.
 
-Answers PING with PONG: reads the header, looks the sender up, takes each gossip entry into its table, and
-answers with a tenth of the nodes as it knows them. It dials nobody and decides nothing else, to its favour.
-Run as `toy.py asyncio|uvloop NODES_CONF`.
+Answers PING with PONG: it reads the header, finds the sender, applies each gossip entry to its table, and answers with
+a tenth of the nodes that it knows. It dials no node and does nothing else, which works in its favour. Run it as
+`toy.py asyncio|uvloop NODES_CONF`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PRIMARY, FAILING = 1, 4 | 8
 
 
 class Node:
-    """What is known about one node: its entry as it is told to others, and when it was heard."""
+    """One known node: the fields of its gossip entry, its last PONG time, and the nodes that report it as failing."""
 
     def __init__(self, node_id: bytes, ip: bytes, port: int, cport: int) -> None:
         self.node_id = node_id

@@ -1,4 +1,4 @@
-"""What is measured, as a table: the cluster, the links, what the generator does, and who takes part."""
+"""The table of workloads: the cluster, the links, what the generator does, and which servers take part."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ NODES = ("redis", "valkey", "clusterbus-1", "clusterbus-3")
 IDLE = ("redis", "valkey", "clusterbus-3")
 LINKS = 200
 SIZES = (4, 201, 1_000, 2_000)
-# Long enough that no node turns PFAIL and none is pinged again because it was silent: what is left of a
-# server's own clock is one PING a second, and its walk over the table ten times a second.
+# Long enough that no node becomes PFAIL, and none gets an extra PING because it was silent. The server's own clock then
+# only causes one PING a second, and a walk over the table ten times a second.
 QUIET_NODE_TIMEOUT_MS = 3_600_000
-# The servers' default: the clock at work.
+# The servers' default; with it the server's own clock sends many PINGs.
 USUAL_NODE_TIMEOUT_MS = 15_000
 
 
@@ -38,20 +38,20 @@ class Workload:
     windows: int = 1
     node_timeout_ms: int = QUIET_NODE_TIMEOUT_MS
     max_count: int = 2_000_000
-    # Whether the server knows where its nodes are, and so dials them.
+    # Whether the server knows the addresses of the other nodes, and so dials them.
     addresses: bool = True
-    # Memory does not vary as time does: such a workload takes fewer rounds.
+    # Memory varies less than time, so a workload that measures memory needs fewer rounds.
     max_rounds: int = 99
 
     def generator_arguments(self, server_dials: bool, scale: float, *, storm: bool) -> dict[str, str]:
-        """Arguments of `bus-load`, of the storm beside it when `storm`."""
+        """The arguments of `bus-load`; with `storm`, those of the second generator, which makes the storm."""
         arguments = {
             "mode": "storm" if storm else self.mode,
             "links": str(self.storm_links if storm else self.links_to(server_dials)),
             "first-peer": str(self.links if storm else 0),
             "in-flight": str(self.in_flight),
             "failing": str(self.failing),
-            # The storm comes beside a generator that plays the nodes already.
+            # In a storm the first generator already listens as the nodes.
             "expect-dials": str(self.nodes - 1 if server_dials and not storm else 0),
             "warm-up-ms": str(100 if storm else int(self.warm_up_ms * scale)),
             "window-ms": str(int(self.window_ms * scale)),
@@ -63,7 +63,7 @@ class Workload:
         return arguments
 
     def links_to(self, server_dials: bool) -> int:
-        """How many links the generator dials. Who does not dial its nodes fans out on the inbound links."""
+        """How many links the generator dials. A server that does not dial the nodes sends PUBLISH on these links."""
         if self.mode == "publish":
             return 0 if server_dials else self.nodes - 1
         return self.links
@@ -121,7 +121,8 @@ WORKLOADS = {
             servers=("floor", *NODES),
             links=LINKS,
             failing=500,
-            # The first PING of each link brings 500 new reports; what is measured is their repetition.
+            # The first PING of each link brings 500 new reports. The warm-up covers these, so that the window only
+            # measures repeated reports.
             warm_up_ms=2_000,
             window_ms=2_000,
         ),
@@ -146,7 +147,7 @@ WORKLOADS = {
             links=0,
             unit="seconds",
             addresses=False,
-            # As old at the end as the other, because servers give memory back with time.
+            # At the end it is as old as the server of the workload idle, because servers free memory with time.
             warm_up_ms=8_500,
             window_ms=500,
             node_timeout_ms=USUAL_NODE_TIMEOUT_MS,
@@ -161,7 +162,7 @@ WORKLOADS = {
             links=0,
             unit="seconds",
             addresses=False,
-            # As old at the end as the other, because servers give memory back with time.
+            # At the end it is as old as the server of the workload idle, because servers free memory with time.
             warm_up_ms=8_500,
             window_ms=500,
             node_timeout_ms=USUAL_NODE_TIMEOUT_MS,

@@ -1,4 +1,4 @@
-//! `--name value` arguments of the two programs. Must never guess: an unknown, doubled or unread name is an error.
+//! The `--name value` arguments of both programs. Must never guess: an unknown, repeated or unread name is an error.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -26,19 +26,19 @@ impl Arguments {
         Ok(Arguments(table))
     }
 
-    /// Takes an argument that must be there.
+    /// Takes a required argument.
     ///
     /// # Errors
-    /// Missing, or not a value of its type.
+    /// It is missing, or its value has the wrong type.
     pub fn take<T: FromStr>(&mut self, name: &str) -> Result<T, Failure> {
         let value = self.0.remove(name).ok_or_else(|| format!("--{name} is missing"))?;
         value.parse().map_err(|_| format!("--{name} {value}: not understood").into())
     }
 
-    /// Takes an argument that may be left out.
+    /// Takes an optional argument.
     ///
     /// # Errors
-    /// Not a value of its type.
+    /// Its value has the wrong type.
     pub fn take_or<T: FromStr>(&mut self, name: &str, default: T) -> Result<T, Failure> {
         if self.0.contains_key(name) { self.take(name) } else { Ok(default) }
     }
@@ -46,7 +46,7 @@ impl Arguments {
     /// Ends the reading.
     ///
     /// # Errors
-    /// A name nobody took.
+    /// A name that was not taken.
     pub fn finish(self) -> Result<(), Failure> {
         match self.0.into_keys().next() {
             Some(name) => Err(format!("--{name}: no such argument").into()),

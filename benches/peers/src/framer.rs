@@ -1,6 +1,6 @@
 //! Splits a stream into messages while looking only at the first 16 bytes of each.
 //!
-//! Owns the position in the stream; must never copy a body, except of the messages that are to be checked.
+//! Owns the position in the stream. Must never copy a body, except those of messages that are to be checked.
 
 use clusterbus_wire::{LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT, peek_frame_len};
 
@@ -8,12 +8,12 @@ use crate::Failure;
 
 const HEAD_LEN_BYTES: usize = LIGHT_HEADER_LEN_BYTES;
 
-/// Where a stream stands.
+/// The position in a stream.
 #[derive(Default)]
 pub struct Framer {
     head: [u8; HEAD_LEN_BYTES],
     head_len: usize,
-    /// Bytes of the message that have not come yet; 0 between messages.
+    /// Bytes of the present message that have not come yet; 0 between messages.
     remaining: usize,
     message_type: u16,
     keeps_next: bool,
@@ -21,7 +21,7 @@ pub struct Framer {
 }
 
 impl Framer {
-    /// Keeps the bytes of the next message that starts, for [`Framer::feed`] to hand over.
+    /// Keeps the bytes of the next message that starts; [`Framer::feed`] hands them over.
     pub fn keep_next(&mut self) {
         self.keeps_next = true;
     }
@@ -30,7 +30,7 @@ impl Framer {
     /// its bytes when they were to be kept.
     ///
     /// # Errors
-    /// A stream that is none, or what `message` returns.
+    /// The bytes are no stream of messages, or `message` fails.
     pub fn feed(
         &mut self,
         mut bytes: &[u8],

@@ -1,11 +1,11 @@
-//! Counts of latencies, exact to about three in a hundred, in a fixed table. Takes nanoseconds; never allocates.
+//! A histogram of latencies in a fixed table, exact to about 3 %. Takes nanoseconds; must never allocate.
 
-/// Buckets for each doubling.
+/// Number of buckets for each doubling of the latency.
 const STEPS: u32 = 32;
 const STEP_BITS: u32 = STEPS.trailing_zeros();
 const BUCKETS: usize = (64 * STEPS) as usize;
 
-/// How many measurements fell where.
+/// The number of measurements in each bucket.
 pub struct Histogram {
     counts: Vec<u64>,
     total: u64,

@@ -1,8 +1,8 @@
-//! What the load generator and the floor server of `make bench-peers` share.
+//! The code that the load generator and the floor server of `make bench-peers` share.
 //!
-//! Owns packets made ready beforehand, framing, sockets, latency counts and the reading of a server's CPU time from
-//! outside. Must never touch the code it measures: of clusterbus only the wire crate is used, to build packets and
-//! to check those that come back. Everything runs on one thread.
+//! Owns prepared packets, framing, sockets, latency counts, and the reading of a server's CPU time from outside. Must
+//! never touch the code that it measures: of clusterbus it uses only the wire crate, to build packets and to check the
+//! answers. Everything runs on one thread.
 #![forbid(unsafe_code)]
 
 pub mod arguments;
@@ -15,7 +15,7 @@ pub mod roster;
 pub mod tls;
 pub mod transport;
 
-/// What ends a run: a text that says what went wrong.
+/// The error that ends a run: a text that says what went wrong.
 pub type Failure = Box<dyn std::error::Error>;
 
 /// Bytes asked for by one read; larger than the largest heartbeat of the workloads.

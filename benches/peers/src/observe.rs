@@ -1,6 +1,6 @@
 //! CPU time and memory of a process as the kernel counts them, read from outside.
 //!
-//! `/proc/PID/task/*/schedstat` gives each thread's time on a CPU in nanoseconds, kernel work for it included.
+//! `/proc/PID/task/*/schedstat` gives each thread's time on a CPU in nanoseconds, including the kernel's work for it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +20,7 @@ pub struct CpuSpent {
     pub main_ns: u64,
     /// Of all threads, the main one included, nanoseconds.
     pub all_ns: u64,
-    /// How many threads spent any.
+    /// The number of threads that used any CPU time.
     pub busy_threads: u64,
 }
 
@@ -44,7 +44,7 @@ impl CpuTimes {
         Ok(CpuTimes { pid, thread_ns })
     }
 
-    /// What was spent since `earlier`.
+    /// The CPU time used since `earlier`.
     pub fn since(&self, earlier: &CpuTimes) -> CpuSpent {
         let spent = |id: &u32, now: &u64| {
             now.saturating_sub(earlier.thread_ns.get(id).copied().unwrap_or_default())
@@ -69,7 +69,7 @@ pub fn resident_bytes(pid: u32) -> Result<u64, Failure> {
     Ok(kib * 1024)
 }
 
-/// Times the machine's CPUs were not idle since it started, nanoseconds, all processes together.
+/// The time that the machine's CPUs have been busy since it started, nanoseconds, for all processes together.
 ///
 /// # Errors
 /// When `/proc/stat` is not there.
@@ -78,7 +78,7 @@ pub fn machine_busy_ns() -> Result<u64, Failure> {
     let stat = fs::read_to_string("/proc/stat")?;
     let first = stat.lines().next().ok_or("/proc/stat is empty")?;
     let fields: Vec<u64> = first.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    // user, nice, system, then idle and waiting, then interrupts and what the host took.
+    // The columns: user, nice, system, idle, waiting for I/O, interrupts, and time taken by the host.
     let idle: u64 = fields.iter().skip(3).take(2).sum();
     let total: u64 = fields.iter().take(8).sum();
     Ok((total - idle) * TICK_NS)

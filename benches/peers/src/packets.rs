@@ -1,7 +1,7 @@
 //! Heartbeats made ready beforehand: a header for each node, and one ring of gossip entries they all cut from.
 //!
-//! Sending one is a gather of two or three slices; nothing is encoded. Only the entries' times are patched, once a
-//! second, as a node would say them. A node is never mentioned by itself, and nobody mentions the server.
+//! Sending a heartbeat gathers two or three slices and encodes nothing. Only the times of the entries are patched, once
+//! a second, as in a real node. A node never mentions itself, and no node mentions the server.
 
 use clusterbus_wire::{
     GOSSIP_ENTRY_LEN_BYTES, GossipEntry, HEADER_LEN_BYTES, Heartbeat, HeartbeatKind, IpText,
@@ -17,17 +17,17 @@ const TOTLEN_AT: usize = 4;
 const TYPE_AT: usize = 12;
 const COUNT_AT: usize = 14;
 const PONG_RECEIVED_AT: usize = 44;
-/// Multiplier and increment of Knuth's MMIX generator: fast, and good enough to choose who is mentioned.
+/// Multiplier and increment of Knuth's MMIX generator: fast, and good enough to choose the mentioned nodes.
 const RANDOM_MULTIPLIER: u64 = 6_364_136_223_846_793_005;
 const RANDOM_INCREMENT: u64 = 1_442_695_040_888_963_407;
 
-/// Everything that is sent, ready.
+/// Everything that is sent, made ready.
 pub struct Packets {
     pings: Vec<Vec<u8>>,
     pongs: Vec<Vec<u8>>,
     /// The healthy nodes twice over, so that a window never wraps.
     ring: Vec<u8>,
-    /// Where a node stands in the ring; `None` for one that is marked failing.
+    /// The place of each node in the ring; `None` for a node that is marked failing.
     position: Vec<Option<usize>>,
     healthy: usize,
     gossip_count: usize,
@@ -40,7 +40,7 @@ impl Packets {
     /// Prepares the heartbeats of all peers; the last `failing` of them are marked PFAIL in every PING.
     ///
     /// # Errors
-    /// A cluster too small for what is asked.
+    /// The cluster is too small.
     pub fn prepare(roster: &Roster, failing: usize) -> Result<Packets, Failure> {
         let healthy = roster.peers.len().checked_sub(failing).ok_or("more failing than known")?;
         let gossip_count = roster.gossip_count().min(healthy.saturating_sub(1));
@@ -79,18 +79,18 @@ impl Packets {
         [&self.pings[peer], &self.ring[window], &self.failing]
     }
 
-    /// The slices of a PONG from this peer; it marks nobody, so that only the PINGs make a storm.
+    /// The slices of a PONG from this peer. It marks no node as failing, so that only the PINGs make a storm.
     pub fn pong_of(&mut self, peer: usize) -> [&[u8]; 2] {
         let window = self.window_of(peer);
         [&self.pongs[peer], &self.ring[window]]
     }
 
-    /// Entries of every PING.
+    /// Number of gossip entries in every PING.
     pub fn entries(&self) -> usize {
         self.gossip_count + self.failing.len() / GOSSIP_ENTRY_LEN_BYTES
     }
 
-    /// Says of every healthy node that it was heard at this time (unix seconds).
+    /// Sets the PONG time of every healthy node (unix seconds).
     pub fn patch_pong_received(&mut self, now_s: u32) {
         for entry in self.ring.chunks_exact_mut(GOSSIP_ENTRY_LEN_BYTES) {
             entry[PONG_RECEIVED_AT..PONG_RECEIVED_AT + 4].copy_from_slice(&now_s.to_be_bytes());
@@ -143,7 +143,7 @@ pub fn ready_made_publish(roster: &Roster) -> Result<Vec<u8>, Failure> {
     Ok(packet)
 }
 
-/// A header that announces `count` entries which are not there yet.
+/// A header that announces `count` entries; the entries are added later.
 fn heartbeat_header(
     roster: &Roster,
     node: &Node,

@@ -1,4 +1,4 @@
-//! One flat JSON object a line: what a program tells the runner. Names are ours, so nothing needs escaping.
+//! Records for the runner: one flat JSON object on each line. All names are our own, so nothing needs escaping.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -24,7 +24,7 @@ impl Record {
     /// Prints the line at once.
     ///
     /// # Errors
-    /// When nobody reads.
+    /// When the reader is gone.
     pub fn print(self) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}}}", self.0)?;

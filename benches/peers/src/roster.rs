@@ -1,4 +1,4 @@
-//! The nodes of the cluster that is played, read from the nodes.conf that the servers get too.
+//! The nodes that the generator plays, read from the same nodes.conf that the servers get.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -31,9 +31,9 @@ pub struct Node {
 pub struct Roster {
     /// The server under test.
     pub server: Node,
-    /// Everybody else.
+    /// The other nodes, which the generator plays.
     pub peers: Vec<Node>,
-    /// currentEpoch.
+    /// The current epoch (`currentEpoch`).
     pub current_epoch: u64,
 }
 
@@ -63,11 +63,11 @@ impl Roster {
                 _ => return Err(format!("nodes.conf: {line}").into()),
             }
         }
-        let server = server.ok_or("nodes.conf: nobody is myself")?;
+        let server = server.ok_or("nodes.conf: no node has the flag myself")?;
         Ok(Roster { server, peers, current_epoch })
     }
 
-    /// Nodes, the server included.
+    /// Number of nodes, the server included.
     pub fn count(&self) -> usize {
         self.peers.len() + 1
     }
@@ -95,7 +95,7 @@ impl Roster {
 }
 
 impl Node {
-    /// Where its bus is.
+    /// The address of its bus port.
     pub fn bus_address(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.ip, self.cport)
     }

@@ -1,7 +1,7 @@
 //! TLS of the load generator: certificates for a run, and both sides of mutual TLS.
 //!
-//! The generator shows a certificate and asks for none: it measures what the server does, so it spends nothing on
-//! checks of its own. Sessions are never resumed: every handshake is a full one.
+//! The generator shows a certificate and accepts any: it measures the server, so it spends no time on checks of its
+//! own. Sessions are never resumed, so every handshake is a full one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub fn write_certificates(folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What connections of the generator are made from.
+/// The TLS configuration of the generator's connections.
 pub struct Tls {
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
@@ -101,7 +101,7 @@ impl Tls {
     }
 }
 
-/// Takes whatever certificate the server shows.
+/// Accepts any certificate of the server.
 #[derive(Debug)]
 struct Unchecked;
 

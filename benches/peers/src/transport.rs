@@ -1,6 +1,6 @@
 //! One non-blocking connection, plain or TLS, behind one pair of calls.
 //!
-//! Owns what could not be written yet. Must never block; the caller asks [`Transport::wants_write`] what to wait for.
+//! Owns the bytes that could not be written yet. Must never block; [`Transport::wants_write`] says whether to wait.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -15,17 +15,17 @@ use crate::Failure;
 pub struct Transport {
     stream: TcpStream,
     tls: Option<Box<Connection>>,
-    /// Plain bytes the socket did not take, from `written` on.
+    /// Plain bytes that the socket did not take, from `written` on.
     unwritten: Vec<u8>,
     written: usize,
 }
 
-/// What a read found.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
-    /// So many bytes.
+    /// This many bytes came.
     Bytes(usize),
-    /// Nothing now.
+    /// Nothing is there now.
     Nothing,
     /// The peer closed.
     Closed,
@@ -102,7 +102,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Sends what is left.
+    /// Sends the bytes that are left.
     ///
     /// # Errors
     /// When the connection is broken.
@@ -126,7 +126,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Reads what is there, once.
+    /// Reads once what is there.
     ///
     /// # Errors
     /// When the connection is broken.
@@ -143,7 +143,7 @@ impl Transport {
         self.receive_more(into)
     }
 
-    /// What TLS has decrypted already and the last read left there.
+    /// Bytes that TLS has decrypted and that the last read did not take.
     ///
     /// # Errors
     /// When the connection is broken.

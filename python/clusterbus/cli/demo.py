@@ -1,7 +1,7 @@
 """`clusterbus demo`: six nodes over mutual TLS join, lose one, agree that it failed, and get it back.
 
-Owns the story and what the terminal shows of it; `demo_nodes` owns the processes. Everything shown was
-asked of the nodes over their client ports, nothing is taken for granted. One thread, under a minute.
+Owns the steps of the demo and what the terminal shows of them; `demo_nodes` owns the processes. Must never show
+anything that the nodes did not answer on their client ports. One thread, under a minute.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ COUNTERS: Final = {
     "accepts": "cluster_threaded_accepts_processed",
     "fallbacks": "cluster_io_main_thread_fallbacks",
 }
-"""Column of the table: the counter in INFO it shows."""
+"""Column of the table -> the counter of INFO that it shows."""
 
 
 @dataclass
 class Look:
-    """What one node said when it was last asked."""
+    """What one node answered when it was last asked."""
 
     reachable: bool = False
     state: str = "-"
@@ -58,31 +58,31 @@ class Look:
     received: int = 0
     counters: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTERS, 0))
     members: dict[str, frozenset[str]] = field(default_factory=dict)
-    """Node id: its flags, `connected` among them when the link to it is up."""
+    """Node id -> its flags, with `connected` among them if the link to it is up."""
 
 
 class Story:
-    """The nodes, the last look at each, and what has happened so far."""
+    """The nodes, the last answers of each, and the lines of the story so far."""
 
     def __init__(self, console: Console, nodes: list[DemoNode]) -> None:
         self.console = console
         self.nodes = nodes
         self.looks = {node.name: Look() for node in nodes}
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.live: Live | None = None
         self._begun_s = time.monotonic()
 
     # ------------------------------------------------------------ looking
 
     def look(self) -> None:
-        """Asks every running node anew and shows the result."""
+        """Asks every running node again and shows the answers."""
         for node in self.nodes:
             self.looks[node.name] = _ask(node) if node.is_running else Look()
         if self.live is not None:
             self.live.update(self.picture(), refresh=True)
 
     def wait(self, what: str, condition: Callable[[], bool]) -> None:
-        """Looks again and again until the condition holds; DemoError at the deadline."""
+        """Looks again and again until the condition holds. Raises DemoError at the deadline."""
         deadline = time.monotonic() + STEP_DEADLINE_S
         while True:
             self.look()
@@ -93,9 +93,9 @@ class Story:
             time.sleep(LOOK_PERIOD_S)
 
     def say(self, text: str) -> None:
-        """One line of the story, with the seconds since its beginning."""
+        """Adds one line to the story, with the seconds since the start."""
         line = f"{time.monotonic() - self._begun_s:5.1f} s  {text}"
-        self.said.append(line)
+        self.lines.append(line)
         if self.live is None:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
@@ -106,8 +106,8 @@ class Story:
     def running(self) -> list[DemoNode]:
         return [node for node in self.nodes if node.is_running]
 
-    def held(self, node: DemoNode, flag: str) -> int:
-        """How many of the other running nodes hold `node` to be `fail?` (PFAIL) or `fail`."""
+    def count_flagged(self, node: DemoNode, flag: str) -> int:
+        """How many of the other running nodes have the flag `fail?` (PFAIL) or `fail` on `node`."""
         return sum(
             flag in self.looks[other.name].members.get(node.node_id, frozenset())
             for other in self.running()
@@ -125,9 +125,9 @@ class Story:
         return all(look.state == "ok" for look in self.looks.values())
 
     def opinion(self, node: DemoNode) -> tuple[str, str]:
-        """What the others hold of a node, and the colour to show it in."""
+        """What the other nodes think of a node, and the colour to show it in."""
         others = len(self.running()) - node.is_running
-        failed, suspected = self.held(node, "fail"), self.held(node, "fail?")
+        failed, suspected = self.count_flagged(node, "fail"), self.count_flagged(node, "fail?")
         if failed:
             return f"FAIL ({failed} of {others})", "red"
         if suspected:
@@ -149,16 +149,16 @@ class Story:
             yield [node.name, role, opinion, look.state, *map(str, figures)], colour
 
     def picture(self) -> Group:
-        """The live view: the table of nodes and the story so far."""
-        # Narrow enough for 80 columns.
+        """What a terminal shows: the table of nodes, and below it the story so far."""
+        # Padding and columns are chosen so that the table fits 80 columns.
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-        for column in ("node", "role", "held to be", "state"):
+        for column in ("node", "role", "seen as", "state"):
             table.add_column(column, no_wrap=True)
         for column in ("slots", "links", *COUNTERS):
             table.add_column(column, justify="right", no_wrap=True)
         for cells, colour in self.rows():
             table.add_row(*cells[:2], Text(cells[2], style=colour), *cells[3:])
-        return Group(table, *(Text(line) for line in self.said))
+        return Group(table, *(Text(line) for line in self.lines))
 
 
 def _is_well(flags: frozenset[str]) -> bool:
@@ -192,7 +192,7 @@ def _ask(node: DemoNode) -> Look:
 
 
 def _width(slots: str) -> int:
-    """How many slots `0-5461` or `7` names."""
+    """The number of slots in a range such as `0-5461` or `7`."""
     first, _, last = slots.partition("-")
     return int(last or first) - int(first) + 1
 
@@ -219,7 +219,7 @@ def _join(story: Story) -> None:
     for node in others:
         first.call("CLUSTER", "MEET", "127.0.0.1", node.port)
     story.wait("every node lists every node as connected", story.all_know_all)
-    story.say(f"every node lists all {NODE_COUNT} as connected; {PRIMARY_COUNT} hold all the slots")
+    story.say(f"every node lists all {NODE_COUNT} as connected; {PRIMARY_COUNT} own all the slots")
     story.wait("the cluster state is ok everywhere", story.all_are_ok)
     story.say("the cluster state is ok on every node")
 
@@ -233,7 +233,7 @@ def _be_calm(story: Story) -> None:
     work = {column: sum(look.counters[column] for look in story.looks.values()) for column in COUNTERS}
     story.say(
         f"calm: {work['reads']} reads, {work['writes']} writes, {work['accepts']} TLS accepts on workers; "
-        f"{work['fallbacks']} fallbacks"
+        f"{work['fallbacks']} fallbacks to the main thread"
     )
 
 
@@ -243,10 +243,10 @@ def _lose_one(story: Story, victim: DemoNode) -> None:
     killed_s = time.monotonic()
     others = len(story.running())
     story.say(f"{victim.name} is killed (SIGKILL); cluster-node-timeout is {NODE_TIMEOUT_MS} ms")
-    story.wait(f"somebody suspects {victim.name}", lambda: story.opinion(victim)[0] != "down")
-    story.say(f"{victim.name} is held to be {story.opinion(victim)[0]}")
-    story.wait(f"all agree that {victim.name} failed", lambda: story.held(victim, "fail") == others)
-    story.say(f"{victim.name} is FAIL on all {others}, {time.monotonic() - killed_s:.1f} s after its end")
+    story.wait(f"a node suspects {victim.name}", lambda: story.opinion(victim)[0] != "down")
+    story.say(f"{victim.name} is seen as {story.opinion(victim)[0]}")
+    story.wait(f"all agree that {victim.name} failed", lambda: story.count_flagged(victim, "fail") == others)
+    story.say(f"{victim.name} is FAIL on all {others} nodes, {time.monotonic() - killed_s:.1f} s after its end")
 
 
 def _bring_back(story: Story, victim: DemoNode) -> None:
@@ -269,8 +269,8 @@ def _tell(story: Story) -> None:
 
 
 def _print_table(story: Story) -> None:
-    """The table as plain lines, for output that is no terminal."""
-    rows = [["node", "role", "held to be", "state", "slots", "links", *COUNTERS]]
+    """The table as plain lines, for output that is not a terminal."""
+    rows = [["node", "role", "seen as", "state", "slots", "links", *COUNTERS]]
     rows += [cells for cells, _ in story.rows()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -279,7 +279,7 @@ def _print_table(story: Story) -> None:
 
 
 def _finish(story: Story) -> int:
-    """Stops the nodes in order and sums up; 0 when every one of them saved its state and ended well."""
+    """Stops all nodes and reports it; returns 0 if every one of them saved its state and ended with status 0."""
     statuses = stop_all(story.nodes)
     ended = sum(status == 0 for status in statuses)
     story.say(f"{ended} of {len(statuses)} nodes saved nodes.conf and ended with 0")
@@ -288,7 +288,7 @@ def _finish(story: Story) -> int:
 
 @contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends the demo the way Ctrl-C does: the nodes are stopped first."""
+    """Makes SIGTERM end the demo as Ctrl-C does: the nodes are stopped first."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
@@ -301,8 +301,11 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 
 def run_demo(console: Console) -> int:
-    """Runs the demo on `console`: a live table on a terminal, plain lines elsewhere. Returns the exit status:
-    0, 1 when something did not happen in time, 130 after Ctrl-C. Every process is stopped in any case."""
+    """Runs the demo on `console`: a live table on a terminal, plain lines elsewhere.
+
+    Returns the exit status: 0, 1 if something did not happen in time or a node ended badly, 130 after Ctrl-C. Every
+    process is stopped in any case.
+    """
     with tempfile.TemporaryDirectory(prefix="clusterbus-demo-") as name, _terminate_as_interrupt():
         folder = Path(name)
         nodes: list[DemoNode] = []

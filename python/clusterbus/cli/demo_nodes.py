@@ -1,7 +1,7 @@
-"""The processes of the demo: six `clusterbus node` on loopback, their certificates, and a client to each.
+"""The processes of the demo: six `clusterbus node` on loopback, their certificates, and a client of each.
 
-Owns the processes from start to stop, by pid, and the temporary folder they live in. Must never leave a
-process or a file behind. Runs in the demo's one thread; talks to the nodes over their client ports only.
+Owns the processes from start to stop, by pid, and their certificates and clients. Must never leave a process behind.
+Runs on the demo's one thread; talks to the nodes over their client ports only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HOST: Final = "127.0.0.1"
 NODE_TIMEOUT_MS: Final = 2_000
 IO_THREADS: Final = 3
 BUS_PORT_OFFSET: Final = 10_000
-# Client and bus ports both stay below the range the system hands out to outgoing connections.
+# Client and bus ports both stay below the range that the system uses for outgoing connections.
 FIRST_PORT: Final = 11_000
 LAST_PORT: Final = 22_700
 PORT_TRIES: Final = 200
@@ -42,7 +42,7 @@ class DemoError(ClusterBusError):
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files of a fresh authority and of one certificate good for 127.0.0.1, shared by all nodes."""
+    """PEM files of a new authority and of one certificate for 127.0.0.1, which all nodes share."""
 
     ca_cert_file: Path
     cert_file: Path
@@ -50,7 +50,7 @@ class Certificates:
 
     @classmethod
     def generate(cls, folder: Path) -> Certificates:
-        """Writes the files into `folder`; raises DemoError when trustme is not installed."""
+        """Writes the files into `folder`. Raises DemoError if trustme is not installed."""
         try:
             import trustme
         except ImportError:
@@ -83,8 +83,8 @@ class Client:
         self._reader = hiredis.Reader(encoding="utf-8")
 
     def call(self, *words: str | int) -> Any:
-        """Sends one command and returns its reply; an error reply raises DemoError, a lost link OSError."""
-        # hiredis annotates this argument as a tuple of one.
+        """Sends one command and returns its reply. Raises DemoError for an error reply, OSError if the node is gone."""
+        # hiredis annotates this argument as a tuple with one element.
         arguments: Any = tuple(str(word).encode() for word in words)
         self._socket.sendall(hiredis.pack_command(arguments))
         while (reply := self._reader.gets()) is False:
@@ -123,7 +123,7 @@ class DemoNode:
         return self._process is not None and self._process.poll() is None
 
     def spawn(self) -> None:
-        """Starts the process and returns at once; the first start chooses the ports, later ones keep them."""
+        """Starts the process and returns at once. The first start chooses the ports, and later starts keep them."""
         self.port = self.port or _free_port()
         directives = {
             "bind": HOST,
@@ -146,12 +146,14 @@ class DemoNode:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C is for the demo, which then stops the nodes one by one.
+                # Ctrl-C must reach only the demo, which then stops the nodes itself.
                 start_new_session=True,
             )
 
     def wait_ready(self) -> None:
-        """Waits until the node answers; another process may have taken its port, then it tries the next."""
+        """Waits until the node answers. If it ends at its first start, another process may have taken its port: then
+        it is started again on other ports.
+        """
         for _ in range(START_TRIES):
             deadline = time.monotonic() + START_DEADLINE_S
             while self.is_running and time.monotonic() < deadline:
@@ -166,7 +168,7 @@ class DemoNode:
         raise DemoError(f"{self.name} did not start:\n{self.log_tail()}")
 
     def call(self, *words: str | int) -> Any:
-        """One command on the kept connection; raises OSError when the node is not there."""
+        """Sends one command on a connection that is kept. Raises OSError if the node cannot be reached."""
         if self._client is None:
             self._client = Client(self.port, self._context)
         try:
@@ -181,20 +183,20 @@ class DemoNode:
             self._client = None
 
     def kill(self) -> None:
-        """SIGKILL: the node says goodbye to nobody."""
+        """SIGKILL: the node can neither save nor close anything."""
         self.disconnect()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def terminate(self) -> None:
-        """SIGTERM, not waiting for the end."""
+        """Sends SIGTERM and does not wait for the end."""
         self.disconnect()
         if self._process is not None and self.is_running:
             self._process.terminate()
 
     def wait_ended(self) -> int | None:
-        """Waits for the process to end, with SIGKILL at the deadline; returns its exit status."""
+        """Waits until the process ends, and kills it at the deadline; returns its exit status."""
         if self._process is None:
             return None
         try:
@@ -209,14 +211,14 @@ class DemoNode:
 
 
 def stop_all(nodes: list[DemoNode]) -> list[int | None]:
-    """SIGTERM to all, then waits for all; the exit statuses, in the order of `nodes`."""
+    """Sends SIGTERM to all nodes, then waits for all; returns the exit statuses in the order of `nodes`."""
     for node in nodes:
         node.terminate()
     return [node.wait_ended() for node in nodes]
 
 
 def _free_port() -> int:
-    """A client port that is free now, as is the bus port above it."""
+    """A client port that is free now together with its bus port."""
     for _ in range(PORT_TRIES):
         port = random.SystemRandom().randint(FIRST_PORT, LAST_PORT)
         if _is_free(port) and _is_free(port + BUS_PORT_OFFSET):

@@ -1,7 +1,7 @@
-"""`clusterbus node`: valkey-server's command line, read as valkey-server reads it.
+"""`clusterbus node`: runs one node; its arguments are read as valkey-server reads them.
 
-Reads the arguments and reports what is wrong with them in one line; running the node is the runtime's. The
-help is made from the table of directives. Main thread.
+Owns the help, which is made from the table of directives, and the one line that reports a wrong argument. `runtime/`
+runs the node. Main thread.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Usage: clusterbus node [CONFIG_FILE] [-] [--directive value ...]
 
   Runs one node of a cluster until SIGTERM, Ctrl-C or SHUTDOWN.
 
-  CONFIG_FILE is written like valkey.conf; '-' reads the same from standard input. Directives on the
-  command line come last and win: --port 7000 --bind 127.0.0.1 ::1 --save "". An asterisk marks those
-  CONFIG SET can change.
+  CONFIG_FILE has the format of valkey.conf; '-' reads the same format from standard input. Directives
+  on the command line override both: --port 7000 --bind 127.0.0.1 ::1 --save "". CONFIG SET can change
+  the directives that are marked with an asterisk.
 
 Directives:
 """
 
 
 def help_text(directives: Sequence[Directive] = DIRECTIVES) -> str:
-    """The help of `clusterbus node`: every directive with its syntax, what it does and its default."""
+    """The help of `clusterbus node`: every directive with its syntax, its meaning and its default."""
     lines = [_USAGE.rstrip()]
     for directive in directives:
         names = ", ".join(f"--{name}" for name in (directive.name, *directive.aliases))
@@ -44,7 +44,7 @@ def help_text(directives: Sequence[Directive] = DIRECTIVES) -> str:
 
 
 class _RawCommand(click.Command):
-    """A command whose arguments click leaves alone: their syntax is valkey-server's, not click's."""
+    """A subcommand whose arguments click does not parse, because their syntax is valkey-server's."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.params["arguments"] = tuple(args)

@@ -1,7 +1,7 @@
-"""`clusterbus simulate`: clusters in virtual time: their convergence, their faults, one seed replayed.
+"""`clusterbus simulate`: clusters in virtual time. It measures convergence, looks for broken rules, replays a seed.
 
-Owns what the terminal shows: tables, a histogram in characters, progress, JSON. The story of a seed and its
-rules are `clusterbus.sim`'s. One thread; `--seeds` uses one process per core.
+Owns what the terminal shows: tables, histograms, progress, JSON. What happens to a simulated cluster, and the rules it
+must keep, are in `clusterbus.sim`. One thread; `--seeds` uses one process for each core.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ EVENTS_SHOWN: Final = {
     "ElectionLost": "elections lost",
     "WritesPaused": "writes paused",
 }
-"""Name of a count of the simulation: the words for it in the table."""
+"""Name of a counter of the simulation -> the words for it in the table."""
 
 
 @click.command()
 @click.option("--nodes", type=click.IntRange(2, 500), default=6, show_default=True, help="Size of the cluster.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Everything drawn follows from it.")
-@click.option("--fail", type=click.IntRange(0), default=1, show_default=True, help="Nodes that crash at once.")
-@click.option("--replicas", type=click.IntRange(0), default=0, show_default=True, help="How many of the nodes.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same run.")
+@click.option("--fail", type=click.IntRange(0), default=1, show_default=True, help="Nodes that crash together.")
+@click.option("--replicas", type=click.IntRange(0), default=0, show_default=True, help="Replicas among the nodes.")
 @click.option(
     "--node-timeout",
     type=click.IntRange(100),
@@ -65,11 +65,11 @@ EVENTS_SHOWN: Final = {
     help="cluster-node-timeout, ms.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the times as JSON.")
-@click.option("--seeds", type=click.IntRange(1), help="Play that many clusters in trouble, all rules checked.")
-@click.option("--first-seed", type=int, default=0, show_default=True, help="The first of --seeds.")
-@click.option("--processes", type=click.IntRange(1), help="Processes for --seeds; default: one per core.")
-@click.option("--replay", "replayed", type=int, metavar="SEED", help="Play one of --seeds, with its trace.")
-@click.option("--heartbeats", is_flag=True, help="Have PING, PONG and debug lines in the trace.")
+@click.option("--seeds", type=click.IntRange(1), help="Play that many clusters in trouble and check every rule.")
+@click.option("--first-seed", type=int, default=0, show_default=True, help="The first seed of --seeds.")
+@click.option("--processes", type=click.IntRange(1), help="Processes for --seeds; default: one for each core.")
+@click.option("--replay", "replayed", type=int, metavar="SEED", help="Play one seed of --seeds and print its trace.")
+@click.option("--heartbeats", is_flag=True, help="Show PING, PONG and debug lines in the trace.")
 def simulate(
     nodes: int,
     seed: int,
@@ -85,9 +85,10 @@ def simulate(
 ) -> None:
     """Simulate whole clusters in virtual time, reproducibly from a seed.
 
-    Alone: how long --nodes take to find each other, to see that some --fail, and to take them back. With
-    --seeds: clusters of 5 to 12 nodes suffer crashes, partitions, loss, skewed clocks and more; the exit
-    status is 1 if a rule of the protocol was broken. With --replay: one of those, line by line.
+    Without --seeds or --replay: measures how long a cluster of --nodes takes to form, to agree that --fail of them have
+    failed, and to agree again after their restart. With --seeds: clusters of 5 to 12 nodes suffer crashes, partitions,
+    loss, skewed clocks and more; the exit status is 1 if a rule of the protocol was broken. With --replay: plays one of
+    those clusters and prints every event.
     """
     if replayed is not None:
         sys.exit(_replay(replayed, heartbeats=heartbeats))
@@ -103,7 +104,7 @@ def simulate(
         click.echo(_story(result), nl=False)
 
 
-# ---------------------------------------------------------------- one healthy cluster
+# ---------------------------------------------------------------- measuring one cluster
 
 
 def _story(result: Measurement) -> str:
@@ -118,8 +119,8 @@ def _story(result: Measurement) -> str:
     if result.fail:
         crashed = ", ".join(str(node) for node in result.crashed)
         lines += ["", f"power cut of node {crashed}"]
-        lines += histogram("a survivor holds a dead node PFAIL", result.suspected_ms)
-        lines += histogram("a survivor holds a dead node FAIL", result.failed_ms)
+        lines += histogram("a survivor sees a dead node as PFAIL", result.suspected_ms)
+        lines += histogram("a survivor sees a dead node as FAIL", result.failed_ms)
         if result.unseen:
             lines.append(f"FAIL not reached for {result.unseen} pairs: no majority of primaries was left")
         if result.replicas:
@@ -135,7 +136,7 @@ def _story(result: Measurement) -> str:
 
 
 def histogram(title: str, times_ms: Sequence[float]) -> list[str]:
-    """Lines of text: the title with smallest, median and greatest, then one bar for each range of times."""
+    """Lines of text: the title with minimum, median and maximum, then one bar for each range of times."""
     if not times_ms:
         return [f"{title}: never"]
     low, high = min(times_ms), max(times_ms)
@@ -180,7 +181,7 @@ def _play_many(seeds: range, processes: int | None) -> int:
 
 
 def replay_command(seed: int) -> str:
-    """What to type to see one seed again."""
+    """The shell line that plays one seed again."""
     return f"clusterbus simulate --replay {seed}"
 
 

@@ -1,9 +1,26 @@
-"""The port for clients: Valkey's protocol on asyncio, and the commands answered there.
+"""The client port: Valkey's protocol (RESP) on asyncio, and the commands that a node answers there.
 
-    server -> connection -> requests   bytes of one client into words
-                         -> registry   words into a command, or Valkey's error; gates (routing) may refuse it
+The way of a request:
+
+    server -> connection -> requests   bytes of one client become words
+                         -> registry   words become a command, or Valkey's error; gates (routing) may refuse it
                          -> commands   a handler: (member, client, arguments) -> reply
-                         -> reply      the answer as RESP2 or RESP3 bytes
+                         -> reply      the reply becomes RESP2 or RESP3 bytes
 
-A handler works on the `Member`: it reads the state, or orders something of it and settles. Main thread.
+Its files in reading order:
+
+    server        listeners, and the table of clients
+    connection    one client's connection: order, limits, back-pressure
+    client        what the server knows of a client
+    requests      the parser of requests
+    registry      the command table, and the way from words to a handler
+    key_specs     where the keys stand among the words of a request
+    routing       the gates that redirect a request to the owner of its slot
+    transactions  MULTI, EXEC, DISCARD
+    arguments     parsing of command arguments
+    reply         replies, and their encoding
+    info          the text of INFO
+    commands/     the handlers, and their rows of the command table
+
+A handler works on the `Member`: it reads the state, or gives it an order and then settles. Main thread.
 """

@@ -1,7 +1,7 @@
-"""Reading of command arguments, with Valkey's error texts.
+"""Parsing of command arguments, with Valkey's error texts.
 
-Pure functions from bytes to values; a refusal raises CommandError, which the RESP port replies as
-`ERR text`. Any thread.
+Pure functions from bytes to values. A bad argument raises CommandError, which the client gets as `ERR text`. Any
+thread.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _INTEGER: Final = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 
 
 def text_of(argument: bytes) -> str:
-    """An argument as text; bytes that are no UTF-8 survive a round trip."""
+    """An argument as text. Bytes that are not UTF-8 survive a round trip."""
     return argument.decode("utf-8", "surrogateescape")
 
 
 def integer_or_none(argument: bytes) -> int | None:
-    """The 64-bit integer written, None when it is none (no sign plus, blank or leading zero, as Valkey)."""
+    """The 64-bit integer that is written, or None. As in Valkey, a plus sign, blanks and leading zeros are wrong."""
     if not _INTEGER.fullmatch(argument):
         return None
     number = int(argument)
@@ -32,7 +32,7 @@ def integer_or_none(argument: bytes) -> int | None:
 
 
 def integer(argument: bytes) -> int:
-    """The 64-bit integer written. Raises CommandError."""
+    """The 64-bit integer that is written. Raises CommandError if it is none."""
     number = integer_or_none(argument)
     if number is None:
         raise CommandError(NOT_AN_INTEGER)
@@ -48,12 +48,14 @@ def slot(argument: bytes) -> int:
 
 
 def slot_list(arguments: list[bytes]) -> list[int]:
-    """Slots one by one, none twice, in the order given. Raises CommandError."""
+    """Slots given one by one, in this order. Raises CommandError, also for a slot that is given twice."""
     return _each_once(slot(argument) for argument in arguments)
 
 
 def slot_ranges(arguments: list[bytes], command: str) -> list[int]:
-    """Slots of inclusive ranges `first last ...`, none twice. `command` names it in full. Raises an error."""
+    """Slots given as inclusive ranges `first last ...`; `command` is the full name for errors. Raises CommandError,
+    also for a slot that is given twice.
+    """
     if not arguments or len(arguments) % 2:
         raise CommandError(f"wrong number of arguments for '{command}' command")
     slots: list[int] = []
@@ -61,7 +63,7 @@ def slot_ranges(arguments: list[bytes], command: str) -> list[int]:
         first, last = slot(arguments[index]), slot(arguments[index + 1])
         if first > last:
             raise CommandError(f"start slot number {first} is greater than end slot number {last}")
-        if len(slots) + last - first >= 2 * SLOTS:  # only repeated slots can come to so many
+        if len(slots) + last - first >= 2 * SLOTS:  # so many slots must contain repetitions: stop collecting them
             raise CommandError(f"Slot {first} specified multiple times")
         slots.extend(range(first, last + 1))
     return _each_once(slots)
@@ -77,7 +79,7 @@ def _each_once(slots: Iterable[int]) -> list[int]:
 
 
 def port(argument: bytes, which: str) -> int:
-    """A port of CLUSTER MEET; `which` is base or bus. Raises CommandError."""
+    """A port of CLUSTER MEET; `which` is "base" or "bus". Raises CommandError."""
     number = integer_or_none(argument)
     if number is None:
         raise CommandError(f"Invalid {which} port specified: {text_of(argument)}")

@@ -1,7 +1,7 @@
 """What the server knows of one connected client, and what a command may do to it.
 
-Holds state only: bytes are the connection's business (`connection.py`). Must never decide who may do what
-(`registry.py`). Main thread.
+Holds state only; `connection.py` handles the bytes. Must never decide whether a client may run a command, because
+`registry.py` does. Main thread.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ class Connection(Protocol):
     """The socket side of a client."""
 
     def send(self, reply: Reply) -> None:
-        """Queues a reply or push out of turn."""
+        """Queues a push, or a reply that answers no request; see `send_encoded`."""
 
     def send_encoded(self, data: bytes) -> None:
-        """Queues bytes out of turn: behind the reply to the command that is being run, if there is one."""
+        """Queues bytes that answer no request. While a command of the client runs, they wait behind its reply."""
 
     def close(self) -> None:
         """Closes at once; queued output is lost."""
 
     def close_after_reply(self) -> None:
-        """Closes when the reply of the present command is written; later commands are not read."""
+        """Closes after the reply to the present command is written. Later commands are not read."""
 
     def check_output_limit(self) -> None:
-        """Closes the client when it leaves more unread than client-output-buffer-limit lets it."""
+        """Closes the client if it leaves more output unread than client-output-buffer-limit allows."""
 
     def query_buffer_len_bytes(self) -> int: ...
     def output_len_bytes(self) -> int: ...
 
 
 class Clients(Protocol):
-    """The server side of a client: its fellows and the configuration."""
+    """The server side of a client: all connected clients, the configuration, a clock."""
 
     @property
     def config(self) -> Config: ...
@@ -48,12 +48,12 @@ class Clients(Protocol):
         """Seconds of a clock that never goes back."""
 
     def greeting(self) -> Mapping[str, Reply]:
-        """What HELLO says of the node."""
+        """The facts about the node that HELLO shows."""
 
 
 @dataclass(eq=False, slots=True)
 class Client:
-    """One connected client. `id` is never used twice. `is_local`: the peer is on this machine.
+    """One connected client. An `id` is never used again. `is_local`: the client connects over loopback.
 
     `address` and `local_address` are `ip:port` (`[ip6]:port`); times are seconds of `server.now_s()`.
     """
@@ -78,36 +78,36 @@ class Client:
     no_evict: bool = False
     no_touch: bool = False
     replies: str = "on"
-    """`on`, `off`, or `skip` for the next command alone (CLIENT REPLY)."""
+    """CLIENT REPLY: `on`, `off`, `skip` (no reply to the present command), or `skip next` (none to the next one)."""
     last_interaction_s: float = 0.0
     last_command: str = "NULL"
     commands_processed: int = 0
     received_bytes: int = 0
     sent_bytes: int = 0
     transaction: list[Any] | None = None
-    """The calls queued since MULTI; None outside of a transaction."""
+    """The calls queued since MULTI; None outside a transaction."""
     transaction_is_spoilt: bool = False
-    """Something was refused since MULTI, so EXEC will run nothing."""
+    """A request was refused since MULTI, so EXEC will run nothing. Has no meaning outside a transaction."""
     subscriber: Subscriber | None = None
-    """What it is subscribed to; None before its first subscription."""
+    """Its subscriptions; None before the first one."""
 
     @property
     def is_subscribed(self) -> bool:
-        """Whether it holds a channel, a pattern or a shard channel."""
+        """Whether it is subscribed to a channel, a pattern or a shard channel."""
         return self.subscriber is not None and self.subscriber.total_count > 0
 
     @property
     def is_ipv6(self) -> bool:
-        """Whether it came over IPv6; IPv4 mapped into IPv6 is IPv4."""
+        """Whether it connected over IPv6. An IPv4 address mapped into IPv6 counts as IPv4."""
         return self.local_address.startswith("[") and not self.local_address.startswith("[::ffff:")
 
     def unsubscribe_all(self) -> None:
-        """Gives up all subscriptions without a word."""
+        """Ends all subscriptions; the client is sent nothing."""
         if self.subscriber is not None:
             self.subscriber.subscriptions.leave(self.subscriber)
 
     def reset(self) -> None:
-        """Back to the state of a new connection, as RESET asks."""
+        """RESET: back to the state of a new connection."""
         self.unsubscribe_all()
         self.transaction = None
         self.protocol = 2

@@ -1,7 +1,7 @@
-"""One client's connection: bytes in, requests to the registry, replies out, with back-pressure both ways.
+"""One client's connection: bytes in, requests to the registry, replies out, with back-pressure in both directions.
 
-Owns the order of replies and the bounds of both buffers. Must never run a request before the one ahead of
-it is answered, nor keep the loop to itself however long a pipeline is. Main thread, the event loop's.
+Owns the order of replies and the limits of both buffers. Must never run a request before the one ahead of it is
+answered, nor block the event loop with one long pipeline. Runs on the event loop's thread, which is the main thread.
 """
 
 from __future__ import annotations
@@ -22,47 +22,47 @@ from clusterbus.config import address_text
 from clusterbus.errors import ClusterBusError, PeerError
 
 REQUESTS_PER_TURN_MAX: Final = 256
-"""Requests of one client run in a row before the loop sees to others."""
+"""The most requests of one client that run in a row before other clients get their turn."""
 OUTPUT_BATCH_BYTES: Final = 64 * 1024
 OUTPUT_PAUSE_BYTES: Final = 1024 * 1024
-"""With so much output unread by the client, its further requests wait."""
+"""While a client leaves more output unread than this, its further requests wait."""
 OUTPUT_LEN_MAX_BYTES: Final = 64 * 1024 * 1024
-"""More unread output than this closes a client whose class has no hard limit in client-output-buffer-limit."""
+"""Unread output that closes a client whose class has no hard limit in client-output-buffer-limit."""
 READ_AHEAD_BYTES: Final = 256 * 1024
-"""Bytes taken from the socket, at most one read more, while an earlier request holds the client up."""
+"""While requests wait, reading from the socket pauses above this many bytes (one read may exceed it)."""
 _REPLIES_AFTER: Final = {"skip": "on", "skip next": "skip"}
-"""`Client.replies` after a command, where the command changes it."""
+"""`Client.replies` at the end of a command -> its value for the next one; other values stay."""
 _HTTP_WORDS: Final = (b"post", b"host:")
 _DENIED: Final = (
-    "DENIED protected-mode is yes and requirepass is not set, so this node serves clients of its own machine "
-    "only. Set requirepass, or set protected-mode to no if the network is trusted."
+    "DENIED protected-mode is yes and requirepass is not set, so this node serves only clients that connect over "
+    "loopback. Set requirepass, or set protected-mode to no if the network is trusted."
 )
 
 logger: Final = logging.getLogger("clusterbus.resp")
 
 
 class Server(Clients, Protocol):
-    """What a connection needs of the server that made it."""
+    """What a connection needs from the server that made it."""
 
     @property
     def member(self) -> Any:
-        """What handlers get first."""
+        """The first argument of every handler."""
 
     @property
     def registry(self) -> Registry: ...
     def next_client_id(self) -> int: ...
     def add(self, client: Client) -> None:
-        """The connection is up."""
+        """Called when a connection is up."""
 
     def remove(self, client: Client) -> None:
-        """The connection is gone."""
+        """Called when a connection is gone."""
 
     def count(self, name: str, amount: int = 1) -> None:
-        """Adds to a counter of INFO."""
+        """Adds `amount` to a counter of INFO."""
 
 
 class RespConnection(asyncio.Protocol):
-    """The socket side of a `Client`; made by the server's listeners."""
+    """The socket side of a `Client`; the server's listeners make one for each connection."""
 
     def __init__(self, server: Server, tls: bool) -> None:
         self._server = server
@@ -70,7 +70,7 @@ class RespConnection(asyncio.Protocol):
         self._parser = RequestParser()
         self._output = bytearray()
         self._pushed = bytearray()
-        """Pushes to this client out of the command it is running; they follow its reply."""
+        """Bytes pushed to this client while its own command runs; they are sent after the reply."""
         self._is_running = False
         self._flush_handle: asyncio.Handle | None = None
         self._over_soft_limit_since_s: float | None = None
@@ -82,7 +82,7 @@ class RespConnection(asyncio.Protocol):
         self._output_is_full = False
         self._closing = False
 
-    # ---------------------------------------------------------------- asyncio's side
+    # ---------------------------------------------------------------- called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)
@@ -145,16 +145,18 @@ class RespConnection(asyncio.Protocol):
         self._output_is_full = False
         self._serve_soon()
 
-    # ---------------------------------------------------------------- what a command may do
+    # ---------------------------------------------------------------- called by commands and the server
 
     def send(self, reply: Reply) -> None:
-        """Queues a reply or push out of turn."""
+        """Queues a push, or a reply that answers no request; see `send_encoded`."""
         if self._client is not None:
             self.send_encoded(encode(reply, self._client.protocol))
 
     def send_encoded(self, data: bytes) -> None:
-        """Queues bytes out of turn, which leave in batches, at the latest after this round of the loop; a client
-        that lets too much pile up is closed. Behind the reply of the command that is being run, if there is one.
+        """Queues bytes that answer no request. While a command of the client runs, they wait behind its reply.
+
+        The bytes leave in batches, at the latest after this round of the event loop. A client that leaves too much
+        unread is closed.
         """
         if self._client is None or self._closing:
             return
@@ -169,8 +171,8 @@ class RespConnection(asyncio.Protocol):
         self.check_output_limit()
 
     def check_output_limit(self) -> None:
-        """Closes the client when its unread output is over the hard limit of its class, or has been over the
-        soft one for too long (closeClientOnOutputBufferLimitReached).
+        """Closes the client if its unread output is above the hard limit of its class, or has been above the soft limit
+        for too long (closeClientOnOutputBufferLimitReached).
         """
         client = self._client
         if client is None or self._closing:
@@ -219,7 +221,7 @@ class RespConnection(asyncio.Protocol):
             self._turn = asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
-        """One turn: requests in order until there are no more, one has to wait, or the turn is over."""
+        """One turn: runs requests in order until there are no more, one has to wait, or REQUESTS_PER_TURN_MAX ran."""
         client = self._client
         assert client is not None
         self._turn = None
@@ -259,7 +261,7 @@ class RespConnection(asyncio.Protocol):
 
     def _run(self, client: Client, words: list[bytes]) -> None:
         if words[0].lower() in _HTTP_WORDS:
-            logger.warning("client %s speaks HTTP, maybe made to by a web page; closed", client.address)
+            logger.warning("client %s speaks HTTP, perhaps sent by a malicious web page; closed", client.address)
             self._closing = True
             return
         call = self._server.registry.resolve(words, client)
@@ -324,7 +326,7 @@ class RespConnection(asyncio.Protocol):
     def _write_reply(self, client: Client, reply: Reply) -> None:
         try:
             self._output += encode(reply, client.protocol)
-        except Exception:  # a command of a user's gave something no reply is made of
+        except Exception:  # a command of the user's program returned a value inside its reply that cannot be encoded
             self._output += encode(self._internal_error(client.last_command), client.protocol)
 
     def _release_pushed(self) -> None:
@@ -351,8 +353,8 @@ class RespConnection(asyncio.Protocol):
             self._transport.close()
 
     def _bound_read_ahead(self) -> None:
-        """Reads no further than this while requests wait; below it goes on, so that a client's leaving is
-        seen.
+        """Pauses reading while requests wait and READ_AHEAD_BYTES are held. Below that reading goes on, so that the end
+        of the connection is noticed.
         """
         transport = self._transport
         if self._parser.held_len_bytes() > READ_AHEAD_BYTES and transport and not transport.is_closing():

@@ -1,7 +1,7 @@
-"""The text of INFO: sections of `name:value` lines that clients and redis-cli read.
+"""The text of INFO: sections of `name:value` lines, which clients and redis-cli read.
 
-Owns the sections and their order. Must never change anything. Sections about data say what the data plane says;
-without one, what a node with an empty data set says. Main thread.
+Owns the sections and their order. Must never change anything. The number of keys comes from the data plane; other lines
+about data are those of a node without data. Main thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COMPATIBLE_REDIS_VERSION: Final = "7.2.4"
 COMPATIBLE_VALKEY_VERSION: Final = "9.1.2"
 HZ: Final = 10
 CLIENT_GAUGES: Final = ("connected_clients", "pubsub_clients")
-"""Numbers of the client port that stand in the section Clients; its others stand in Stats."""
+"""The numbers of the client port that belong to the section Clients; its other numbers belong to Stats."""
 
 
 def _server(member: Member) -> Iterator[Line]:
@@ -164,7 +164,7 @@ _EVERYTHING: Final = frozenset({"all", "everything", "default"})
 
 
 def greeting(member: Member) -> dict[str, Reply]:
-    """What HELLO says of the node."""
+    """The facts about the node that HELLO shows."""
     return {
         "server": SERVER_NAME,
         "version": COMPATIBLE_VALKEY_VERSION,
@@ -174,7 +174,7 @@ def greeting(member: Member) -> dict[str, Reply]:
 
 
 def info_text(member: Member, wanted: Sequence[str] = ()) -> str:
-    """INFO's answer for the section names in `wanted` (any case; none: all of them), CRLF lines."""
+    """The sections named in `wanted`, or all of them if it is empty; case does not matter. Lines end with CRLF."""
     names = {name.lower() for name in wanted}
     everything = not names or bool(names & _EVERYTHING)
     sections = []
@@ -186,12 +186,12 @@ def info_text(member: Member, wanted: Sequence[str] = ()) -> str:
 
 
 def info_table(member: Member) -> dict[str, dict[str, str]]:
-    """The same as a table: section, name, value as text."""
+    """INFO as a table: section in lower case -> name -> value as text."""
     return {title.lower(): {name: str(value) for name, value in lines(member)} for title, lines in SECTIONS.items()}
 
 
 def resident_bytes() -> tuple[int, int]:
-    """Resident memory of the process now and at its peak, in bytes."""
+    """The resident memory of the process in bytes: now, and at its peak."""
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     try:
         with open("/proc/self/statm", encoding="ascii") as file:

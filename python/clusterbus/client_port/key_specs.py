@@ -1,7 +1,7 @@
-"""Where the keys stand among a command's words: `KeySpec`, its short notation and its shape in COMMAND.
+"""The positions of keys among the words of a request: `KeySpec`, its short notation, and its shape in COMMAND INFO.
 
-Owns the arithmetic of key positions, for redirections and for COMMAND GETKEYS alike. Knows no command. Any
-thread. Source: what a running 9.1.2 answers to COMMAND INFO; `getKeysFromCommandWithSpecs`.
+Owns the arithmetic of key positions, both for redirections and for COMMAND GETKEYS. Knows no command. Any thread.
+Source: the answers of a running Valkey 9.1.2 to COMMAND INFO; `getKeysFromCommandWithSpecs`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ _NOTATION: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
-    """One run of keys. Positions count the words of the request from its name, which is 0.
+    """One run of keys. Positions count the words of the request; the name is word 0.
 
-    The run begins at word `start`, or after the first `keyword` found from there on (backwards when `start` is
-    negative); with neither it cannot be told. It ends `last` words after its beginning, or, when `last` is
-    negative, that many from the end; with `limit` n only the first nth of the words up to there are keys. With
-    `counted` the word at the beginning says how many keys follow it. Of each `step` words one is a key.
+    The run begins at word `start`. With a `keyword`, it begins after the first occurrence of that word, searched from
+    `start` on (backwards if `start` is negative). With neither, the beginning is unknown. The run ends `last` words
+    after its beginning or, if `last` is negative, that many words from the end (-1 is the last word). With a `limit` of
+    n, only the first nth of the remaining words are keys. With `counted`, the word at the beginning is the number of
+    keys that follow it. One of every `step` words is a key.
     """
 
     flags: tuple[str, ...]
@@ -55,16 +56,16 @@ class KeySpec:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether first, last and step say all there is to say."""
+        """Whether first, last and step describe the run completely."""
         return bool(self.start) and not self.keyword and not self.counted
 
     @property
     def are_keys(self) -> bool:
-        """Channels stand like keys and are none."""
+        """False for channels: they have positions like keys, but are not keys."""
         return "not_key" not in self.flags
 
     def positions(self, words: Sequence[bytes]) -> Sequence[int] | None:
-        """The positions of the keys; None when the words make no sense."""
+        """The positions of the keys; None if the words do not fit this spec."""
         first = self._beginning(words)
         if first is None:
             return ()
@@ -95,7 +96,7 @@ class KeySpec:
         return next((index + 1 for index in order if words[index].upper() == keyword), None)
 
     def shape(self) -> Reply:
-        """The key spec as COMMAND INFO shows it."""
+        """The spec in the form that COMMAND INFO shows."""
         begin: dict[str, Reply]
         if self.keyword:
             begin = {"type": "keyword", "spec": {"keyword": self.keyword, "startfrom": self.start}}
@@ -118,12 +119,12 @@ class KeySpec:
 
 
 def of_range(first: int, last: int, step: int, flags: tuple[str, ...]) -> KeySpec:
-    """The run of the words `first` to `last`, which counts from the end when it is negative."""
+    """The run of the words `first` to `last`; a negative `last` counts from the end."""
     return KeySpec(flags, start=first, last=last if last < 0 else last - first, step=step)
 
 
 def first_last_step(specs: Sequence[KeySpec]) -> tuple[int, int, int]:
-    """What older clients are told: the span of the runs at fixed positions, 0 0 0 without one."""
+    """First, last and step for older clients: the span of all runs at fixed positions, or 0 0 0 without one."""
     fixed = [spec for spec in specs if spec.is_fixed]
     if not fixed:
         return (0, 0, 0)
@@ -133,8 +134,10 @@ def first_last_step(specs: Sequence[KeySpec]) -> tuple[int, int, int]:
 
 
 def key_positions(specs: Sequence[KeySpec], words: Sequence[bytes]) -> list[int] | None:
-    """The positions of all keys of a request; None when its words make no sense. A run marked incomplete says it
-    all when it is there (MIGRATE's KEYS)."""
+    """The positions of all keys of a request; None if its words do not fit the specs.
+
+    If a run with the flag `incomplete` is present (KEYS of MIGRATE), it replaces all other runs.
+    """
     found: list[int] = []
     for spec in specs:
         if not spec.are_keys:

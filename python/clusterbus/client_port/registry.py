@@ -1,6 +1,6 @@
-"""The command table: what a command is, and the way from a request to its handler.
+"""The command table: the description of a command, and the way from a request to its handler.
 
-One declaration per command feeds dispatch, arity and subcommand errors, HELP, and COMMAND with its
+One declaration of a command feeds dispatch, errors about arity and subcommands, HELP, and COMMAND with its
 subcommands. Error texts are Valkey's (src/server.c, processCommand). Knows no socket. Main thread.
 """
 
@@ -16,9 +16,10 @@ from clusterbus.client_port.reply import ErrorReply, Reply, Status, error
 from clusterbus.errors import StateError
 
 Handler: TypeAlias = "Callable[[Any, Client, list[bytes]], Reply | Awaitable[Reply]]"
-"""`handler(member, client, arguments)`: the arguments are those after the command's (and subcommand's) name.
-It returns the reply, or an awaitable of it; the client's next command waits. A CommandError it raises is replied as
-`CODE text`, another ClusterBusError as `ERR text`; anything else is logged and replied as an internal error."""
+"""`handler(member, client, arguments)`: the arguments are those after the name of the command or subcommand.
+It returns the reply, or an awaitable of it; the client's next command waits for it. For a CommandError that it raises
+the reply is `CODE text`, for another ClusterBusError `ERR text`. Any other exception is logged, and the reply is an
+internal error."""
 
 ARGUMENTS_SHOWN_LEN_MAX: Final = 128
 NOAUTH: Final = ErrorReply("NOAUTH Authentication required.")
@@ -28,14 +29,17 @@ NOAUTH: Final = ErrorReply("NOAUTH Authentication required.")
 class CommandSpec:
     """One command or subcommand.
 
-    `name` in lower case (of a subcommand its own, `meet`). `arity` counts the name, and for a subcommand
-    both names; negative: at least so many. `handler` None: the command is only a container of
-    `subcommands`. `synopsis` are the arguments as HELP shows them. `keys` is first, last and step of the
-    key arguments, `key_specs` says more where that is not enough; with `names_shard_channels` they are
-    channels. `flags`, `categories` and `tips` are the words COMMAND INFO shows; `no_auth` lets a client without
-    a password in. `words_max`: no more words than that where the arity is open-ended, 0 for no limit.
-    `while_subscribed`: a subscribed client may use it also in RESP2, where replies and messages cannot be told
-    apart otherwise.
+    - `name`: in lower case; a subcommand has only its own name, `meet`.
+    - `handler`: None if the command is only a container of `subcommands`.
+    - `arity`: the number of words, names included (two for a subcommand); negative for a minimum.
+    - `words_max`: the most words if the arity is a minimum; 0 for no limit.
+    - `synopsis`: the arguments as HELP shows them.
+    - `keys`: first key, last key and step; `key_specs` says more where these do not suffice.
+    - `names_shard_channels`: the words at these positions are shard channels, not keys.
+    - `flags`, `categories`, `tips`: the words that COMMAND INFO shows. The flag `no_auth` admits a client that has
+      not given the password yet.
+    - `while_subscribed`: a subscribed client may use it in RESP2 too. There, replies and messages look alike, so
+      other commands are refused.
     """
 
     name: str
@@ -58,7 +62,7 @@ class CommandSpec:
     key_specs: tuple[KeySpec, ...] = ()
 
     def where_keys(self) -> tuple[KeySpec, ...]:
-        """Where the keys stand, or the channels that decide the slot; empty for a command without any."""
+        """The positions of the keys, or of the channels that decide the slot; empty for a command without any."""
         first, last, step = self.keys
         if self.key_specs or not first:
             return self.key_specs
@@ -66,13 +70,13 @@ class CommandSpec:
         return (of_range(first, last, step, access),)
 
     def takes(self, count: int) -> bool:
-        """Whether a request of so many words, names included, has the right length."""
+        """Whether a request may have `count` words, names included."""
         return count == self.arity if self.arity >= 0 else count >= -self.arity
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request understood: `name` is the full name, `cluster|meet`."""
+    """A request that has been resolved. `name` is the full name, `cluster|meet`."""
 
     name: str
     spec: CommandSpec
@@ -80,7 +84,7 @@ class Call:
     arguments: list[bytes]
 
     def key_arguments(self) -> list[bytes]:
-        """The key arguments, or the channels that stand in their place; empty when the words make no sense."""
+        """The keys among the arguments, or the channels in their place; empty if the words do not fit the command."""
         specs = self.spec.where_keys()
         if not specs:
             return []
@@ -91,11 +95,11 @@ class Call:
 
 
 Gate: TypeAlias = Callable[[Any, Client, Call], ErrorReply | None]
-"""`gate(member, client, call)`: why a call is not to be run now, or None."""
+"""`gate(member, client, call)`: the error if the call must not run now, or None."""
 
 
 def subscribed_gate(_member: object, client: Client, call: Call) -> ErrorReply | None:
-    """In RESP2 a subscribed client gets nothing but what belongs to subscriptions (processCommand)."""
+    """In RESP2 a subscribed client may only use the commands that belong to subscriptions (processCommand)."""
     if client.protocol != 2 or call.spec.while_subscribed or not client.is_subscribed:
         return None
     return error(
@@ -105,7 +109,7 @@ def subscribed_gate(_member: object, client: Client, call: Call) -> ErrorReply |
 
 
 class Registry:
-    """All commands by name. A container gains a `help` subcommand unless it brings its own."""
+    """All commands by name. A container without a `help` subcommand gets one."""
 
     def __init__(self, commands: Iterable[CommandSpec] = ()) -> None:
         self._gates: list[Gate] = [subscribed_gate]
@@ -114,7 +118,7 @@ class Registry:
         self.add(*commands)
 
     def add(self, *commands: CommandSpec) -> None:
-        """Adds commands; raises StateError when a name is taken."""
+        """Adds commands. Raises StateError for a name that is in the table already."""
         for spec in commands:
             if spec.name in self._commands:
                 raise StateError(f"command {spec.name} is in the table already")
@@ -127,12 +131,14 @@ class Registry:
                 self._subcommands[spec.name] = table
 
     def add_gate(self, gate: Gate) -> None:
-        """Adds a gate, which is asked before those there are."""
+        """Adds a gate. It is asked before the gates that were added earlier."""
         self._gates.insert(0, gate)
 
     def refusal(self, member: object, client: Client, call: Call, *, was_queued: bool = False) -> ErrorReply | None:
-        """Why the first gate that refuses a call does so; None when it may be run. `was_queued`: in a
-        transaction, where subscriptions made on the way hinder nothing, as in Valkey.
+        """The error of the first gate that refuses a call; None if the call may run.
+
+        `was_queued`: the call comes out of a transaction. As in Valkey, a subscription that the same transaction made
+        does not refuse it.
         """
         for gate in self._gates:
             if was_queued and gate is subscribed_gate:
@@ -154,7 +160,7 @@ class Registry:
         return self._subcommands.get(spec.name, {}).values() if is_command else ()
 
     def find(self, name: str) -> tuple[str, CommandSpec] | None:
-        """Full name and spec of `ping` or `cluster|meet`, in any case."""
+        """The full name and the spec of `ping` or `cluster|meet`; case does not matter."""
         container, _, subcommand = name.lower().partition("|")
         spec = self._commands.get(container)
         if spec is not None and subcommand:
@@ -162,9 +168,9 @@ class Registry:
         return (name.lower(), spec) if spec else None
 
     def resolve(self, words: list[bytes], client: Client) -> Call | ErrorReply:
-        """The command a request names with its arguments, or the error Valkey gives.
+        """The command that a request names, with its arguments, or Valkey's error.
 
-        A client that owes a password learns nothing else, unless the command is there to give it (`no_auth`).
+        A client that has not given the password gets only NOAUTH, unless the command has the flag `no_auth`.
         """
         name = words[0].decode("utf-8", "surrogateescape").lower()
         spec = self._commands.get(name)

@@ -1,6 +1,6 @@
-"""Replies as Python values, and their bytes in RESP2 and RESP3: the whole encoder.
+"""Replies as Python values, and their encoding in RESP2 and RESP3.
 
-Knows no client, command or socket. Any thread.
+Owns the whole encoder. Knows no client, command or socket. Any thread.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from clusterbus.errors import ClusterBusError
 
 
 class Status(str):
-    """A simple string, `+OK`."""
+    """A simple string such as `+OK`. Line breaks in it become spaces."""
 
     __slots__ = ()
 
 
 class ErrorReply(str):
-    """An error, its code first: `ERR no such node`. Line breaks in it become blanks."""
+    """An error that begins with its code: `ERR no such node`. Line breaks in it become spaces."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Verbatim:
-    """Text for people; `format` is three letters, txt or mkd. A bulk string in RESP2."""
+    """Text for people; `format` is `txt` or `mkd`. A bulk string in RESP2."""
 
     text: str
     format: str = "txt"
@@ -42,7 +42,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Pushes:
-    """Pushes, any number, that stand for the reply to a command; sent also to a client that wants no replies."""
+    """Any number of pushes in the place of a command's reply. They are sent even if the client turned replies off."""
 
     items: Sequence[Push]
 
@@ -56,16 +56,16 @@ class SetOf:
 
 @dataclass(frozen=True, slots=True)
 class NullArray:
-    """The absent array, `*-1` in RESP2; plain null in RESP3."""
+    """The null array: `*-1` in RESP2, null in RESP3."""
 
 
 Reply: TypeAlias = (
     "bool | int | float | str | bytes | Verbatim | Push | Pushes | SetOf | NullArray"
     " | Sequence[Reply] | Mapping[str, Reply] | None"
 )
-"""None is null, str and bytes are bulk strings (unless Status or ErrorReply), a mapping is a map (a flat
-array in RESP2), bool is #t/#f (1/0 in RESP2), float a double (a bulk string in RESP2), any other sequence
-an array.
+"""None is null; str and bytes are bulk strings, unless they are Status or ErrorReply; a mapping is a map (a flat array
+in RESP2); a bool is #t or #f (1 or 0 in RESP2); a float is a double (a bulk string in RESP2); any other sequence is an
+array.
 """
 
 OK: Final = Status("OK")
@@ -78,7 +78,7 @@ def error(text: str, code: str = "ERR") -> ErrorReply:
 
 
 class CommandError(ClusterBusError):
-    """A command that cannot be done as asked; `code` and text are Valkey's. Raised by handlers."""
+    """A handler refuses a command; code and text are Valkey's, where Valkey has one."""
 
     def __init__(self, text: str, code: str = "ERR") -> None:
         super().__init__(text)
@@ -86,19 +86,19 @@ class CommandError(ClusterBusError):
 
 
 def error_of(fault: ClusterBusError) -> ErrorReply:
-    """What a client is told of an error that was raised on purpose."""
+    """The error reply for an exception that was raised on purpose."""
     return error(str(fault), fault.code if isinstance(fault, CommandError) else "ERR")
 
 
 def encode(reply: Reply, protocol: int) -> bytes:
-    """The reply's bytes; `protocol` is 2 or 3."""
+    """The bytes of a reply; `protocol` is 2 or 3."""
     out = bytearray()
     _append(out, reply, protocol)
     return bytes(out)
 
 
 def double_text(value: float) -> str:
-    """A double as Valkey writes it: shortest digits that read back, `inf`, `-inf`, `nan`."""
+    """A double as Valkey writes it: the fewest digits that read back as the same number, or `inf`, `-inf`, `nan`."""
     if isnan(value):
         return "nan"
     if isinf(value):

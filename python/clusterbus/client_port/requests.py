@@ -1,9 +1,8 @@
-"""Requests out of bytes: multibulk and inline commands, each checked before its body is buffered.
+"""The parser of requests: multibulk and inline commands, whose lengths are checked before their bodies are buffered.
 
-Written here rather than taken from hiredis because a request comes from anybody: hiredis allocates what a
-header announces (14 bytes, `*2000000000`, hold its caller for seconds and ask for 16 GB), cannot bound a
-bulk string before it has it, and knows no inline commands. Error texts are Valkey's (src/networking.c). No
-socket here. Main thread.
+It replaces hiredis, because a request may come from an attacker. hiredis allocates whatever a header announces: the 14
+bytes of `*2000000000` block it for seconds and ask for 16 GB. It also cannot limit a bulk string before it has all of
+it, and it knows no inline commands. Error texts are Valkey's (src/networking.c). Holds no socket. Main thread.
 """
 
 from __future__ import annotations
@@ -17,14 +16,17 @@ INLINE_LEN_MAX_BYTES: Final = 64 * 1024
 ARGUMENTS_MAX: Final = 1024 * 1024
 BULK_LEN_MAX_BYTES: Final = 16 * 1024 * 1024
 REQUEST_LEN_MAX_BYTES: Final = 32 * 1024 * 1024
-"""All arguments of one request together."""
+"""The most bytes that all arguments of one request may have together."""
 UNAUTHENTICATED_ARGUMENTS_MAX: Final = 10
 UNAUTHENTICATED_BULK_LEN_MAX_BYTES: Final = 16 * 1024
 _NUMBER_LEN_MAX: Final = 20
 
 
 class RequestParser:
-    """Feed bytes, take requests. `authenticated` False tightens the limits, as Valkey does before AUTH."""
+    """Takes bytes in (`feed`) and gives requests out (`take`).
+
+    While `authenticated` is False the limits are tighter, as in Valkey before AUTH.
+    """
 
     def __init__(self) -> None:
         self.authenticated = True
@@ -36,21 +38,20 @@ class RequestParser:
         self._bulk_len_bytes = -1
 
     def held_len_bytes(self) -> int:
-        """Bytes held: those not read yet and the arguments of the request under way."""
+        """The number of bytes held: those not parsed yet, and the arguments of the unfinished request."""
         return len(self._buffer) - self._position + self._arguments_len_bytes
 
     def feed(self, data: bytes) -> None:
-        """Adds bytes as they came; bounded by the caller, which reads on only when `take` has nothing
-        more.
-        """
+        """Adds received bytes. The caller limits how many: it stops reading while `take` still has requests."""
         if self._position:
             del self._buffer[: self._position]
             self._position = 0
         self._buffer += data
 
     def take(self) -> list[bytes] | None:
-        """The next whole request, or None until more bytes come. Raises PeerError with the text for the
-        client; the stream is beyond repair then.
+        """The next whole request, or None until more bytes come.
+
+        Raises PeerError with the error text for the client. The stream cannot be parsed any further then.
         """
         while True:
             if not self._missing:
@@ -105,7 +106,7 @@ class RequestParser:
         return True
 
     def _continue_multibulk(self) -> bool:
-        """Reads arguments; True when the last one is there."""
+        """Parses arguments; True if the last one is complete."""
         buffer = self._buffer
         while self._missing:
             if self._bulk_len_bytes < 0 and not self._start_bulk():
@@ -124,7 +125,7 @@ class RequestParser:
 
     def _start_bulk(self) -> bool:
         if self._position < len(self._buffer) and self._buffer[self._position] != 0x24:  # '$'
-            # The whole line is waited for first, as in Valkey.
+            # Valkey waits for the whole line before it complains, so this does too.
             mark = chr(self._buffer[self._position])
             if self._take_line(INLINE_LEN_MAX_BYTES, "too big bulk count string") is None:
                 return False
@@ -144,7 +145,7 @@ class RequestParser:
 
 
 def _number(digits: bytes) -> int | None:
-    """A decimal integer as Valkey reads one (string2ll): no sign but '-', no leading zero, no blank."""
+    """A decimal integer as Valkey reads one (string2ll): without plus sign, leading zeros and blanks."""
     plain = digits.removeprefix(b"-")
     if not plain.isdigit() or len(plain) > _NUMBER_LEN_MAX or (plain.startswith(b"0") and digits != b"0"):
         return None

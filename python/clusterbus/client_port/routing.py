@@ -1,7 +1,7 @@
-"""Which node answers for the slot of a request, and the redirection when it is another one.
+"""Finds the node that serves the slot of a request, and redirects the client if that is another node.
 
-Owns the order of the checks and Valkey's texts. Changes nothing. Main thread. Source: `getNodeByQuery`,
-`clusterRedirectClient` in `src/cluster.c`, and what a running 9.1.2 answers.
+Owns the order of the checks, and Valkey's texts. Must never change anything. Main thread. Source: `getNodeByQuery` and
+`clusterRedirectClient` in `src/cluster.c`, and the answers of a running Valkey 9.1.2.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ TRY_AGAIN: Final = ErrorReply("TRYAGAIN Multiple keys request during rehashing o
 
 
 def shard_channel_gate(member: Member, client: Client, call: Call) -> ErrorReply | None:
-    """Why a command about shard channels is not served here; None when it is, and for other commands.
+    """The error for a command on shard channels that this node does not serve. None if it does serve them, and for any
+    other command.
 
-    A shard's replicas serve its channels as its primary does.
+    The replicas of a shard serve its channels just as its primary does.
     """
     if not call.spec.names_shard_channels:
         return None
@@ -47,9 +48,10 @@ def shard_channel_gate(member: Member, client: Client, call: Call) -> ErrorReply
 
 
 def key_gate(member: Member, client: Client, call: Call) -> ErrorReply | None:
-    """Why a command is not run here, by the slot of its keys; None when it is, and for commands without keys.
+    """The error for a command whose keys are in a slot that this node does not serve. None if it does serve the slot,
+    and for a command without keys.
 
-    While a slot is on the move, what counts is which of the keys are here.
+    While a slot moves between nodes, the answer depends on which of the keys are here.
     """
     if call.spec.names_shard_channels or not (keys := call.key_arguments()):
         return None

@@ -1,7 +1,7 @@
-"""The RESP port: listeners on every bind address, plain and TLS, and the clients connected to them.
+"""The client port's server: listeners on every bind address, plain and TLS, and the table of connected clients.
 
-Owns the listening sockets, the client table and its counters. Knows no command: the registry has them. Main
-thread, the event loop's.
+Owns the listening sockets, the client table and the port's counters. Knows no command; these are in the registry. Runs
+on the event loop's thread, which is the main thread.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TLS_HANDSHAKE_TIMEOUT_S: Final = 10.0
 IDLE_CHECK_PERIOD_S: Final = 1.0
 KEEPALIVE_MAX_S: Final = 32_767
 CLOSE_TIMEOUT_S: Final = 2.0
-"""How long `close` lets clients take their last output."""
+"""How long `close` waits for clients to read their last output."""
 _ABSENT_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 _VERIFY_MODES: Final = {"yes": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "no": ssl.CERT_NONE}
 
@@ -36,9 +36,9 @@ logger: Final = logging.getLogger("clusterbus.resp")
 
 
 class RespServer:
-    """Serves `registry` to clients on `config.port` and `config.tls_port`; handlers get `member` as it is.
+    """Serves the commands of `registry` on `config.port` and `config.tls_port`; every handler gets `member`.
 
-    `greeting` gives HELLO's facts about the node: server, version, mode, role, availability_zone.
+    `greeting` returns HELLO's facts about the node: server, version, mode, role, availability_zone.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class RespServer:
     # ---------------------------------------------------------------- life
 
     async def start(self) -> None:
-        """Opens the ports. Raises ConfigError naming port and address when one cannot be had; none is open
-        then.
+        """Opens the ports. If one of them cannot be opened, closes all and raises ConfigError, which names port and
+        address.
         """
         sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         try:
@@ -98,7 +98,7 @@ class RespServer:
         self._check_idle()
 
     async def close(self) -> None:
-        """Closes ports and clients; output already queued gets a moment to leave. Idempotent."""
+        """Closes ports and clients. Queued output has CLOSE_TIMEOUT_S to leave. Idempotent."""
         self._is_open = False
         for stop in self._at_close:
             stop()
@@ -135,28 +135,28 @@ class RespServer:
         return time.monotonic()
 
     def next_client_id(self) -> int:
-        """A client id never given before."""
+        """A client id that was never used before."""
         return next(self._client_ids)
 
     def greeting(self) -> Mapping[str, Reply]:
-        """What HELLO says of the node."""
+        """The facts about the node that HELLO shows."""
         return self._greeting()
 
     def add(self, client: Client) -> None:
-        """Called by a connection that is up."""
+        """Called when a connection is up."""
         self._counters["total_connections_received"] += 1
         self._clients[client.id] = client
         self._empty.clear()
 
     def remove(self, client: Client) -> None:
-        """Called by a connection that is gone."""
+        """Called when a connection is gone."""
         client.unsubscribe_all()
         self._clients.pop(client.id, None)
         if not self._clients:
             self._empty.set()
 
     def _check_idle(self) -> None:
-        """Closes those who have said nothing for too long, subscribers excepted, and those who do not read."""
+        """Closes clients that have been idle for too long (but not subscribers), and clients that do not read."""
         limit_s = self.config.timeout
         now_s = self.now_s()
         for client in list(self._clients.values()):
@@ -173,11 +173,13 @@ class RespServer:
     # ---------------------------------------------------------------- counters
 
     def count(self, name: str, amount: int = 1) -> None:
-        """Adds to a counter of `stats`."""
+        """Adds `amount` to a counter of `stats`."""
         self._counters[name] += amount
 
     def stats(self) -> dict[str, int]:
-        """Counters by INFO's names since the start or the last `reset_stats`; connected and subscribed clients."""
+        """By INFO's names: counters since the start or the last `reset_stats`, and how many clients are connected and
+        how many are subscribed.
+        """
         names = (
             "total_connections_received",
             "total_commands_processed",
@@ -202,7 +204,7 @@ class RespServer:
     # ---------------------------------------------------------------- TLS
 
     def _on_tls_change(self, config: Config, _changed: frozenset[str]) -> None:
-        """New certificates or rules: checked at once, in force for connections made from now on."""
+        """Checks new certificates and rules at once; they hold for connections made from now on."""
         if not self._is_open or not config.tls_port:
             return
         context = tls_context(config)
@@ -218,7 +220,7 @@ class RespServer:
 
 
 class _Listener:
-    """One listening socket and asyncio's server on a copy of it, so that the server can be replaced."""
+    """One listening socket, and asyncio's server on a copy of it: so the server can be replaced."""
 
     def __init__(self, owner: RespServer, raw: socket.socket, server: asyncio.Server, is_tls: bool) -> None:
         self._owner = owner
@@ -266,10 +268,10 @@ class _Listener:
 
 
 def listening_sockets(config: Config, port: int) -> list[socket.socket]:
-    """Bound, listening sockets on `port` of every bind address.
+    """Listening sockets on `port` of every bind address.
 
-    An optional address the machine does not have is left out. Raises ConfigError naming address and port when
-    another cannot be had, or when none is left.
+    An optional address that this machine does not have is skipped. Raises ConfigError, which names address and port, if
+    another address cannot be opened or all were skipped.
     """
     sockets: list[socket.socket] = []
     try:
@@ -311,8 +313,10 @@ def _listening_socket(address: BindAddress, port: int, config: Config) -> socket
 
 
 def keep_alive(listening: socket.socket, period_s: int) -> None:
-    """Connections accepted from now on are probed after `period_s` of silence, then three times at a third of
-    it; 0 is never. Linux hands these options of a listening socket on to what it accepts.
+    """Sets keepalive for the connections that a socket accepts from now on: Linux copies these options to them.
+
+    The kernel sends a probe after `period_s` of silence, then at intervals of a third of it, three in all. 0 turns
+    keepalive off.
     """
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1 if period_s else 0)
     if period_s:
@@ -323,7 +327,7 @@ def keep_alive(listening: socket.socket, period_s: int) -> None:
 
 
 def tls_context(config: Config) -> ssl.SSLContext:
-    """The TLS rules of the client port. Raises ConfigError naming directive and file."""
+    """The TLS rules of the client port. Raises ConfigError, which names directive and file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     certificate, key = config.path("tls-cert-file"), config.path("tls-key-file")

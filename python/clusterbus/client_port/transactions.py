@@ -1,7 +1,8 @@
-"""MULTI, EXEC and DISCARD: requests kept back and then run in one go, with nobody else's between them.
+"""MULTI, EXEC and DISCARD: requests are queued, then run one after another.
 
-Owns a client's queue and what spoils it. There is no WATCH: the server does not know when a user's data changes.
-Main thread. Source: what a running 9.1.2 answers; redis-cli --cluster fix gives slots in a transaction.
+Other clients' requests come between them only while a handler is awaited. Owns a client's queue and the rules that
+spoil it. There is no WATCH, because the server does not know when a user's data changes. Transactions exist because
+redis-cli --cluster fix assigns slots in one. Main thread. Source: the answers of a running Valkey 9.1.2.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from clusterbus.client_port.reply import OK, CommandError, ErrorReply, Reply, St
 from clusterbus.errors import ClusterBusError
 
 QUEUED_MAX: Final = 4_096
-"""Requests of one transaction."""
+"""The most requests that one transaction may hold."""
 QUEUED: Final = Status("QUEUED")
 _ABORTED: Final = ErrorReply("EXECABORT Transaction discarded because of previous errors.")
 _AT_ONCE: Final = frozenset({"exec", "discard", "quit", "reset"})
@@ -26,7 +27,10 @@ logger: Final = logging.getLogger("clusterbus.resp")
 
 
 def queue(client: Client, call: Call) -> Reply:
-    """QUEUED for a request inside a transaction, an error for one that cannot be there, None for any other."""
+    """Queues a request inside a transaction and returns QUEUED, or an error if it cannot be queued.
+
+    None means that the request is to run now.
+    """
     if client.transaction is None or call.name in _AT_ONCE:
         return None
     if "no_multi" in call.spec.flags:
@@ -40,7 +44,7 @@ def queue(client: Client, call: Call) -> Reply:
 
 
 class _Transactions:
-    """MULTI, EXEC and DISCARD; EXEC asks the gates of `registry` again for each call."""
+    """The handlers. EXEC asks the gates of `registry` again for each call, because slots may have moved meanwhile."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -56,7 +60,7 @@ class _Transactions:
         return OK
 
     def execute(self, member: object, client: Client, _arguments: list[bytes]) -> Reply | Awaitable[Reply]:
-        """The replies of all queued requests, in order; an error of one does not keep the others from running."""
+        """EXEC: the replies of all queued requests, in order. An error of one does not stop the others."""
         calls, client.transaction = client.transaction, None
         if calls is None:
             raise CommandError("EXEC without MULTI")
@@ -80,7 +84,7 @@ class _Transactions:
         rest: Iterator[Call],
         replies: list[Reply],
     ) -> Reply:
-        """The rest of a transaction in which something has to be waited for."""
+        """Runs the rest of a transaction after a handler that has to be awaited."""
         replies.append(await _waited(call, pending))
         for later in rest:
             reply = self._run(member, client, later)
@@ -114,7 +118,7 @@ _CATEGORIES: Final = ("@fast", "@transaction")
 
 
 def transaction_commands(registry: Registry) -> tuple[CommandSpec, ...]:
-    """The commands of transactions on `registry`."""
+    """The commands MULTI, EXEC and DISCARD for `registry`."""
     transactions = _Transactions(registry)
     return (
         CommandSpec(
@@ -131,7 +135,7 @@ def transaction_commands(registry: Registry) -> tuple[CommandSpec, ...]:
             transactions.execute,
             1,
             ("noscript", "loading", "stale"),
-            "Runs what was queued since MULTI.",
+            "Runs the commands queued since MULTI.",
             group="transactions",
             categories=("@slow", "@transaction"),
         ),
@@ -140,7 +144,7 @@ def transaction_commands(registry: Registry) -> tuple[CommandSpec, ...]:
             transactions.discard,
             1,
             _FLAGS,
-            "Forgets what was queued since MULTI.",
+            "Forgets the commands queued since MULTI.",
             group="transactions",
             categories=_CATEGORIES,
         ),

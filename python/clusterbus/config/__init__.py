@@ -1,7 +1,16 @@
 """Configuration: valkey.conf's directives as one table, and `Config`, which holds their values.
 
-Imports nothing of the package but `errors`. Owned by the main thread: read anywhere on it, changed through
-`Config`.
+Its files in reading order:
+
+    directives  the table: one row for each directive
+    kinds       the kinds of values: how text is parsed, checked and shown
+    syntax      valkey.conf and the command line, split into lines of words
+    config      `Config`: the values, and changes that are checked first
+    rewrite     CONFIG REWRITE
+    address     addresses to listen on, and `ip:port` as text
+
+Imports nothing of the package but `errors`. A `Config` belongs to the main thread, which may read it anywhere and
+changes it only through its methods.
 """
 
 from clusterbus.config.address import BindAddress, address_text

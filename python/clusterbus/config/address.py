@@ -1,4 +1,4 @@
-"""Addresses as text: those to listen on, and `ip:port` as people read it.
+"""Addresses to listen on, and the text `ip:port`.
 
 Owns the one spelling of an address with its port. Opens nothing. Any thread.
 """
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BindAddress:
-    """An address to listen on. `optional`: a machine without it still starts. `wildcard`: every address."""
+    """An address to listen on. `optional`: a machine without this address starts all the same. `wildcard`: it stands
+    for every address.
+    """
 
     ip: str
     optional: bool

@@ -1,7 +1,7 @@
-"""`Config`: the values of all directives, typed attributes by underscore name, changed only through checks.
+"""`Config`: the values of all directives, as typed attributes whose names have underscores.
 
-A change is all or nothing: parsed, checked against the other values, offered to the listeners, and taken
-back when any of them refuses. Opens no socket; reads only configuration files. Main thread.
+A change is all or nothing: it is parsed, checked against the other values, and offered to the listeners. If any of
+them refuses, it is taken back. Opens no socket; reads only configuration and TLS files. Main thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from clusterbus.config.syntax import Line, parse_command_line, read_file, read_s
 from clusterbus.errors import ConfigError
 
 Listener = Callable[["Config", frozenset[str]], None]
-"""Called with the config and the names that changed; refuses by raising ConfigError."""
+"""Called with the config and the names of the changed directives. It refuses the change by raising ConfigError."""
 
 _TLS_FILES: Final = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file")
 
@@ -81,7 +81,7 @@ class Config:
     tls_auth_clients: str
 
     config_file: str | None
-    """Absolute path of the file read at start, which `rewrite` writes; None when there was none."""
+    """Absolute path of the file that was read at the start, and that `rewrite` writes; None if there was none."""
 
     def __init__(self) -> None:
         self._listeners: list[tuple[Listener, frozenset[str] | None]]
@@ -104,11 +104,11 @@ class Config:
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str]) -> Config:
-        """Config of a command line `[CONFIG_FILE] [-] [--directive value ...]`; what comes later wins.
+        """Builds a Config from a command line `[CONFIG_FILE] [-] [--directive value ...]`.
 
-        Order as in valkey-server: the file, standard input, then the command line. Raises ConfigError, one
-        line naming the directive, its value, the file and line, and for an unknown name the nearest known
-        one.
+        As in valkey-server the order is the file, standard input, then the command line, and later values win. Raises
+        ConfigError with one line of text: the directive, its value, the file and line, and for an unknown name the
+        nearest known name.
         """
         command_line = parse_command_line(arguments)
         config = cls()
@@ -124,8 +124,9 @@ class Config:
 
     @classmethod
     def from_keywords(cls, config_file: str | None = None, **keywords: object) -> Config:
-        """Config of Python values by underscore name (`cluster_node_timeout=2000`, `bind=["127.0.0.1"]`,
-        `tls_cluster=True`), over those of a file if one is given. None leaves a directive alone. Raises
+        """Builds a Config from Python values (`cluster_node_timeout=2000`, `bind=["127.0.0.1"]`, `tls_cluster=True`).
+
+        They override the values of `config_file`, if there is one. None leaves a directive as it is. Raises
         ConfigError.
         """
         config = cls()
@@ -179,7 +180,7 @@ class Config:
 
     @property
     def bus_port(self) -> int:
-        """Port of the bus: `cluster-port`, or the client port (`tls-port` under `tls-cluster`) + 10000."""
+        """The port of the bus: `cluster-port`, or else the client port (with `tls-cluster` the `tls-port`) + 10000."""
         if self.cluster_port:
             return self.cluster_port
         name, base = ("tls-port", self.tls_port) if self.tls_cluster else ("port", self.port)
@@ -192,7 +193,7 @@ class Config:
 
     @property
     def bind_addresses(self) -> tuple[BindAddress, ...]:
-        """`bind` made ready for sockets: `*` is 0.0.0.0, `::*` is ::, a leading `-` is `optional`."""
+        """The addresses of `bind` for sockets: `*` becomes 0.0.0.0, `::*` becomes ::, a leading `-` sets `optional`."""
         every = {"*": "0.0.0.0", "::*": "::"}
         return tuple(
             BindAddress(every.get(plain, plain), text.startswith("-"), plain in every)
@@ -201,14 +202,14 @@ class Config:
         )
 
     def path(self, name: str) -> str:
-        """Absolute path of a directive that names a file, relative to `dir`; "" when it is not set."""
+        """The absolute path of a directive that names a file relative to `dir`; "" if it is not set."""
         text = BY_NAME[name].kind.format(getattr(self, BY_NAME[name].attribute))
         return os.path.join(self.dir, text) if text else ""
 
     # ---------------------------------------------------------------- reading and changing
 
     def get(self, *patterns: str) -> dict[str, str]:
-        """Name and text of every directive whose name (or alias) a glob pattern matches, as CONFIG GET."""
+        """CONFIG GET: name and text of every directive whose name or alias matches one of the glob patterns."""
         names = [pattern.lower().replace("[^", "[!") for pattern in patterns]
         return {
             spelling: self.text(spelling)
@@ -217,19 +218,19 @@ class Config:
         }
 
     def text(self, name: str) -> str:
-        """One directive's value as text."""
+        """The value of one directive as text."""
         directive = BY_NAME[name]
         return directive.kind.format(getattr(self, directive.attribute))
 
     def set(self, name: str, text: str) -> None:
-        """`set_many` of one pair."""
+        """As `set_many`, for one directive."""
         self.set_many([(name, text)])
 
     def set_many(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Changes several directives, all or none, as CONFIG SET; the error is its text (src/config.c).
+        """CONFIG SET: changes several directives, all or none.
 
-        Raises ConfigError for an unknown, immutable, repeated or ill-valued directive, and for what a
-        listener refuses; nothing has changed then.
+        Raises ConfigError for an unknown, immutable or repeated directive, a wrong value, and a change that a listener
+        refuses. Nothing has changed then. The text of the error is Valkey's (src/config.c).
         """
         wanted: dict[str, tuple[Directive, str, str]] = {}
         pairs = list(pairs)
@@ -252,15 +253,14 @@ class Config:
         self._apply(parsed)
 
     def update(self, **keywords: object) -> None:
-        """`set_many` of Python values by underscore name: `config.update(cluster_node_timeout=500)`."""
+        """As `set_many`, with Python values: `config.update(cluster_node_timeout=500)`."""
         self.set_many([(line.name, " ".join(line.arguments)) for line in _lines_of_keywords(keywords)])
 
     def on_change(self, listener: Listener, *names: str) -> Callable[[], None]:
-        """Calls `listener` after each change of the named directives (all of them when none is named), until
-        the function returned is called.
+        """Calls `listener` after each change of the named directives, or of any directive if none is named.
 
-        It may refuse by raising ConfigError: all values go back, and listeners called before are called
-        again.
+        Call the returned function to stop. The listener may refuse a change by raising ConfigError: then all values go
+        back, and every listener that was called, the refusing one included, is called again with the old values.
         """
         unknown = [name for name in names if name not in BY_NAME]
         if unknown:
@@ -294,10 +294,11 @@ class Config:
             raise _refusal(next(iter(parsed)), str(error)) from error
 
     def rewrite(self) -> None:
-        """Writes the present values into the file read at start, as CONFIG REWRITE: comments and order stay,
-        lines of changed directives change, what differs from the default and is not there is appended.
+        """CONFIG REWRITE: writes the present values into the file that was read at the start.
 
-        Raises ConfigError without a file, or when it cannot be written (the old one stays).
+        Comments and the order of lines stay, and each directive's line gets the present value. Directives that have no
+        line and differ from their default are appended. Raises ConfigError if there is no such file, or if it cannot be
+        written (the old one then stays).
         """
         if self.config_file is None:
             raise ConfigError("The server is running without a config file")
@@ -313,7 +314,7 @@ class Config:
 
 
 def _words(directive: Directive, text: str) -> list[str]:
-    """Arguments of a value given as one text."""
+    """The arguments that a value consists of when it is given as one text."""
     return (text.split() or [""]) if directive.kind.several else [text]
 
 
@@ -327,7 +328,7 @@ def _nearest(name: str, names: Iterable[str] = BY_NAME) -> str:
 
 
 def _lines_of_keywords(keywords: Mapping[str, object]) -> list[Line]:
-    """Python keywords as lines; bool is yes/no, a sequence several arguments, None is left out."""
+    """Python keywords as lines: a bool becomes yes or no, a sequence several arguments, and None no line."""
     attributes = {directive.attribute: directive.name for directive in DIRECTIVES}
     lines = []
     for keyword, value in keywords.items():

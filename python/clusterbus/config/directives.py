@@ -1,9 +1,7 @@
-"""The table of directives: the one declaration that feeds the parser, CONFIG GET/SET/REWRITE, the help and
-the docs.
+"""The table of directives: one declaration feeds the parser, CONFIG GET, SET and REWRITE, and the help.
 
-Names, ranges, defaults and spellings are valkey.conf's (src/config.c of Valkey 9.1), except `io-threads`,
-which defaults to 2 because offloading is what this package is for. Pure data: reads no file, holds no
-value. Any thread.
+Names, ranges, defaults and spellings are valkey.conf's (src/config.c of Valkey 9.1). One default differs: `io-threads`
+is 2, because offloading I/O is the purpose of this package. Pure data: reads no file, holds no value. Any thread.
 """
 
 from __future__ import annotations
@@ -36,14 +34,14 @@ INT_MAX: Final = 2**31 - 1
 LONG_MAX: Final = 2**63 - 1
 PORT_MAX: Final = 65_535
 BUS_PORT_OFFSET: Final = 10_000
-"""The bus listens this far above the client port unless `cluster-port` says otherwise."""
+"""The bus port is the client port plus this number, unless `cluster-port` is set."""
 IO_THREADS_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """One directive. `default` is text, parsed by `kind` like any other; `mutable`: CONFIG SET may change
-    it.
+    """One directive. `default` is text that `kind` parses like any other. `mutable`: CONFIG SET may change it.
+    `secret`: errors do not show its value.
     """
 
     name: str
@@ -56,7 +54,7 @@ class Directive:
 
     @property
     def attribute(self) -> str:
-        """The name as `Config` spells it."""
+        """The name of the attribute of `Config`."""
         return self.name.replace("-", "_")
 
 
@@ -69,7 +67,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "bind",
         Addresses(),
         "* -::*",
-        "Addresses to listen on, clients and bus alike; a leading '-' lets a missing address pass.",
+        "Addresses to listen on, for clients and the bus; with a leading '-' an address the machine lacks is skipped.",
     ),
     Directive("tcp-backlog", Integer(0, INT_MAX), "511", "Length of the queue of connections not yet accepted."),
     Directive(
@@ -80,25 +78,25 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         True,
     ),
     Directive("timeout", Integer(0, INT_MAX), "0", "Seconds after which an idle client is closed; 0 is never.", True),
-    Directive("maxclients", Integer(1, 2**32 - 1), "10000", "Clients connected at once, at most.", True),
+    Directive("maxclients", Integer(1, 2**32 - 1), "10000", "Most clients that may be connected at once.", True),
     Directive(
         "client-output-buffer-limit",
         OutputBufferLimits(),
         "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60",
-        "Unread output that closes a client, by class: so many bytes at once (0: 64mb), or so many (0: never) "
-        "for longer than so many seconds.",
+        "Unread output that closes a client of the class: HARD bytes at once (0 is 64mb), or SOFT bytes (0 is never) "
+        "for more than SECONDS.",
         True,
     ),
     Directive(
         "protected-mode",
         YesNo(),
         "yes",
-        "Without a password, serve clients of this machine only.",
+        "Without a password, serve only clients that connect over loopback.",
         True,
     ),
-    Directive("requirepass", Text(), "", "Password clients give to AUTH; empty is none.", True, secret=True),
+    Directive("requirepass", Text(), "", "Password that clients give to AUTH; empty is none.", True, secret=True),
     # ---- process
-    Directive("dir", Text(existing_folder), ".", "Working folder: relative file names below are looked up in it."),
+    Directive("dir", Text(existing_folder), ".", "Folder that the relative file names of other directives start from."),
     Directive(
         "loglevel",
         Choice("debug", "verbose", "notice", "warning", "nothing"),
@@ -118,11 +116,11 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "enable-debug-command",
         Choice("no", "yes", "local"),
         "no",
-        "Whether DEBUG is answered: never, to all, or to clients of this machine.",
+        "Whether DEBUG is answered: never, to all clients, or to those that connect over loopback.",
     ),
     Directive("save", SavePoints(), "", "Accepted and ignored: there is no data set to save.", True),
     Directive("appendonly", Disabled("there is no data set to log"), "no", "Only 'no'.", True),
-    # ---- offload
+    # ---- I/O threads
     Directive(
         "io-threads",
         Integer(1, IO_THREADS_MAX),
@@ -148,13 +146,13 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "cluster-config-file",
         Text(not_empty("cluster-config-file can't be empty")),
         "nodes.conf",
-        "File the node keeps its view of the cluster in; written by the node, not by hand.",
+        "File in which the node keeps what it knows of the cluster; written by the node, not by hand.",
     ),
     Directive(
         "cluster-node-timeout",
         Integer(0, LONG_MAX),
         "15000",
-        "Milliseconds without an answer before a node is suspected of failure.",
+        "Milliseconds without an answer after which a node is suspected to have failed (PFAIL).",
         True,
     ),
     Directive("cluster-port", _PORT, "0", "Port of the cluster bus; 0 is the client port + 10000."),
@@ -162,58 +160,58 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "cluster-announce-ip",
         Text(announced_address("cluster-announce-ip")),
         "",
-        "Address told to the other nodes instead of the one they see.",
+        "Address announced to the other nodes instead of the one they see.",
         True,
     ),
-    Directive("cluster-announce-port", _PORT, "0", "Client port told to the others; 0 is the real one.", True),
+    Directive("cluster-announce-port", _PORT, "0", "Client port announced to other nodes; 0 is the real one.", True),
     Directive(
         "cluster-announce-tls-port",
         _PORT,
         "0",
-        "TLS client port told to the others; 0 is the real one.",
+        "TLS client port announced to other nodes; 0 is the real one.",
         True,
     ),
-    Directive("cluster-announce-bus-port", _PORT, "0", "Bus port told to the others; 0 is the real one.", True),
+    Directive("cluster-announce-bus-port", _PORT, "0", "Bus port announced to other nodes; 0 is the real one.", True),
     Directive(
         "cluster-announce-hostname",
         Text(announced_hostname),
         "",
-        "Hostname told to the others and to clients.",
+        "Hostname announced to other nodes and to clients.",
         True,
     ),
     Directive(
         "cluster-announce-human-nodename",
         Text(announced_nodename),
         "",
-        "Name of the node for people, shown in logs.",
+        "Name of the node for people; appears in logs.",
         True,
     ),
     Directive(
         "cluster-announce-client-ipv4",
         Text(client_address(4)),
         "",
-        "Address told to clients that come over IPv4, instead of the one of the bus.",
+        "Address announced to clients that connect over IPv4, instead of the address of the bus.",
         True,
     ),
     Directive(
         "cluster-announce-client-ipv6",
         Text(client_address(6)),
         "",
-        "Address told to clients that come over IPv6, instead of the one of the bus.",
+        "Address announced to clients that connect over IPv6, instead of the address of the bus.",
         True,
     ),
     Directive(
         "availability-zone",
         Text(announced_zone),
         "",
-        "Where the node runs; told to the others and to clients.",
+        "Availability zone of the node; announced to other nodes and to clients.",
         True,
     ),
     Directive(
         "cluster-link-sendbuf-limit",
         Memory(),
         "0",
-        "Memory a bus link's send queue may take before the link is closed; 0 is no limit.",
+        "Bytes that may wait in a bus link's send queue before the link is closed; 0 is no limit.",
         True,
     ),
     Directive(
@@ -243,14 +241,14 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "cluster-allow-replica-migration",
         YesNo(),
         "yes",
-        "Replicas move to primaries that have none left; a node that lost its last slot follows the taker.",
+        "Replicas may move to primaries without replicas; a primary that lost its last slot follows the new owner.",
         True,
     ),
     Directive(
         "cluster-migration-barrier",
         Integer(0, INT_MAX),
         "1",
-        "Replicas a primary keeps when others of its move away.",
+        "Number of replicas that a primary must keep when a replica of it moves to another primary.",
         True,
     ),
     Directive(
@@ -284,7 +282,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         "tls-auth-clients",
         Choice("no", "yes", "optional"),
         "yes",
-        "Whether who connects must show a certificate: no, yes, or only verified when shown.",
+        "Whether a client or node that connects must show a certificate; optional: it is verified only if shown.",
         True,
     ),
 )

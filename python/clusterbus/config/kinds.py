@@ -1,7 +1,7 @@
-"""The kinds of values a directive takes: text to value, value to text, and the reasons for refusing.
+"""The kinds of values that directives take: text to value, value to text, and the reasons to refuse a text.
 
-The refusals are worded as Valkey words them (src/config.c), because CONFIG SET passes them on. Nothing here
-knows a directive's name, reads a file or keeps state. Any thread.
+The texts of refusals are Valkey's (src/config.c), because CONFIG SET passes them on. Must never keep state or read a
+file. Any thread.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from clusterbus.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class BufferLimit:
-    """How much output a client may leave unread: `hard_bytes` closes it at once, `soft_bytes` after more than
-    `soft_s` seconds without a break. 0 is no limit of its own.
+    """How much output a client may leave unread. `hard_bytes` close it at once; `soft_bytes` close it if it stays above
+    them for more than `soft_s` seconds. 0 means that this limit is not set.
     """
 
     hard_bytes: int
@@ -32,14 +32,14 @@ class BufferLimit:
 
 @dataclass(frozen=True)
 class BufferLimits:
-    """The limits by class of client: normal, replica, pubsub. What a directive's arguments say may lack classes:
-    those stay as they were.
+    """The limits by class of client: normal, replica, pubsub. Parsed arguments may lack some classes, whose limits then
+    stay as they were.
     """
 
     by_class: dict[str, BufferLimit]
 
     def over(self, old: BufferLimits) -> BufferLimits:
-        """These limits, and for classes they lack the old ones."""
+        """These limits, completed with the old limits of the classes that are not in them."""
         return BufferLimits(old.by_class | self.by_class)
 
 
@@ -65,22 +65,22 @@ _NODENAME: Final = re.compile(r"[A-Za-z0-9._:/-]*")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9._:%-]*")
 
 Check = Callable[[str], str | None]
-"""Returns why a text is refused, or None."""
+"""Returns the reason to refuse a text, or None if it is good."""
 
 
 class Kind(Protocol):
-    """A kind of value. `several`: takes more than one argument on a line."""
+    """A kind of value. `several`: it takes more than one argument on a line."""
 
     @property
     def several(self) -> bool: ...
     def parse(self, arguments: Sequence[str]) -> Value:
-        """Value of a directive's arguments. Raises ConfigError with the reason alone."""
+        """Turns the arguments of a directive into its value. Raises ConfigError, whose text is just the reason."""
 
     def format(self, value: Value) -> str:
-        """The text CONFIG GET answers."""
+        """The text that CONFIG GET answers."""
 
     def syntax(self) -> str:
-        """What may be written, for the help."""
+        """What the help shows as the possible values."""
 
 
 class _Single:
@@ -116,7 +116,7 @@ class Integer(_Single):
 
 
 class Memory(_Single):
-    """Bytes, with valkey.conf's units: 1k is 1000, 1kb is 1024, and so on; case does not matter."""
+    """A number of bytes with valkey.conf's units: 1k is 1000, 1kb is 1024, and so on; case does not matter."""
 
     def parse(self, arguments: Sequence[str]) -> int:
         number = memory_bytes(self._only(arguments))
@@ -132,7 +132,7 @@ class Memory(_Single):
 
 
 def memory_bytes(text: str) -> int | None:
-    """The bytes written in valkey.conf's units, None when the text is no such number of 64 bits."""
+    """The number of bytes that a text with valkey.conf's units stands for; None if it is none, or over 64 bits."""
     match = _MEMORY.fullmatch(text)
     if match is None or len(match[1]) > 20:
         return None
@@ -141,12 +141,12 @@ def memory_bytes(text: str) -> int | None:
 
 
 class OutputBufferLimits:
-    """`CLASS HARD SOFT SECONDS`, any number of times; classes that are not named stay as they are."""
+    """`CLASS HARD SOFT SECONDS`, any number of times; classes that are not named keep their limits."""
 
     several = True
     CLASSES: Final = {"normal": "normal", "slave": "replica", "replica": "replica", "pubsub": "pubsub"}
     SHOWN: Final = (("normal", "normal"), ("slave", "replica"), ("pubsub", "pubsub"))
-    """Name shown, class, in the order shown."""
+    """(name that is shown, class), in the order in which they are shown."""
 
     def parse(self, arguments: Sequence[str]) -> BufferLimits:
         words = [] if list(arguments) == [""] else list(arguments)
@@ -173,7 +173,7 @@ class OutputBufferLimits:
 
 
 class YesNo(_Single):
-    """`yes` or `no` in any case."""
+    """`yes` or `no`; case does not matter."""
 
     def parse(self, arguments: Sequence[str]) -> bool:
         text = self._only(arguments).lower()
@@ -189,7 +189,7 @@ class YesNo(_Single):
 
 
 class Enabled(YesNo):
-    """A switch that is always on here: `no` is refused with the reason."""
+    """A switch that is always on in clusterbus: `no` is refused with the reason."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -204,7 +204,7 @@ class Enabled(YesNo):
 
 
 class Disabled(YesNo):
-    """A switch that is always off here: `yes` is refused with the reason."""
+    """A switch that is always off in clusterbus: `yes` is refused with the reason."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
@@ -219,7 +219,7 @@ class Disabled(YesNo):
 
 
 class Choice(_Single):
-    """One of a few words, in any case."""
+    """One of a few words; case does not matter."""
 
     def __init__(self, *words: str) -> None:
         self._words = words
@@ -238,7 +238,7 @@ class Choice(_Single):
 
 
 class Text(_Single):
-    """A string, if `check` has nothing against it."""
+    """Any text that `check` does not refuse."""
 
     def __init__(self, check: Check | None = None) -> None:
         self._check = check
@@ -258,8 +258,8 @@ class Text(_Single):
 
 
 class Addresses:
-    """Addresses to listen on: IPv4, IPv6, `*` or `::*`, each perhaps after a `-`; one empty argument is
-    none.
+    """Addresses to listen on: IPv4, IPv6, a host name, `*` or `::*`, each with or without a leading `-`. A single empty
+    argument means no address.
     """
 
     several = True
@@ -289,7 +289,7 @@ class Addresses:
 
 
 class SavePoints:
-    """Pairs of seconds and changes; kept only to be shown again."""
+    """Pairs of seconds and changes. They have no effect and are only shown again."""
 
     several = True
 
@@ -315,7 +315,7 @@ def not_empty(reason: str) -> Check:
 
 
 def existing_folder(text: str) -> str | None:
-    """Refuses what is no folder, in the words of the operating system."""
+    """Refuses a path that is not a folder, with the operating system's text."""
     if not text:
         return "dir can't be empty"
     if os.path.isdir(text):
@@ -324,7 +324,7 @@ def existing_folder(text: str) -> str | None:
 
 
 def announced_hostname(text: str) -> str | None:
-    """Rule of hostnames in gossip and nodes.conf (H12)."""
+    """The rule for hostnames, which stand in heartbeats and nodes.conf (H12)."""
     if len(text) > HOSTNAME_LEN_MAX:
         return f"Hostnames must be less than {HOSTNAME_LEN_MAX + 1} characters"
     if not _HOSTNAME.fullmatch(text):
@@ -333,21 +333,23 @@ def announced_hostname(text: str) -> str | None:
 
 
 def announced_nodename(text: str) -> str | None:
-    """Rule of node names in gossip and nodes.conf (H12)."""
+    """The rule for human node names, which stand in heartbeats and nodes.conf (H12)."""
     if not _NODENAME.fullmatch(text):
         return "Announced human node name contained invalid character"
     return None
 
 
 def announced_zone(text: str) -> str | None:
-    """Rule of availability zones in gossip and nodes.conf (H12); stricter than Valkey, whose file they can break."""
+    """The rule for availability zones, which stand in heartbeats and nodes.conf (H12). It is stricter than Valkey's,
+    which lets a zone break its nodes.conf.
+    """
     if len(text) > HOSTNAME_LEN_MAX:
         return f"Availability zones must be less than {HOSTNAME_LEN_MAX + 1} characters"
     return None if _NODENAME.fullmatch(text) else "Availability zone contained invalid character"
 
 
 def client_address(version: int) -> Check:
-    """A check for addresses of IP version 4 or 6 that are told to clients; empty is none."""
+    """A check for an address of IP version 4 or 6 that is announced to clients. Empty is good and means none."""
 
     def check(text: str) -> str | None:
         try:
@@ -361,8 +363,9 @@ def client_address(version: int) -> Check:
 
 
 def announced_address(name: str) -> Check:
-    """A check for addresses that end up in headers, gossip and nodes.conf (H12, H13): an IP address, since
-    the wire carries nothing else, and without a zone, which means something on one machine only.
+    """A check for addresses that get into headers, gossip and nodes.conf (H12, H13).
+
+    The wire carries only IP addresses. A zone (`%eth0`) is refused, because it has a meaning on one machine only.
     """
 
     def check(text: str) -> str | None:

@@ -1,6 +1,6 @@
 """CONFIG REWRITE: the text of the new file, and its atomic replacement.
 
-Keeps the user's comments, order and unknown lines; never leaves a half-written file behind. Main thread.
+Keeps the user's comments, their order, and unknown lines. Must never leave a half-written file behind. Main thread.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _UNITS: Final = ((1024**3, "gb"), (1024**2, "mb"), (1024, "kb"))
 
 
 def rewritten(old: bytes, values: Mapping[str, str]) -> bytes:
-    """The new text of a file: `values` is name and text of every directive.
+    """The new text of a file. `values` maps the name of every directive to its value as text.
 
-    The first line of a directive carries its new value, further ones go away; a directive without a line
-    gets one at the end, after a signature, when it differs from its default.
+    The first line of a directive gets the new value, and further lines of it are removed. A directive without a line
+    gets one at the end, after a signature, if it differs from its default.
     """
     lines: list[str] = []
     written: set[str] = set()
@@ -41,9 +41,7 @@ def rewritten(old: bytes, values: Mapping[str, str]) -> bytes:
 
 
 def _name_of(raw: str) -> str | None:
-    """The directive a line sets, by its main name; None for comments, includes and lines nobody
-    understands.
-    """
+    """The main name of the directive that a line sets; None for comments, includes and unknown lines."""
     stripped = raw.strip(" \t\r\n")
     if stripped.startswith("#"):
         return None
@@ -71,9 +69,7 @@ def _line(name: str, text: str) -> str:
 
 
 def replace_file(path: str, content: bytes) -> None:
-    """Puts a file in the place of another: written beside it, flushed to disk, renamed. Raises
-    ConfigError.
-    """
+    """Replaces a file: writes the new one beside it, flushes it to disk, and renames it. Raises ConfigError."""
     folder = os.path.dirname(path) or "."
     temporary = None
     try:

@@ -1,7 +1,7 @@
 """valkey.conf's syntax: lines, quoting, comments, includes, and the command line turned into the same lines.
 
-Reads configuration files; knows no directive. The splitter also serves inline commands on the RESP port,
-which have the same quoting (sdssplitargs in src/sds.c). Any thread.
+Reads configuration files, and knows only the directives `include` and `save`. The client port uses the splitter too,
+because inline commands have the same quoting (sdssplitargs in src/sds.c). Any thread.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ _QUOTE, _APOSTROPHE, _BACKSLASH, _X = b"\"'\\x"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One directive as written: where (`file:line` or `command line`), its name in lower case, its
-    arguments.
-    """
+    """One directive as written: its place (`file:line` or `command line`), its name in lower case, its arguments."""
 
     where: str
     name: str
@@ -35,10 +33,10 @@ class Line:
 
 
 def split_arguments(line: bytes) -> list[bytes] | None:
-    """Words of one line, quotes and escapes resolved; None when quotes are not balanced.
+    """The words of one line, with quotes and escapes resolved; None if a quote is not closed.
 
-    Inside "..." the escapes \\n \\r \\t \\b \\a \\xHH are read, inside '...' only \\'. Quoted and bare parts
-    that touch are one word. A quote sign that ends the line closes, a backslash before it or not.
+    Inside "..." the escapes \\n \\r \\t \\b \\a \\xHH are read, inside '...' only \\'. Quoted and bare parts without a
+    space between them are one word. A quote at the end of the line always closes, even after a backslash.
     """
     words: list[bytes] = []
     position, end = 0, len(line)
@@ -62,7 +60,7 @@ def split_arguments(line: bytes) -> list[bytes] | None:
 
 
 def _read_quoted(line: bytes, position: int, quote: int, word: bytearray) -> int | None:
-    """Appends the text up to the closing quote; returns the place behind it, or None when there is none."""
+    """Appends the text up to the closing quote; returns the position after it, or None if there is none."""
     end = len(line)
     while position < end:
         byte = line[position]
@@ -89,7 +87,7 @@ def _read_quoted(line: bytes, position: int, quote: int, word: bytearray) -> int
 
 
 def quote(text: str) -> str:
-    """The text in double quotes, such that `split_arguments` gives it back."""
+    """The text in double quotes, so that `split_arguments` returns it unchanged."""
     out = []
     for byte in text.encode("utf-8", "surrogateescape"):
         if byte in (_QUOTE, _BACKSLASH):
@@ -117,7 +115,9 @@ def parse_line(where: str, raw: bytes) -> Line | None:
 
 
 def read_text(raw: bytes, source: str, depth: int = 0) -> Iterator[Line]:
-    """Directives of a file's bytes, in order, `include` followed where it stands. Raises ConfigError."""
+    """The directives of a file's bytes, in order; an `include` is replaced by the lines of its file. Raises
+    ConfigError.
+    """
     for number, raw_line in enumerate(raw.split(b"\n"), 1):
         line = parse_line(f"{source}:{number}", raw_line)
         if line is None:
@@ -133,14 +133,14 @@ def read_text(raw: bytes, source: str, depth: int = 0) -> Iterator[Line]:
 
 
 def read_files(pattern: str, depth: int = 0, where: str = "") -> Iterator[Line]:
-    """Directives of a file, or of all files a pattern with `*`, `?` or `[` matches (none is fine)."""
+    """The directives of a file, or of all files that a pattern with `*`, `?` or `[` matches. It may match none."""
     paths = sorted(glob.glob(pattern)) if any(mark in pattern for mark in "*?[") else [pattern]
     for path in paths:
         yield from read_text(read_file(path, where), path, depth)
 
 
 def read_file(path: str, where: str = "") -> bytes:
-    """The bytes of a configuration file. Raises ConfigError naming it, and the place that asked for it."""
+    """The bytes of a configuration file. Raises ConfigError, which names the file and the line that includes it."""
     prefix = f"{where}: " if where else ""
     try:
         with open(path, "rb") as file:
@@ -154,9 +154,7 @@ def read_file(path: str, where: str = "") -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What valkey-server's arguments mean: a file, whether standard input is read, and lines that come
-    last.
-    """
+    """The parsed arguments of the program: a file, whether standard input is read, and lines that come last."""
 
     config_file: str | None
     reads_stdin: bool
@@ -166,8 +164,8 @@ class CommandLine:
 def parse_command_line(arguments: Sequence[str]) -> CommandLine:
     """`[CONFIG_FILE] [-] [--directive value ...]` as valkey-server reads it (main() in src/server.c).
 
-    A `--word` right after another one is that one's value, except after `--save`, which may stand alone.
-    `"--port 7000"` in one argument counts as both. `-` first or last reads standard input.
+    A `--word` right after a `--directive` is its value, except after `--save`, which may have none. One argument may
+    hold both (`"--port 7000"`). A `-` as first or last argument means standard input.
     """
     rest = list(arguments)
     config_file = rest.pop(0) if rest and not rest[0].startswith("-") else None
@@ -198,7 +196,7 @@ def parse_command_line(arguments: Sequence[str]) -> CommandLine:
 
 
 def read_stdin() -> bytes:
-    """All of standard input, within the bound of a file."""
+    """All of standard input; the size limit of a file holds."""
     raw = sys.stdin.buffer.read(FILE_LEN_MAX_BYTES + 1)
     if len(raw) > FILE_LEN_MAX_BYTES:
         raise ConfigError(f"standard input is over {FILE_LEN_MAX_BYTES} bytes")

@@ -1,0 +1,15 @@
+"""The real world around a member: clocks, the disk, the log, signals, and the event loop that drives it.
+
+Its files in reading order:
+
+    startup      a configuration becomes a member that listens
+    node         the member on asyncio or uvloop, with its client port
+    blocking     the same member without an event loop
+    clock        its timeline, and when ticks are due
+    nodes_conf   its file nodes.conf: locks, reading, atomic replacement
+    live_config  directives that the engine must hear of when they change
+    log          Valkey's levels and line format on Python's logging
+    process      `clusterbus node`: signals, pid file, exit status
+
+It fills the ports of `member/` (engine, file, clock, log). It decides nothing of the protocol.
+"""

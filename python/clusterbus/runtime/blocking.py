@@ -1,7 +1,7 @@
-"""A member without an event loop: the same driver, stepped by whoever calls.
+"""A member without an event loop: the caller's thread steps the same driver.
 
-Owns the wait between two ticks. Must never wait longer than it was told to, nor skip a tick while it is
-being driven. The calling thread is the main thread of the node.
+Owns the wait between two ticks. Must never wait longer than the caller's timeout, nor skip a tick while it runs. The
+calling thread is the main thread of the node.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from clusterbus.runtime.startup import open_member
 
 
 class BlockingNode:
-    """A member and its ticks, run for as long as `run` is asked to. No client port, no signals.
+    """A member and its ticks; both run only inside `run`. It has no client port and handles no signals.
 
-    A node that is not run is a node that hangs: its peers hold it failing after their node timeout.
+    Between two calls of `run` the node hangs: after their node timeout the other nodes consider it failing.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class BlockingNode:
         monotonic_s: Callable[[], float] = time.monotonic,
         data_plane: DataPlane | None = None,
     ) -> None:
-        """Raises ConfigError when the node cannot start."""
+        """Raises ConfigError if the node cannot start."""
         self._monotonic_s = monotonic_s
         self.member, _engine = open_member(config, data_plane)
         self._schedule = TickSchedule(TICK_PERIOD_MS / 1000, monotonic_s())
 
     def run(self, timeout_ms: int, until: Callable[[], bool] = lambda: False) -> bool:
-        """Drives the node until `until()` is true or `timeout_ms` is over; the last answer of `until`.
+        """Drives the node until `until()` is true or `timeout_ms` is over; returns the last answer of `until`.
 
-        Runs one step at least, so that a timeout of 0 takes in what has arrived.
+        It takes at least one step, so that a timeout of 0 still handles what has arrived.
         """
         driver = self.member.driver
         deadline_s = self._monotonic_s() + timeout_ms / 1000

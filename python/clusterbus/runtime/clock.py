@@ -1,8 +1,8 @@
 """The one timeline of a node: unix milliseconds that never jump (H29).
 
-Owns the reading of the wall clock (once, at construction) and of the monotonic clock (ever after). Must
-never follow later changes of the wall clock: every timer of the protocol is measured on this line. Any
-thread may read it; the main loop does.
+Reads the wall clock once, at construction, and only the monotonic clock afterwards. Must never follow later changes of
+the wall clock, because every timer of the protocol is measured on this timeline. Any thread may read it; the main loop
+does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 
 class Clock:
-    """Unix milliseconds: wall time at construction plus monotonic progress since."""
+    """Unix milliseconds: the wall time at construction plus the monotonic time since then."""
 
     def __init__(
         self,
@@ -23,7 +23,7 @@ class Clock:
         self._offset_ns = wall_ns() - monotonic_ns()
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970 on this node's timeline; never less than an earlier answer."""
+        """Unix milliseconds on this node's timeline; they never go back."""
         return (self._offset_ns + self.monotonic_ns()) // 1_000_000
 
     def now_us(self) -> int:
@@ -32,10 +32,10 @@ class Clock:
 
 
 class TickSchedule:
-    """When the next tick is due: a fixed grid on the monotonic clock, so that ticks do not drift.
+    """When the next tick is due. Ticks lie on a fixed grid of the monotonic clock, so that they do not drift.
 
-    A stall longer than one period gives one late tick, not a burst of the missed ones, and the grid keeps
-    its phase. Times are seconds of whatever monotonic clock the caller uses (asyncio's `loop.time()`).
+    A stall longer than one period causes one late tick, not a burst of the missed ones, and the grid does not shift.
+    Times are seconds of the caller's monotonic clock (for example asyncio's `loop.time()`).
     """
 
     def __init__(self, period_s: float, now_s: float) -> None:
@@ -49,7 +49,7 @@ class TickSchedule:
         return self._start_s + self._ticks_due * self._period_s
 
     def take(self, now_s: float) -> bool:
-        """True when a tick is due at `now_s`; the next one is then the first grid point after it."""
+        """True if a tick is due at `now_s`; the next one is then due at the first grid point after `now_s`."""
         if now_s < self.next_s:
             return False
         self._ticks_due = int((now_s - self._start_s) / self._period_s) + 1

@@ -1,8 +1,8 @@
-"""Directives the engine has to be told about, at the start and when CONFIG SET changes them.
+"""Hands directives to the engine: at the start, and whenever CONFIG SET changes one of them.
 
-Owns the way from a directive to the engine's argument or setter; everything else reads Config at the time
-of use and needs no word here. A refusal (a certificate that cannot be read) raises ConfigError and Config
-takes the change back. Main thread.
+Owns the table from directives to the engine's setters. Other directives are not here, because their users read Config
+at the time of use. If the engine refuses a value (an unreadable certificate), ConfigError is raised and Config takes
+the change back. Main thread.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SETTERS: Final[tuple[tuple[tuple[str, ...], Callable[[Engine, Config], None]], 
 
 
 def tls_config(config: Config) -> TlsConfig | None:
-    """The engine's TLS rules, or None when the bus is plain. Raises ConfigError naming directive and file."""
+    """The engine's TLS rules, or None for a bus without TLS. Raises ConfigError, which names directive and file."""
     if not config.tls_cluster:
         return None
     return TlsConfig(
@@ -47,7 +47,7 @@ def tls_config(config: Config) -> TlsConfig | None:
 
 
 def build_engine(config: Config) -> Engine:
-    """An engine as the directives say, listening nowhere yet. Raises ConfigError for TLS files."""
+    """An engine built from the directives; it does not listen yet. Raises ConfigError for a bad TLS file."""
     return Engine(
         io_threads=config.io_threads,
         io_threads_always_active=config.io_threads_always_active,
@@ -61,7 +61,7 @@ def build_engine(config: Config) -> Engine:
 
 
 def follow_config(config: Config, engine: Engine) -> list[Callable[[], None]]:
-    """From now on a change of one of these directives reaches the engine, until what is returned is called."""
+    """From now on every change of these directives reaches the engine. Call all returned functions to stop that."""
     return [config.on_change(_listener(engine, setter), *names) for names, setter in _SETTERS]
 
 

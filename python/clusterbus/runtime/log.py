@@ -1,8 +1,7 @@
 """The node's log: Valkey's levels and line format on top of Python's logging.
 
-Owns the logger `clusterbus` and the format of its lines. Must never let text that came from a peer break a
-line in two. Embedding programs keep their own handlers: only `open_log`, called by the node command,
-installs one.
+Owns the logger `clusterbus` and the format of its lines. Must never let a peer's text break a line in two. A program
+that embeds a node keeps its own handlers: only `clusterbus node` installs one, by `open_log`. Main thread.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from clusterbus.errors import ConfigError
 VERBOSE: Final = 15
 logging.addLevelName(VERBOSE, "VERBOSE")
 
-# valkey.conf's name of a level, Python's number for it, and the mark Valkey prints in its lines.
+# The level's name in valkey.conf, its number in Python, and the mark that Valkey prints in its lines.
 _LEVELS: Final = (
     ("debug", logging.DEBUG, "."),
     ("verbose", VERBOSE, "-"),
@@ -35,10 +34,10 @@ logger: Final = logging.getLogger("clusterbus")
 
 
 class ValkeyFormatter(logging.Formatter):
-    """`pid:M 23 Nov 2026 08:26:09.786 * text`, as every tool that reads Valkey's log expects."""
+    """Lines of the form `pid:M 23 Nov 2026 08:26:09.786 * text`, which tools that read Valkey's log expect."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, and the traceback below it if there is one."""
+        """One line; a traceback, if there is one, follows below it."""
         moment = time.localtime(record.created)
         stamp = (
             f"{moment.tm_mday:02d} {_MONTHS[moment.tm_mon - 1]} {moment.tm_year} "
@@ -52,9 +51,9 @@ class ValkeyFormatter(logging.Formatter):
 
 
 def open_log(level_name: str, path: str) -> logging.Handler:
-    """Sends the log to the file `path`, or to standard output when it is empty; returns the handler.
+    """Sends the log to the file `path`, or to standard output if `path` is empty; returns the handler.
 
-    Raises ConfigError when the file cannot be opened.
+    Raises ConfigError if the file cannot be opened.
     """
     handler: logging.Handler
     if path:
@@ -72,14 +71,16 @@ def open_log(level_name: str, path: str) -> logging.Handler:
 
 
 def close_log(handler: logging.Handler) -> None:
-    """Takes the handler of `open_log` away again."""
+    """Removes the handler that `open_log` installed."""
     logger.removeHandler(handler)
     logger.propagate = True
     handler.close()
 
 
 def write_line(level: str, text: str, error: BaseException | None = None) -> None:
-    """A member's log (`member.ports.Log`) on the logger; a line about a fault is an error with its traceback."""
+    """Writes a line of a member (`member.ports.Log`) to the logger. With `error` it is logged as an error with its
+    traceback.
+    """
     if error is not None:
         logger.error("%s", text, exc_info=error)
     else:
@@ -87,5 +88,5 @@ def write_line(level: str, text: str, error: BaseException | None = None) -> Non
 
 
 def set_level(level_name: str) -> None:
-    """`level_name` is a value of the directive loglevel."""
+    """Sets the level of the logger; `level_name` is a value of the directive loglevel."""
     logger.setLevel(LEVEL_NUMBERS[level_name])

@@ -1,7 +1,8 @@
-"""A member on asyncio (or uvloop): the driver stepped by `Engine.fileno()`, ticks, the client port.
+"""A member on asyncio (or uvloop): steps of the driver, ticks, and the client port.
 
-Owns the event loop's hooks and the order of starting and stopping. Must never block the loop (DEBUG SLEEP
-does so on purpose) nor decide anything of the protocol. Main thread, which is the event loop's.
+Owns the callbacks on the event loop and the order of starting and stopping. A step runs when `Engine.fileno()` is
+readable, after a tick, or when something was queued. Must never block the event loop (DEBUG SLEEP does so on purpose)
+nor decide anything of the protocol. Runs on the event loop's thread, which is the main thread.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ EXIT_ERROR: Final = 1
 class AsyncioNode:
     """A member inside an asyncio event loop.
 
-    `resp=False` leaves the client port closed: the bus alone runs. `start` raises ConfigError when the
-    node cannot start, with everything it had opened closed again. `commands` are answered beside the node's own.
+    With `resp=False` the client port stays closed and only the bus runs. `commands` are answered beside the node's own.
+    If `start` raises ConfigError, everything that it had opened is closed again.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class AsyncioNode:
     # ------------------------------------------------------------ life
 
     async def start(self) -> None:
-        """Reads nodes.conf, opens the bus and the client port, and begins to tick. Raises ConfigError."""
+        """Reads nodes.conf, opens the bus and the client port, and starts to tick. Raises ConfigError."""
         self._loop = asyncio.get_running_loop()
         self._member, self._engine = member, engine = open_member(self.config, self._data_plane)
         member.event_loop_name = type(self._loop).__module__.partition(".")[0]
@@ -89,9 +90,9 @@ class AsyncioNode:
             raise
 
     async def stop(self) -> None:
-        """Stops ticking, saves nodes.conf (unless told otherwise), closes every socket. Idempotent.
+        """Stops ticking, saves nodes.conf (except after SHUTDOWN NOSAVE), closes every socket. Idempotent.
 
-        Raises ClusterBusError when nodes.conf could not be saved; everything is closed then all the same.
+        Raises ClusterBusError if nodes.conf could not be saved; everything is closed nevertheless.
         """
         await self._close(save=self._member is not None and self._member.save_on_stop)
 
@@ -116,7 +117,7 @@ class AsyncioNode:
     # ------------------------------------------------------------ the loop
 
     def _schedule_step(self) -> None:
-        """A step at the end of the event loop's round."""
+        """Schedules one step at the end of this round of the event loop."""
         if not self._step_is_scheduled and self._loop is not None:
             self._step_is_scheduled = True
             self._loop.call_soon(self._run_scheduled_step)
@@ -126,7 +127,7 @@ class AsyncioNode:
         self._step()
 
     def _on_readable(self) -> None:
-        if not self._step_is_scheduled:  # otherwise that step does it
+        if not self._step_is_scheduled:  # the scheduled step will poll the engine
             self._step()
 
     def _step(self) -> None:
@@ -158,7 +159,8 @@ class AsyncioNode:
         self._tick_timer = self._loop.call_at(self._schedule.next_s, self._on_tick)
 
     def _fail(self, what: str, error: Exception) -> None:
-        """Our own fault, not a peer's: the node says so, once, and steps no more rather than run half broken."""
+        """A fault of this package, not of a peer: the node logs it once and takes no more steps, because it might be
+        half broken."""
         logger.error("%s; the node stops", what, exc_info=error)
         self._is_broken = True
         if self._member is not None:
@@ -168,7 +170,7 @@ class AsyncioNode:
 
 
 def _save_first(member: Member) -> None:
-    """A node whose nodes.conf cannot be written must not start: it would come back as somebody else."""
+    """A node that cannot write its nodes.conf must not start: after a restart it would have another id."""
     try:
         member.driver.save()
     except ClusterBusError as error:

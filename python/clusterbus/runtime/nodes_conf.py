@@ -1,7 +1,7 @@
-"""The file nodes.conf: its locks, its reading with the signs of damage, and its atomic replacement.
+"""The file nodes.conf: its locks, its reading and the detection of damage, and its atomic replacement.
 
-Knows text, not its meaning: `clusterbus.cluster.operator.persist` turns text into state and back. Must never change a
-file it has refused, and never leave a half-written one under the real name. Main thread.
+Knows the text but not its meaning: `clusterbus.cluster.operator.persist` turns text into state and back. Must never
+change a file that it has refused, and never leave a half-written file under the real name. Main thread.
 """
 
 from __future__ import annotations
@@ -23,17 +23,15 @@ Parsed = TypeVar("Parsed")
 
 
 class NodesFile:
-    """A nodes.conf held by this process (S10, H44-H47).
+    """A nodes.conf that this process has locked (S10, H44-H47).
 
-    Two locks guard it until `close`. One is on `nodes.conf.lock`, which is never replaced, so it outlives
-    every atomic replace of the real file. The other is on nodes.conf itself, where Valkey looks for one
-    (clusterLockConfig in src/cluster_legacy.c); each new file is locked before it takes the old one's place.
+    Two locks guard it until `close`. One is on `nodes.conf.lock`, which is never replaced, so this lock survives every
+    replacement of the real file. The other is on nodes.conf itself, where Valkey looks for one (clusterLockConfig in
+    src/cluster_legacy.c); each new file is locked before it replaces the old one.
     """
 
     def __init__(self, path: str) -> None:
-        """Takes the locks. Raises ConfigError when another process has them or the folder cannot be
-        written.
-        """
+        """Takes the locks. Raises ConfigError if another process has them or the folder cannot be written."""
         self.path = os.path.abspath(path)
         self._folder = os.path.dirname(self.path)
         self._file_lock: int | None = None
@@ -59,9 +57,7 @@ class NodesFile:
             raise ConfigError(f"{self.path}: lock: {error.strerror}") from error
 
     def _lock_present_file(self) -> int | None:
-        """Locks the file under the real name, if there is one; goes round again when it is replaced
-        meanwhile.
-        """
+        """Locks the file under the real name, if there is one. If it is replaced meanwhile, tries again."""
         for _ in range(LOCK_ATTEMPTS_MAX):
             with self._explained("open"):
                 try:
@@ -80,9 +76,10 @@ class NodesFile:
         raise ConfigError(f"{self.path}: another process keeps replacing the file")
 
     def read(self) -> str | None:
-        """The text of the file; None when there is none yet, which is how a new node begins.
+        """The text of the file; None if there is no file, which means that the node is new.
 
-        Raises ConfigError naming file and line when it is empty, torn or no text; the file stays as it is.
+        Raises ConfigError, which names file and line, if the file is empty, cut off or not text. The file stays as it
+        is.
         """
         if self._file_lock is None:
             return None
@@ -91,7 +88,7 @@ class NodesFile:
             with os.fdopen(os.dup(self._file_lock), "rb") as file:
                 raw = file.read(FILE_LEN_MAX_BYTES + 1)
         if len(raw) > FILE_LEN_MAX_BYTES:
-            raise ConfigError(f"{self.path} is over {FILE_LEN_MAX_BYTES} bytes, which no nodes.conf is")
+            raise ConfigError(f"{self.path} is over {FILE_LEN_MAX_BYTES} bytes, so it is no nodes.conf")
         if not raw.strip():
             raise ConfigError(f"{self.path}:1: the file is empty; delete it if this node is to start as a new one")
         last_line = raw.rstrip(b"\n").count(b"\n") + 1
@@ -110,7 +107,7 @@ class NodesFile:
         return text
 
     def load(self, parse: Callable[[str], Parsed]) -> Parsed | None:
-        """`parse` of the text, None for a new node. A ConfigError of `parse` gains the name of the file."""
+        """Returns `parse(text)`, or None for a new node. A ConfigError out of `parse` gains the name of the file."""
         text = self.read()
         if text is None:
             return None
@@ -120,10 +117,10 @@ class NodesFile:
             raise ConfigError(f"{self.path}: {error}") from error
 
     def save(self, text: str, durable: bool) -> None:
-        """Replaces the file as a whole. `durable`: on disk, with its folder's entry, before this returns.
+        """Replaces the file as a whole. If `durable`, file and folder entry are on disk before this returns.
 
-        Raises ConfigError naming the step that failed; the old file is then still in place, except when
-        only the last step, the flush of the folder, failed.
+        Raises ConfigError, which names the step that failed. The old file is then still in place, unless only the last
+        step failed, the flush of the folder.
         """
         temporary = self.path + TEMPORARY_SUFFIX
         try:
@@ -164,8 +161,8 @@ class NodesFile:
             os.close(descriptor)
 
     def _put_in_place(self, temporary: str) -> int:
-        """Renames the new file over the old one, locked before it can be seen; returns the lock's
-        descriptor.
+        """Locks the new file, then renames it over the old one, so that nobody sees it without a lock. Returns the
+        descriptor that holds the lock.
         """
         with self._explained("lock of the new file"):
             lock = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -179,7 +176,7 @@ class NodesFile:
         return lock
 
     def close(self) -> None:
-        """Gives the locks back; nothing else of the object works after it."""
+        """Releases the locks. Afterwards the object cannot be used."""
         for descriptor in (self._file_lock, self._lock):
             if descriptor is not None:
                 os.close(descriptor)

@@ -1,6 +1,7 @@
-"""The process of `clusterbus node`: log, signals, pid file, exit status around one node.
+"""The process of `clusterbus node`: the log, signals, pid file and exit status around one node.
 
-Owns what belongs to a process and not to a node inside somebody's program. Main thread, the event loop's.
+Owns everything that belongs to a whole process, and not to a node inside a user's program. Runs on the event loop's
+thread, which is the main thread.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from clusterbus.version import __version__
 def run_node(config: Config) -> int:
     """Runs a node until SIGTERM, SIGINT or SHUTDOWN; returns the exit status of the process.
 
-    A node that cannot start (port in use, damaged or locked nodes.conf, unreadable certificate) logs one
-    line saying why and gives 1.
+    If the node cannot start (port in use, damaged or locked nodes.conf, unreadable certificate), it logs one line with
+    the reason, and the exit status is 1.
     """
     try:
         handler = open_log(config.loglevel, config.path("logfile"))
@@ -42,7 +43,7 @@ def run_node(config: Config) -> int:
 
 
 def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's event loop when it is installed, None (asyncio's own) otherwise."""
+    """uvloop's event loop if uvloop is installed, else None, which means asyncio's own."""
     try:
         import uvloop
     except ImportError:
@@ -87,7 +88,7 @@ def _log_ready(member: Member) -> None:
 
 
 class _PidFile:
-    """The file of the directive pidfile, there while the node runs; nothing when `path` is empty."""
+    """The file of the directive pidfile, which exists while the node runs. No file if `path` is empty."""
 
     def __init__(self, path: str) -> None:
         self._path = Path(path) if path else None

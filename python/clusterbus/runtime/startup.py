@@ -1,7 +1,7 @@
-"""From a configuration to a member that listens: nodes.conf read and locked, state restored, bus port open.
+"""Turns a configuration into a member that listens: locks and reads nodes.conf, restores the state, opens the bus port.
 
-Owns the order of these steps and their undoing when a later one fails. Everything that can be wrong comes
-out as one ConfigError naming the directive, the file or the address. Main thread.
+Owns the order of these steps, and undoes them if a later one fails. Every problem becomes one ConfigError, which names
+the directive, the file or the address. Main thread.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _ABSENT_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTON
 
 
 def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Member, Engine]:
-    """A member ready to step: state restored or new, nodes.conf locked, listening on the bus port. And its engine,
-    for the descriptor that an event loop waits on.
+    """Returns a member that is ready to be stepped, and its engine, whose descriptor an event loop waits for.
 
-    Raises ConfigError; everything opened on the way is closed again then.
+    The state is restored or new, nodes.conf is locked, and the bus port is open. Raises ConfigError, after everything
+    opened so far is closed again.
     """
     with contextlib.ExitStack() as undo:
         nodes_file = NodesFile(config.path("cluster-config-file"))
@@ -58,7 +58,7 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
 
 
 def _listen(engine: Engine, config: Config) -> None:
-    """Opens the bus port on every bind address; an optional address the machine lacks is left out."""
+    """Opens the bus port on every bind address. An optional address that this machine does not have is skipped."""
     opened = 0
     for address in config.bind_addresses:
         try:

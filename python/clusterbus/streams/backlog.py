@@ -1,7 +1,7 @@
-"""What waits between the main loop and one consumer: bounded, and honest about what did not fit.
+"""The bounded queue between the main loop and one consumer.
 
-Owns the queue and the asyncio iterator over it. Must never grow past its limits and never lose an item without
-saying so: a marker with their number stands exactly where items are missing. Main thread.
+Owns the queue and the asyncio iterator over it. Must never grow past its limits, and never lose an item silently: a
+marker stands exactly where items are missing and carries their number. Main thread.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ Marker = TypeVar("Marker")
 
 
 class Backlog(Generic[Item, Marker]):
-    """Items one consumer has not taken yet, oldest first: at most `items_max` of them, together at most
-    `bytes_max` by `size_bytes`, and one marker, which `marker` makes out of the number of items lost.
+    """Items that one consumer has not taken yet, oldest first.
+
+    At most `items_max` entries wait, of at most `bytes_max` bytes together, measured by `size_bytes`. A marker counts
+    as an entry, but the marker at the end may be one more than `items_max`. `marker` makes one from the number of items
+    lost.
     """
 
     def __init__(
@@ -36,10 +39,10 @@ class Backlog(Generic[Item, Marker]):
         self._size_bytes = size_bytes
         self._waiting: deque[tuple[Item | Marker, int]] = deque()
         self._held_bytes = 0
-        self._lost_last = 0  # the number in the marker that is the last to wait, 0 when the last is no marker
+        self._lost_last = 0  # the number in the last waiting entry if that is a marker, else 0
 
     def put_nowait(self, item: Item) -> None:
-        """Appends an item, or counts it as lost when there is no room for it."""
+        """Appends an item, or counts it as lost if there is no room for it."""
         size_bytes = self._size_bytes(item)
         if len(self._waiting) < self._items_max and self._held_bytes + size_bytes <= self._bytes_max:
             self._append(item, size_bytes)
@@ -50,11 +53,11 @@ class Backlog(Generic[Item, Marker]):
         self._waiting.append((self._marker(self._lost_last), 0))
 
     def put_always_nowait(self, item: Item) -> None:
-        """Appends an item that must not be lost, past the limits; the caller bounds how many there can be."""
+        """Appends an item that must not be lost, even past the limits. The caller must bound the number of these."""
         self._append(item, self._size_bytes(item))
 
     def take(self) -> Item | Marker:
-        """The oldest item or marker; IndexError when there is none."""
+        """Takes the oldest item or marker. Raises IndexError if there is none."""
         item, size_bytes = self._waiting.popleft()
         self._held_bytes -= size_bytes
         if not self._waiting:
@@ -62,7 +65,7 @@ class Backlog(Generic[Item, Marker]):
         return item
 
     def take_all(self) -> list[Item | Marker]:
-        """Everything that waits, oldest first."""
+        """Takes everything that waits, oldest first."""
         return [self.take() for _ in range(len(self._waiting))]
 
     def __len__(self) -> int:
@@ -75,7 +78,7 @@ class Backlog(Generic[Item, Marker]):
 
 
 class Stream(AsyncIterator[Item | Marker], Generic[Item, Marker]):
-    """A backlog as an async iterator that ends when it is closed, and with an error when it is closed with one."""
+    """A backlog as an async iterator. It ends when it is closed, with an error if it is closed with one."""
 
     def __init__(self, backlog: Backlog[Item, Marker]) -> None:
         self._backlog = backlog
@@ -84,7 +87,7 @@ class Stream(AsyncIterator[Item | Marker], Generic[Item, Marker]):
         self._error: Exception | None = None
 
     def put_nowait(self, item: Item) -> None:
-        """Hands an item over; never waits."""
+        """Hands over an item; never waits."""
         self._backlog.put_nowait(item)
         self._something.set()
 
@@ -94,7 +97,7 @@ class Stream(AsyncIterator[Item | Marker], Generic[Item, Marker]):
         self._something.set()
 
     def close(self, error: Exception | None = None) -> None:
-        """No more items; what waits is still handed out, then `error` raised if there is one. Idempotent."""
+        """Takes no more items. Waiting items are still handed out, then `error` is raised if given. Idempotent."""
         if not self._closed:
             self._error = error
         self._closed = True

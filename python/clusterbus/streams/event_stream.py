@@ -1,6 +1,6 @@
 """Typed events on their way to a user of `Bus.events()`.
 
-Owns the limit of the backlog and the marker for events that did not fit; the queue itself is `backlog`'s. Main
+Owns the limits of the backlog and the marker for events that did not fit. The queue itself is in `backlog`. Main
 thread.
 """
 
@@ -14,18 +14,18 @@ from clusterbus.streams.backlog import Backlog, Stream
 
 BACKLOG_EVENTS_MAX: Final = 4_096
 BACKLOG_LEN_MAX_BYTES: Final = 32 * 1024 * 1024
-"""Payloads of the messages among the waiting events, together."""
+"""The most bytes that the payloads of all waiting message events may have together."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventsLost:
-    """The consumer was too slow: `count` events are missing here. `bus.nodes` and `bus.slots` are current."""
+    """The consumer was too slow: `count` events are missing here. `bus.nodes` and `bus.slots` are up to date."""
 
     count: int
 
 
 class EventBacklog(Backlog[Event, EventsLost]):
-    """Events one consumer has not taken yet, oldest first; at most `events_max` of them and one marker."""
+    """Events that one consumer has not taken yet, oldest first; limited by `events_max` and BACKLOG_LEN_MAX_BYTES."""
 
     def __init__(self, events_max: int = BACKLOG_EVENTS_MAX) -> None:
         super().__init__(
@@ -34,8 +34,8 @@ class EventBacklog(Backlog[Event, EventsLost]):
 
 
 class EventStream(Stream[Event, EventsLost]):
-    """One asyncio consumer's view of the events, from the moment it was made; ends when the bus closes, and
-    with an error when the bus broke down.
+    """All events from the moment it was made, for one asyncio consumer. It ends when the bus closes, with an error if
+    the node broke down.
     """
 
     def __init__(self, events_max: int = BACKLOG_EVENTS_MAX) -> None:
@@ -43,7 +43,7 @@ class EventStream(Stream[Event, EventsLost]):
 
 
 def payload_len_bytes(event: Event) -> int:
-    """Bytes a node put into a message; 0 for events that tell of the cluster itself."""
+    """Bytes of payload in a message event; 0 for events about the cluster itself."""
     match event:
         case Message(channel=channel, message=message):
             return len(channel) + len(message)

@@ -1,7 +1,7 @@
-"""Published messages on their way to a user of `bus.subscribe()`: bounded, in order, losses told.
+"""Published messages on their way to a user of `bus.subscribe()`: bounded, in order, every loss reported.
 
-Owns what a consumer subscribed to and its backlog. Must never hold the main loop up: a consumer that is too
-slow loses messages and is told how many, where they are missing. Main thread.
+Owns one consumer's subscriptions and its backlog. Must never make the main loop wait: a consumer that is too slow loses
+messages, and finds their number where they are missing. Main thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clusterbus.streams.backlog import Backlog, Stream
 
 QUEUED_MESSAGES_MAX: Final = 4_096
 QUEUED_LEN_MAX_BYTES: Final = 32 * 1024 * 1024
-"""Channels and messages that wait for one consumer, together; the default of `max_queued_bytes`."""
+"""Default of `max_queued_bytes`: the most bytes that the waiting channels and messages may have together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class MessagesLost:
 
 @dataclass(frozen=True, slots=True)
 class ShardChannelEnded:
-    """The slot of a shard channel has left our shard: nothing more will come on it. Subscribe at a node of the
-    shard that has it now (`bus.slots`)."""
+    """The slot of a shard channel has left this node's shard: nothing more will come on the channel. Subscribe at a
+    node of the shard that owns the slot now (`bus.slots`)."""
 
     channel: bytes
 
@@ -42,7 +42,7 @@ MessageBacklog = Backlog[Item, MessagesLost]
 
 
 def message_backlog(max_queued: int, max_queued_bytes: int) -> MessageBacklog:
-    """A backlog of messages. Raises StateError for limits that let nothing in."""
+    """A backlog of messages. Raises StateError for a limit below 1."""
     if max_queued < 1 or max_queued_bytes < 1:
         raise StateError("max_queued and max_queued_bytes must be at least 1")
     return Backlog(MessagesLost, items_max=max_queued, bytes_max=max_queued_bytes, size_bytes=_len_bytes)
@@ -53,7 +53,7 @@ def _len_bytes(item: Item) -> int:
 
 
 class Wanted:
-    """Names to subscribe to, as given by a user: bytes, or text that is sent as UTF-8."""
+    """The names that a user wants to subscribe to: bytes, or text, which becomes UTF-8."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Wanted:
         patterns: Iterable[bytes | str],
         shard_channels: Iterable[bytes | str],
     ) -> None:
-        """Raises StateError when there is none, or a string where a sequence of them belongs."""
+        """Raises StateError if there are no names, or one name stands where a sequence of names belongs."""
         for given in (patterns, shard_channels):
             if isinstance(given, bytes | str):
                 raise StateError("patterns and shard_channels are sequences of names, not one name")
@@ -73,10 +73,10 @@ class Wanted:
 
 
 class Feed(Subscriber):
-    """A subscriber that hands each message on once, also when several of its names fit."""
+    """A subscriber that hands on each message once, even if it matches several of its names."""
 
     def __init__(self, pubsub: PubSub, wanted: Wanted, put: Callable[[Item], None], end: Callable[[Item], None]):
-        """Subscribes. Raises StateError for a pattern that is too long and for a slot that is not ours."""
+        """Subscribes. Raises StateError for a pattern that is too long or a slot that this shard does not own."""
         super().__init__(pubsub.subscriptions)
         self._put = put
         self._end = end
@@ -95,19 +95,19 @@ class Feed(Subscriber):
             self.subscriptions.subscribe_shard(self, channel)
 
     def deliver(self, delivery: Delivery) -> None:
-        """All deliveries of one message follow each other and carry the same object."""
+        """All deliveries of one message come in a row and carry the same object: a repetition is the last one again."""
         if delivery.message is not self._last:
             self._last = delivery.message
             self._put(delivery.message)
 
     def end_shard_channel(self, channel: bytes) -> None:
-        """One item for each shard channel at most, so it may pass the limits."""
+        """At most one item comes for each shard channel, so it may exceed the limits."""
         self._end(ShardChannelEnded(channel))
 
 
 class MessageStream(Stream[Item, MessagesLost]):
-    """What `Bus.subscribe` gives: an async context manager, subscribed while it is entered, and an async
-    iterator over what arrives meanwhile. It ends when it is left and when the bus closes.
+    """A subscription made by `Bus.subscribe`: an async context manager that is subscribed while it is entered, and an
+    async iterator over the messages of that time. It ends when the context is left or the bus closes.
     """
 
     def __init__(self, pubsub: Callable[[], PubSub], wanted: Wanted, *, max_queued: int, max_queued_bytes: int) -> None:
@@ -131,12 +131,12 @@ class MessageStream(Stream[Item, MessagesLost]):
         self.close()
 
     def close(self, error: Exception | None = None) -> None:
-        """Unsubscribes; what waits is still handed out. Idempotent."""
+        """Unsubscribes. Waiting messages are still handed out. Idempotent."""
         if self._feed is not None:
             self._feed.subscriptions.leave(self._feed)
         super().close(error)
 
 
 def bytes_of(text: bytes | str) -> bytes:
-    """Bytes as they are, text as UTF-8."""
+    """Bytes unchanged, text encoded as UTF-8."""
     return text.encode() if isinstance(text, str) else bytes(text)

@@ -1,7 +1,7 @@
-"""Snapshots of the state for users: plain frozen records that stay as they were taken.
+"""Snapshots of the state for users: plain frozen records that never change after they were taken.
 
-Owns the shapes `Bus.nodes`, `Bus.slots` and `Bus.links()` give. Must never hand out an object of the state
-itself, which only the main loop may touch. Taken on the main thread, read on any.
+Owns the shapes that `Bus.nodes`, `Bus.slots` and `Bus.links()` return. Must never hand out an object of the state
+itself, which only the main loop may touch. Taken on the main thread, readable on any thread.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from clusterbus.member.member import Member
 class NodeView:
     """One member of the cluster as this node sees it.
 
-    `flags` are the words of CLUSTER NODES; `slots` inclusive (first, last) ranges; times unix milliseconds,
-    0 for never. `connected`: our link to it is up (always so for this node itself).
+    `flags` are the words of CLUSTER NODES, `slots` are inclusive (first, last) ranges, times are unix milliseconds
+    with 0 for never. `connected` means that our link to the node is up; it is always true for this node itself.
     """
 
     node_id: str
@@ -47,18 +47,18 @@ class NodeView:
 
     @property
     def is_suspected(self) -> bool:
-        """PFAIL: this node holds it failing, the majority does not (yet)."""
+        """PFAIL: this node thinks that it fails; the majority does not agree, or not yet."""
         return "fail?" in self.flags
 
     @property
     def is_failed(self) -> bool:
-        """FAIL: the majority holds it failing."""
+        """FAIL: the majority agrees that it has failed."""
         return "fail" in self.flags
 
 
 @dataclass(frozen=True, slots=True)
 class SlotRange:
-    """Slots `first` to `last`, both included, belong to the primary `node_id`."""
+    """The primary `node_id` owns the slots `first` to `last`, both included."""
 
     first: int
     last: int
@@ -67,8 +67,10 @@ class SlotRange:
 
 @dataclass(frozen=True, slots=True)
 class LinkView:
-    """One TCP connection of the bus. `node_id` is None before it is known whose it is; `created_ms` unix
-    milliseconds; the queue is what waits to be sent.
+    """One link, that is, one TCP connection of the bus.
+
+    `node_id` is the node at the other end, None until it is known. `created_ms` is unix milliseconds. The queue holds
+    the messages that are not wholly sent.
     """
 
     node_id: str | None
@@ -79,7 +81,7 @@ class LinkView:
     queued_bytes: int
 
 
-def node_view(node: Node, *, is_myself: bool) -> NodeView:
+def node_snapshot(node: Node, *, is_myself: bool) -> NodeView:
     """The record of one node."""
     return NodeView(
         node_id=node.node_id,
@@ -99,16 +101,15 @@ def node_view(node: Node, *, is_myself: bool) -> NodeView:
     )
 
 
-def node_views(member: Member) -> dict[str, NodeView]:
-    """Every known node by id; those in handshake, whose id is not known yet, are left out."""
-    myself = member.state.myself
-    return {
-        node.node_id: node_view(node, is_myself=node is myself) for node in member.state.nodes if not node.in_handshake
-    }
+def node_snapshots(member: Member) -> dict[str, NodeView]:
+    """Every known node by id. Nodes in handshake are left out, because their ids are not known yet."""
+    state = member.state
+    known = [node for node in state.nodes if not node.in_handshake]
+    return {node.node_id: node_snapshot(node, is_myself=node is state.myself) for node in known}
 
 
 def slot_ranges(member: Member) -> tuple[SlotRange, ...]:
-    """Who owns which slots, ascending; slots without an owner are left out."""
+    """Ranges of slots with their owners, ascending; slots without an owner are left out."""
     ranges = [
         SlotRange(first, last, owner.node_id)
         for owner in member.state.slot_owners
@@ -117,14 +118,14 @@ def slot_ranges(member: Member) -> tuple[SlotRange, ...]:
     return tuple(sorted(ranges, key=lambda row: row.first))
 
 
-def link_views(member: Member) -> list[LinkView]:
-    """Every link that is up, in the order they came up."""
-    views = []
+def link_snapshots(member: Member) -> list[LinkView]:
+    """Every link that is up, in the order in which they came up."""
+    snapshots = []
     for link in member.state.links:
         record = member.driver.links.get(link.link_id)
         messages, size_bytes = member.engine.send_queue(link.link_id)
         known = link.node is not None and not link.node.in_handshake
-        views.append(
+        snapshots.append(
             LinkView(
                 node_id=link.node.node_id if known and link.node is not None else None,
                 inbound=link.inbound,
@@ -134,4 +135,4 @@ def link_views(member: Member) -> list[LinkView]:
                 queued_bytes=size_bytes,
             )
         )
-    return views
+    return snapshots

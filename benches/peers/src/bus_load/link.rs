@@ -8,7 +8,7 @@ use clusterbus_peers_bench::framer::Framer;
 use clusterbus_peers_bench::transport::Transport;
 use rustix::event::epoll;
 
-/// Whose connection it is.
+/// The kind of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// This node dialled the server: PINGs go out, PONGs come back.
@@ -23,9 +23,9 @@ pub enum Role {
 pub struct Link {
     /// Its socket.
     pub transport: Transport,
-    /// Whose it is.
+    /// Its kind.
     pub role: Role,
-    /// Where its stream stands.
+    /// The position in its stream.
     pub framer: Framer,
     /// When each message in flight left, oldest first.
     pub sent_ns: VecDeque<u64>,
@@ -48,7 +48,7 @@ impl Link {
     }
 }
 
-/// Tokens of links lie below this, those of listeners from here on.
+/// Tokens of links are below this number; those of listeners start here.
 pub const FIRST_LISTENER_TOKEN: u64 = 1 << 32;
 
 /// All connections, by token.
@@ -59,7 +59,7 @@ pub struct Links {
 }
 
 impl Links {
-    /// Adds a connection and watches it.
+    /// Adds a connection and registers it with epoll.
     ///
     /// # Errors
     /// When epoll refuses it.
@@ -80,7 +80,7 @@ impl Links {
         self.slots.get_mut(token)?.take()
     }
 
-    /// Puts it back, and watches for what it now waits for.
+    /// Puts it back, and registers the readiness that it now waits for.
     ///
     /// # Errors
     /// When epoll refuses it.
@@ -100,7 +100,7 @@ impl Links {
         Ok(())
     }
 
-    /// Gives up the place of a connection that was taken out and ended.
+    /// Frees the place of a connection that was taken out and has ended.
     pub fn forget(&mut self, token: usize) {
         self.free.push(token);
     }

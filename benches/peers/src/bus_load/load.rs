@@ -18,9 +18,9 @@ use crate::link::{FIRST_LISTENER_TOKEN, Link, Links, Role};
 use crate::plan::{Mode, Plan};
 use crate::window::{Counts, Window};
 
-/// The server and its links must be there within this.
+/// The server and its links must be up within this time.
 const JOIN_DEADLINE: Duration = Duration::from_secs(60);
-/// `epoll_wait` returns at least this often, so that deadlines are seen.
+/// `epoll_wait` returns at least this often, so that deadlines are noticed.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 enum Phase {
@@ -50,7 +50,7 @@ pub struct Load {
     accepted_up: usize,
     received: u64,
     published_in_flight: usize,
-    /// Deliveries of the oldest PUBLISH in flight.
+    /// Deliveries so far of the oldest PUBLISH in flight.
     delivered: usize,
     started: Instant,
     wall_at_start: Duration,
@@ -65,7 +65,7 @@ impl Load {
     /// Reads the roster, prepares the packets, and listens as the nodes.
     ///
     /// # Errors
-    /// What is missing.
+    /// The roster cannot be read, the plan does not fit it, or a port cannot be opened.
     pub fn prepare(plan: Plan) -> Result<Load, Failure> {
         let roster = Roster::read(&plan.nodes_conf)?;
         let packets = Packets::prepare(&roster, plan.failing)?;
@@ -116,7 +116,7 @@ impl Load {
     /// Runs to the end against the server with this process id.
     ///
     /// # Errors
-    /// When the server breaks a link, sends what is not sound, or dies.
+    /// The server breaks a link, sends bad bytes, or dies.
     pub fn run(&mut self, server: u32) -> Result<(), Failure> {
         self.server = server;
         self.phase = Phase::Joining { deadline: Instant::now() + JOIN_DEADLINE };

@@ -1,6 +1,6 @@
-//! `bus-load`: plays the known nodes of a cluster towards one server and measures that server from outside.
+//! `bus-load`: plays all other nodes of a server's cluster, and measures that server from outside.
 //!
-//! One thread, one epoll. It says `listening` when the nodes can be dialled, waits for the server's process id on
+//! One thread, one epoll. It prints `listening` when the nodes can be dialled, waits for the server's process id on
 //! standard input, and prints one JSON line for each measured window. `bus-load certificates DIR` writes the
 //! certificates of a run. See `benches/peers/README.md`.
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! What a run does, as its arguments say it.
+//! The plan of a run, read from its arguments.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,18 +7,18 @@ use std::time::Duration;
 use clusterbus_peers_bench::Failure;
 use clusterbus_peers_bench::arguments::Arguments;
 
-/// What the played nodes do once they are linked.
+/// What the played nodes do after their links are up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Each link keeps its PINGs in flight: the next leaves when a PONG comes.
+    /// Each link keeps its PINGs in flight: a PONG triggers the next PING.
     Ping,
-    /// PINGs leave at a fixed rate, whatever comes back.
+    /// PINGs leave at a fixed rate, independent of the PONGs.
     Paced,
     /// A client publishes; the links receive.
     Publish,
-    /// Connect, PING, PONG, disconnect, and again.
+    /// Connect, PING, PONG, disconnect, again and again.
     Storm,
-    /// Answer, and for each PING answered send one: what two idle nodes say to each other.
+    /// Answer each PING and send one back, like two idle nodes.
     Idle,
 }
 
@@ -42,7 +42,7 @@ impl FromStr for Mode {
 pub struct Plan {
     /// `--mode`.
     pub mode: Mode,
-    /// `--nodes-conf`: who is played, and where the server is.
+    /// `--nodes-conf`: the nodes to play, and the address of the server.
     pub nodes_conf: PathBuf,
     /// `--certificates`: folder of the certificates; without it, plain TCP.
     pub certificates: Option<PathBuf>,
@@ -54,23 +54,23 @@ pub struct Plan {
     pub in_flight: usize,
     /// `--failing`: how many nodes every PING marks PFAIL.
     pub failing: usize,
-    /// `--expect-dials`: how many nodes the server dials; 0: nobody listens.
+    /// `--expect-dials`: how many nodes the server dials; with 0 no node listens.
     pub expect_dials: usize,
-    /// `--client-port`: where the PUBLISH commands go.
+    /// `--client-port`: the port for the PUBLISH commands.
     pub client_port: u16,
     /// `--pace`: PINGs a second of mode `paced`.
     pub pace_per_s: u64,
-    /// `--warm-up-ms`: before the first window.
+    /// `--warm-up-ms`: time before the first window.
     pub warm_up: Duration,
-    /// `--window-ms`: a window at most.
+    /// `--window-ms`: the longest time of a window.
     pub window: Duration,
-    /// `--max-count`: messages of a window at most.
+    /// `--max-count`: the most messages of a window.
     pub max_count: u64,
-    /// `--windows`: how many.
+    /// `--windows`: the number of windows.
     pub windows: usize,
-    /// `--gap-ms`: between two windows.
+    /// `--gap-ms`: time between two windows.
     pub gap: Duration,
-    /// `--check-every`: one in so many PONGs is checked whole.
+    /// `--check-every`: one in so many PONGs is checked completely.
     pub check_every: u64,
 }
 
@@ -78,7 +78,7 @@ impl Plan {
     /// Takes the plan from the arguments.
     ///
     /// # Errors
-    /// What is missing or not understood.
+    /// An argument is missing or wrong.
     pub fn take(arguments: &mut Arguments) -> Result<Plan, Failure> {
         let certificates: String = arguments.take_or("certificates", String::new())?;
         let mut milliseconds = |name, default| -> Result<Duration, Failure> {

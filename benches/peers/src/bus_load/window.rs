@@ -1,4 +1,4 @@
-//! What happens between two moments: counts on the generator's side, CPU time and memory on the server's.
+//! One measured window: counts of the generator, and CPU time and memory of the server.
 
 use std::time::{Duration, Instant};
 
@@ -12,31 +12,31 @@ use clusterbus_peers_bench::record::Record;
 pub struct Counts {
     /// PONGs to our PINGs.
     pub pongs: u64,
-    /// PINGs of the server answered.
+    /// PINGs of the server that were answered.
     pub pings_answered: u64,
     /// PUBLISH messages received on links.
     pub deliveries: u64,
-    /// PUBLISH commands whose deliveries are all there.
+    /// PUBLISH commands that were delivered on all links.
     pub published: u64,
-    /// Connections that came as far as a PONG.
+    /// Connections that got a PONG.
     pub handshakes: u64,
-    /// Connections that ended before.
+    /// Connections that ended without a PONG.
     pub refused: u64,
-    /// PONGs checked whole, every one sound.
+    /// PONGs that were checked completely; all of them were sound.
     pub checked: u64,
     /// From PING to PONG, from PUBLISH to its last delivery, or from dial to PONG.
     pub latency: Histogram,
 }
 
 impl Counts {
-    /// Everything to zero.
+    /// Sets everything to zero.
     pub fn clear(&mut self) {
         let mut latency = std::mem::take(&mut self.latency);
         latency.clear();
         *self = Counts { latency, ..Counts::default() };
     }
 
-    /// What `--max-count` limits.
+    /// The number that `--max-count` limits.
     pub fn messages(&self) -> u64 {
         self.pongs + self.deliveries + self.handshakes
     }
@@ -63,12 +63,12 @@ impl Window {
         Ok(Window { server, started: Instant::now(), server_cpu, own_cpu, machine_ns })
     }
 
-    /// How long it lasts.
+    /// How long it has lasted.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Ends now, and says what happened.
+    /// Ends the window and returns its record.
     ///
     /// # Errors
     /// When the server is gone.

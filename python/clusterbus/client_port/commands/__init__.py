@@ -1,6 +1,19 @@
-"""The commands a node answers on its RESP port, beside those of a connection itself.
+"""The handlers of all commands on the client port, and their rows of the command table.
 
-Owns the list of tables. One `CommandSpec` per command feeds dispatch, HELP and COMMAND. Main thread.
+Its files in reading order:
+
+    connection     PING, HELLO, AUTH, CLIENT ..., and READONLY, ASKING
+    introspection  COMMAND and its subcommands
+    server         INFO, SHUTDOWN, ROLE ...
+    config         CONFIG
+    cluster        CLUSTER: questions and orders about nodes
+    cluster_slots  CLUSTER: its subcommands about slots
+    pubsub         SUBSCRIBE, PUBLISH, PUBSUB ...
+    data           Valkey's data commands, which a node without data only redirects
+    function       FUNCTION, as a server without functions answers it
+    debug          DEBUG: faults on purpose
+
+Owns the one table of them all. Main thread.
 """
 
 from __future__ import annotations
@@ -20,9 +33,9 @@ from clusterbus.client_port.routing import key_gate, shard_channel_gate
 
 
 def command_table(commands: Iterable[CommandSpec] = ()) -> Registry:
-    """Every command of a node: those of a connection (PING, HELLO, CLIENT ...), the node's own, and those given.
+    """Every command of a node: the node's own, those in `commands`, and the data commands that are not among these.
 
-    Raises StateError for a command given that is there already.
+    Raises StateError if one of `commands` has the name of a command of the node.
     """
     registry = standard_registry()
     registry.add(CLUSTER, CONFIG, DEBUG, FUNCTION, *PUBSUB, *SERVER, *commands)

@@ -1,7 +1,7 @@
-"""CLUSTER: questions to the state and an operator's orders to it.
+"""CLUSTER: questions to the state, and an operator's orders to it.
 
-Owns the command's table and its error texts, which are Valkey's. Must never change the state itself: an
-order goes to `ClusterState`, and the node carries out what it asks for. Subcommands about slots are in
+Owns the handlers, their rows of the command table, and Valkey's error texts. Must never change the state itself: a
+handler gives an order to `ClusterState`, and the driver carries out the effects. The subcommands about slots are in
 `cluster_slots`. Main thread.
 """
 
@@ -19,24 +19,24 @@ from clusterbus.cluster.operator.describe import Endpoint
 from clusterbus.errors import ClusterBusError
 from clusterbus.member.counters import cluster_info_lines
 from clusterbus.member.member import Member
-from clusterbus.streams.snapshots import link_views
+from clusterbus.streams.snapshots import link_snapshots
 from clusterbus.wire import key_slot
 
 # ---------------------------------------------------------------- questions
 
 
 def cluster_info(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """State, slots, epochs and counters (R24)."""
+    """CLUSTER INFO: state, slots, epochs and counters (R24)."""
     return Verbatim("".join(f"{name}:{value}\r\n" for name, value in cluster_info_lines(member.driver)))
 
 
 def cluster_nodes(member: Member, client: Client, _arguments: list[bytes]) -> Reply:
-    """One line a node."""
+    """CLUSTER NODES: one line for each node."""
     return Verbatim(member.state.nodes_text(tls=client.tls, ipv6=client.is_ipv6))
 
 
 def cluster_slots(member: Member, client: Client, _arguments: list[bytes]) -> Reply:
-    """Slot ranges with who serves them."""
+    """CLUSTER SLOTS: slot ranges, each with its primary and replicas."""
     return [
         [row.first, row.last, *(_endpoint(endpoint) for endpoint in (row.primary, *row.replicas))]
         for row in member.state.slot_ranges(tls=client.tls, ipv6=client.is_ipv6)
@@ -48,7 +48,7 @@ def _endpoint(endpoint: Endpoint) -> Reply:
 
 
 def cluster_shards(member: Member, client: Client, _arguments: list[bytes]) -> Reply:
-    """Shards with their slots and members."""
+    """CLUSTER SHARDS: shards with their slots and nodes."""
     return [
         {
             "slots": [bound for first_last in shard.slots for bound in first_last],
@@ -60,33 +60,33 @@ def cluster_shards(member: Member, client: Client, _arguments: list[bytes]) -> R
 
 
 def cluster_links(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """Both links of every peer."""
+    """CLUSTER LINKS: the links to and from every known node."""
     return [
         {
-            "direction": "from" if view.inbound else "to",
-            "node": view.node_id,
-            "create-time": view.created_ms,
-            "events": "rw" if view.queued_messages else "r",
-            "send-buffer-allocated": view.queued_bytes,
-            "send-buffer-used": view.queued_bytes,
+            "direction": "from" if link.inbound else "to",
+            "node": link.node_id,
+            "create-time": link.created_ms,
+            "events": "rw" if link.queued_messages else "r",
+            "send-buffer-allocated": link.queued_bytes,
+            "send-buffer-used": link.queued_bytes,
         }
-        for view in link_views(member)
-        if view.node_id is not None
+        for link in link_snapshots(member)
+        if link.node_id is not None
     ]
 
 
 def cluster_myid(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """This node's id."""
+    """CLUSTER MYID: this node's id."""
     return member.state.myself.node_id
 
 
 def cluster_myshardid(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """The id of this node's shard."""
+    """CLUSTER MYSHARDID: the id of this node's shard."""
     return member.state.myself.shard_id
 
 
 def cluster_replicas(member: Member, client: Client, arguments: list[bytes]) -> Reply:
-    """The replicas of one primary, as lines of CLUSTER NODES."""
+    """CLUSTER REPLICAS: the replicas of one primary, as lines of CLUSTER NODES."""
     primary = _known(member, arguments[0])
     if primary.is_replica:
         raise CommandError("The specified node is not a master")
@@ -95,13 +95,13 @@ def cluster_replicas(member: Member, client: Client, arguments: list[bytes]) -> 
 
 
 def cluster_count_failure_reports(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """How many primaries hold a node failing."""
+    """CLUSTER COUNT-FAILURE-REPORTS: the number of primaries that report a node as failing."""
     known = _known(member, arguments[0])
     return member.state.count_failure_reports(known.node_id, member.clock.now_ms())
 
 
 def cluster_keyslot(_member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """The hash slot of a key."""
+    """CLUSTER KEYSLOT: the hash slot of a key."""
     return key_slot(arguments[0])
 
 
@@ -109,7 +109,7 @@ def cluster_keyslot(_member: Member, _client: Client, arguments: list[bytes]) ->
 
 
 def cluster_meet(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Begins a handshake with the node at an address; it is joined once it has answered."""
+    """CLUSTER MEET: begins a handshake with the node at an address. That node is a member once it has answered."""
     if len(arguments) > 3:
         raise CommandError("wrong number of arguments for 'cluster|meet' command")
     base_port = port(arguments[1], "base")
@@ -119,19 +119,19 @@ def cluster_meet(member: Member, _client: Client, arguments: list[bytes]) -> Rep
 
 
 def cluster_forget(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Removes a node and keeps it out for a minute."""
+    """CLUSTER FORGET: removes a node and keeps it out for a minute."""
     member.state.forget(text_of(arguments[0]), member.clock.now_ms())
     return settled(member)
 
 
 def cluster_set_config_epoch(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Gives a new, lone node its config epoch."""
+    """CLUSTER SET-CONFIG-EPOCH: sets the config epoch of a node that knows no other node and has none yet."""
     member.state.set_config_epoch(integer(arguments[0]), member.clock.now_ms())
     return settled(member)
 
 
 def cluster_bumpepoch(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """Takes a new config epoch unless this node's is the greatest already."""
+    """CLUSTER BUMPEPOCH: takes a new config epoch, unless this node's is the greatest already."""
     state = member.state
     bumped = state.bump_epoch(member.clock.now_ms())
     member.settle()
@@ -139,13 +139,15 @@ def cluster_bumpepoch(member: Member, _client: Client, _arguments: list[bytes]) 
 
 
 def cluster_replicate(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Makes this node, which must own no slots, a replica of a primary."""
+    """CLUSTER REPLICATE: makes this node a replica of a primary. A primary with slots or keys refuses."""
     member.state.replicate(text_of(arguments[0]), member.clock.now_ms())
     return settled(member)
 
 
 def cluster_failover(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """On a replica: begins to take its primary's place, with its consent, without it, or at once."""
+    """CLUSTER FAILOVER, on a replica: takes the place of its primary. The primary takes part; with FORCE it does not;
+    with TAKEOVER there is no vote either.
+    """
     how = text_of(arguments[0]).lower() if arguments else ""
     if len(arguments) > 1 or how not in ("", "force", "takeover"):
         raise CommandError(SYNTAX_ERROR)
@@ -154,7 +156,7 @@ def cluster_failover(member: Member, _client: Client, arguments: list[bytes]) ->
 
 
 def cluster_saveconfig(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """Writes nodes.conf to disk now."""
+    """CLUSTER SAVECONFIG: writes nodes.conf to disk now."""
     try:
         member.driver.save()
     except ClusterBusError as error:
@@ -163,7 +165,7 @@ def cluster_saveconfig(member: Member, _client: Client, _arguments: list[bytes])
 
 
 def cluster_reset(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Forgets all nodes and slots; HARD also takes a new id."""
+    """CLUSTER RESET: forgets all nodes and slots; HARD also takes a new id and sets the epochs to 0."""
     kind = arguments[0].lower() if arguments else b"soft"
     if kind not in (b"soft", b"hard"):
         raise CommandError(SYNTAX_ERROR)
@@ -187,15 +189,15 @@ CLUSTER: Final = CommandSpec(
     "cluster",
     None,
     -2,
-    summary="Questions and orders to the cluster bus.",
+    summary="Questions to the cluster bus, and orders.",
     since="3.0.0",
     group="cluster",
     subcommands=(
         CommandSpec("info", cluster_info, 2, _READ, "State of the cluster, and counters of the bus."),
         CommandSpec("nodes", cluster_nodes, 2, _READ, "What this node knows of each node, one line each."),
-        CommandSpec("slots", cluster_slots, 2, _READ, "Who serves which slots."),
-        CommandSpec("shards", cluster_shards, 2, _READ, "The shards with their slots and members."),
-        CommandSpec("links", cluster_links, 2, ("stale",), "The links to and from every peer."),
+        CommandSpec("slots", cluster_slots, 2, _READ, "Slot ranges with the nodes that serve them."),
+        CommandSpec("shards", cluster_shards, 2, _READ, "The shards with their slots and nodes."),
+        CommandSpec("links", cluster_links, 2, ("stale",), "The links to and from every known node."),
         CommandSpec("myid", cluster_myid, 2, ("stale",), "This node's id."),
         CommandSpec("myshardid", cluster_myshardid, 2, ("stale",), "The id of this node's shard."),
         CommandSpec("replicas", cluster_replicas, 3, ("admin", "stale"), "The replicas of a primary.", "<node-id>"),
@@ -205,7 +207,7 @@ CLUSTER: Final = CommandSpec(
             cluster_count_failure_reports,
             3,
             ("admin", "stale"),
-            "How many primaries hold a node failing.",
+            "Number of primaries that report a node as failing.",
             "<node-id>",
         ),
         CommandSpec("keyslot", cluster_keyslot, 3, ("stale",), "The hash slot of a key.", "<key>"),
@@ -214,16 +216,16 @@ CLUSTER: Final = CommandSpec(
             cluster_meet,
             -4,
             _WRITE,
-            "Joins the cluster of the node there.",
+            "Joins the cluster of the node at that address.",
             "<ip> <port> [<bus-port>]",
         ),
-        CommandSpec("forget", cluster_forget, 3, _WRITE, "Removes a node from this node's view.", "<node-id>"),
+        CommandSpec("forget", cluster_forget, 3, _WRITE, "Removes a node from this node's table.", "<node-id>"),
         CommandSpec(
             "set-config-epoch",
             cluster_set_config_epoch,
             3,
             _WRITE,
-            "Gives a node that knows no other its config epoch.",
+            "Sets the config epoch of a node that knows no other node.",
             "<epoch>",
         ),
         CommandSpec("replicate", cluster_replicate, 3, _WRITE, "Becomes a replica of a primary.", "<node-id>"),

@@ -1,8 +1,8 @@
-"""CLUSTER's subcommands about slots: who owns which, which are on the move, and what is in them.
+"""CLUSTER's subcommands about slots: their owners, their moves between nodes, and their keys.
 
-Owns their handlers and error texts, which are Valkey's. Must never change the state itself: an order goes to
-`ClusterState`, and the node carries out what it asks for. Main thread. Source: `clusterParseSetSlotCommand`,
-`clusterSlotStatsCommand`, and what a running 9.1.2 answers.
+Owns their handlers, their rows of the command table, and Valkey's error texts. Must never change the state itself: a
+handler gives an order to `ClusterState`, and the driver carries out the effects. Main thread. Source:
+`clusterParseSetSlotCommand`, `clusterSlotStatsCommand`, and the answers of a running Valkey 9.1.2.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _STATS_MISUSED: Final = "unknown subcommand or wrong number of arguments for 'sl
 _LIMIT_WRONG: Final = f"Limit has to lie in between 1 and {SLOTS} (maximum number of slots)."
 _STATE_CHANGES: Final = frozenset({"migrating", "importing", "node"})
 
-# ---------------------------------------------------------------- what is in them
+# ---------------------------------------------------------------- keys of slots
 
 
 def countkeysinslot(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """How many keys of a slot are here."""
+    """CLUSTER COUNTKEYSINSLOT: the number of keys in a slot on this node."""
     number = integer(arguments[0])
     if not 0 <= number < SLOTS:
         raise CommandError("Invalid slot")
@@ -42,7 +42,7 @@ def countkeysinslot(member: Member, _client: Client, arguments: list[bytes]) -> 
 
 
 def getkeysinslot(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Some keys of a slot."""
+    """CLUSTER GETKEYSINSLOT: some keys of a slot."""
     number, count = integer(arguments[0]), integer(arguments[1])
     if not 0 <= number < SLOTS or count < 0:
         raise CommandError("Invalid slot or number of keys")
@@ -50,7 +50,7 @@ def getkeysinslot(member: Member, _client: Client, arguments: list[bytes]) -> Re
 
 
 def slot_stats(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """The number of keys of each slot of this shard: of a range, or the fullest first."""
+    """CLUSTER SLOT-STATS: the number of keys in each slot of this shard, for a range of slots or in order of keys."""
     words = [text_of(argument).lower() for argument in arguments]
     owned = member.state.myself.primary.slot_bits
     if words[0] == "slotsrange" and len(words) == 3:
@@ -71,7 +71,7 @@ def slot_stats(member: Member, _client: Client, arguments: list[bytes]) -> Reply
 
 
 def _order(words: list[str]) -> tuple[int, bool]:
-    """(limit, whether ascending) of `orderby key-count [limit N] [asc|desc]`."""
+    """Parses `orderby key-count [limit N] [asc|desc]` into (limit, whether ascending)."""
     if words[1] != "key-count":
         raise CommandError("Unrecognized sort metric for ORDERBY.")
     limits: list[int] = []
@@ -93,44 +93,47 @@ def _order(words: list[str]) -> tuple[int, bool]:
     return (limits or [SLOTS])[0], orders == ["asc"]
 
 
-# ---------------------------------------------------------------- whose they are
+# ---------------------------------------------------------------- owners of slots
 
 
 def addslots(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Takes unassigned slots."""
+    """CLUSTER ADDSLOTS: this node takes slots that have no owner."""
     member.state.add_slots(slot_list(arguments), member.clock.now_ms())
     return settled(member)
 
 
 def addslotsrange(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Takes unassigned slots, given as ranges."""
+    """CLUSTER ADDSLOTSRANGE: the same for ranges of slots."""
     slots = slot_ranges(arguments, "cluster|addslotsrange")
     member.state.add_slots(slots, member.clock.now_ms())
     return settled(member)
 
 
 def delslots(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Forgets who owns slots."""
+    """CLUSTER DELSLOTS: this node forgets the owners of slots."""
     member.state.del_slots(slot_list(arguments), member.clock.now_ms())
     return settled(member)
 
 
 def delslotsrange(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Forgets who owns slots, given as ranges."""
+    """CLUSTER DELSLOTSRANGE: the same for ranges of slots."""
     slots = slot_ranges(arguments, "cluster|delslotsrange")
     member.state.del_slots(slots, member.clock.now_ms())
     return settled(member)
 
 
 def flushslots(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """Gives up every slot of this node."""
+    """CLUSTER FLUSHSLOTS: this node gives up all its slots."""
     member.state.flush_slots(member.clock.now_ms())
     return settled(member)
 
 
 def setslot(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Puts a slot on the move, ends that, or says whose it is. A TIMEOUT is checked and has no use here: it is for
-    replicas, to which this order does not go."""
+    """CLUSTER SETSLOT: begins or ends the move of a slot, or sets its owner.
+
+    A TIMEOUT is checked but has no effect: in Valkey it limits the wait for the replicas to do the same, and this
+    server does not pass the order on to replicas.
+    """
     state, now_ms = member.state, member.clock.now_ms()
     if state.myself.is_replica:
         raise CommandError("Please use SETSLOT only with masters.")
@@ -148,7 +151,7 @@ def setslot(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
 
 
 def _check_timeout(arguments: list[bytes]) -> None:
-    """The optional `TIMEOUT milliseconds`; what else stands there is ignored, as Valkey does."""
+    """Checks the optional `TIMEOUT milliseconds`. Other words are ignored, as in Valkey."""
     for index, word in enumerate(arguments):
         if word.lower() != b"timeout":
             continue
@@ -162,12 +165,12 @@ def _check_timeout(arguments: list[bytes]) -> None:
 
 
 def no_migrations(_member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """Slot migration by the servers themselves moves keys from process to process, which the bus does not."""
+    """Refuses: in a migration by the servers, these move the keys themselves, and the bus moves no keys."""
     raise CommandError(NO_MIGRATIONS)
 
 
 def settled(member: Member) -> Reply:
-    """OK, once what the state asks for in consequence is on its way."""
+    """Carries out the effects of an order and answers OK."""
     member.settle()
     return OK
 
@@ -179,28 +182,28 @@ _WRITE: Final = ("admin", "stale", "no_async_loading")
 _RANGES: Final = "<first> <last> [<first> <last> ...]"
 
 CLUSTER_SLOTS: Final = (
-    CommandSpec("countkeysinslot", countkeysinslot, 3, ("stale",), "How many keys a slot has.", "<slot>"),
+    CommandSpec("countkeysinslot", countkeysinslot, 3, ("stale",), "Number of keys in a slot.", "<slot>"),
     CommandSpec("getkeysinslot", getkeysinslot, 4, ("stale",), "Keys of a slot.", "<slot> <count>"),
     CommandSpec(
         "slot-stats",
         slot_stats,
         -4,
         _READ,
-        "How many keys the slots of this shard have.",
+        "Number of keys in each slot of this shard.",
         "SLOTSRANGE <first> <last> | ORDERBY key-count [LIMIT <count>] [ASC|DESC]",
         since="8.0.0",
     ),
-    CommandSpec("addslots", addslots, -3, _WRITE, "Takes unassigned slots.", "<slot> [<slot> ...]"),
-    CommandSpec("addslotsrange", addslotsrange, -4, _WRITE, "Takes unassigned slots, given as ranges.", _RANGES),
-    CommandSpec("delslots", delslots, -3, _WRITE, "Forgets who owns slots.", "<slot> [<slot> ...]"),
-    CommandSpec("delslotsrange", delslotsrange, -4, _WRITE, "Forgets who owns slots, given as ranges.", _RANGES),
+    CommandSpec("addslots", addslots, -3, _WRITE, "Takes slots that have no owner.", "<slot> [<slot> ...]"),
+    CommandSpec("addslotsrange", addslotsrange, -4, _WRITE, "Takes ranges of slots that have no owner.", _RANGES),
+    CommandSpec("delslots", delslots, -3, _WRITE, "Forgets the owners of slots.", "<slot> [<slot> ...]"),
+    CommandSpec("delslotsrange", delslotsrange, -4, _WRITE, "Forgets the owners of ranges of slots.", _RANGES),
     CommandSpec("flushslots", flushslots, 2, _WRITE, "Gives up every slot of this node."),
     CommandSpec(
         "setslot",
         setslot,
         -4,
         _WRITE,
-        "Puts a slot on the move, ends that, or says whose it is.",
+        "Begins or ends the move of a slot, or sets its owner.",
         "<slot> (IMPORTING <node-id>|MIGRATING <node-id>|STABLE|NODE <node-id>)",
     ),
     CommandSpec("getslotmigrations", no_migrations, 2, _READ, "Refused: servers here migrate no slots."),

@@ -1,7 +1,7 @@
-"""CONFIG: reading and changing directives at run time.
+"""CONFIG: reads and changes directives at run time.
 
-Owns the command's table only; what a directive is and who may refuse a change is `clusterbus.config`'s.
-Main thread.
+Owns only the handlers and their rows of the command table; `clusterbus.config` owns the directives and the checks of a
+change. Main thread.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from clusterbus.member.member import Member
 
 
 def config_get(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Name and value of every directive a pattern matches."""
+    """CONFIG GET: name and value of every directive that matches one of the patterns."""
     return member.config.get(*map(text_of, arguments))
 
 
 def config_set(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """All of the pairs, or none of them."""
+    """CONFIG SET: changes all of the given directives, or none."""
     if len(arguments) % 2:
         raise CommandError("wrong number of arguments for 'config|set' command")
     words = [text_of(argument) for argument in arguments]
@@ -30,13 +30,13 @@ def config_set(member: Member, _client: Client, arguments: list[bytes]) -> Reply
 
 
 def config_resetstat(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """Sets the counters of INFO and CLUSTER INFO back (R24)."""
+    """CONFIG RESETSTAT: sets the counters of INFO and CLUSTER INFO back to zero (R24)."""
     member.reset_stats()
     return OK
 
 
 def config_rewrite(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """Writes the present values into the configuration file."""
+    """CONFIG REWRITE: writes the present values into the configuration file."""
     member.config.rewrite()
     return OK
 
@@ -50,7 +50,7 @@ CONFIG: Final = CommandSpec(
     summary="Reads and changes directives.",
     since="2.0.0",
     subcommands=(
-        CommandSpec("get", config_get, -3, _FLAGS, "Values of the directives a pattern matches.", "<pattern> [...]"),
+        CommandSpec("get", config_get, -3, _FLAGS, "Values of the directives that match.", "<pattern> [...]"),
         CommandSpec("set", config_set, -4, _FLAGS, "Changes directives, all or none.", "<directive> <value> [...]"),
         CommandSpec("resetstat", config_resetstat, 2, _FLAGS, "Sets the counters of INFO back to zero."),
         CommandSpec("rewrite", config_rewrite, 2, _FLAGS, "Writes the present values into the file."),

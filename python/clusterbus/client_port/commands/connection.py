@@ -1,7 +1,6 @@
-"""The commands about a connection itself: PING, HELLO, AUTH, SELECT, CLIENT and their kin, and the empty
-data plane's READONLY, READWRITE, ASKING.
+"""The commands about a connection itself: PING, HELLO, AUTH, SELECT, CLIENT, RESET, READONLY, ASKING and others.
 
-Texts and rules are Valkey's (src/networking.c, src/acl.c). Touches clients only, never the cluster. Main
+Texts and rules are Valkey's (src/networking.c, src/acl.c). Changes clients only, and must never touch the cluster. Main
 thread.
 """
 
@@ -89,11 +88,11 @@ def asking(_member: object, client: Client, _arguments: list[bytes]) -> Reply:
     return OK
 
 
-# ---------------------------------------------------------------- who is it
+# ---------------------------------------------------------------- password and HELLO
 
 
 def _password_fits(client: Client, user: bytes, password: bytes) -> bool:
-    """The only user is `default`; without requirepass any password of it will do, as in Valkey."""
+    """The only user is `default`. Without requirepass any password fits, as in Valkey."""
     required = client.server.config.requirepass.encode("utf-8", "surrogateescape")
     return user == b"default" and (not required or hmac.compare_digest(password, required))
 
@@ -111,7 +110,7 @@ def auth(_member: object, client: Client, arguments: list[bytes]) -> Reply:
 
 
 def hello(_member: object, client: Client, arguments: list[bytes]) -> Reply:
-    """HELLO [protocol [AUTH user password] [SETNAME name]]; nothing changes unless all of it is right."""
+    """HELLO [protocol [AUTH user password] [SETNAME name]]. If any part is wrong, nothing changes."""
     protocol = client.protocol
     if arguments:
         version = integer_or_none(arguments[0])
@@ -189,7 +188,7 @@ def client_setinfo(_member: object, client: Client, arguments: list[bytes]) -> R
 
 
 def describe(client: Client) -> str:
-    """One line of CLIENT LIST, in Valkey's order and names; what there is none of here is 0 or -1."""
+    """One line of CLIENT LIST, with Valkey's fields in Valkey's order. A field that is not filled here is 0 or -1."""
     now_s = client.server.now_s()
     pending_bytes = client.connection.output_len_bytes()
     query_bytes = client.connection.query_buffer_len_bytes()
@@ -271,11 +270,11 @@ _FILTERS: Final[dict[str, Callable[[str], Filter]]] = {
     "laddr": lambda value: lambda client: client.local_address == value,
     "name": lambda value: lambda client: client.name == value,
 }
-"""Options of CLIENT LIST and CLIENT KILL with one value each; ID takes several and stands apart."""
+"""Options of CLIENT LIST and CLIENT KILL that take one value. ID takes several, so it is handled apart."""
 
 
 def _id_filter(words: list[bytes]) -> tuple[Filter, int]:
-    """The filter of `ID n [n ...]` and how many numbers it has."""
+    """The filter for `ID n [n ...]`, and the number of ids."""
     ids: list[int] = []
     for word in words:
         number = integer_or_none(word)
@@ -291,7 +290,7 @@ def _id_filter(words: list[bytes]) -> tuple[Filter, int]:
 
 
 def _read_filters(arguments: list[bytes]) -> tuple[list[Filter], bool]:
-    """The filters, and SKIPME: whether the asking client itself is spared."""
+    """The filters, and SKIPME: whether the client that asks is left out."""
     filters: list[Filter] = []
     skip_me = True
     rest = arguments
@@ -325,7 +324,7 @@ def client_list(_member: object, client: Client, arguments: list[bytes]) -> Repl
 
 
 def client_kill(_member: object, client: Client, arguments: list[bytes]) -> Reply:
-    """CLIENT KILL address, or CLIENT KILL with filters, which answers how many were closed."""
+    """CLIENT KILL with an address, or with filters; with filters the reply is the number of closed clients."""
     if len(arguments) == 1:
         victims = [c for c in client.server.clients.values() if c.address == text_of(arguments[0])]
         if not victims:
@@ -359,7 +358,7 @@ def _switch(attribute: str) -> Callable[[object, Client, list[bytes]], Reply]:
 
 
 def client_reply(_member: object, client: Client, arguments: list[bytes]) -> Reply:
-    """ON answers; OFF and SKIP are silent themselves, and SKIP silences the next command too."""
+    """CLIENT REPLY. ON itself gets a reply, OFF and SKIP get none; after SKIP the next command gets none either."""
     word = text_of(arguments[0]).lower()
     if word == "skip" and client.replies == "off":
         return OK
@@ -414,7 +413,7 @@ def _sub(
 
 _CLIENT_COMMANDS: Final = (
     _sub("capa", client_capa, -3, "Tells the node what the client can do.", "<option> [options...]", "8.0.0"),
-    _sub("getname", client_getname, 2, "The name this connection was given.", since="2.6.9"),
+    _sub("getname", client_getname, 2, "The name of this connection.", since="2.6.9"),
     _sub("getredir", client_getredir, 2, "Always -1: nothing is tracked here.", since="6.0.0"),
     _sub("id", client_id, 2, "The number of this connection.", since="5.0.0"),
     _sub("info", client_info, 2, "This connection as a line of CLIENT LIST.", since="6.2.0"),
@@ -429,14 +428,14 @@ _CLIENT_COMMANDS: Final = (
         "list",
         client_list,
         -2,
-        "One line for each connection, or those the filters let through.",
+        "One line for each connection that passes the filters.",
         "[options ...]",
     ),
     _sub(
         "no-evict",
         _switch("no_evict"),
         3,
-        "Marks the connection; nothing is evicted here.",
+        "Accepted and shown in CLIENT LIST; nothing is evicted here.",
         "(ON|OFF)",
         "7.0.0",
     ),
@@ -444,7 +443,7 @@ _CLIENT_COMMANDS: Final = (
         "no-touch",
         _switch("no_touch"),
         3,
-        "Marks the connection; nothing is touched here.",
+        "Accepted and shown in CLIENT LIST; keys have no access times here.",
         "(ON|OFF)",
         "7.2.0",
     ),
@@ -453,7 +452,7 @@ _CLIENT_COMMANDS: Final = (
         "setinfo",
         client_setinfo,
         4,
-        "Notes name or version of the client's library.",
+        "Sets the name or version of the client's library.",
         "<option> <value>",
         "7.2.0",
     ),
@@ -504,7 +503,7 @@ CONNECTION_COMMANDS: Final[tuple[CommandSpec, ...]] = (
         subcommands=_CLIENT_COMMANDS,
     ),
     _command("echo", echo, 2, "Gives its argument back.", flags=("loading", "stale", "fast")),
-    _command("hello", hello, -1, "Chooses the protocol and tells about the node.", since="6.0.0", flags=_NO_AUTH),
+    _command("hello", hello, -1, "Chooses the protocol; returns facts about the node.", since="6.0.0", flags=_NO_AUTH),
     _command(
         "ping",
         ping,
@@ -514,7 +513,7 @@ CONNECTION_COMMANDS: Final[tuple[CommandSpec, ...]] = (
         tips=("request_policy:all_shards", "response_policy:all_succeeded"),
         while_subscribed=True,
     ),
-    _command("quit", quit_, -1, "Ends the connection after an OK.", flags=_NO_AUTH, while_subscribed=True),
+    _command("quit", quit_, -1, "Answers OK and closes the connection.", flags=_NO_AUTH, while_subscribed=True),
     _command(
         "readonly",
         readonly,
@@ -528,7 +527,7 @@ CONNECTION_COMMANDS: Final[tuple[CommandSpec, ...]] = (
         "reset",
         reset,
         1,
-        "Makes the connection as if it were new.",
+        "Puts the connection back into the state of a new one.",
         since="6.2.0",
         flags=_NO_AUTH,
         while_subscribed=True,

@@ -1,8 +1,8 @@
-"""Valkey's data commands with the positions of their keys: what a node that keeps no data knows of them.
+"""Valkey's data commands with the positions of their keys, for a node that keeps no data.
 
-Owns the table that lets cluster clients use such a node as their default one: COMMAND and COMMAND GETKEYS know
-the keys, and a request goes by MOVED to whoever has the slot. Runs no command. Main thread. Source: COMMAND of a
-running 9.1.2.
+With this table cluster clients can use such a node as their first node: COMMAND and COMMAND GETKEYS show the keys, and
+a request is redirected by MOVED to the owner of its slot. Runs no command. Main thread. Source: COMMAND of a running
+Valkey 9.1.2.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from clusterbus.client_port.key_specs import KeySpec, first_last_step
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import Reply, error
 
-NO_DATA_PLANE: Final = error("this node keeps no data: nobody gave its bus a command of that name")
-SUMMARY: Final = "Answered by the node that has the slot of the keys."
+NO_DATA_PLANE: Final = error("this node keeps no data: its program has not added a command of that name")
+SUMMARY: Final = "Answered by the node that serves the slot of the keys."
 GROUPS_OF_FLAGS: Final = (("write", "@write"), ("readonly", "@read"), ("blocking", "@blocking"))
 UNREAD_GROUP: Final = "scripting"
-"""Commands of this group are not in @read, though they are read-only."""
+"""Commands of this group are not in the category @read, even if they have the flag readonly."""
 
 _ROWS: Final = """
 append 3 write,denyoom,fast string RW.insert@1
@@ -225,16 +225,16 @@ zscore 3 readonly,fast sortedset RO.access@1
 zunion -3 readonly sortedset RO.access@1#
 zunionstore -4 write,denyoom sortedset OW.update@1 RO.access@2#
 """
-"""Name, arity, flags, groups, runs of keys in the notation of `KeySpec.parse`."""
+"""Columns: name, arity, flags, groups, then the runs of keys in the notation of `KeySpec.parse`."""
 
 
 def no_data(_member: object, _client: Client, _arguments: list[bytes]) -> Reply:
-    """We have the slot, and there is nothing in it that this command could work on."""
+    """The handler of every data command. It is reached only if this node serves the slot, but no data is kept here."""
     return NO_DATA_PLANE
 
 
 def data_commands(taken: Collection[str] = ()) -> list[CommandSpec]:
-    """The specs of all data commands but those whose name is `taken`."""
+    """The specs of all data commands except those whose names are in `taken`."""
     containers: dict[str, list[CommandSpec]] = {}
     specs: list[CommandSpec] = []
     for row in _ROWS.split("\n"):

@@ -1,7 +1,7 @@
-"""DEBUG: faults on purpose, for tests; answered only as far as enable-debug-command allows.
+"""DEBUG: faults on purpose, for tests; enable-debug-command decides who may use it.
 
-Owns the subcommands' table. Must never be reachable for a client the directive leaves out. Main thread,
-which SLEEP really stops.
+Owns the table of its subcommands. Must never serve a client that the directive excludes. Main thread, which SLEEP
+really blocks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INT_MAX: Final = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class _Subcommand:
-    """`verb` is a word that must stand before the `arguments` arguments, "" when there is none."""
+    """`arguments` is the number of arguments; `verb` is a word that must stand before them, or ""."""
 
     handler: Callable[[Member, list[bytes]], Reply]
     arguments: int
@@ -37,7 +37,7 @@ class _Subcommand:
     verb: str = ""
 
     def arguments_of(self, words: list[bytes]) -> list[bytes] | None:
-        """The arguments among the words after the name; None when they are not as they should be."""
+        """The arguments among the words after the name; None if the verb or the number of arguments is wrong."""
         if self.verb:
             if not words or text_of(words[0]).lower() != self.verb:
                 return None
@@ -49,9 +49,9 @@ def _sleep(member: Member, arguments: list[bytes]) -> Reply:
     try:
         seconds = float(arguments[0])
     except ValueError:
-        seconds = 0.0  # as Valkey, which reads what is no number as none
-    if seconds > 0:
-        time.sleep(min(seconds, SLEEP_MAX_S))  # NaN is not greater
+        seconds = 0.0  # Valkey too reads a text that is not a number as 0
+    if seconds > 0:  # false for NaN
+        time.sleep(min(seconds, SLEEP_MAX_S))
     return OK
 
 
@@ -98,13 +98,13 @@ SUBCOMMANDS: Final[dict[str, _Subcommand]] = {
         "<packet-type>",
         "Ignores bus packets of one type; -1 ignores none, -2 all.",
     ),
-    "sleep": _Subcommand(_sleep, 1, "<seconds>", "Stops the main thread for so long; decimals allowed."),
+    "sleep": _Subcommand(_sleep, 1, "<seconds>", "Blocks the main thread for that time; decimals are allowed."),
     "help": _Subcommand(_help, 0, "", "Print this help."),
 }
 
 
 def debug(member: Member, client: Client, arguments: list[bytes]) -> Reply:
-    """DEBUG with one of the subcommands of the table."""
+    """DEBUG: runs one of the subcommands of the table."""
     allowed = member.config.enable_debug_command
     if allowed == "no" or (allowed == "local" and not client.is_local):
         raise CommandError(NOT_ALLOWED)

@@ -1,6 +1,7 @@
-"""FUNCTION: the answers of a server that has no functions and takes none.
+"""FUNCTION: the answers of a server that has no functions and accepts none.
 
-Owns what redis-cli --cluster add-node asks a cluster and a new node. Changes nothing. Main thread.
+It exists because redis-cli --cluster add-node sends FUNCTION DUMP to the cluster, and FUNCTION LIST and RESTORE to the
+new node. Must never change anything. Main thread.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import OK, CommandError, Reply
 
 EMPTY_DUMP: Final = bytes.fromhex("0a005d9b5c400f7fa2da")
-"""No functions, as format version 10 (the oldest that has functions) and its checksum: servers take older ones."""
+"""A dump of no functions: version 10 of the format and a checksum. Version 10 is the oldest with functions, and servers
+accept dumps of older versions."""
 CRC64_POLYNOMIAL: Final = 0x95AC9329AC4BC9B5
 FOOTER_LEN: Final = 10
 _POLICIES: Final = frozenset({"append", "replace", "flush"})
@@ -30,7 +32,7 @@ def crc64(data: bytes) -> int:
 
 
 def function_list(_member: object, _client: Client, arguments: list[bytes]) -> Reply:
-    """Nothing."""
+    """FUNCTION LIST: an empty list, if the arguments are right."""
     rest = iter(arguments)
     for word in rest:
         if word.lower() == b"withcode":
@@ -43,12 +45,12 @@ def function_list(_member: object, _client: Client, arguments: list[bytes]) -> R
 
 
 def function_dump(_member: object, _client: Client, _arguments: list[bytes]) -> Reply:
-    """The dump of no functions."""
+    """FUNCTION DUMP: the dump of no functions."""
     return EMPTY_DUMP
 
 
 def function_restore(_member: object, _client: Client, arguments: list[bytes]) -> Reply:
-    """Takes a dump of no functions; one that holds any is refused."""
+    """FUNCTION RESTORE: accepts a dump of no functions, and refuses a dump that contains functions."""
     if len(arguments) > 2:
         raise CommandError("wrong number of arguments for 'function|restore' command")
     if len(arguments) == 2 and text_of(arguments[1]).lower() not in _POLICIES:
@@ -65,7 +67,7 @@ def function_restore(_member: object, _client: Client, arguments: list[bytes]) -
 
 
 def function_flush(_member: object, _client: Client, arguments: list[bytes]) -> Reply:
-    """There is nothing to remove."""
+    """FUNCTION FLUSH: OK, because there is nothing to remove."""
     if len(arguments) > 1 or (arguments and arguments[0].lower() not in (b"sync", b"async")):
         raise CommandError("FUNCTION FLUSH only supports SYNC|ASYNC option")
     return OK
@@ -77,7 +79,7 @@ FUNCTION: Final = CommandSpec(
     "function",
     None,
     -2,
-    summary="Functions, of which this server has none.",
+    summary="Functions; this server has none.",
     since="7.0.0",
     group="scripting",
     subcommands=(
@@ -86,7 +88,7 @@ FUNCTION: Final = CommandSpec(
             function_list,
             -2,
             ("noscript",),
-            "Lists no functions.",
+            "An empty list: this server has no functions.",
             "[LIBRARYNAME <pattern>] [WITHCODE]",
             categories=_SLOW,
         ),
@@ -96,7 +98,7 @@ FUNCTION: Final = CommandSpec(
             function_restore,
             -3,
             ("write", "denyoom", "noscript"),
-            "Takes a dump of no functions.",
+            "Accepts a dump without functions.",
             "<payload> [FLUSH|APPEND|REPLACE]",
             categories=("@write", *_SLOW),
         ),
@@ -105,7 +107,7 @@ FUNCTION: Final = CommandSpec(
             function_flush,
             -2,
             ("write", "noscript"),
-            "Removes all functions: none.",
+            "Removes all functions; there are none.",
             "[ASYNC|SYNC]",
             categories=("@write", *_SLOW),
         ),

@@ -1,6 +1,6 @@
-"""COMMAND and its subcommands: the command table as clients ask for it.
+"""COMMAND and its subcommands: they show the command table to clients.
 
-Reads the registry, changes nothing. Shapes are Valkey's (addReplyCommandInfo in src/server.c). Main thread.
+Reads the registry and must never change it. The shapes are Valkey's (addReplyCommandInfo in src/server.c). Main thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FLAGS: Final = ("loading", "stale")
 
 
 def standard_registry() -> Registry:
-    """A registry of the commands about a connection and about commands; the node adds its own."""
+    """A registry with the commands that need no member: those about connections, transactions and commands."""
     registry = Registry(CONNECTION_COMMANDS)
     registry.add(*transaction_commands(registry), _Introspection(registry).spec())
     return registry
@@ -31,7 +31,7 @@ class _Introspection:
         self._registry = registry
 
     def spec(self) -> CommandSpec:
-        """The command COMMAND."""
+        """The row of COMMAND in the command table."""
 
         def sub(
             name: str, handler: object, arity: int, summary: str, synopsis: str = "", since: str = "2.8.13"
@@ -144,9 +144,7 @@ class _Introspection:
     # ---------------------------------------------------------------- shapes
 
     def _entry(self, name: str, spec: CommandSpec) -> Reply:
-        """Ten fields: name, arity, flags, first key, last key, step, categories, tips, key specs,
-        subcommands.
-        """
+        """The ten fields: name, arity, flags, first key, last key, step, categories, tips, key specs, subcommands."""
         subcommands = self._registry.subcommands_of(spec) if "|" not in name else ()
         return [
             name,

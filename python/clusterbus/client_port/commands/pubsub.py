@@ -1,8 +1,8 @@
-"""SUBSCRIBE, PUBLISH and their kin, and PUBSUB: subscriptions of clients, and messages from them.
+"""SUBSCRIBE, PUBLISH and the commands like them, and PUBSUB: clients subscribe to messages and publish them.
 
-Owns the commands' table rows and the shapes of what a subscriber is sent. Must never keep a message: what a
-client does not read waits in its connection's output, which is bounded there. Main thread. Source:
-`src/pubsub.c`, and what a running 9.1.2 answers.
+Owns the handlers, their rows of the command table, and the shapes of messages to subscribers. Must never keep a
+message: unread messages wait in the output of the client's connection, which limits them. Main thread. Source:
+`src/pubsub.c`, and the answers of a running Valkey 9.1.2.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from clusterbus.member.subscriptions import Delivery, Subscriber, Subscriptions
 
 SUBSCRIPTIONS_PER_CLIENT_MAX: Final = 100_000
 SUBSCRIBED_NAMES_LEN_MAX_BYTES: Final = 64 * 1024 * 1024
-"""Names of all channels and patterns one client is subscribed to, together."""
+"""The most bytes that the names of all channels and patterns of one client may have together."""
 
 
 class ClientSubscriber(Subscriber):
-    """A client as a subscriber."""
+    """A client of the port as a subscriber."""
 
     def __init__(self, client: Client, subscriptions: Subscriptions) -> None:
         super().__init__(subscriptions)
         self._client = client
 
     def deliver(self, delivery: Delivery) -> None:
-        """Queues the message; encoded once for all clients of a protocol."""
+        """Queues the message. It is encoded once for all clients that use the same protocol."""
         protocol = self._client.protocol
         data = delivery.encoded.get(protocol)
         if data is None:
@@ -38,11 +38,11 @@ class ClientSubscriber(Subscriber):
         self._client.connection.send_encoded(data)
 
     def end_shard_channel(self, channel: bytes) -> None:
-        """The client is told as if it had unsubscribed itself."""
+        """Sends the client the same push as if it had unsubscribed itself."""
         self._client.connection.send(Push(["sunsubscribe", channel, len(self.shard_channels)]))
 
     def check_room(self, names: list[bytes]) -> None:
-        """Raises CommandError when so many more names would be too much for one client."""
+        """Raises CommandError if the client would have too many subscriptions with these names."""
         is_full = self.total_count + len(names) > SUBSCRIPTIONS_PER_CLIENT_MAX
         if is_full or self.names_len_bytes + sum(map(len, names)) > SUBSCRIBED_NAMES_LEN_MAX_BYTES:
             raise CommandError(
@@ -64,59 +64,59 @@ def _subscriber(member: Member, client: Client) -> ClientSubscriber:
     return client.subscriber
 
 
-# ---------------------------------------------------------------- taking
+# ---------------------------------------------------------------- subscribing
 
 
 def subscribe(member: Member, client: Client, arguments: list[bytes]) -> Reply:
-    """Channels; one answer for each, with how many channels and patterns the client has."""
+    """SUBSCRIBE: one answer for each channel, with the number of channels and patterns that the client has."""
     subscriber = _subscriber(member, client)
     subscriber.check_room(arguments)
     return _each("subscribe", arguments, member.pubsub.subscriptions.subscribe, subscriber, lambda: subscriber.count)
 
 
 def psubscribe(member: Member, client: Client, arguments: list[bytes]) -> Reply:
-    """Patterns, counted together with channels."""
+    """PSUBSCRIBE: patterns are counted together with channels."""
     subscriber = _subscriber(member, client)
     subscriber.check_room(arguments)
     if max(map(len, arguments)) > PATTERN_LEN_MAX_BYTES:
         raise CommandError(f"a pattern has at most {PATTERN_LEN_MAX_BYTES} bytes")
-    take = member.pubsub.subscriptions.subscribe_pattern
-    return _each("psubscribe", arguments, take, subscriber, lambda: subscriber.count)
+    act = member.pubsub.subscriptions.subscribe_pattern
+    return _each("psubscribe", arguments, act, subscriber, lambda: subscriber.count)
 
 
 def ssubscribe(member: Member, client: Client, arguments: list[bytes]) -> Reply:
-    """Shard channels of one slot, counted apart. Whether the slot is served here was asked before."""
+    """SSUBSCRIBE: shard channels of one slot, which are counted apart. A gate has checked that this node serves it."""
     subscriber = _subscriber(member, client)
     subscriber.check_room(arguments)
-    take = member.pubsub.subscriptions.subscribe_shard
-    return _each("ssubscribe", arguments, take, subscriber, lambda: len(subscriber.shard_channels))
+    act = member.pubsub.subscriptions.subscribe_shard
+    return _each("ssubscribe", arguments, act, subscriber, lambda: len(subscriber.shard_channels))
 
 
-# ---------------------------------------------------------------- leaving
+# ---------------------------------------------------------------- unsubscribing
 
 
 def unsubscribe(member: Member, client: Client, arguments: list[bytes]) -> Reply:
-    """The channels named, or all."""
+    """UNSUBSCRIBE: the named channels, or all."""
     subscriber = _subscriber(member, client)
     names = arguments or list(subscriber.channels)
-    leave = member.pubsub.subscriptions.unsubscribe
-    return _each("unsubscribe", names, leave, subscriber, lambda: subscriber.count)
+    act = member.pubsub.subscriptions.unsubscribe
+    return _each("unsubscribe", names, act, subscriber, lambda: subscriber.count)
 
 
 def punsubscribe(member: Member, client: Client, arguments: list[bytes]) -> Reply:
-    """The patterns named, or all."""
+    """PUNSUBSCRIBE: the named patterns, or all."""
     subscriber = _subscriber(member, client)
     names = arguments or list(subscriber.patterns)
-    leave = member.pubsub.subscriptions.unsubscribe_pattern
-    return _each("punsubscribe", names, leave, subscriber, lambda: subscriber.count)
+    act = member.pubsub.subscriptions.unsubscribe_pattern
+    return _each("punsubscribe", names, act, subscriber, lambda: subscriber.count)
 
 
 def sunsubscribe(member: Member, client: Client, arguments: list[bytes]) -> Reply:
-    """The shard channels named, or all."""
+    """SUNSUBSCRIBE: the named shard channels, or all."""
     subscriber = _subscriber(member, client)
     names = arguments or list(subscriber.shard_channels)
-    leave = member.pubsub.subscriptions.unsubscribe_shard
-    return _each("sunsubscribe", names, leave, subscriber, lambda: len(subscriber.shard_channels))
+    act = member.pubsub.subscriptions.unsubscribe_shard
+    return _each("sunsubscribe", names, act, subscriber, lambda: len(subscriber.shard_channels))
 
 
 def _each(
@@ -126,7 +126,9 @@ def _each(
     subscriber: Subscriber,
     count: Callable[[], int],
 ) -> Reply:
-    """Acts name by name and answers each; who leaves all and has none is answered once."""
+    """Acts on each name and answers each. If there are no names, because a client without subscriptions leaves all,
+    there is one answer.
+    """
 
     def answers() -> Iterator[Push]:
         for name in names:
@@ -140,12 +142,12 @@ def _each(
 
 
 def publish(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """To the subscribers of every node; how many of this node's own got it."""
+    """PUBLISH: to the subscribers of every node. The reply is the number of this node's subscribers that got it."""
     return _publish(member, arguments, sharded=False)
 
 
 def spublish(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """To the subscribers of the nodes of our shard; how many of this node's own got it."""
+    """SPUBLISH: to the subscribers of our shard's nodes. The reply is the number of this node's that got it."""
     return _publish(member, arguments, sharded=True)
 
 
@@ -159,12 +161,12 @@ def _publish(member: Member, arguments: list[bytes], *, sharded: bool) -> Reply:
 
 
 def pubsub_channels(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Channels somebody is subscribed to."""
+    """PUBSUB CHANNELS: channels that have subscribers."""
     return _matching(member.pubsub.subscriptions.channels, arguments)
 
 
 def pubsub_shardchannels(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Shard channels somebody is subscribed to."""
+    """PUBSUB SHARDCHANNELS: shard channels that have subscribers."""
     return _matching(member.pubsub.subscriptions.shard_channels, arguments)
 
 
@@ -179,12 +181,12 @@ def _matching(channels: Iterable[bytes], arguments: list[bytes]) -> Reply:
 
 
 def pubsub_numsub(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Channel and subscribers, by turns, those by pattern not counted."""
+    """PUBSUB NUMSUB: each channel, followed by the number of its subscribers without those by pattern."""
     return _counts(arguments, member.pubsub.subscriptions.count_subscribers)
 
 
 def pubsub_shardnumsub(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """Shard channel and subscribers, by turns."""
+    """PUBSUB SHARDNUMSUB: each shard channel, followed by the number of its subscribers."""
     return _counts(arguments, member.pubsub.subscriptions.count_shard_subscribers)
 
 
@@ -196,15 +198,15 @@ def _counts(channels: list[bytes], count: Callable[[bytes], int]) -> Reply:
 
 
 def pubsub_numpat(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """How many different patterns there are."""
+    """PUBSUB NUMPAT: the number of different patterns that have subscribers."""
     return member.pubsub.subscriptions.count_patterns()
 
 
 # ---------------------------------------------------------------- the table
 
-_LISTEN: Final = ("pubsub", "noscript", "loading", "stale")
-_SPEAK: Final = ("pubsub", "loading", "stale", "fast")
-_ASK: Final = ("pubsub", "loading", "stale")
+_SUBSCRIBE_FLAGS: Final = ("pubsub", "noscript", "loading", "stale")
+_PUBLISH_FLAGS: Final = ("pubsub", "loading", "stale", "fast")
+_QUESTION_FLAGS: Final = ("pubsub", "loading", "stale")
 _SLOW: Final = ("@pubsub", "@slow")
 _FAST: Final = ("@pubsub", "@fast")
 
@@ -222,7 +224,7 @@ def _listening(
         name,
         handler,
         arity,
-        _LISTEN,
+        _SUBSCRIBE_FLAGS,
         summary,
         synopsis,
         since="7.0.0" if sharded else "2.0.0",
@@ -249,7 +251,7 @@ def _asking(
         name,
         handler,
         arity,
-        _ASK,
+        _QUESTION_FLAGS,
         summary,
         synopsis,
         since=since,
@@ -261,26 +263,31 @@ def _asking(
 
 
 PUBSUB: Final = (
-    _listening("subscribe", subscribe, -2, "Listens to channels.", "<channel> [<channel> ...]"),
-    _listening("unsubscribe", unsubscribe, -1, "Leaves channels, or all.", "[<channel> ...]"),
-    _listening("psubscribe", psubscribe, -2, "Listens to patterns.", "<pattern> [<pattern> ...]"),
-    _listening("punsubscribe", punsubscribe, -1, "Leaves patterns, or all.", "[<pattern> ...]"),
+    _listening("subscribe", subscribe, -2, "Subscribes to channels.", "<channel> [<channel> ...]"),
+    _listening("unsubscribe", unsubscribe, -1, "Unsubscribes from channels, or from all.", "[<channel> ...]"),
+    _listening("psubscribe", psubscribe, -2, "Subscribes to patterns.", "<pattern> [<pattern> ...]"),
+    _listening("punsubscribe", punsubscribe, -1, "Unsubscribes from patterns, or from all.", "[<pattern> ...]"),
     _listening(
         "ssubscribe",
         ssubscribe,
         -2,
-        "Listens to channels of one slot of this shard.",
+        "Subscribes to shard channels of one slot of this shard.",
         "<shardchannel> [<shardchannel> ...]",
         sharded=True,
     ),
     _listening(
-        "sunsubscribe", sunsubscribe, -1, "Leaves shard channels, or all.", "[<shardchannel> ...]", sharded=True
+        "sunsubscribe",
+        sunsubscribe,
+        -1,
+        "Unsubscribes from shard channels, or from all.",
+        "[<shardchannel> ...]",
+        sharded=True,
     ),
     CommandSpec(
         "publish",
         publish,
         3,
-        _SPEAK,
+        _PUBLISH_FLAGS,
         "Sends a message to the subscribers of every node.",
         "<channel> <message>",
         since="2.0.0",
@@ -292,7 +299,7 @@ PUBSUB: Final = (
         "spublish",
         spublish,
         3,
-        _SPEAK,
+        _PUBLISH_FLAGS,
         "Sends a message to the subscribers of the shard.",
         "<shardchannel> <message>",
         since="7.0.0",
@@ -306,7 +313,7 @@ PUBSUB: Final = (
         "pubsub",
         None,
         -2,
-        summary="What is subscribed to on this node.",
+        summary="Shows the subscriptions on this node.",
         since="2.8.0",
         group="pubsub",
         subcommands=(
@@ -314,19 +321,23 @@ PUBSUB: Final = (
                 "channels",
                 pubsub_channels,
                 -2,
-                "Channels with subscribers, all by default.",
+                "Channels with subscribers that match the pattern, or all.",
                 "[<pattern>]",
                 words_max=3,
             ),
-            _asking("numpat", pubsub_numpat, 2, "How many patterns are subscribed to."),
+            _asking("numpat", pubsub_numpat, 2, "Number of patterns with subscribers."),
             _asking(
-                "numsub", pubsub_numsub, -2, "How many subscribe to each channel, patterns apart.", "[<channel> ...]"
+                "numsub",
+                pubsub_numsub,
+                -2,
+                "Number of subscribers of each channel, without those by pattern.",
+                "[<channel> ...]",
             ),
             _asking(
                 "shardchannels",
                 pubsub_shardchannels,
                 -2,
-                "Shard channels with subscribers, all by default.",
+                "Shard channels with subscribers that match the pattern, or all.",
                 "[<pattern>]",
                 words_max=3,
                 since="7.0.0",
@@ -335,7 +346,7 @@ PUBSUB: Final = (
                 "shardnumsub",
                 pubsub_shardnumsub,
                 -2,
-                "How many subscribe to each shard channel.",
+                "Number of subscribers of each shard channel.",
                 "[<shardchannel> ...]",
                 since="7.0.0",
             ),

@@ -1,7 +1,6 @@
-"""Commands about the process: INFO, SHUTDOWN, DBSIZE, ROLE, TIME and the like.
+"""Commands about the node as a whole: INFO, SHUTDOWN, DBSIZE, ROLE, TIME.
 
-Owns their handlers and table rows. A node keeps no keys; what asks about data is answered for an empty
-data set. Main thread.
+Owns their handlers and their rows of the command table. The data plane answers questions about keys. Main thread.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ _SHUTDOWN_WORDS: Final = frozenset({"nosave", "save", "now", "force", "abort"})
 
 
 def info(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """The sections named, or all of them."""
+    """INFO: the named sections, or all of them."""
     return Verbatim(info_text(member, [text_of(argument) for argument in arguments]))
 
 
 def shutdown(member: Member, client: Client, arguments: list[bytes]) -> Reply:
-    """Stops the node. On success the client sees its connection close, not a reply.
+    """SHUTDOWN: stops the node. On success the client gets no reply; its connection closes.
 
-    nodes.conf is saved in every case but NOSAVE: unlike a data set it is never too big to save.
+    nodes.conf is saved unless NOSAVE is given, because unlike a data set it is never too big to save.
     """
     words = {text_of(argument).lower() for argument in arguments}
     if not words <= _SHUTDOWN_WORDS or {"save", "nosave"} <= words or ("abort" in words and len(words) > 1):
@@ -40,12 +39,12 @@ def shutdown(member: Member, client: Client, arguments: list[bytes]) -> Reply:
 
 
 def dbsize(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """How many keys the data plane has."""
+    """DBSIZE: the number of keys in the data plane."""
     return member.data_plane.count_keys()
 
 
 def role(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """What this node is in its shard, as clients of replication ask."""
+    """ROLE: primary or replica, with the other nodes of its shard."""
     state = member.state
     myself, tls = state.myself, member.config.tls_cluster
     primary = myself.replicaof
@@ -59,7 +58,7 @@ def role(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
 
 
 def time(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """Unix seconds and microseconds of the node's timeline."""
+    """TIME: unix seconds and microseconds on the node's timeline."""
     seconds, microseconds = divmod(member.clock.now_us(), 1_000_000)
     return [str(seconds), str(microseconds)]
 
@@ -77,6 +76,6 @@ SERVER: Final = (
         "[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]",
     ),
     CommandSpec("dbsize", dbsize, 1, ("readonly", "fast"), "How many keys there are."),
-    CommandSpec("role", role, 1, ("noscript", "loading", "stale", "fast"), "Whether primary or replica."),
+    CommandSpec("role", role, 1, ("noscript", "loading", "stale", "fast"), "Whether this node is primary or replica."),
     CommandSpec("time", time, 1, ("loading", "stale", "fast"), "The node's clock."),
 )

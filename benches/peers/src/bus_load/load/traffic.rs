@@ -1,4 +1,4 @@
-//! What is said on the links: PINGs, PONGs, PUBLISH commands, and what comes back.
+//! The traffic on the links: PINGs, PONGs, PUBLISH commands, and the answers.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ impl Load {
         self.links.insert(&self.epoll, link)
     }
 
-    /// Sends a PING on a dialled link that nobody works on.
+    /// Sends a PING on a dialled link that is not taken out of the table.
     pub(super) fn ping_on(&mut self, token: usize) -> Result<(), Failure> {
         let mut link = self.links.take(token).ok_or("a dialled link is gone")?;
         if let Role::Dialled(peer) = link.role {
@@ -64,7 +64,7 @@ impl Load {
         Ok(())
     }
 
-    /// Sends PUBLISH commands until as many as allowed are in flight.
+    /// Sends PUBLISH commands until the allowed number is in flight.
     pub(super) fn publish(&mut self) -> Result<(), Failure> {
         let Some(token) = self.client else { return Ok(()) };
         let missing = self.plan.in_flight - self.published_in_flight;
@@ -251,7 +251,7 @@ impl Load {
     }
 }
 
-/// A client's replies are integers; anything else is an error the server names.
+/// Checks the replies to the client: a line that begins with `-` is an error, whose text the server gives.
 fn take_replies(bytes: &[u8]) -> Result<(), Failure> {
     let starts = std::iter::once(0).chain(
         bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'\n').map(|(index, _)| index + 1),
@@ -262,7 +262,7 @@ fn take_replies(bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An answer is a sound packet, and the server's own.
+/// Checks that an answer is a sound packet and comes from the server.
 fn check_answer(packet: &[u8], server: NodeId) -> Result<(), Failure> {
     let checked = check_packet(packet)?;
     if checked.is_light || packet[SENDER_AT] != server.as_bytes()[..] {
