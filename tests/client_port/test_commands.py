@@ -166,6 +166,14 @@ def test_info_has_the_sections_asked_for(peers: Peers) -> None:
     assert f"process_id:{node.pid}" in text
 
 
+def test_hello_tells_the_availability_zone_as_valkey_does(peers: Peers) -> None:
+    ours, theirs = peers("clusterbus", availability_zone="zone-1"), peers("valkey", availability_zone="zone-1")
+    one, other = ours.call("HELLO"), theirs.call("HELLO")
+    assert one[::2] == other[::2]
+    assert one[-2:] == other[-2:] == ["availability_zone", "zone-1"]
+    assert "availability_zone" not in peers("clusterbus").call("HELLO")
+
+
 def test_over_tls_the_answers_name_tls_ports(peers: Peers, certificates: Certificates) -> None:
     ours = peers("clusterbus", certificates=certificates)
     theirs = peers("redis", certificates=certificates)

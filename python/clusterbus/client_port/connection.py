@@ -14,12 +14,13 @@ from inspect import isawaitable
 from typing import Any, Final, Protocol, cast
 
 from clusterbus.client_port.client import Client, Clients
-from clusterbus.client_port.registry import Call, Registry
-from clusterbus.client_port.reply import ErrorReply, Pushes, Reply, encode, error, error_of
+from clusterbus.client_port.registry import Call, Registry, internal_error
+from clusterbus.client_port.reply import ErrorReply, Pushes, Reply, encode, error
 from clusterbus.client_port.requests import RequestParser
 from clusterbus.client_port.transactions import queue
 from clusterbus.config import address_text
-from clusterbus.errors import ClusterBusError, PeerError
+from clusterbus.config.log_levels import VERBOSE
+from clusterbus.errors import PeerError
 
 REQUESTS_PER_TURN_MAX: Final = 256
 """The most requests of one client that run in a row before other clients get their turn."""
@@ -38,7 +39,7 @@ _DENIED: Final = (
     "loopback. Set requirepass, or set protected-mode to no if the network is trusted."
 )
 
-logger: Final = logging.getLogger("clusterbus.resp")
+logger: Final = logging.getLogger("clusterbus.client_port")
 
 
 class Server(Clients, Protocol):
@@ -236,7 +237,7 @@ class RespConnection(asyncio.Protocol):
                 words = self._parser.take()
             except PeerError as fault:
                 self._server.count("protocol_errors")
-                logger.log(15, "protocol error from client %s: %s", client.address, fault)
+                logger.log(VERBOSE, "protocol error from client %s: %s", client.address, fault)
                 self._write_reply(client, error(str(fault)))
                 self._closing = True
                 break
@@ -286,32 +287,24 @@ class RespConnection(asyncio.Protocol):
             client.asking = False
         if isawaitable(reply):
             self._release_pushed()
-            self._reply_task = asyncio.ensure_future(self._wait_for_reply(client, call.name, reply))
+            self._reply_task = asyncio.ensure_future(self._wait_for_reply(client, call, reply))
             return
         self._finish(client, reply)
 
     def _guarded(self, client: Client, call: Call) -> Reply | Awaitable[Reply]:
         try:
             return call.handler(self._server.member, client, call.arguments)
-        except ClusterBusError as fault:
-            return error_of(fault)
-        except Exception:
-            return self._internal_error(call.name)
+        except Exception as fault:
+            return call.failed(fault)
 
-    async def _wait_for_reply(self, client: Client, name: str, pending: Awaitable[Reply]) -> None:
+    async def _wait_for_reply(self, client: Client, call: Call, pending: Awaitable[Reply]) -> None:
         try:
             reply = await pending
-        except ClusterBusError as fault:
-            reply = error_of(fault)
-        except Exception:
-            reply = self._internal_error(name)
+        except Exception as fault:
+            reply = call.failed(fault)
         self._reply_task = None
         self._finish(client, reply)
         self._serve()
-
-    def _internal_error(self, name: str) -> ErrorReply:
-        logger.exception("the handler of %s failed", name)
-        return error(f"internal error in '{name}', see the log")
 
     # ---------------------------------------------------------------- output
 
@@ -326,8 +319,8 @@ class RespConnection(asyncio.Protocol):
     def _write_reply(self, client: Client, reply: Reply) -> None:
         try:
             self._output += encode(reply, client.protocol)
-        except Exception:  # a command of the user's program returned a value inside its reply that cannot be encoded
-            self._output += encode(self._internal_error(client.last_command), client.protocol)
+        except Exception as fault:  # a command of the user's program put a value that cannot be encoded into its reply
+            self._output += encode(internal_error(client.last_command, fault), client.protocol)
 
     def _release_pushed(self) -> None:
         if self._pushed:

@@ -165,12 +165,14 @@ _EVERYTHING: Final = frozenset({"all", "everything", "default"})
 
 def greeting(member: Member) -> dict[str, Reply]:
     """The facts about the node that HELLO shows."""
-    return {
+    facts: dict[str, Reply] = {
         "server": SERVER_NAME,
         "version": COMPATIBLE_VALKEY_VERSION,
         "mode": "cluster",
         "role": "replica" if member.state.myself.is_replica else "master",
     }
+    zone = member.config.availability_zone
+    return {**facts, "availability_zone": zone} if zone else facts
 
 
 def info_text(member: Member, wanted: Sequence[str] = ()) -> str:

@@ -6,14 +6,17 @@ subcommands. Error texts are Valkey's (src/server.c, processCommand). Knows no s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.key_specs import KeySpec, key_positions, of_range
-from clusterbus.client_port.reply import ErrorReply, Reply, Status, error
-from clusterbus.errors import StateError
+from clusterbus.client_port.reply import CommandError, ErrorReply, Reply, Status, error
+from clusterbus.errors import ClusterBusError, StateError
+
+logger: Final = logging.getLogger("clusterbus.client_port")
 
 Handler: TypeAlias = "Callable[[Any, Client, list[bytes]], Reply | Awaitable[Reply]]"
 """`handler(member, client, arguments)`: the arguments are those after the name of the command or subcommand.
@@ -83,6 +86,12 @@ class Call:
     handler: Handler
     arguments: list[bytes]
 
+    def failed(self, fault: Exception) -> ErrorReply:
+        """The reply when the handler raised: what was raised on purpose is for the client, anything else is logged."""
+        if isinstance(fault, ClusterBusError):
+            return error(str(fault), fault.code if isinstance(fault, CommandError) else "ERR")
+        return internal_error(self.name, fault)
+
     def key_arguments(self) -> list[bytes]:
         """The keys among the arguments, or the channels in their place; empty if the words do not fit the command."""
         specs = self.spec.where_keys()
@@ -92,6 +101,12 @@ class Call:
         if self.spec.names_shard_channels:
             return [words[position] for spec in specs for position in spec.positions(words) or ()]
         return [words[position] for position in key_positions(specs, words) or ()]
+
+
+def internal_error(name: str, fault: Exception) -> ErrorReply:
+    """Logs a fault of the command's code, or of the user's; the client learns only that there was one."""
+    logger.error("the handler of %s failed", name, exc_info=fault)
+    return error(f"internal error in '{name}', see the log")
 
 
 Gate: TypeAlias = Callable[[Any, Client, Call], ErrorReply | None]

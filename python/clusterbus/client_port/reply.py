@@ -85,11 +85,6 @@ class CommandError(ClusterBusError):
         self.code = code
 
 
-def error_of(fault: ClusterBusError) -> ErrorReply:
-    """The error reply for an exception that was raised on purpose."""
-    return error(str(fault), fault.code if isinstance(fault, CommandError) else "ERR")
-
-
 def encode(reply: Reply, protocol: int) -> bytes:
     """The bytes of a reply; `protocol` is 2 or 3."""
     out = bytearray()

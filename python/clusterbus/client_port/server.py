@@ -22,6 +22,7 @@ from clusterbus.client_port.connection import RespConnection
 from clusterbus.client_port.registry import Registry
 from clusterbus.client_port.reply import Reply
 from clusterbus.config import BindAddress, Config, address_text
+from clusterbus.config.log_levels import VERBOSE
 from clusterbus.errors import ConfigError
 
 TLS_HANDSHAKE_TIMEOUT_S: Final = 10.0
@@ -32,7 +33,7 @@ CLOSE_TIMEOUT_S: Final = 2.0
 _ABSENT_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 _VERIFY_MODES: Final = {"yes": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "no": ssl.CERT_NONE}
 
-logger: Final = logging.getLogger("clusterbus.resp")
+logger: Final = logging.getLogger("clusterbus.client_port")
 
 
 class RespServer:
@@ -162,7 +163,7 @@ class RespServer:
         for client in list(self._clients.values()):
             client.connection.check_output_limit()
             if limit_s and now_s - client.last_interaction_s > limit_s and not client.is_subscribed:
-                logger.log(15, "closing idle client %s", client.address)
+                logger.log(VERBOSE, "closing idle client %s", client.address)
                 client.connection.close()
         self._idle_timer = asyncio.get_running_loop().call_later(IDLE_CHECK_PERIOD_S, self._check_idle)
 

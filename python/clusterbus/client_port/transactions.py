@@ -7,23 +7,19 @@ redis-cli --cluster fix assigns slots in one. Main thread. Source: the answers o
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Iterator
 from inspect import isawaitable
 from typing import Final
 
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.registry import Call, CommandSpec, Registry
-from clusterbus.client_port.reply import OK, CommandError, ErrorReply, Reply, Status, error, error_of
-from clusterbus.errors import ClusterBusError
+from clusterbus.client_port.reply import OK, CommandError, ErrorReply, Reply, Status, error
 
 QUEUED_MAX: Final = 4_096
 """The most requests that one transaction may hold."""
 QUEUED: Final = Status("QUEUED")
 _ABORTED: Final = ErrorReply("EXECABORT Transaction discarded because of previous errors.")
 _AT_ONCE: Final = frozenset({"exec", "discard", "quit", "reset"})
-
-logger: Final = logging.getLogger("clusterbus.resp")
 
 
 def queue(client: Client, call: Call) -> Reply:
@@ -96,21 +92,14 @@ class _Transactions:
             refused = self._registry.refusal(member, client, call, was_queued=True)
             return refused or call.handler(member, client, call.arguments)
         except Exception as fault:
-            return _error_of(call, fault)
+            return call.failed(fault)
 
 
 async def _waited(call: Call, pending: Awaitable[Reply]) -> Reply:
     try:
         return await pending
     except Exception as fault:
-        return _error_of(call, fault)
-
-
-def _error_of(call: Call, fault: Exception) -> ErrorReply:
-    if isinstance(fault, ClusterBusError):
-        return error_of(fault)
-    logger.error("the handler of %s failed", call.name, exc_info=fault)
-    return error(f"internal error in '{call.name}', see the log")
+        return call.failed(fault)
 
 
 _FLAGS: Final = ("noscript", "loading", "stale", "fast", "allow_busy")

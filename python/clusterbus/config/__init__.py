@@ -7,6 +7,7 @@ Its files in reading order:
     syntax      valkey.conf and the command line, split into lines of words
     config      `Config`: the values, and changes that are checked first
     rewrite     CONFIG REWRITE
+    log_levels  the levels of the log by name and by number
     address     addresses to listen on, and `ip:port` as text
 
 Imports nothing of the package but `errors`. A `Config` belongs to the main thread, which may read it anywhere and

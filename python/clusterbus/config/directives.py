@@ -29,6 +29,7 @@ from clusterbus.config.kinds import (
     existing_folder,
     not_empty,
 )
+from clusterbus.config.log_levels import LEVEL_NUMBERS
 
 INT_MAX: Final = 2**31 - 1
 LONG_MAX: Final = 2**63 - 1
@@ -99,7 +100,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("dir", Text(existing_folder), ".", "Folder that the relative file names of other directives start from."),
     Directive(
         "loglevel",
-        Choice("debug", "verbose", "notice", "warning", "nothing"),
+        Choice(*LEVEL_NUMBERS),
         "notice",
         "Least important line that is logged.",
         True,

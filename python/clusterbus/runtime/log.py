@@ -13,20 +13,11 @@ import time
 from logging.handlers import WatchedFileHandler
 from typing import Final
 
+from clusterbus.config.log_levels import LEVEL_NUMBERS
 from clusterbus.errors import ConfigError
 
-VERBOSE: Final = 15
-logging.addLevelName(VERBOSE, "VERBOSE")
-
-# The level's name in valkey.conf, its number in Python, and the mark that Valkey prints in its lines.
-_LEVELS: Final = (
-    ("debug", logging.DEBUG, "."),
-    ("verbose", VERBOSE, "-"),
-    ("notice", logging.INFO, "*"),
-    ("warning", logging.WARNING, "#"),
-    ("nothing", logging.CRITICAL + 1, "#"),
-)
-LEVEL_NUMBERS: Final = {name: number for name, number, _ in _LEVELS}
+# The mark of each level in a line, the most important level first.
+_MARKS: Final = (("warning", "#"), ("notice", "*"), ("verbose", "-"))
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CONTROL_TO_VISIBLE: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
 
@@ -43,7 +34,7 @@ class ValkeyFormatter(logging.Formatter):
             f"{moment.tm_mday:02d} {_MONTHS[moment.tm_mon - 1]} {moment.tm_year} "
             f"{moment.tm_hour:02d}:{moment.tm_min:02d}:{moment.tm_sec:02d}.{int(record.msecs):03d}"
         )
-        mark = next((mark for _, number, mark in reversed(_LEVELS[:4]) if record.levelno >= number), ".")
+        mark = next((mark for level, mark in _MARKS if record.levelno >= LEVEL_NUMBERS[level]), ".")
         line = f"{os.getpid()}:M {stamp} {mark} {record.getMessage().translate(_CONTROL_TO_VISIBLE)}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
