@@ -9,9 +9,8 @@ a client whose request needed the answer gets an error reply.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
-SLOTS: Final = 16_384
+from clusterbus.wire import CLUSTER_SLOTS
 
 
 class DataPlane:
@@ -46,7 +45,7 @@ class DataPlane:
     def count_keys(self) -> int:
         """How many keys this node has (DBSIZE). While it has any, CLUSTER FLUSHSLOTS is refused, and so are CLUSTER
         RESET and CLUSTER REPLICATE on a primary."""
-        return sum(self.count_keys_in_slot(slot) for slot in range(SLOTS))
+        return sum(self.count_keys_in_slot(slot) for slot in range(CLUSTER_SLOTS))
 
     def count_keys_in_slot(self, slot: int) -> int:
         """How many keys are in a slot (CLUSTER COUNTKEYSINSLOT)."""

@@ -12,6 +12,7 @@ thread may use it, because every class is immutable.
 from enum import IntEnum, IntFlag
 from typing import Final, TypeAlias
 
+from clusterbus import _core
 from clusterbus._core import (
     Extension,
     Fail,
@@ -31,12 +32,14 @@ from clusterbus._core import (
 )
 
 __all__ = [
+    "BUS_PORT_OFFSET",
     "CLUSTER_SLOTS",
     "GOSSIP_ENTRY_LEN_BYTES",
     "HEADER_LEN_BYTES",
     "LIGHT_HEADER_LEN_BYTES",
     "MAX_PACKET_LEN_BYTES",
     "NODE_ID_LEN",
+    "PORT_MAX",
     "PROTOCOL_VERSION",
     "SLOT_BITMAP_LEN_BYTES",
     "Extension",
@@ -63,21 +66,25 @@ __all__ = [
     "parse",
 ]
 
-CLUSTER_SLOTS: Final = 16_384
+BUS_PORT_OFFSET: Final = _core.BUS_PORT_OFFSET
+"""A bus port is the client port plus this number, unless another one is announced."""
+PORT_MAX: Final = 2**16 - 1
+"""Greatest port that the wire can carry."""
+CLUSTER_SLOTS: Final = _core.SLOTS
 """Hash slots of a cluster."""
-SLOT_BITMAP_LEN_BYTES: Final = CLUSTER_SLOTS // 8
+SLOT_BITMAP_LEN_BYTES: Final = _core.SLOT_BITMAP_LEN_BYTES
 """Length of a slot bitmap: slot n is bit n % 8, from the low end, of byte n // 8."""
-NODE_ID_LEN: Final = 40
+NODE_ID_LEN: Final = _core.NODE_ID_LEN
 """Characters of a node or shard id, lower-case hex."""
-HEADER_LEN_BYTES: Final = 2_256
+HEADER_LEN_BYTES: Final = _core.HEADER_LEN_BYTES
 """Length of the full header."""
-LIGHT_HEADER_LEN_BYTES: Final = 16
+LIGHT_HEADER_LEN_BYTES: Final = _core.LIGHT_HEADER_LEN_BYTES
 """Length of the light header."""
-GOSSIP_ENTRY_LEN_BYTES: Final = 104
+GOSSIP_ENTRY_LEN_BYTES: Final = _core.GOSSIP_ENTRY_LEN_BYTES
 """Length of one gossip entry."""
-MAX_PACKET_LEN_BYTES: Final = 8 * 1024 * 1024
+MAX_PACKET_LEN_BYTES: Final = _core.MAX_PACKET_LEN_BYTES
 """Length of the longest message that the bus accepts (H3)."""
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = _core.PROTOCOL_VERSION
 """The `ver` of every message (H5)."""
 
 Message: TypeAlias = Heartbeat | Fail | Publish | Update | ModuleMessage | HeaderOnly | Unknown
@@ -87,35 +94,35 @@ Message: TypeAlias = Heartbeat | Fail | Publish | Update | ModuleMessage | Heade
 class MessageType(IntEnum):
     """Message types (`CLUSTERMSG_TYPE_*` in `src/cluster_legacy.h`)."""
 
-    PING = 0
-    PONG = 1
-    MEET = 2
-    FAIL = 3
-    PUBLISH = 4
-    FAILOVER_AUTH_REQUEST = 5
-    FAILOVER_AUTH_ACK = 6
-    UPDATE = 7
-    MFSTART = 8
-    MODULE = 9
-    PUBLISHSHARD = 10
+    PING = _core.TYPE_PING
+    PONG = _core.TYPE_PONG
+    MEET = _core.TYPE_MEET
+    FAIL = _core.TYPE_FAIL
+    PUBLISH = _core.TYPE_PUBLISH
+    FAILOVER_AUTH_REQUEST = _core.TYPE_FAILOVER_AUTH_REQUEST
+    FAILOVER_AUTH_ACK = _core.TYPE_FAILOVER_AUTH_ACK
+    UPDATE = _core.TYPE_UPDATE
+    MFSTART = _core.TYPE_MFSTART
+    MODULE = _core.TYPE_MODULE
+    PUBLISHSHARD = _core.TYPE_PUBLISHSHARD
 
 
 class NodeFlag(IntFlag):
     """Flags of a node, in headers and gossip (`CLUSTER_NODE_*` in `src/cluster_legacy.h`)."""
 
-    PRIMARY = 1
-    REPLICA = 2
-    PFAIL = 4
-    FAIL = 8
-    MYSELF = 16
-    HANDSHAKE = 32
-    NOADDR = 64
-    MEET = 128
-    MIGRATE_TO = 256
-    NOFAILOVER = 512
-    EXTENSIONS_SUPPORTED = 1024
-    LIGHT_HDR_PUBLISH_SUPPORTED = 2048
-    LIGHT_HDR_MODULE_SUPPORTED = 4096
+    PRIMARY = _core.FLAG_PRIMARY
+    REPLICA = _core.FLAG_REPLICA
+    PFAIL = _core.FLAG_PFAIL
+    FAIL = _core.FLAG_FAIL
+    MYSELF = _core.FLAG_MYSELF
+    HANDSHAKE = _core.FLAG_HANDSHAKE
+    NOADDR = _core.FLAG_NOADDR
+    MEET = _core.FLAG_MEET
+    MIGRATE_TO = _core.FLAG_MIGRATE_TO
+    NOFAILOVER = _core.FLAG_NOFAILOVER
+    EXTENSIONS_SUPPORTED = _core.FLAG_EXTENSIONS
+    LIGHT_HDR_PUBLISH_SUPPORTED = _core.FLAG_LIGHT_PUBLISH
+    LIGHT_HDR_MODULE_SUPPORTED = _core.FLAG_LIGHT_MODULE
 
 
 class MessageFlag(IntFlag):
@@ -124,23 +131,23 @@ class MessageFlag(IntFlag):
     EXT_DATA without any extension tells the peer that the sender understands extensions.
     """
 
-    PAUSED = 1
-    FORCEACK = 2
-    EXT_DATA = 4
+    PAUSED = _core.MFLAG_PAUSED
+    FORCEACK = _core.MFLAG_FORCE_ACK
+    EXT_DATA = _core.MFLAG_EXTENSIONS
 
 
 class ExtensionType(IntEnum):
     """Extension types of heartbeats. Those from CLIENT_PORT on are numbered as in Valkey 9.1.2."""
 
-    HOSTNAME = 0
-    HUMAN_NODENAME = 1
-    FORGOTTEN_NODE = 2
-    SHARD_ID = 3
-    CLIENT_IPV4 = 4
-    CLIENT_IPV6 = 5
-    CLIENT_PORT = 6
-    CLIENT_TLS_PORT = 7
-    AVAILABILITY_ZONE = 8
+    HOSTNAME = _core.EXTENSION_HOSTNAME
+    HUMAN_NODENAME = _core.EXTENSION_HUMAN_NODENAME
+    FORGOTTEN_NODE = _core.EXTENSION_FORGOTTEN_NODE
+    SHARD_ID = _core.EXTENSION_SHARD_ID
+    CLIENT_IPV4 = _core.EXTENSION_CLIENT_IPV4
+    CLIENT_IPV6 = _core.EXTENSION_CLIENT_IPV6
+    CLIENT_PORT = _core.EXTENSION_CLIENT_PORT
+    CLIENT_TLS_PORT = _core.EXTENSION_CLIENT_TLS_PORT
+    AVAILABILITY_ZONE = _core.EXTENSION_AVAILABILITY_ZONE
 
 
 class WireState(IntEnum):

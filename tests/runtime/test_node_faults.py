@@ -14,10 +14,10 @@ import clusterbus
 import pytest
 import uvloop
 from clusterbus import ClusterBusError
+from clusterbus._core import FIRST_PACKET_TIMEOUT_MS
 from clusterbus.cluster import constants
 from clusterbus.config import Config
 from clusterbus.errors import ConfigError
-from clusterbus.runtime.live_config import FIRST_PACKET_TIMEOUT_MS
 from clusterbus.runtime.node import AsyncioNode
 
 from tests.peers.ports import free_port

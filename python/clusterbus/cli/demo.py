@@ -30,10 +30,10 @@ from clusterbus.cli.demo_nodes import (
     DemoNode,
     stop_all,
 )
+from clusterbus.wire import CLUSTER_SLOTS
 
 NODE_COUNT: Final = 6
 PRIMARY_COUNT: Final = 3
-SLOT_COUNT: Final = 16_384
 STEP_DEADLINE_S: Final = 20.0
 LOOK_PERIOD_S: Final = 0.2
 CALM_PACKETS: Final = 60
@@ -212,8 +212,8 @@ def _start(story: Story) -> None:
 def _join(story: Story) -> None:
     first, *others = story.nodes
     for index, node in enumerate(story.nodes[:PRIMARY_COUNT]):
-        lowest = SLOT_COUNT * index // PRIMARY_COUNT
-        highest = SLOT_COUNT * (index + 1) // PRIMARY_COUNT - 1
+        lowest = CLUSTER_SLOTS * index // PRIMARY_COUNT
+        highest = CLUSTER_SLOTS * (index + 1) // PRIMARY_COUNT - 1
         node.call("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
         node.call("CLUSTER", "ADDSLOTSRANGE", lowest, highest)
     for node in others:

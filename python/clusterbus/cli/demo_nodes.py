@@ -20,11 +20,11 @@ from typing import Any, Final
 import hiredis
 
 from clusterbus.errors import ClusterBusError
+from clusterbus.wire import BUS_PORT_OFFSET
 
 HOST: Final = "127.0.0.1"
 NODE_TIMEOUT_MS: Final = 2_000
 IO_THREADS: Final = 3
-BUS_PORT_OFFSET: Final = 10_000
 # Client and bus ports both stay below the range that the system uses for outgoing connections.
 FIRST_PORT: Final = 11_000
 LAST_PORT: Final = 22_700

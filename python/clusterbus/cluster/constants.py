@@ -9,49 +9,48 @@ from __future__ import annotations
 import re
 from typing import Final
 
-SLOTS: Final = 16_384
+from clusterbus import _core, wire
+
+SLOTS: Final = _core.SLOTS
 ALL_SLOTS: Final = (1 << SLOTS) - 1
 """The bitmap with every slot set; bit n of the integer is slot n."""
-EMPTY_SLOTS: Final = bytes(SLOTS // 8)
+EMPTY_SLOTS: Final = bytes(_core.SLOT_BITMAP_LEN_BYTES)
 
-NODE_ID_LEN: Final = 40
-NODE_ID: Final = re.compile(r"[0-9a-z]{40}\Z")
-BUS_PORT_OFFSET: Final = 10_000
-PORT_MAX: Final = 65_535
+NODE_ID_LEN: Final = _core.NODE_ID_LEN
+NODE_ID: Final = re.compile(rf"[0-9a-z]{{{NODE_ID_LEN}}}\Z")
+BUS_PORT_OFFSET: Final = _core.BUS_PORT_OFFSET
+PORT_MAX: Final = wire.PORT_MAX
 EPOCH_MAX: Final = 2**64 - 1
 
 # Message types.
-PING: Final = 0
-PONG: Final = 1
-MEET: Final = 2
-FAIL: Final = 3
-PUBLISH: Final = 4
-AUTH_REQUEST: Final = 5
-AUTH_ACK: Final = 6
-UPDATE: Final = 7
-MFSTART: Final = 8
-MODULE: Final = 9
-PUBLISHSHARD: Final = 10
-MESSAGE_NAMES: Final = (
-    "ping", "pong", "meet", "fail", "publish", "auth-req", "auth-ack", "update", "mfstart", "module",
-    "publishshard",
-)  # fmt: skip
+PING: Final = _core.TYPE_PING
+PONG: Final = _core.TYPE_PONG
+MEET: Final = _core.TYPE_MEET
+FAIL: Final = _core.TYPE_FAIL
+PUBLISH: Final = _core.TYPE_PUBLISH
+AUTH_REQUEST: Final = _core.TYPE_FAILOVER_AUTH_REQUEST
+AUTH_ACK: Final = _core.TYPE_FAILOVER_AUTH_ACK
+UPDATE: Final = _core.TYPE_UPDATE
+MFSTART: Final = _core.TYPE_MFSTART
+MODULE: Final = _core.TYPE_MODULE
+PUBLISHSHARD: Final = _core.TYPE_PUBLISHSHARD
+MESSAGE_NAMES: Final = _core.MESSAGE_NAMES
 """Names of the message types as CLUSTER INFO prints them, by number."""
 
 # Node flags (`CLUSTER_NODE_*`).
-FLAG_PRIMARY: Final = 1
-FLAG_REPLICA: Final = 2
-FLAG_PFAIL: Final = 4
-FLAG_FAIL: Final = 8
-FLAG_MYSELF: Final = 16
-FLAG_HANDSHAKE: Final = 32
-FLAG_NOADDR: Final = 64
-FLAG_MEET: Final = 128
-FLAG_MIGRATE_TO: Final = 256
-FLAG_NOFAILOVER: Final = 512
-FLAG_EXTENSIONS: Final = 1024
-FLAG_LIGHT_PUBLISH: Final = 2048
-FLAG_LIGHT_MODULE: Final = 4096
+FLAG_PRIMARY: Final = _core.FLAG_PRIMARY
+FLAG_REPLICA: Final = _core.FLAG_REPLICA
+FLAG_PFAIL: Final = _core.FLAG_PFAIL
+FLAG_FAIL: Final = _core.FLAG_FAIL
+FLAG_MYSELF: Final = _core.FLAG_MYSELF
+FLAG_HANDSHAKE: Final = _core.FLAG_HANDSHAKE
+FLAG_NOADDR: Final = _core.FLAG_NOADDR
+FLAG_MEET: Final = _core.FLAG_MEET
+FLAG_MIGRATE_TO: Final = _core.FLAG_MIGRATE_TO
+FLAG_NOFAILOVER: Final = _core.FLAG_NOFAILOVER
+FLAG_EXTENSIONS: Final = _core.FLAG_EXTENSIONS
+FLAG_LIGHT_PUBLISH: Final = _core.FLAG_LIGHT_PUBLISH
+FLAG_LIGHT_MODULE: Final = _core.FLAG_LIGHT_MODULE
 """Newer servers read this bit also as "may be sent MEET again by a node it knows"."""
 FAILING: Final = FLAG_PFAIL | FLAG_FAIL
 GOSSIP_FLAGS_TAKEN: Final = FLAG_PRIMARY | FLAG_REPLICA | FLAG_FAIL | FLAG_NOFAILOVER
@@ -60,24 +59,24 @@ GOSSIP_FLAGS_PRIVATE: Final = FLAG_MYSELF | FLAG_HANDSHAKE
 """Flags a node holds for itself alone: nobody may mention another with them (H25)."""
 
 # Message flags, first byte.
-MFLAG_PAUSED: Final = 1
-MFLAG_FORCE_ACK: Final = 2
-MFLAG_EXTENSIONS: Final = 4
+MFLAG_PAUSED: Final = _core.MFLAG_PAUSED
+MFLAG_FORCE_ACK: Final = _core.MFLAG_FORCE_ACK
+MFLAG_EXTENSIONS: Final = _core.MFLAG_EXTENSIONS
 
 # Extension types.
-EXTENSION_HOSTNAME: Final = 0
-EXTENSION_NODENAME: Final = 1
-EXTENSION_FORGOTTEN_NODE: Final = 2
-EXTENSION_SHARD_ID: Final = 3
-EXTENSION_CLIENT_IPV4: Final = 4
-EXTENSION_CLIENT_IPV6: Final = 5
-EXTENSION_AVAILABILITY_ZONE: Final = 8
+EXTENSION_HOSTNAME: Final = _core.EXTENSION_HOSTNAME
+EXTENSION_NODENAME: Final = _core.EXTENSION_HUMAN_NODENAME
+EXTENSION_FORGOTTEN_NODE: Final = _core.EXTENSION_FORGOTTEN_NODE
+EXTENSION_SHARD_ID: Final = _core.EXTENSION_SHARD_ID
+EXTENSION_CLIENT_IPV4: Final = _core.EXTENSION_CLIENT_IPV4
+EXTENSION_CLIENT_IPV6: Final = _core.EXTENSION_CLIENT_IPV6
+EXTENSION_AVAILABILITY_ZONE: Final = _core.EXTENSION_AVAILABILITY_ZONE
 
 # Times. Multiples of the node timeout first.
 FAIL_REPORT_VALIDITY: Final = 2
 FAIL_UNDO: Final = 2
 HANDSHAKE_TIMEOUT_MIN_MS: Final = 1_000
-GOSSIP_FUTURE_MAX_MS: Final = 500
+GOSSIP_FUTURE_MAX_MS: Final = _core.GOSSIP_FUTURE_MAX_MS
 FORGET_TTL_MS: Final = 60_000
 """How long a forgotten node stays out; also the cap on the ttl a peer may ask for (H19)."""
 REJOIN_DELAY_MIN_MS: Final = 500
@@ -119,10 +118,10 @@ MIGRATION_DELAY_MS: Final = 5_000
 """A primary must have been without a replica for so long before one of another primary moves to it."""
 
 # Gossip section.
-GOSSIP_MIN: Final = 3
-GOSSIP_PARTS: Final = 10
+GOSSIP_MIN: Final = _core.GOSSIP_MIN
+GOSSIP_PARTS: Final = _core.GOSSIP_PARTS
 """One packet mentions this part of the known nodes: a tenth."""
-GOSSIP_TRIES: Final = 3
+GOSSIP_TRIES: Final = _core.GOSSIP_TRIES
 GOSSIP_ENTRIES_MAX: Final = 65_534
 
 # Caps (H30).

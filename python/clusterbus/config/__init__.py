@@ -10,8 +10,8 @@ Its files in reading order:
     log_levels  the levels of the log by name and by number
     address     addresses to listen on, and `ip:port` as text
 
-Imports nothing of the package but `errors`. A `Config` belongs to the main thread, which may read it anywhere and
-changes it only through its methods.
+Imports nothing of the package but `errors` and numbers of the wire. A `Config` belongs to the main thread, which may
+read it anywhere and changes it only through its methods.
 """
 
 from clusterbus.config.address import BindAddress, address_text

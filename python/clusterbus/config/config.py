@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from clusterbus.config.address import BindAddress
-from clusterbus.config.directives import BUS_PORT_OFFSET, BY_NAME, DIRECTIVES, PORT_MAX, Directive
+from clusterbus.config.directives import BY_NAME, DIRECTIVES, Directive
 from clusterbus.config.kinds import BufferLimits, Value
 from clusterbus.config.rewrite import replace_file, rewritten
 from clusterbus.config.syntax import Line, parse_command_line, read_file, read_stdin, read_text
 from clusterbus.errors import ConfigError
+from clusterbus.wire import BUS_PORT_OFFSET, PORT_MAX
 
 Listener = Callable[["Config", frozenset[str]], None]
 """Called with the config and the names of the changed directives. It refuses the change by raising ConfigError."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from clusterbus._core import IO_THREADS_MAX
 from clusterbus.config.kinds import (
     Addresses,
     Choice,
@@ -30,13 +31,10 @@ from clusterbus.config.kinds import (
     not_empty,
 )
 from clusterbus.config.log_levels import LEVEL_NUMBERS
+from clusterbus.wire import PORT_MAX
 
 INT_MAX: Final = 2**31 - 1
 LONG_MAX: Final = 2**63 - 1
-PORT_MAX: Final = 65_535
-BUS_PORT_OFFSET: Final = 10_000
-"""The bus port is the client port plus this number, unless `cluster-port` is set."""
-IO_THREADS_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True)

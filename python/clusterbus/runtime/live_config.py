@@ -13,11 +13,6 @@ from typing import Final
 from clusterbus._core import Engine, TlsConfig
 from clusterbus.config import Config
 
-HANDSHAKE_TIMEOUT_MS: Final = 5_000
-FIRST_PACKET_TIMEOUT_MS: Final = 15_000
-LINKS_MAX: Final = 10_000
-HANDSHAKES_MAX: Final = 256
-
 _TLS_DIRECTIVES: Final = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients")
 
 _SETTERS: Final[tuple[tuple[tuple[str, ...], Callable[[Engine, Config], None]], ...]] = (
@@ -47,14 +42,13 @@ def tls_config(config: Config) -> TlsConfig | None:
 
 
 def build_engine(config: Config) -> Engine:
-    """An engine built from the directives; it does not listen yet. Raises ConfigError for a bad TLS file."""
+    """An engine built from the directives, its other limits at their defaults; it does not listen yet.
+
+    Raises ConfigError for a bad TLS file.
+    """
     return Engine(
         io_threads=config.io_threads,
         io_threads_always_active=config.io_threads_always_active,
-        handshake_timeout_ms=HANDSHAKE_TIMEOUT_MS,
-        first_packet_timeout_ms=FIRST_PACKET_TIMEOUT_MS,
-        max_links=LINKS_MAX,
-        max_handshakes=HANDSHAKES_MAX,
         link_sendbuf_limit_bytes=config.cluster_link_sendbuf_limit,
         tls=tls_config(config),
     )
