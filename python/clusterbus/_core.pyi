@@ -710,6 +710,8 @@ class View:
     def is_quiet(self, packet: Packet, peer_ip: str, now_ms: int) -> bool:
         """Whether a heartbeat is quiet at `now_ms`. If so, its times are noted. `peer_ip` is the other end of the
         link that it came on."""
+    def note_offsets(self, heartbeats: QuietHeartbeats) -> None:
+        """Keeps the replication offsets of quiet heartbeats that take effect, as `Engine.answer` does."""
     def encode(self, message_type: int, receiver: str, seed: int) -> bytes:
         """A heartbeat as the workers encode it. The choice of mentioned nodes follows from `seed` (64 bits) alone."""
 
@@ -754,15 +756,16 @@ class Engine:
         """Queues one message on many links and stores it once. Returns the number of links that took it."""
     def publish(self, view: View) -> None:
         """Publishes a view: from now on heartbeats are compared with it and encoded from it."""
-    def bind(self, link: int, node_id: str | None) -> None:
-        """Names the node at the other end of a link, once that is proven; None takes the name back. Only the
-        heartbeats of a named link can be quiet."""
+    def bind(self, link: int, node_id: str) -> None:
+        """Names the node at the other end of a link, once that is proven. Only the heartbeats of a named link can be
+        quiet."""
     def send_heartbeat(self, link: int, message_type: int) -> bool:
         """Queues a PING or PONG on a named link; the sending job encodes it. False where `send` gives False, and if
         the link has no name, no view is published, or the published view has no row for the node. The caller then
         encodes the heartbeat itself."""
     def answer(self, heartbeats: QuietHeartbeats) -> int:
-        """Queues a PONG for each quiet PING. Returns the number of links that took one."""
+        """Quiet heartbeats take effect: their replication offsets are kept, and a PONG is queued for each PING. Returns
+        the number of links that took one."""
     def close(self, link: int) -> None:
         """Ends a link: its queue is dropped, no new job starts, and LinkDrained follows when its last job is home."""
     def free(self, link: int) -> None:

@@ -62,8 +62,8 @@ class ScriptedState:
     def handle_packet(self, link: int, packet: wire.Packet, _now_ms: int) -> None:
         self._take("packet", link, packet)
 
-    def handle_quiet(self, pings: int, pongs: list[int], _now_ms: int) -> None:
-        self._take("quiet", pings, pongs)
+    def handle_quiet(self, pings: int, answered: int, pongs: list[int], _now_ms: int) -> None:
+        self._take("quiet", pings, answered, pongs)
 
     def handle_link_closed(self, link: int, reason: str, _now_ms: int) -> None:
         self._take("closed", link, reason)

@@ -1,4 +1,4 @@
-"""Only a link whose node is proven may have its heartbeats digested: a stranger's claims leave no trace (R33, H21)."""
+"""Only heartbeats on a link whose node is proven may be quiet: a stranger's claims leave no trace (R33, H21)."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ fn quiet_read_and_write(entries: usize, nodes: usize) -> usize {
     let mut one = OneLink::new();
     let link = one.link;
     one.engine.publish(view(nodes));
-    one.engine.bind(link, Some(*id(1).as_bytes()));
+    one.engine.bind(link, *id(1).as_bytes());
     let taken = run(|| {
         one.receive(&stream, |engine, event| {
             let Event::Quiet { heartbeats, .. } = event else { return 0 };

@@ -94,12 +94,12 @@ class ClusterState:
         if found is not None:
             receive.handle(core, found, packet)
 
-    def handle_quiet(self, pings: int, pongs: list[int], now_ms: int) -> None:
-        """Heartbeats that are quiet to `view` of this `version`: so many PINGs, which the caller answers, and
-        PONGs on these links (R33).
+    def handle_quiet(self, pings: int, answered: int, pongs: list[int], now_ms: int) -> None:
+        """Heartbeats that are quiet to `view` of this `version` (R33): so many PINGs, of which the caller has answered
+        so many, and PONGs on these links.
         """
         self._core.set_now(now_ms)
-        quiet.take(self._core, pings, pongs)
+        quiet.take(self._core, pings, answered, pongs)
 
     def handle_link_closed(self, link: int, reason: str, now_ms: int) -> None:
         """A link is gone, and not by our CloseLink."""

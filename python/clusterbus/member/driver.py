@@ -267,8 +267,8 @@ class Driver:
         """
         if event.version == self.state.version and self.packet_filter == FILTER_NOTHING:
             pings, pongs = event.pings_len, event.pongs
-            self.state.handle_quiet(pings, pongs, now_ms)
-            self.engine.answer(event)
+            answered = self.engine.answer(event)
+            self.state.handle_quiet(pings, answered, pongs, now_ms)
             self.counters["quiet_heartbeats"] += pings + len(pongs)
             return
         for link, packet in event.packets:

@@ -189,7 +189,9 @@ class SimEngine:
         return True
 
     def answer(self, heartbeats: QuietHeartbeats) -> int:
-        """A PONG for each PING of the event."""
+        """Keeps the replication offsets, and queues a PONG for each PING of the event."""
+        if self._view is not None:
+            self._view.note_offsets(heartbeats)
         packets = heartbeats.packets
         self._process.note_quiet(len(packets))
         return sum(packet.type == PING and self.send_heartbeat(link, PONG) for link, packet in packets)

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clusterbus_wire::MessageType;
 use mio::event::Event as Readiness;
 use mio::{Events, Poll, Token, Waker};
 
@@ -19,7 +20,7 @@ use crate::crew::Crew;
 use crate::gate::{DialOrder, Gate, TlsSide};
 use crate::gossip::{IdBytes, View};
 use crate::journal::Journal;
-use crate::journal::event::Event;
+use crate::journal::event::{Event, QuietHeartbeat};
 use crate::journal::stats::Counters;
 use crate::limits;
 use crate::link_id::LinkId;
@@ -303,9 +304,8 @@ impl Engine {
         self.links.edge(link, edge);
     }
 
-    /// Names the node at the other end of a link, once that is proven; `None` takes the name back. Only a named link's
-    /// heartbeats can be quiet.
-    pub fn bind(&mut self, link: LinkId, node: Option<IdBytes>) {
+    /// Names the node at the other end of a link, once that is proven. Only a named link's heartbeats can be quiet.
+    pub fn bind(&mut self, link: LinkId, node: IdBytes) {
         self.links.bind(link, node);
     }
 
@@ -331,6 +331,17 @@ impl Engine {
     /// Publishes the node table that packets are compared with, and heartbeats encoded from, from now on.
     pub fn publish(&mut self, view: Arc<View>) {
         self.crew.publish(view);
+    }
+
+    /// Quiet heartbeats take effect: their replication offsets are kept, and a PONG is queued for each PING. How many
+    /// links took one.
+    pub fn answer(&mut self, heartbeats: &[QuietHeartbeat]) -> usize {
+        if let Some(view) = &*self.crew.view() {
+            heartbeats.iter().for_each(|heartbeat| view.note_offset(&heartbeat.packet));
+        }
+        let pong = MessageType::Pong.number();
+        let pings = heartbeats.iter().filter(|heartbeat| !heartbeat.is_pong);
+        pings.filter(|ping| self.send_heartbeat(ping.link, pong)).count()
     }
 
     /// Queues a heartbeat (PING or PONG) on a named link, to be encoded when it is sent. False when the link takes none

@@ -8,14 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clusterbus_engine::{ClientAuth, EngineConfig, LinkId, OutMessage, TlsFiles, TlsSetup, limits};
-use clusterbus_wire::MessageType;
 use pyo3::prelude::*;
 
 use crate::errors::{ConfigError, StateError, refused_by_system};
 use crate::events::{self, QuietHeartbeats};
 use crate::view::{View, id_bytes};
-
-const PONG: u16 = MessageType::Pong.number();
 
 /// Keys and rules of TLS, read from PEM files.
 #[pyclass(frozen, module = "clusterbus._core")]
@@ -203,10 +200,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Names the node at the other end of a link, once that is proven; None takes the name back.
-    fn bind(&self, link: u64, node_id: Option<&str>) -> PyResult<()> {
-        let node_id = node_id.map(|id| id_bytes("node_id", id)).transpose()?;
-        self.locked()?.bind(LinkId::from_u64(link), node_id);
+    /// Names the node at the other end of a link, once that is proven.
+    fn bind(&self, link: u64, node_id: &str) -> PyResult<()> {
+        self.locked()?.bind(LinkId::from_u64(link), id_bytes("node_id", node_id)?);
         Ok(())
     }
 
@@ -215,11 +211,9 @@ impl Engine {
         Ok(self.locked()?.send_heartbeat(LinkId::from_u64(link), message_type))
     }
 
-    /// Queues a PONG for each quiet PING; returns how many links took one.
+    /// Keeps the replication offsets, queues a PONG for each PING, and returns how many links took one.
     fn answer(&self, heartbeats: &QuietHeartbeats) -> PyResult<usize> {
-        let mut engine = self.locked()?;
-        let pings = heartbeats.heartbeats.iter().filter(|heartbeat| !heartbeat.is_pong);
-        Ok(pings.filter(|ping| engine.send_heartbeat(ping.link, PONG)).count())
+        Ok(self.locked()?.answer(&heartbeats.heartbeats))
     }
 
     fn close(&self, link: u64) -> PyResult<()> {

@@ -12,6 +12,7 @@ use pyo3::types::PyBytes;
 use zerocopy::FromBytes;
 
 use crate::errors::{ConfigError, invalid_field};
+use crate::events::QuietHeartbeats;
 use crate::wire::{Packet, Uint};
 
 /// Times about one node that change without a new view; shared with the workers.
@@ -196,6 +197,11 @@ impl View {
     fn is_quiet(&self, packet: &Packet, peer_ip: &str, now_ms: u64) -> PyResult<bool> {
         let peer_ip = IpText::new("peer_ip", peer_ip).map_err(invalid_field)?;
         Ok(self.view.is_quiet(packet.inner(), peer_ip.as_field(), now_ms))
+    }
+
+    /// The heartbeats take effect, as in `Engine.answer`: their replication offsets are kept.
+    fn note_offsets(&self, heartbeats: &QuietHeartbeats) {
+        heartbeats.heartbeats.iter().for_each(|heartbeat| self.view.note_offset(&heartbeat.packet));
     }
 
     /// Whether the view has a row of the node; without one no heartbeat to it can be encoded.

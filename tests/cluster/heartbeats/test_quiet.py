@@ -1,10 +1,11 @@
-"""The digest of heartbeats: applying it leaves the state that applying the whole packet leaves (R33, R34)."""
+"""Quiet heartbeats: taking them leaves the state that applying the whole packets leaves (R33, R34)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, get_type_hints
 
 import pytest
 from clusterbus.cluster import constants as c
@@ -12,6 +13,7 @@ from clusterbus.cluster.effects import Effect, Send, SendHeartbeat
 from clusterbus.cluster.heartbeats.gossip_out import entry_about
 from clusterbus.cluster.model.node import Node
 from clusterbus.errors import StateError
+from clusterbus.member.ports import QuietHeartbeats
 from clusterbus.wire import Extension, GossipEntry, Heartbeat, encode, parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,13 +27,13 @@ SICK = c.FLAG_PRIMARY | c.FLAG_PFAIL
 
 
 class World:
-    """Two states that live through the same: one applies whole packets, one their digest where it is quiet."""
+    """Two states that live through the same: one applies whole packets, one takes the quiet ones as quiet."""
 
     def __init__(self, primary: str = "") -> None:
         self.quiet = 0
-        self.whole, self.digested = Solo(), Solo()
+        self.whole, self.compared = Solo(), Solo()
         self.puppets: dict[str, Puppet] = {}
-        for solo in (self.whole, self.digested):
+        for solo in (self.whole, self.compared):
             solo.encodes = False
             for number, letter in enumerate("abcd"):
                 self.puppets[letter] = solo.puppet(letter, slots=[number] if letter in "ad" else ())
@@ -43,12 +45,12 @@ class World:
     def sends(self, puppet: Puppet, message: Heartbeat) -> None:
         link = puppet.dialled if message.type == c.PONG else puppet.inbound
         left = self.told(self.whole, self.whole.receive(link, message))
-        right = self.told(self.digested, self.receive_digest(puppet, link, message))
+        right = self.told(self.compared, self.receive_compared(puppet, link, message))
         assert left == right
         self.compare()
 
-    def receive_digest(self, puppet: Puppet, link: int, message: Heartbeat) -> list[Effect]:
-        solo = self.digested
+    def receive_compared(self, puppet: Puppet, link: int, message: Heartbeat) -> list[Effect]:
+        solo = self.compared
         (packet,) = parse(encode(message))
         solo.last_read_ms[link] = solo.now_ms
         found = solo.state._core.links.get(link)
@@ -57,22 +59,24 @@ class World:
         if view is not None and bound and message.type != c.MEET and view.is_quiet(packet, puppet.ip, solo.now_ms):
             self.quiet += 1
             is_pong = message.type == c.PONG
-            solo.state.handle_quiet(int(not is_pong), [link] if is_pong else [], solo.now_ms)
+            pings = int(not is_pong)
+            view.note_offsets(QuietHeartbeats(version=view.version, heartbeats=[(link, packet)]))
+            solo.state.handle_quiet(pings, pings, [link] if is_pong else [], solo.now_ms)
         else:
             solo.state.handle_packet(link, packet, solo.now_ms)
         return solo.poll()
 
     def tick(self, after_ms: int) -> None:
-        left, right = self.whole.tick(after_ms), self.digested.tick(after_ms)
-        assert self.told(self.whole, left) == self.told(self.digested, right)
+        left, right = self.whole.tick(after_ms), self.compared.tick(after_ms)
+        assert self.told(self.whole, left) == self.told(self.compared, right)
         self.compare()
 
     def orders_failover(self, how: str) -> None:
         """An operator's CLUSTER FAILOVER, where it is not refused."""
-        for solo in (self.whole, self.digested):
+        for solo in (self.whole, self.compared):
             with suppress(StateError):
                 solo.state.failover(solo.now_ms, force=how == "force")
-        assert self.told(self.whole, self.whole.poll()) == self.told(self.digested, self.digested.poll())
+        assert self.told(self.whole, self.whole.poll()) == self.told(self.compared, self.compared.poll())
         self.compare()
 
     @staticmethod
@@ -82,7 +86,7 @@ class World:
         return [repr(effect) for effect in effects if not (isinstance(effect, answers) and _kind(effect) == c.PONG)]
 
     def compare(self) -> None:
-        left, right = self.whole.state._core, self.digested.state._core
+        left, right = self.whole.state._core, self.compared.state._core
         assert left.current_epoch == right.current_epoch
         assert left.state_is_ok == right.state_is_ok
         assert sorted(left.links) == sorted(right.links)
@@ -102,7 +106,7 @@ def _kind(effect: Send | SendHeartbeat) -> int:
 
 
 NOT_COMPARED = {"row", "times", "version", "data_received_ms", "fail_reports", "table_index"}
-"""Kept apart from the rest: what only the digest uses, and what is compared in another form."""
+"""Kept apart from the rest: what only the comparison uses, and what is compared in another form."""
 
 
 def fields_of(node: Node) -> dict[str, Any]:
@@ -189,7 +193,7 @@ roles = st.sampled_from(["", "a", "d"])
 
 @settings(max_examples=150, deadline=None)
 @given(script=st.lists(st.one_of(steps_of_peers, steps_of_peers, steps_of_peers, orders)), primary=roles)
-def test_a_digest_leaves_the_state_that_the_whole_packet_leaves_r33(
+def test_a_quiet_packet_leaves_the_state_that_the_whole_packet_leaves_r33(
     script: list[tuple[Any, ...]], primary: str
 ) -> None:
     world = World(primary)
@@ -261,7 +265,7 @@ def test_a_primary_that_paused_writes_is_not_quiet_r33() -> None:
     is_quiet(world, "a")
     assert is_quiet(world, "a")
     assert not is_quiet(world, "a", mflags=c.MFLAG_EXTENSIONS | c.MFLAG_PAUSED)
-    assert world.digested.state._core.manual.can_start
+    assert world.compared.state._core.manual.can_start
 
 
 @pytest.mark.parametrize(
@@ -311,9 +315,80 @@ def test_a_report_repeated_is_quiet_and_keeps_standing_r33(world: World) -> None
 
 def test_a_replication_offset_is_noted_from_a_quiet_heartbeat_too_r33(world: World) -> None:
     assert is_quiet(world, "a", offset=77)
-    node = world.digested.state.find(world.puppets["a"].node_id)
+    node = world.compared.state.find(world.puppets["a"].node_id)
     assert node is not None
     assert node.repl_offset == 77
+
+
+def test_a_quiet_heartbeat_takes_effect_after_those_that_were_read_before_it_r33(world: World) -> None:
+    solo, puppet = world.compared, world.puppets["a"]
+    older, newer = (parse(encode(solo.heartbeat(puppet, offset=offset)))[0] for offset in (100, 110))
+    view = solo.state.view()
+    assert view is not None
+    assert view.is_quiet(newer, puppet.ip, solo.now_ms), "a worker has looked at both"
+    solo.state.handle_packet(puppet.inbound, older, solo.now_ms)
+    assert solo.node(puppet).repl_offset == 100
+    view.note_offsets(QuietHeartbeats(version=view.version, heartbeats=[(puppet.inbound, newer)]))
+    assert solo.node(puppet).repl_offset == 110
+
+
+def test_only_pongs_that_a_link_took_count_as_sent_r33(world: World) -> None:
+    solo = world.compared
+    sent = solo.counter("messages_pong_sent")
+    solo.state.handle_quiet(3, 2, [], solo.now_ms)
+    assert solo.counter("messages_pong_sent") == sent + 2
+
+
+NO_NEWS = {"row", "times", "version", "fail_reports", "replicas", "table_index", "slot_bits"}
+"""Kept with the view, or in step with a field that is declared: `touch`, `replicaof`, `slots`."""
+NEWS_OF_NO_HEARTBEAT = {"data_received_ms", "fail_time_ms", "dial_failures", "inbound_lost_ms", "created_ms"}
+"""Times of ours that a heartbeat moves, or that only FAIL and a lost link look at."""
+
+
+@contextmanager
+def fields_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """The fields of nodes that are read inside."""
+    names: set[str] = set()
+
+    def note(node: Node, name: str) -> Any:
+        names.add(name)
+        return object.__getattribute__(node, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Node, "__getattribute__", note)
+        yield names
+    names &= {field.name for field in dataclasses.fields(Node)}
+
+
+def declared() -> set[str]:
+    hints = get_type_hints(Node, include_extras=True)
+    return {name for name, hint in hints.items() if hasattr(hint, "__metadata__")}
+
+
+def test_what_a_view_says_is_declared_to_move_its_version_r33(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    solo = world.compared
+    for node in solo.state._core.table.all_nodes:
+        node.row = None
+    with fields_read(monkeypatch) as names:
+        assert solo.state.view() is not None
+    assert "hostname" in names
+    assert names <= declared() | NO_NEWS
+
+
+@pytest.mark.parametrize("extensions", [None, []], ids=["", "no extensions"])
+@pytest.mark.parametrize("kind", [c.PING, c.PONG])
+def test_what_a_quiet_heartbeat_is_judged_by_is_declared_to_move_the_version_r33(
+    world: World, kind: int, extensions: list[Extension] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet = world.puppets["a"]
+    gossip = [entry_of(world, "b"), entry_of(world, "c")]
+    is_quiet(world, "a", kind, extensions=extensions)  # news, if these are other extensions than before
+    assert is_quiet(world, "a", kind, gossip=gossip, extensions=extensions)
+    heartbeat = world.whole.heartbeat(puppet, kind, gossip, extensions)
+    with fields_read(monkeypatch) as names:
+        world.whole.receive(puppet.dialled if kind == c.PONG else puppet.inbound, heartbeat)
+    assert "config_epoch" in names
+    assert names <= declared() | NO_NEWS | NEWS_OF_NO_HEARTBEAT
 
 
 def test_only_the_reports_of_voters_count_r33(world: World) -> None:
@@ -321,7 +396,7 @@ def test_only_the_reports_of_voters_count_r33(world: World) -> None:
 
 
 def test_any_change_of_the_state_makes_older_views_worthless_r33(world: World) -> None:
-    state = world.digested.state
+    state = world.compared.state
     version = state.version
     world.sends(world.puppets["b"], world.whole.heartbeat(world.puppets["b"], config_epoch=2**20))
     assert state.version > version
@@ -331,7 +406,7 @@ def test_any_change_of_the_state_makes_older_views_worthless_r33(world: World) -
 
 
 def test_a_heartbeat_encoded_from_the_view_is_one_of_the_state_s_own_r34(world: World) -> None:
-    solo = world.digested
+    solo = world.compared
     view = solo.state.view()
     assert view is not None
     puppet = world.puppets["a"]

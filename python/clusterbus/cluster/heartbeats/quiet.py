@@ -80,11 +80,11 @@ def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
     )
 
 
-def take(core: Core, pings: int, pongs: list[int]) -> None:
-    """Quiet heartbeats of the present version: `pings` of them to be answered, and PONGs on these links."""
+def take(core: Core, pings: int, answered: int, pongs: list[int]) -> None:
+    """Quiet heartbeats of the present version: PINGs, the PONGs they were answered with, and PONGs on these links."""
     core.counters[MESSAGES_RECEIVED[c.PING]] += pings
     core.counters[MESSAGES_RECEIVED[c.PONG]] += len(pongs)
-    core.counters[MESSAGES_SENT[c.PONG]] += pings
+    core.counters[MESSAGES_SENT[c.PONG]] += answered
     for link_id in pongs:
         link = core.links.get(link_id)
         if link is not None and link.node is not None:

@@ -57,7 +57,6 @@ pub(crate) fn compare(
     if !is_quiet {
         return None;
     }
-    sender.times.set_repl_offset(header.offset.get());
     Some(Quiet { version: view.version, sender: header.sender, is_pong })
 }
 

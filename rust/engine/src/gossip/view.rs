@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use clusterbus_wire::layout::GossipLayout;
-use clusterbus_wire::{FLAG_FAIL, FLAG_PFAIL, NODE_ID_LEN_BYTES};
+use clusterbus_wire::{FLAG_FAIL, FLAG_PFAIL, NODE_ID_LEN_BYTES, Packet};
 
 pub(crate) type IdBytes = [u8; NODE_ID_LEN_BYTES];
 
@@ -27,7 +27,7 @@ pub struct NodeTimes {
     gossiped_pong_s: AtomicU32,
     /// When this node last repeated every failure report it stands by, unix milliseconds; raised by workers.
     reports_repeated_ms: AtomicU64,
-    /// The replication offset in the node's last heartbeat; written by whoever applies one or finds it quiet.
+    /// The replication offset in the node's last heartbeat; written by the main thread.
     repl_offset: AtomicU64,
 }
 
@@ -216,6 +216,16 @@ impl View {
 
     pub(crate) fn node(&self, id: &IdBytes) -> Option<&NodeRow> {
         self.nodes.get(self.place(id)? as usize).map(|node| &**node)
+    }
+
+    /// A quiet heartbeat takes effect: what it says of its sender's replication is kept. Not done when it is compared,
+    /// for a packet that was read before may still wait to be applied.
+    pub fn note_offset(&self, packet: &Packet) {
+        let packet = packet.packet_ref();
+        let Some(header) = packet.header() else { return };
+        if let Some(sender) = self.node(&header.sender) {
+            sender.times.set_repl_offset(header.offset.get());
+        }
     }
 
     /// The state's time now.

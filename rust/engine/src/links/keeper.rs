@@ -189,10 +189,10 @@ impl Links {
         Some(Up { origin: link.origin, peer: link.peer, local_ip: link.local_ip() })
     }
 
-    /// Names the node at the other end, or takes the name back.
-    pub(crate) fn bind(&mut self, id: LinkId, node: Option<IdBytes>) {
+    /// Names the node at the other end.
+    pub(crate) fn bind(&mut self, id: LinkId, node: IdBytes) {
         if let Some(link) = self.table.get_mut(id) {
-            link.node = node;
+            link.node = Some(node);
         }
     }
 

@@ -54,15 +54,13 @@ fn r34_a_heartbeat_to_a_node_that_the_view_lacks_is_left_to_the_caller() {
         let mut rig = Rig::new(mode);
         let link = rig.link();
         assert!(!rig.engine.send_heartbeat(link.id, PING), "no name and no view");
-        rig.engine.bind(link.id, Some(*id(2).as_bytes()));
+        rig.engine.bind(link.id, *id(2).as_bytes());
         assert!(!rig.engine.send_heartbeat(link.id, PING), "no view");
         rig.engine.publish(view(1, 1));
         assert!(!rig.engine.send_heartbeat(link.id, PING), "the view is older than the name");
         assert_eq!(rig.engine.send_queue(link.id), (0, 0), "what is refused is not queued");
         rig.engine.publish(view(2, 2));
         assert!(rig.engine.send_heartbeat(link.id, PING));
-        rig.engine.bind(link.id, None);
-        assert!(!rig.engine.send_heartbeat(link.id, PING), "the name is taken back");
         rig.until("the heartbeat", |_| link.peer.received_len() > 0);
         let packet = Packet::new(link.peer.received().into()).expect("a sound packet");
         assert_eq!(packet.packet_ref().message_type(), Some(MessageType::Ping));
