@@ -44,7 +44,7 @@ from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ClusterBusError, ConfigError, PeerError, StateError
 from clusterbus.streams.event_stream import EventsLost, EventStream
 from clusterbus.streams.message_stream import MessagesLost, MessageStream, ShardChannelEnded
-from clusterbus.streams.snapshots import LinkView, NodeView, SlotRange
+from clusterbus.streams.snapshots import LinkSnapshot, NodeSnapshot, SlotRange
 from clusterbus.version import __version__
 
 __all__ = [
@@ -66,8 +66,8 @@ __all__ = [
     "EventStream",
     "EventsLost",
     "LinkDown",
+    "LinkSnapshot",
     "LinkUp",
-    "LinkView",
     "Message",
     "MessageStream",
     "MessagesLost",
@@ -76,8 +76,8 @@ __all__ = [
     "NodeJoined",
     "NodeLeft",
     "NodeRecovered",
+    "NodeSnapshot",
     "NodeSuspected",
-    "NodeView",
     "PeerError",
     "RoleChanged",
     "ShardChannelEnded",

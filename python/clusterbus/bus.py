@@ -39,7 +39,14 @@ from clusterbus.streams.message_stream import (
     bytes_of,
     message_backlog,
 )
-from clusterbus.streams.snapshots import LinkView, NodeView, SlotRange, link_snapshots, node_snapshots, slot_ranges
+from clusterbus.streams.snapshots import (
+    LinkSnapshot,
+    NodeSnapshot,
+    SlotRange,
+    link_snapshots,
+    node_snapshots,
+    slot_ranges,
+)
 
 PUBLISH_LEN_MAX_BYTES: Final = PAYLOAD_LEN_MAX_BYTES
 """The most that one packet of the bus can carry: channel and message together, or the data of a module message."""
@@ -84,7 +91,7 @@ class _AnyBus(ABC):
         return self._member().state.myself.node_id
 
     @property
-    def nodes(self) -> dict[str, NodeView]:
+    def nodes(self) -> dict[str, NodeSnapshot]:
         """A snapshot of every known node by id, this one included."""
         return node_snapshots(self._member())
 
@@ -98,7 +105,7 @@ class _AnyBus(ABC):
         """Whether the state of the cluster is ok (cluster_state of CLUSTER INFO)."""
         return self._member().state.is_ok
 
-    def links(self) -> list[LinkView]:
+    def links(self) -> list[LinkSnapshot]:
         """A snapshot of every link that is up."""
         return link_snapshots(self._member())
 

@@ -156,7 +156,7 @@ def test_a_config_epoch_told_and_then_lost_by_a_power_cut_is_caught_s4_h47(monke
 
     monkeypatch.setattr(Core, "save_now", save_later)
     monkeypatch.setattr(Core, "set_config_epoch", set_epoch_later)
-    with pytest.raises(InvariantError, match=f"{checks.EPOCHS_RISE}.*told config epoch"):
+    with pytest.raises(InvariantError, match=f"{checks.EPOCHS_RISE}.*announced config epoch"):
         bump_and_lose_power()
 
 

@@ -221,16 +221,16 @@ class Core:
 
     # ------------------------------------------------------------ nodes
 
-    def take_told(self, node: Node) -> None:
-        """Takes over the PONG time that quiet packets told of a node, under the rule for all gossip (S2)."""
-        told_ms = node.times.gossiped_pong_ms
+    def take_gossiped_pong(self, node: Node) -> None:
+        """Takes over the PONG time that the gossip of quiet heartbeats gave of a node, if it may (S2)."""
+        gossiped_ms = node.times.gossiped_pong_ms
         if (
-            node.pong_received_ms < told_ms <= self.now_ms + c.GOSSIP_FUTURE_MAX_MS
+            node.pong_received_ms < gossiped_ms <= self.now_ms + c.GOSSIP_FUTURE_MAX_MS
             and node.ping_sent_ms == 0
             and not node.fail_reports
             and not node.flags & c.FAILING
         ):
-            node.pong_received_ms = told_ms
+            node.pong_received_ms = gossiped_ms
 
     def set_failure_flags(self, node: Node, flags: int) -> None:
         """Makes `flags` (PFAIL, FAIL or 0) the node's failure flags."""

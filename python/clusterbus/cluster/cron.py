@@ -58,7 +58,7 @@ def _ping_longest_unheard(core: Core) -> None:
         node = core.table.pick(core.random)
         if node.link is None or node.ping_sent_ms or node.flags & (c.FLAG_MYSELF | c.FLAG_HANDSHAKE):
             continue
-        core.take_told(node)
+        core.take_gossiped_pong(node)
         if chosen is None or node.pong_received_ms < chosen.pong_received_ms:
             chosen = node
     if chosen is not None and chosen.link is not None:
@@ -72,7 +72,7 @@ def _watch(core: Core, node: Node) -> None:
     link = node.link
     if node.ping_sent_ms == 0:
         if now_ms - node.pong_received_ms > timeout_ms // 2:
-            core.take_told(node)
+            core.take_gossiped_pong(node)
         if now_ms - node.pong_received_ms > timeout_ms // 2:
             if link is not None:
                 heartbeat.send(core, link, c.MEET if _is_to_be_met_again(core, node, link) else c.PING)

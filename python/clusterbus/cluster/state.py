@@ -240,7 +240,7 @@ class ClusterState:
         """The text of nodes.conf as of now."""
         return persist.nodes_conf_text(self._core)
 
-    # ------------------------------------------------------------ the view
+    # ------------------------------------------------------------ what may be read
 
     @property
     def myself(self) -> Node:

@@ -72,7 +72,7 @@ class Engine(Protocol):
         """Queues a PING or PONG, encoded from the published view when it is sent; False when it cannot be."""
 
     def answer(self, heartbeats: QuietHeartbeats) -> int:
-        """Keeps the replication offsets of quiet heartbeats and queues a PONG for each PING; how many links took one."""
+        """Keeps replication offsets of quiet heartbeats and queues a PONG for each PING; how many links took one."""
 
     def close(self, link: int) -> None:
         """Ends a link; LinkDrained follows when its last job is done."""

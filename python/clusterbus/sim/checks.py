@@ -1,6 +1,6 @@
 """The rules that hold after every event of a simulated cluster, whatever the network does.
 
-Owns the memory of what was seen, told and promised: votes, winners, epochs, slots. Looks only at what the
+Owns the memory of what was seen, announced and promised: votes, winners, epochs, slots. Looks only at what the
 event may have changed, at the messages sent and at what is on disk; must never change a member. A broken
 rule raises `InvariantError`. One thread.
 
@@ -8,7 +8,7 @@ rule raises `InvariantError`. One thread.
 |---|---|
 | one winner per epoch, with the votes of a majority | a replica that is a primary after the event |
 | one vote per voter per epoch, also across restarts; on disk before it is sent | FAILOVER_AUTH_ACK sent |
-| epochs never go down, also across restarts for what was durable or told | every event, every start |
+| epochs never go down, also across restarts for what was durable or announced | every event, every start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
 | my own slots are only lost to a greater epoch, and only gained by an election | every change of my slots |
 """
@@ -37,7 +37,7 @@ OWN_SLOTS: Final = "own slots are only lost to a greater epoch"
 OWN_GAINS: Final = "slots are only gained by an election or an operator"
 
 
-class Member(Protocol):
+class ObservedHost(Protocol):
     """What is looked at of a member, its process running or not; `Host` is one."""
 
     may_take_over: bool
@@ -73,7 +73,7 @@ class Seen:
 class Checker:
     """Checks one simulation. `members` are all of them, those that are down included."""
 
-    def __init__(self, members: Sequence[Member], stats: Counter[str]) -> None:
+    def __init__(self, members: Sequence[ObservedHost], stats: Counter[str]) -> None:
         self._members = members
         self._stats = stats
         self._seen: dict[int, Seen] = {}
@@ -82,12 +82,12 @@ class Checker:
         self._taken_alone: set[tuple[str, int]] = set()
         self._votes: dict[tuple[str, int], str] = {}
         self._acks: dict[tuple[str, int], set[str]] = {}
-        self._told_epochs: dict[str, int] = {}
+        self._announced_epochs: dict[str, int] = {}
         self._durable: dict[int, SavedEpochs] = {}
 
     # ------------------------------------------------------------ what happens
 
-    def booted(self, member: Member) -> None:
+    def booted(self, member: ObservedHost) -> None:
         """A process has read its nodes.conf."""
         state = member.state
         myself = state.myself
@@ -95,18 +95,19 @@ class Checker:
         now = member.epochs()
         if now.current_epoch < saved.current_epoch or now.last_vote_epoch < saved.last_vote_epoch:
             self._broken(member, EPOCHS_RISE, f"{saved} was durable, and it starts with {now}")
-        told = self._told_epochs.get(myself.node_id, 0)
-        if myself.is_primary and myself.config_epoch < told:
-            self._broken(member, EPOCHS_RISE, f"told config epoch {told}, and starts with {myself.config_epoch}")
+        announced = self._announced_epochs.get(myself.node_id, 0)
+        if myself.is_primary and myself.config_epoch < announced:
+            detail = f"announced config epoch {announced}, and starts with {myself.config_epoch}"
+            self._broken(member, EPOCHS_RISE, detail)
         self._seen[member.index] = Seen(
             state.current_epoch, myself.config_epoch, myself.slot_bits, myself.flags, myself.is_primary
         )
 
-    def saved(self, member: Member, durable: SavedEpochs) -> None:
+    def saved(self, member: ObservedHost, durable: SavedEpochs) -> None:
         """The member's nodes.conf was written; `durable` is what no crash can take away now."""
         self._durable[member.index] = durable
 
-    def settled(self, member: Member, *, by_operator: bool = False) -> None:
+    def settled(self, member: ObservedHost, *, by_operator: bool = False) -> None:
         """An input was applied and its effects carried out."""
         seen = self._seen[member.index]
         state = member.state
@@ -128,7 +129,7 @@ class Checker:
         seen.flags = myself.flags
         seen.is_primary = myself.is_primary
 
-    def notified(self, member: Member, event: Event) -> None:
+    def notified(self, member: ObservedHost, event: Event) -> None:
         """The member tells an event."""
         if isinstance(event, EpochChanged):
             known = self._seen[member.index].known_epochs
@@ -141,7 +142,7 @@ class Checker:
         elif isinstance(event, NodeLeft):
             self._seen[member.index].known_epochs.pop(event.node_id, None)
 
-    def sent(self, member: Member, packet: Packet, receivers: list[str]) -> None:
+    def sent(self, member: ObservedHost, packet: Packet, receivers: list[str]) -> None:
         """A message was handed to the engine, for the members of these ids: from here on it may be on the wire."""
         if packet.is_light:
             return
@@ -150,15 +151,15 @@ class Checker:
                 self._voted(member, packet.current_epoch, requester)
         if packet.replicaof is None:
             sender, config_epoch = packet.sender, packet.config_epoch
-            told = self._told_epochs.get(sender, 0)
-            if config_epoch > told:
+            announced = self._announced_epochs.get(sender, 0)
+            if config_epoch > announced:
                 if member.owes_durable_save:  # no promise: the disk refused it, and heartbeats still go (H47)
                     return
-                self._told_epochs[sender] = config_epoch
-            elif config_epoch < told:
-                self._broken(member, EPOCHS_RISE, f"told config epoch {told}, then {config_epoch}")
+                self._announced_epochs[sender] = config_epoch
+            elif config_epoch < announced:
+                self._broken(member, EPOCHS_RISE, f"announced config epoch {announced}, then {config_epoch}")
 
-    def delivered(self, member: Member, packet: Packet) -> None:
+    def delivered(self, member: ObservedHost, packet: Packet) -> None:
         """A packet is about to be applied."""
         if packet.type == AUTH_ACK:
             key = (member.state.myself.node_id, packet.current_epoch)
@@ -166,7 +167,7 @@ class Checker:
 
     # ------------------------------------------------------------ the rules
 
-    def _voted(self, member: Member, epoch: int, requester: str) -> None:
+    def _voted(self, member: ObservedHost, epoch: int, requester: str) -> None:
         voter = member.state.myself.node_id
         earlier = self._votes.get((voter, epoch))
         if earlier is not None:
@@ -181,7 +182,7 @@ class Checker:
                 f"votes in epoch {epoch} with lastVoteEpoch {durable.last_vote_epoch} on disk",
             )
 
-    def _check_own(self, member: Member, seen: Seen, *, by_operator: bool) -> None:
+    def _check_own(self, member: ObservedHost, seen: Seen, *, by_operator: bool) -> None:
         """The member's own role, slots or config epoch changed."""
         myself = member.state.myself
         is_primary = myself.is_primary
@@ -201,7 +202,7 @@ class Checker:
         if is_primary and myself.slot_bits:
             self._check_one_owner(member)
 
-    def _note_taken_alone(self, member: Member) -> None:
+    def _note_taken_alone(self, member: ObservedHost) -> None:
         """A config epoch taken with nobody's consent (BUMPEPOCH, TAKEOVER, a collision, an import) may be the very
         one that an election elsewhere has been won with. The collision is resolved when the two meet, which
         `agreement` sees to; until then their slots may overlap. What an operator set on a node that knew
@@ -211,7 +212,7 @@ class Checker:
         if state.known_nodes_count > 1:
             self._taken_alone.add((state.myself.node_id, state.myself.config_epoch))
 
-    def _check_winner(self, member: Member) -> None:
+    def _check_winner(self, member: ObservedHost) -> None:
         myself = member.state.myself
         if member.may_take_over:
             member.may_take_over = False
@@ -228,7 +229,7 @@ class Checker:
         if len(votes) < voting // 2 + 1:
             self._broken(member, MAJORITY, f"{len(votes)} votes of {voting} in epoch {epoch}")
 
-    def _check_lost(self, member: Member, seen: Seen, lost: int) -> None:
+    def _check_lost(self, member: ObservedHost, seen: Seen, lost: int) -> None:
         unexplained = lost
         for owner in member.state.slot_owners:
             if owner.slot_bits & lost:
@@ -243,7 +244,7 @@ class Checker:
         if unexplained:
             self._broken(member, OWN_SLOTS, f"{unexplained.bit_count()} slots lost to nobody")
 
-    def _check_one_owner(self, member: Member) -> None:
+    def _check_one_owner(self, member: ObservedHost) -> None:
         myself = member.state.myself
         if (myself.node_id, myself.config_epoch) in self._taken_alone:
             return
@@ -262,7 +263,7 @@ class Checker:
                         f"{both.bit_count()} slots are {other.name}'s too at epoch {rival.config_epoch}",
                     )
 
-    def _broken(self, member: Member, rule: str, detail: str) -> NoReturn:
+    def _broken(self, member: ObservedHost, rule: str, detail: str) -> NoReturn:
         raise InvariantError(f"at {member.now_text()}: {rule}: {member.name}: {detail}")
 
 

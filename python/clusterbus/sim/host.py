@@ -285,9 +285,9 @@ class Host:
         self.engine.dial_failed(dial, error)
         self._step()
 
-    def operate(self, command: Callable[[ClusterState, int], Result]) -> Result:
+    def operate(self, order: Callable[[ClusterState, int], Result]) -> Result:
         """An operator's command, as the client port would apply it. Raises StateError when no answer comes."""
-        result = command(self.state, self.clock.now_ms())
+        result = order(self.state, self.clock.now_ms())
         self._run(self.member.settle, by_operator=True)
         if not self.is_up:
             raise StateError(f"{self.name} died before it answered")

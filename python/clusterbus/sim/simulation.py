@@ -209,12 +209,12 @@ class Simulation:
 
     # ------------------------------------------------------------ the operator
 
-    def operate(self, node: int, command: Callable[[ClusterState, int], Result]) -> Result:
-        """`command(state, now_ms)` on a member, as its client port would apply it. Raises its StateError."""
+    def operate(self, node: int, order: Callable[[ClusterState, int], Result]) -> Result:
+        """`order(state, now_ms)` on a member, as its client port would apply it. Raises its StateError."""
         member = self._up(node)
         if member.is_hung:
             raise StateError(f"node {node} hangs")
-        return member.operate(command)
+        return member.operate(order)
 
     def meet(self, node: int, other: int) -> None:
         """CLUSTER MEET on `node`."""

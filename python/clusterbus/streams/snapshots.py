@@ -15,7 +15,7 @@ from clusterbus.member.member import Member
 
 
 @dataclass(frozen=True, slots=True)
-class NodeView:
+class NodeSnapshot:
     """One member of the cluster as this node sees it.
 
     `flags` are the words of CLUSTER NODES, `slots` are inclusive (first, last) ranges, times are unix milliseconds
@@ -66,7 +66,7 @@ class SlotRange:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkView:
+class LinkSnapshot:
     """One link, that is, one TCP connection of the bus.
 
     `node_id` is the node at the other end, None until it is known. `created_ms` is unix milliseconds. The queue holds
@@ -81,9 +81,9 @@ class LinkView:
     queued_bytes: int
 
 
-def node_snapshot(node: Node, *, is_myself: bool) -> NodeView:
+def node_snapshot(node: Node, *, is_myself: bool) -> NodeSnapshot:
     """The record of one node."""
-    return NodeView(
+    return NodeSnapshot(
         node_id=node.node_id,
         ip=node.ip,
         port=node.port,
@@ -101,7 +101,7 @@ def node_snapshot(node: Node, *, is_myself: bool) -> NodeView:
     )
 
 
-def node_snapshots(member: Member) -> dict[str, NodeView]:
+def node_snapshots(member: Member) -> dict[str, NodeSnapshot]:
     """Every known node by id. Nodes in handshake are left out, because their ids are not known yet."""
     state = member.state
     known = [node for node in state.nodes if not node.in_handshake]
@@ -118,7 +118,7 @@ def slot_ranges(member: Member) -> tuple[SlotRange, ...]:
     return tuple(sorted(ranges, key=lambda row: row.first))
 
 
-def link_snapshots(member: Member) -> list[LinkView]:
+def link_snapshots(member: Member) -> list[LinkSnapshot]:
     """Every link that is up, in the order in which they came up."""
     snapshots = []
     for link in member.state.links:
@@ -126,7 +126,7 @@ def link_snapshots(member: Member) -> list[LinkView]:
         messages, size_bytes = member.engine.send_queue(link.link_id)
         known = link.node is not None and not link.node.in_handshake
         snapshots.append(
-            LinkView(
+            LinkSnapshot(
                 node_id=link.node.node_id if known and link.node is not None else None,
                 inbound=link.inbound,
                 peer=record.peer if record is not None else link.peer_ip,

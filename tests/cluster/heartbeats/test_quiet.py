@@ -96,8 +96,8 @@ class World:
         assert repr(left.manual) == repr(right.manual)
         assert list(left.table.nodes) == list(right.table.nodes)
         for one, other in zip(left.table.all_nodes, right.table.all_nodes, strict=True):
-            left.take_told(one)
-            right.take_told(other)
+            left.take_gossiped_pong(one)
+            right.take_gossiped_pong(other)
             assert fields_of(one) == fields_of(other)
 
 

@@ -220,8 +220,8 @@ def _win(core: Core) -> None:
 def _hindered(core: Core, why: str) -> None:
     """Says why there is no failover: when the reason is new, and again now and then."""
     election = core.election
-    if why == election.hindrance and core.now_ms - election.hindrance_told_ms < c.LOG_INTERVAL_MS:
+    if why == election.blocked_reason and core.now_ms - election.blocked_logged_ms < c.LOG_INTERVAL_MS:
         return
-    election.hindrance, election.hindrance_told_ms = why, core.now_ms
+    election.blocked_reason, election.blocked_logged_ms = why, core.now_ms
     detail = f" ({len(election.voters)} votes of {_votes_needed(core)} needed)" if election.is_requested else ""
     core.log("notice", f"Currently unable to failover: {why}{detail}.")

@@ -49,8 +49,8 @@ def count_reports(core: Core, node: Node) -> int:
     oldest_ms = core.now_ms - core.node_timeout_ms * c.FAIL_REPORT_VALIDITY
     expired = [
         reporter
-        for reporter, told_ms in node.fail_reports.items()
-        if told_ms < oldest_ms and reporter.times.reports_repeated_ms < oldest_ms
+        for reporter, reported_ms in node.fail_reports.items()
+        if reported_ms < oldest_ms and reporter.times.reports_repeated_ms < oldest_ms
     ]
     for reporter in expired:
         del node.fail_reports[reporter]

@@ -57,7 +57,7 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
     sender.raw_extensions = None if packet.refused or asks_to_forget else packet.raw_extensions
     if not extensions and sender.sends_shard_id:
         return
-    told: dict[str, str] = {}
+    texts: dict[str, str] = {}
     shard_id = None
     for extension in extensions:
         number = extension.type
@@ -66,10 +66,10 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
         elif number == c.EXTENSION_FORGOTTEN_NODE:
             _apply_forgotten(core, sender, extension)
         elif (field := TEXT_FIELDS.get(number)) is not None:
-            told[field] = extension.text or ""
+            texts[field] = extension.text or ""
     whole = not packet.refused
     for field in TEXT_FIELDS.values():
-        text = told.get(field)
+        text = texts.get(field)
         if text is None and whole:
             text = ""
         if text is not None and getattr(sender, field) != text:
@@ -95,10 +95,10 @@ def set_shard_id(core: Core, node: Node, shard_id: str) -> None:
 
 def _apply_forgotten(core: Core, sender: Node, extension: Extension) -> None:
     """A peer's operator said FORGET: so do we, unless it is the sender, ourselves or our primary (H19)."""
-    told = extension.forgotten_node
-    if told is None:
+    forgotten = extension.forgotten_node
+    if forgotten is None:
         return
-    node_id, ttl_s = told
+    node_id, ttl_s = forgotten
     node = core.table.find(node_id)
     if node is None:
         return

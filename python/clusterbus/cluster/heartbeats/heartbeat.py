@@ -47,7 +47,7 @@ def send(core: Core, link: Link, kind: int) -> None:
     """Queues a PING, PONG or MEET (`kind`) on a link. On a link we dialled, PING and MEET await a PONG."""
     node = link.node
     if kind != c.PONG and node is not None and not link.inbound:
-        core.take_told(node)
+        core.take_gossiped_pong(node)
         node.ping_sent_ms = core.now_ms
     if kind != c.MEET and node is not None and not node.in_handshake:
         core.emit(SendHeartbeat(link.link_id, kind))

@@ -66,15 +66,15 @@ def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
     myself = core.myself
     if is_primary and node.config_epoch == myself.config_epoch and node.node_id > myself.node_id:
         return None  # an epoch collision that is ours to resolve
-    told, told_len = node.raw_extensions
+    raw, raw_len = node.raw_extensions
     return ExpectedHeartbeat(
         config_epoch=node.config_epoch if is_primary else None,
         myslots=node.slots if is_primary else b"",
         replicaof=node.replicaof.node_id if node.replicaof is not None else None,
         flags=node.flags & HEADER_FLAGS,
         flags_mask=HEADER_FLAGS,
-        extensions=told,
-        extensions_len=told_len,
+        extensions=raw,
+        extensions_len=raw_len,
         votes=node.is_voting,
         reports=[about.times for about in core.table.reported.values() if node in about.fail_reports],
     )
@@ -89,8 +89,8 @@ def take(core: Core, pings: int, answered: int, pongs: list[int]) -> None:
         link = core.links.get(link_id)
         if link is not None and link.node is not None:
             # Quiet: it carries the extensions of the packet applied last.
-            extensions_told = link.node.raw_extensions
-            note_pong(core, link, link.node, has_extensions=bool(extensions_told and extensions_told[1]))
+            raw = link.node.raw_extensions
+            note_pong(core, link, link.node, has_extensions=bool(raw and raw[1]))
 
 
 def note_pong(core: Core, link: Link, node: Node, *, has_extensions: bool) -> None:

@@ -28,8 +28,8 @@ class Election:
     epoch: int = 0
     voters: set[str] = field(default_factory=set)
     quorum: int = 0
-    hindrance: str = ""
-    hindrance_told_ms: int = 0
+    blocked_reason: str = ""
+    blocked_logged_ms: int = 0
 
     @property
     def is_open(self) -> bool:

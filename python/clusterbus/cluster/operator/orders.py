@@ -62,7 +62,7 @@ def add_slots(core: Core, slots: Iterable[int]) -> None:
 
 
 def del_slots(core: Core, slots: Iterable[int]) -> None:
-    """CLUSTER DELSLOTS: leaves slots without an owner in this node's view."""
+    """CLUSTER DELSLOTS: leaves slots without an owner, as this node sees it."""
     core.take_slots(_checked(core, slots, busy=False))
 
 
