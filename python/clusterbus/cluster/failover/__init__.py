@@ -1,1 +1,1 @@
-"""Failures and what follows from them: PFAIL and FAIL, elections and votes, epochs, roles, replication."""
+"""Failures and their consequences: PFAIL and FAIL, elections and votes, epochs, roles, replication."""

@@ -1,1 +1,1 @@
-"""PING, PONG and MEET: what goes out, what the gossip and extensions of others change, and which say nothing new."""
+"""PING, PONG and MEET: what ours carry, what gossip and extensions of a peer change, and which heartbeats are quiet."""

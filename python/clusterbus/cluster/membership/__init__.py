@@ -1,1 +1,1 @@
-"""Who is in the cluster and where: handshakes, links, addresses, and what this node says of itself."""
+"""Which nodes are in the cluster, and where: handshakes, links, addresses, and what this node announces of itself."""

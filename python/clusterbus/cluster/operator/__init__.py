@@ -1,1 +1,1 @@
-"""What an operator orders and reads: CLUSTER's orders, slots on the move, descriptions, nodes.conf as meaning."""
+"""What an operator orders and reads: CLUSTER's orders, slots that move, descriptions, and the meaning of nodes.conf."""
