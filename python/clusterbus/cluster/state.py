@@ -182,7 +182,7 @@ class ClusterState:
         orders.replicate(self._core, node_id)
 
     def failover(self, now_ms: int, *, force: bool = False, takeover: bool = False) -> None:
-        """CLUSTER FAILOVER [FORCE|TAKEOVER] on a replica. The role changes later, with TAKEOVER at once. Raises
+        """CLUSTER FAILOVER [FORCE|TAKEOVER] on a replica. Except with TAKEOVER, the role changes later. Raises
         StateError.
         """
         self._core.set_now(now_ms)
