@@ -49,7 +49,7 @@ def _about_members(host: Host, selves: dict[str, Host]) -> Iterator[str]:
         if peer is None or node.flags & FLAG_HANDSHAKE:
             yield f"{host.name} knows {node.node_id}, which is no member"
         elif not peer.is_up and not node.is_failed:
-            yield f"{host.name} does not hold {peer.name} FAIL, which is down"
+            yield f"{host.name} does not flag {peer.name} FAIL, which is down"
 
 
 def _about_one(host: Host, other: Host) -> Iterator[str]:
@@ -59,9 +59,9 @@ def _about_one(host: Host, other: Host) -> Iterator[str]:
         yield f"{host.name} does not know {other.name}"
         return
     if seen.flags & FAILING:
-        yield f"{host.name} holds {other.name} failing, which is up"
+        yield f"{host.name} flags {other.name} as failing, which is up"
     if seen.is_primary != true.is_primary or _primary_id(seen) != _primary_id(true):
-        yield f"{host.name} holds {other.name} for {_role(seen)}, it is {_role(true)}"
+        yield f"{host.name} takes {other.name} for {_role(seen)}, it is {_role(true)}"
     if seen.slot_bits != true.slot_bits:
         yield (
             f"{host.name} gives {other.name} {seen.slot_bits.bit_count()} slots, it has {true.slot_bits.bit_count()}"
@@ -75,7 +75,7 @@ def _about_one(host: Host, other: Host) -> Iterator[str]:
             yield f"{host.name} lacks a link with {other.name}"
             return
         if host.engine.name_of(link.link_id) != other.node_id:
-            yield f"{host.name}'s engine does not know a link for {other.name}'s"
+            yield f"{host.name}'s engine does not know that a link is {other.name}'s"
 
 
 def _about_the_disk(host: Host) -> Iterator[str]:

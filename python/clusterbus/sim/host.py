@@ -260,7 +260,7 @@ class Host:
         else:
             self._run(self.member.driver.tick)
 
-    # ------------------------------------------------------------ what happens to the process
+    # ------------------------------------------------------------ what the network calls
 
     def arrived(self, end: End, item: Any) -> None:
         """Something arrived on a connection."""

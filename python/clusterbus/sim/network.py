@@ -387,7 +387,7 @@ class Network:
         if self.forget(end):
             self._receiver.broken(end, reason)
 
-    # ------------------------------------------------------------ being held up
+    # ------------------------------------------------------------ stalled connections
 
     def _stall(self, end: End) -> None:
         if end.is_stalled:
