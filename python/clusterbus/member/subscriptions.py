@@ -80,7 +80,7 @@ class Subscriptions:
     # ------------------------------------------------------------ subscribing
 
     def subscribe(self, subscriber: Subscriber, channel: bytes) -> None:
-        """Adds a channel. Does nothing if the subscriber has it already; so do the other two methods."""
+        """Adds a channel. This and the next two methods do nothing if the subscriber has the name already."""
         if channel not in subscriber.channels:
             self._channels.setdefault(channel, {})[subscriber] = None
             _note_taken(subscriber, subscriber.channels, channel)
@@ -102,7 +102,7 @@ class Subscriptions:
             _note_taken(subscriber, subscriber.shard_channels, channel)
 
     def unsubscribe(self, subscriber: Subscriber, channel: bytes) -> None:
-        """Removes a channel. Does nothing if the subscriber does not have it; so do the other two methods."""
+        """Removes a channel. This and the next two methods do nothing if the subscriber does not have the name."""
         if channel in subscriber.channels:
             _note_left(subscriber, subscriber.channels, channel)
             _remove(self._channels, channel, subscriber)

@@ -1,4 +1,4 @@
-"""Whether all members see the same cluster, as they must some quiet time after every injected fault was healed.
+"""Whether all members see the same cluster, as they must some time after the last fault was healed.
 
 Owns the comparison of what each member knows of a node with what that node knows of itself: members, roles, primaries,
 slots, config epochs, failure flags, links, state and current epoch. Also compares it with nodes.conf and with the

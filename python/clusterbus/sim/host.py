@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
-class Doom:
+class PlannedCrash:
     """A crash to come: after this many more acts the process is killed, or its host loses power."""
 
     acts_left: int
@@ -92,7 +92,7 @@ class Host:
         self.boots = 0
         self.may_take_over = False
         self.importing = 0
-        self.doom: Doom | None = None
+        self.planned_crash: PlannedCrash | None = None
         self._state_class = state_class
         self._compares = compares
         self._timeline = world.timeline
@@ -207,7 +207,7 @@ class Host:
         if self._engine is not None:
             self._engine.give_up_dials()
         self.is_hung = False
-        self.doom = None
+        self.planned_crash = None
         self._member = None
         self._engine = None
         self._clock = None
@@ -286,9 +286,7 @@ class Host:
         self._step()
 
     def operate(self, order: Callable[[ClusterState, int], Result]) -> Result:
-        """Gives an order to the member, as its client port would. Raises StateError if the process dies before it
-        answers.
-        """
+        """Gives an order to the member, as its client port would. Raises StateError if the process dies meanwhile."""
         result = order(self.state, self.clock.now_ms())
         self._run(self.member.settle, by_operator=True)
         if not self.is_up:
@@ -310,10 +308,10 @@ class Host:
                 work, by_operator = driver.step, False
                 more = self.engine.has_events
         except ProcessDied:
-            doom = self.doom
-            assert doom is not None
+            planned_crash = self.planned_crash
+            assert planned_crash is not None
             self.world.stats["deaths between effects"] += 1
-            if doom.power:
+            if planned_crash.power:
                 self.cut_power()
             else:
                 self.kill()
@@ -322,14 +320,14 @@ class Host:
 
     def act(self) -> None:
         """The process is about to do something that the world can see. It dies instead if its crash is due."""
-        doom = self.doom
-        if doom is None:
+        planned_crash = self.planned_crash
+        if planned_crash is None:
             return
-        if doom.acts_left <= 0:
+        if planned_crash.acts_left <= 0:
             if self.world.trace is not None:
                 self.world.trace.note(self.name, "dies here")
             raise ProcessDied
-        doom.acts_left -= 1
+        planned_crash.acts_left -= 1
 
     def ip_of(self, host: int) -> str:
         """The address of a host."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from clusterbus.sim.scenario import Outcome, play
 
-SEEDS_PER_ERRAND: Final = 4
+SEEDS_PER_CHUNK: Final = 4
 """The number of seeds that a worker process gets at a time."""
 FAILURES_KEPT_MAX: Final = 100
 
@@ -25,7 +25,7 @@ def run_seeds(seeds: range, *, processes: int | None = None) -> Iterator[Outcome
     """The outcome of each seed, in the order in which they finish. `processes` defaults to the number of cores."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes or os.cpu_count() or 1, initializer=_prepare) as pool:
-        yield from pool.imap_unordered(_play_cleanly, seeds, chunksize=SEEDS_PER_ERRAND)
+        yield from pool.imap_unordered(_play_cleanly, seeds, chunksize=SEEDS_PER_CHUNK)
 
 
 def _prepare() -> None:

@@ -33,9 +33,9 @@ SKEWS_MS: Final = (0, 0, 300, 5_000, 3_600_000)
 DRIFTS_PPM: Final = (0, 100, 10_000)
 FORM_LIMIT_MS: Final = 120_000
 CLAIM_SLOTS: Final = 300
-QUIET_LIMIT_MS: Final = 60_000
-QUIET_LIMIT_TIMEOUTS: Final = 20
-"""The members must agree within this many node timeouts plus QUIET_LIMIT_MS after the last fault."""
+AGREE_LIMIT_MS: Final = 60_000
+AGREE_LIMIT_TIMEOUTS: Final = 20
+"""The members must agree within this many node timeouts plus AGREE_LIMIT_MS after the last fault."""
 STILL_MS: Final = 1_000
 """They must still agree this long plus a node timeout later."""
 
@@ -182,7 +182,7 @@ class Scenario:
         simulation.heal()
         _start(self, list(simulation.nodes))
         begun_ms = simulation.now_ms
-        limit_ms = QUIET_LIMIT_MS + QUIET_LIMIT_TIMEOUTS * self.node_timeout_ms
+        limit_ms = AGREE_LIMIT_MS + AGREE_LIMIT_TIMEOUTS * self.node_timeout_ms
         if not simulation.run_until(simulation.agrees, limit_ms=limit_ms):
             self._disagree(f"no agreement {limit_ms} ms after the last fault")
         self.outcome.agreed_ms = simulation.now_ms - begun_ms
@@ -224,7 +224,7 @@ class Scenario:
 
 
 def _is_mortal(host: Host) -> bool:
-    return host.is_up and not (host.is_hung or host.owes_durable_save or host.disk.is_failing or host.doom)
+    return host.is_up and not (host.is_hung or host.owes_durable_save or host.disk.is_failing or host.planned_crash)
 
 
 # ---------------------------------------------------------------- the faults

@@ -17,7 +17,7 @@ from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.errors import StateError
 from clusterbus.sim.agreement import disagreements
-from clusterbus.sim.host import Doom, Host, World
+from clusterbus.sim.host import Host, PlannedCrash, World
 from clusterbus.sim.network import Dial, End, Impairment, Network
 from clusterbus.sim.timeline import US_PER_MS, Timeline
 from clusterbus.sim.trace import Trace
@@ -334,7 +334,7 @@ class Simulation:
         """
         host = self._up(node)
         if after_effects is not None:
-            host.doom = Doom(after_effects, power)
+            host.planned_crash = PlannedCrash(after_effects, power)
             return
         self._note(host.name, "loses power" if power else "is killed")
         if power:
@@ -358,7 +358,7 @@ class Simulation:
     def spare(self, node: int) -> bool:
         """Calls off a crash that was to come after some effects. Returns whether the host is up."""
         host = self._world.hosts[node]
-        host.doom = None
+        host.planned_crash = None
         return host.is_up
 
     def hang(self, node: int, *, reads: bool = False) -> None:

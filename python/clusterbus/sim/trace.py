@@ -15,9 +15,9 @@ from clusterbus.sim.timeline import Timeline
 from clusterbus.wire import Packet
 
 SHORT_ID_LEN: Final = 8
-QUIET_MESSAGES: Final = frozenset({"ping", "pong"})
+VERBOSE_MESSAGES: Final = frozenset({"ping", "pong"})
 """Messages that only a verbose trace shows."""
-QUIET_LEVELS: Final = frozenset({"debug", "verbose"})
+VERBOSE_LEVELS: Final = frozenset({"debug", "verbose"})
 """Log levels that only a verbose trace shows."""
 
 
@@ -42,13 +42,13 @@ class Trace:
     def received(self, who: str, packet: Packet) -> None:
         """A packet came out of the network."""
         name = message_name(packet.type)
-        if self._verbose or name not in QUIET_MESSAGES:
+        if self._verbose or name not in VERBOSE_MESSAGES:
             self.note(who, f"<- {packet.sender[:SHORT_ID_LEN]} {name} {_header_text(packet)}")
 
     def sent(self, who: str, packet: Packet, receivers: Sequence[str]) -> None:
         """A message was handed to the engine."""
         name = message_name(packet.type)
-        if self._verbose or name not in QUIET_MESSAGES:
+        if self._verbose or name not in VERBOSE_MESSAGES:
             self.note(who, f"-> {','.join(receivers)} {name} {_epochs_text(packet)}")
 
     def event(self, who: str, event: Event) -> None:
@@ -58,7 +58,7 @@ class Trace:
 
     def log(self, who: str, level: str, text: str) -> None:
         """A member logged a line."""
-        if self._verbose or level not in QUIET_LEVELS:
+        if self._verbose or level not in VERBOSE_LEVELS:
             self.note(who, f"## {text}")
 
 
