@@ -110,13 +110,21 @@ def test_a_heartbeat_needs_a_name_and_a_view_that_knows_it_r34(pair: Pair) -> No
 
 
 def test_a_heartbeat_that_says_nothing_new_is_quiet_and_answered_r33(pair: Pair) -> None:
+    pair.here.state._core.repl_offset = 77
+    view = pair.here.state.view()
+    assert view is not None
+    pair.here.engine.publish(view)
     pair.here.engine.send_heartbeat(pair.link, PING)
     pair.here.engine.flush()
     pair.pass_time()
     (event,) = pair.there.engine.poll()
     assert isinstance(event, QuietHeartbeats)
     assert (event.version, event.pings_len, event.pongs) == (pair.there.state.version, 1, [])
+    sender = pair.there.state.find(pair.here.node_id)
+    assert sender is not None
+    assert sender.repl_offset == 0, "it counts when it is taken"
     assert pair.there.engine.answer(event) == 1
+    assert sender.repl_offset == 77
     pair.there.engine.flush()
     pair.pass_time()
     assert pair.heartbeats_of(pair.here.engine) == [PONG]
