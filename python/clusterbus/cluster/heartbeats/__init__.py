@@ -1,1 +1,8 @@
-"""PING, PONG and MEET: what goes out, what the gossip and extensions of others change, and which say nothing new."""
+"""PING, PONG and MEET: what goes out, and what comes in.
+
+heartbeat   what we send: header, heartbeats, FAIL, UPDATE
+gossip_out  whom our heartbeats mention, and what they say of each
+gossip_in   what a peer's mentions of others change
+extensions  names, shard ids, forgotten nodes: ours, and those of a peer
+quiet       the published view, and heartbeats that say nothing new to it
+"""

@@ -1,1 +1,7 @@
-"""Who is in the cluster and where: handshakes, links, addresses, and what this node says of itself."""
+"""Who is in the cluster and where.
+
+handshake  MEET in both directions, until the true id is known
+links      dials, links that come up, and links that go away
+address    where other nodes are, by their own packets
+myself     what this node says of itself
+"""

@@ -1,1 +1,7 @@
-"""What an operator orders and reads: CLUSTER's orders, slots on the move, descriptions, nodes.conf as meaning."""
+"""What an operator orders and reads.
+
+orders      MEET, FORGET, slots, epochs, REPLICATE, RESET
+slot_moves  slots on the move between two primaries
+describe    CLUSTER NODES, INFO, SLOTS, SHARDS, LINKS
+persist     nodes.conf: from text to state, and back
+"""
