@@ -42,6 +42,8 @@ class ScriptedState:
         self.own_header_version = 0
         self.version = 0  # the version that a driver starts with, so it publishes no view
         self.text = "scripted\nvars currentEpoch 0 lastVoteEpoch 0\n"
+        self.epoch = 0
+        """The current epoch in its heartbeats."""
         self._effects: list[Effect] = []
 
     def _take(self, name: str, *arguments: Any) -> None:
@@ -70,6 +72,9 @@ class ScriptedState:
 
     def tick(self, _now_ms: int) -> None:
         self._take("tick")
+
+    def heartbeat(self, link: int, kind: int) -> wire.Heartbeat:
+        return ping(kind, epoch=self.epoch)
 
     def poll_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []

@@ -10,7 +10,18 @@ from typing import Any, cast
 
 import pytest
 from clusterbus import wire
-from clusterbus.cluster.effects import Broadcast, CloseLink, Dial, Effect, Log, Notify, Refuse, Save, Send
+from clusterbus.cluster.effects import (
+    Broadcast,
+    CloseLink,
+    Dial,
+    Effect,
+    Log,
+    Notify,
+    Refuse,
+    Save,
+    Send,
+    SendHeartbeat,
+)
 from clusterbus.cluster.events import Event, NodeSuspected
 from clusterbus.errors import ClusterBusError
 from clusterbus.member import driver as driver_module
@@ -342,6 +353,31 @@ def test_a_failed_durable_save_withholds_what_depends_on_it_and_nothing_else_h47
     assert (tmp_path / "nodes.conf").read_text() == loop.state.text
     peer.send(wire.encode(ping(epoch=2)))
     loop.until(peer.has_received(2 * PACKET_LEN_BYTES), "a vote is sent again")
+
+
+def test_heartbeats_leave_after_a_durable_save_of_the_same_input_h27_h47(loop: Loop, tmp_path: Path) -> None:
+    """A heartbeat says what the state is when it is encoded: also what a later effect of the input was to keep."""
+    obstacle = block_saving(tmp_path)
+    peer = loop.connect()
+
+    def bump(link: int, _packet: wire.Packet) -> list[Effect]:
+        loop.state.epoch += 1
+        return [SendHeartbeat(link, 1), Save(durable=True)]
+
+    loop.state.answers["packet"] = bump
+    loop.state.answers["tick"] = lambda: [SendHeartbeat(peer.link, 0)]
+    peer.send(wire.encode(ping()))
+    loop.until(lambda: loop.driver.counters["messages_withheld"] == 1, "the epoch is not on disk")
+    loop.driver.tick()
+    loop.until(peer.has_received(PACKET_LEN_BYTES), "heartbeats of other inputs still go")
+    assert wire.parse(peer.read(PACKET_LEN_BYTES))[0].type == 0
+
+    obstacle.rmdir()
+    peer.send(wire.encode(ping()))
+    loop.until(peer.has_received(PACKET_LEN_BYTES), "saved, and then sent")
+    (pong,) = wire.parse(peer.read(PACKET_LEN_BYTES))
+    assert (pong.type, pong.current_epoch) == (1, 2)
+    assert loop.driver.saver.status.saves == 1
 
 
 def test_a_durable_save_that_failed_is_made_good_by_a_durable_one_h47(

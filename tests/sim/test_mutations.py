@@ -237,7 +237,7 @@ MUTATIONS: tuple[tuple[Mutate, str], ...] = (
 )
 
 
-FIRST_SEED = {vote_again: 100}
+FIRST_SEED: dict[Mutate, int] = {vote_again: 100}
 """The first seed to try, for a mutation that few seeds find."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from clusterbus.client_port.arguments import integer_or_none
 from clusterbus.config.syntax import split_arguments
 from clusterbus.errors import PeerError
 
@@ -19,7 +20,6 @@ REQUEST_LEN_MAX_BYTES: Final = 32 * 1024 * 1024
 """The most bytes that all arguments of one request may have together."""
 UNAUTHENTICATED_ARGUMENTS_MAX: Final = 10
 UNAUTHENTICATED_BULK_LEN_MAX_BYTES: Final = 16 * 1024
-_NUMBER_LEN_MAX: Final = 20
 
 
 class RequestParser:
@@ -97,7 +97,7 @@ class RequestParser:
         line = self._take_line(INLINE_LEN_MAX_BYTES, "too big mbulk count string")
         if line is None:
             return False
-        count = _number(line[1:])
+        count = integer_or_none(line[1:])
         if count is None or count > ARGUMENTS_MAX:
             raise PeerError("Protocol error: invalid multibulk length")
         if count > UNAUTHENTICATED_ARGUMENTS_MAX and not self.authenticated:
@@ -133,7 +133,7 @@ class RequestParser:
         line = self._take_line(INLINE_LEN_MAX_BYTES, "too big bulk count string")
         if line is None:
             return False
-        length = _number(line[1:])
+        length = integer_or_none(line[1:])
         if length is None or length < 0 or length > BULK_LEN_MAX_BYTES:
             raise PeerError("Protocol error: invalid bulk length")
         if length > UNAUTHENTICATED_BULK_LEN_MAX_BYTES and not self.authenticated:
@@ -142,11 +142,3 @@ class RequestParser:
             raise PeerError("Protocol error: too big request")
         self._bulk_len_bytes = length
         return True
-
-
-def _number(digits: bytes) -> int | None:
-    """A decimal integer as Valkey reads one (string2ll): without plus sign, leading zeros and blanks."""
-    plain = digits.removeprefix(b"-")
-    if not plain.isdigit() or len(plain) > _NUMBER_LEN_MAX or (plain.startswith(b"0") and digits != b"0"):
-        return None
-    return int(digits)

@@ -1,7 +1,7 @@
-"""A cluster in a box: many `ClusterState`s, virtual time, a network with faults, all from one seed (R38).
+"""A cluster in a box: many members, virtual time, a network with faults, all from one seed (R38).
 
-Beside the runtime: the same protocol core, with a simulated world in place of sockets, clock and disk. Needs
-no event loop and no real time, so minutes of a cluster's life pass in less than a second.
+Stands beside `runtime/`: the same `Member` on ports that a simulated world fills. It needs no event loop and no real
+time, so minutes of a cluster's life pass in less than a second.
 
     from clusterbus.sim import Simulation
 
@@ -9,6 +9,27 @@ no event loop and no real time, so minutes of a cluster's life pass in less than
     simulation.form()
     simulation.crash(2)
     simulation.run_until(lambda: simulation.state(0).find(simulation.node_id(2)).is_failed)
+
+A `Host` has a disk, a clock and one process after another. A process is a `Member` whose engine is a `SimEngine`; the
+engines of all hosts are joined by one `Network`. Everything that the world can see of a process, a packet, a dial, a
+write, is an act, and before any act the process may die. All chance comes from the seed, by a source of its own for
+each purpose, so that one more draw for one purpose changes nothing for the others. After every step the rules of
+`checks` must hold; when all faults are over and it was quiet for a while, those of `agreement` too.
+
+Its files in reading order:
+
+    timeline    virtual time, and the clocks of hosts
+    network     paths, TCP connections and their failures
+    disk        nodes.conf: what is written, and what a power cut leaves
+    engine      the engine's port over the network
+    host        the life of a process
+    simulation  `Simulation`: what a script may do to a cluster
+    checks      the rules that hold after every event
+    agreement   what must hold when it is quiet again
+    scenario    the story of one seed: a cluster, faults, quiet
+    runner      many seeds, over all cores
+    measure     how long a healthy cluster takes to form, to see a failure, to take a node back
+    trace       what happened, line by line
 """
 
 from clusterbus.errors import InvariantError

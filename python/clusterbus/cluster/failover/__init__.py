@@ -1,1 +1,12 @@
-"""Failures and their consequences: PFAIL and FAIL, elections and votes, epochs, roles, replication."""
+"""Failures, and what follows from them.
+
+failure            PFAIL by our own timeouts, FAIL by a quorum of reports
+health             the state of the cluster: ok or fail
+epochs             the current epoch, and collisions of config epochs
+roles              which nodes are primaries of which slots, by the claims of others
+election           this node's own election in the place of its primary
+vote               our vote in the election of another node
+replication        this node's own role, and its replication offset
+manual_failover    CLUSTER FAILOVER
+replica_migration  a replica moves to a primary without one
+"""

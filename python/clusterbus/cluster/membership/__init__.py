@@ -1,1 +1,7 @@
-"""Which nodes are in the cluster, and where: handshakes, links, addresses, and what this node announces of itself."""
+"""Which nodes are in the cluster, and where.
+
+handshake  MEET in both directions, until the true id is known
+links      dials, links that come up, and links that end
+address    where other nodes are, by their own packets
+myself     what this node announces of itself
+"""

@@ -1,5 +1,10 @@
-"""What a node knows, as plain data: nodes, links, the table, slots, the state of an election, lines of nodes.conf.
+"""What a node knows, as plain data. Holds fields and the invariants between them, but no rule of the protocol.
 
-Holds the fields and the invariants between them, but no rule of the protocol. Imports nothing from the other folders of
-the cluster layer.
+    node            `Node` and `Link`: one member of the cluster, one connection
+    table           all nodes, and the ids that were forgotten
+    slots           the owner of each slot, and the arithmetic of slot bitmaps
+    election_state  this node's own election, and a manual failover
+    records         the lines of nodes.conf
+
+Imports nothing from the other folders of the cluster layer.
 """

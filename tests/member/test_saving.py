@@ -1,0 +1,97 @@
+"""`Saver`: when nodes.conf is written, and what a failed write leaves owed (S10, H47)."""
+
+from __future__ import annotations
+
+import pytest
+from clusterbus.errors import ConfigError
+from clusterbus.member.saving import Saver
+
+NOW_MS = 1_700_000_000_000
+
+
+class File:
+    """A `NodesFile` that notes (text, durable) of every write that works, and fails while `error` is set."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.written: list[tuple[str, bool]] = []
+
+    def save(self, text: str, durable: bool) -> None:
+        if self.error is not None:
+            raise self.error
+        self.written.append((text, durable))
+
+    def close(self) -> None:
+        self.written.append(("closed", False))
+
+
+class Clock:
+    monotonic_ns = staticmethod(lambda: 0)
+
+    def now_ms(self) -> int:
+        return NOW_MS
+
+    def now_us(self) -> int:
+        return NOW_MS * 1000
+
+
+@pytest.fixture
+def file() -> File:
+    return File()
+
+
+@pytest.fixture
+def saver(file: File) -> Saver:
+    texts = iter(f"text {number}" for number in range(1, 100))
+    return Saver(file, lambda: next(texts), Clock())
+
+
+def test_a_write_takes_the_text_of_its_moment_and_settles_the_wish(saver: Saver, file: File) -> None:
+    saver.want()
+    saver.want()
+    assert saver.is_wanted
+    assert saver.write(durable=False)
+    assert not saver.is_wanted
+    assert file.written == [("text 1", False)]
+    assert (saver.status.saves, saver.status.failures, saver.status.last_saved_ms) == (1, 0, NOW_MS)
+
+
+@pytest.mark.parametrize("error", [OSError("no space left on device"), ConfigError("nodes.conf: read-only")])
+def test_a_write_that_fails_says_why_and_is_wanted_again_r42_h47(saver: Saver, file: File, error: Exception) -> None:
+    saver.want_again()
+    assert not saver.is_wanted, "nothing has failed"
+    file.error = error
+    assert not saver.write(durable=False)
+    assert (saver.status.last_error, saver.status.failures) == (str(error), 1)
+    assert not saver.is_wanted, "not in the same step: a disk that fails would be asked for ever"
+    saver.want_again()
+    assert saver.is_wanted
+    file.error = None
+    assert saver.write(durable=False)
+    assert saver.status.last_error == ""
+    saver.want_again()
+    assert not saver.is_wanted
+
+
+def test_a_durable_write_that_failed_is_owed_until_one_is_durable_h47(saver: Saver, file: File) -> None:
+    file.error = OSError("full")
+    saver.write(durable=True)
+    saver.write(durable=False)
+    assert saver.owes_durable
+    file.error = None
+    saver.write(durable=False)
+    assert file.written == [("text 3", True)]
+    assert not saver.owes_durable
+    saver.write(durable=False)
+    assert file.written[-1] == ("text 4", False)
+
+
+def test_an_error_that_is_no_failed_write_is_a_fault_of_ours_and_raised(saver: Saver, file: File) -> None:
+    file.error = ZeroDivisionError("a bug")
+    with pytest.raises(ZeroDivisionError):
+        saver.write(durable=False)
+
+
+def test_closing_gives_the_file_back(saver: Saver, file: File) -> None:
+    saver.close()
+    assert file.written == [("closed", False)]

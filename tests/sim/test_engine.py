@@ -1,0 +1,204 @@
+"""`SimEngine`: what it promises as an engine's port, between two simulated processes (R33, R34, R38, R42)."""
+
+from __future__ import annotations
+
+import pytest
+from clusterbus.cluster.constants import PING, PONG
+from clusterbus.member.ports import (
+    LinkAccepted,
+    LinkConnected,
+    LinkDrained,
+    LinkLost,
+    PacketsReceived,
+    QuietHeartbeats,
+)
+from clusterbus.sim import Simulation
+from clusterbus.sim.engine import SimEngine
+from clusterbus.sim.host import Host
+from clusterbus.wire import Header, Heartbeat, Packet, encode
+
+
+class Pair:
+    """Two joined members that no longer step by themselves: a test moves their engines by hand."""
+
+    def __init__(self, seed: int = 3) -> None:
+        self.simulation = Simulation(seed=seed, nodes=2)
+        self.simulation.form()
+        self.simulation.run_for(3_000)
+        for node in (0, 1):
+            self.simulation.hang(node, reads=True)
+        self.here, self.there = self.simulation.members
+        self.link = self.link_to(self.here, self.there)
+        for host in (self.here, self.there):
+            host.engine.poll()
+
+    @staticmethod
+    def link_to(one: Host, other: Host) -> int:
+        """The link that `one` dialled to `other`."""
+        node = one.state.find(other.node_id)
+        assert node is not None
+        assert node.link is not None
+        return node.link.link_id
+
+    def pass_time(self) -> None:
+        self.simulation.run_for(50)
+
+    def heartbeats_of(self, engine: SimEngine) -> list[int]:
+        """The types of the packets that came, quiet or not."""
+        packets = []
+        for event in engine.poll():
+            if isinstance(event, PacketsReceived):
+                packets += event.packets
+            elif isinstance(event, QuietHeartbeats):
+                packets += [packet for _, packet in event.packets]
+        return [packet.type for packet in packets]
+
+
+@pytest.fixture
+def pair() -> Pair:
+    return Pair()
+
+
+def ping(sender: str = "b" * 40) -> bytes:
+    return encode(Heartbeat(PING, Header(sender=sender, flags=1)))
+
+
+def test_what_is_sent_leaves_at_flush_and_in_order_r42(pair: Pair) -> None:
+    engine = pair.here.engine
+    assert engine.send(pair.link, ping("b" * 40))
+    assert engine.send_heartbeat(pair.link, PING)
+    assert engine.send(pair.link, ping("c" * 40))
+    pair.pass_time()
+    assert pair.there.engine.poll() == []
+    assert engine.flush() is False
+    pair.pass_time()
+    packets = [packet for event in pair.there.engine.poll() for packet in packets_of(event)]
+    assert [packet.sender[0] for packet in packets] == ["b", pair.here.node_id[0], "c"]
+
+
+def packets_of(event: object) -> list[Packet]:
+    if isinstance(event, PacketsReceived):
+        return list(event.packets)
+    assert isinstance(event, QuietHeartbeats)
+    return [packet for _, packet in event.packets]
+
+
+def test_a_heartbeat_says_what_the_view_says_when_it_leaves_r34(pair: Pair) -> None:
+    engine, state = pair.here.engine, pair.here.state
+    assert engine.send_heartbeat(pair.link, PING)
+    epoch = state.current_epoch + 5
+    state._core.current_epoch = epoch
+    view = state.view()
+    assert view is not None
+    engine.publish(view)
+    engine.flush()
+    pair.pass_time()
+    (packet,) = [packet for event in pair.there.engine.poll() for packet in packets_of(event)]
+    assert packet.current_epoch == epoch
+
+
+def test_a_heartbeat_needs_a_name_and_a_view_that_knows_it_r34(pair: Pair) -> None:
+    engine = pair.here.engine
+    engine.bind(pair.link, "f" * 40)
+    assert not engine.send_heartbeat(pair.link, PING), "the view has no such node"
+    engine.bind(pair.link, pair.there.node_id)
+    assert engine.send_heartbeat(pair.link, PING)
+    engine.close(pair.link)
+    assert not engine.send_heartbeat(pair.link, PING)
+    assert not engine.send(pair.link, ping())
+    assert engine.broadcast((pair.link,), ping()) == 0
+
+
+def test_a_heartbeat_that_says_nothing_new_is_quiet_and_answered_r33(pair: Pair) -> None:
+    pair.here.state._core.repl_offset = 77
+    view = pair.here.state.view()
+    assert view is not None
+    pair.here.engine.publish(view)
+    pair.here.engine.send_heartbeat(pair.link, PING)
+    pair.here.engine.flush()
+    pair.pass_time()
+    (event,) = pair.there.engine.poll()
+    assert isinstance(event, QuietHeartbeats)
+    assert (event.version, event.pings_len, event.pongs) == (pair.there.state.version, 1, [])
+    sender = pair.there.state.find(pair.here.node_id)
+    assert sender is not None
+    assert sender.repl_offset == 0, "it counts when it is taken"
+    assert pair.there.engine.answer(event) == 1
+    assert sender.repl_offset == 77
+    pair.there.engine.flush()
+    pair.pass_time()
+    assert pair.heartbeats_of(pair.here.engine) == [PONG]
+
+
+def test_only_the_named_node_on_its_own_side_of_a_link_is_quiet_r33_h21(pair: Pair) -> None:
+    accepted = next(end.link for end in pair.there.engine.ends() if end.is_inbound)
+    sent_by_us = pair.link_to(pair.there, pair.here)
+    pair.there.engine.send_heartbeat(sent_by_us, PONG)  # a PONG on a link that its sender dialled
+    pair.there.engine.flush()
+    pair.pass_time()
+    assert [type(event) for event in pair.here.engine.poll()] == [PacketsReceived]
+    pair.there.engine.bind(accepted, "f" * 40)
+    pair.here.engine.send_heartbeat(pair.link, PING)
+    pair.here.engine.flush()
+    pair.pass_time()
+    assert [type(event) for event in pair.there.engine.poll()] == [PacketsReceived]
+
+
+def test_a_link_closed_drains_here_and_is_lost_there_r15(pair: Pair) -> None:
+    pair.here.engine.close(pair.link)
+    assert [type(event) for event in pair.here.engine.poll()] == [LinkDrained]
+    assert pair.here.engine.last_read_ms(pair.link) is None
+    assert pair.here.engine.name_of(pair.link) is None
+    pair.pass_time()
+    (lost,) = pair.there.engine.poll()
+    assert isinstance(lost, LinkLost)
+    assert lost.kind == "eof"
+    pair.here.engine.close(pair.link)
+    assert pair.here.engine.poll() == [], "closed once"
+
+
+def test_a_dial_is_answered_or_lost_under_its_owner_r42(pair: Pair) -> None:
+    engine = pair.here.engine
+    dialled = engine.connect(pair.there.ip, pair.there.cport, owner=77)
+    nowhere = engine.connect("10.99.0.1", 17000, owner=78)
+    pair.pass_time()
+    (connected,) = engine.poll()
+    assert isinstance(connected, LinkConnected)
+    assert (connected.link, connected.owner) == (dialled, 77)
+    assert [type(event) for event in pair.there.engine.poll()] == [LinkAccepted]
+    pair.simulation.run_for(10_000)
+    lost = [event for event in engine.poll() if isinstance(event, LinkLost) and event.owner == 78]
+    assert [(event.link, event.kind) for event in lost] == [(nowhere, "connect")]
+
+
+def test_a_dial_given_up_leaves_no_link_behind(pair: Pair) -> None:
+    engine = pair.here.engine
+    links = engine.stats()["links"]
+    engine.close(engine.connect(pair.there.ip, pair.there.cport, owner=77))
+    pair.pass_time()
+    assert [type(event) for event in engine.poll()] == [LinkDrained]
+    assert engine.stats()["links"] == links
+
+
+def test_without_reading_everything_waits_and_comes_in_order(pair: Pair) -> None:
+    pair.there.engine.stop_reading()
+    for sender in "bcd":
+        pair.here.engine.send(pair.link, ping(sender * 40))
+    pair.here.engine.flush()
+    pair.pass_time()
+    assert not pair.there.engine.has_events
+    pair.there.engine.read_on()
+    packets = [packet for event in pair.there.engine.poll() for packet in packets_of(event)]
+    assert [packet.sender[0] for packet in packets] == ["b", "c", "d"]
+
+
+def test_whom_a_heartbeat_mentions_follows_from_the_seed_r38() -> None:
+    def bytes_sent(seed: int) -> list[bytes]:
+        simulation = Simulation(seed=seed, nodes=6)
+        sent: list[bytes] = []
+        simulation.on_message(lambda _sender, _receivers, packet: sent.append(bytes(packet)))
+        simulation.form()
+        return sent
+
+    assert bytes_sent(1) == bytes_sent(1)
+    assert bytes_sent(1) != bytes_sent(2)
