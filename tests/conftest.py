@@ -1,4 +1,4 @@
-"""Fixtures for every test: certificates, and `peers`, which starts real servers and always stops them."""
+"""Fixtures for all tests: certificates, and `peers`, which starts real servers and always stops them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAILED = pytest.StashKey[bool]()
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remembers that a test failed, so that its fixtures can print what its servers logged."""
+    """Notes that a test failed, so that its fixtures print the logs of its servers."""
     report = yield
     if report.failed:
         item.stash[FAILED] = True
@@ -26,13 +26,13 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """The authority that servers of the tests trust, and a certificate of it."""
+    """An authority that the servers of the tests trust, and a certificate from it."""
     return Certificates.issue(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")
 def stranger_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Another authority, trusted by no server."""
+    """Another authority, which no server trusts."""
     return Certificates.issue(tmp_path_factory.mktemp("stranger"))
 
 
@@ -40,8 +40,8 @@ def stranger_certificates(tmp_path_factory: pytest.TempPathFactory) -> Certifica
 def peers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """`peers(kind, certificates=..., config_file=..., **directives)` starts a valkey, redis or clusterbus server.
 
-    Directives are valkey.conf's with underscores. Every server is stopped at the end of the test, and its
-    log printed when the test failed.
+    Directives are those of valkey.conf, with underscores. Every server is stopped when the test ends. If the test
+    failed, its log is printed.
     """
     started: list[Server] = []
 

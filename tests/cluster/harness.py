@@ -1,7 +1,7 @@
-"""A simulated cluster as the stories of the protocol layer read: members by name, what they know, tell and send.
+"""A simulated cluster for the scenario tests of the protocol layer: members by name, what they know, report and send.
 
-Owns a `Simulation` and nothing that carries out effects: what runs in these stories is what ships (R42). Deterministic
-for a seed: no clock, no sleep, no socket.
+Owns a `Simulation`, and nothing that carries out effects: the tests run the driver that ships (R42). Deterministic for
+a seed: no clock, no sleep, no socket.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NODE_TIMEOUT_MS = 2_000
 
 
 class Member:
-    """One node of the cluster, running or not."""
+    """One member of the cluster, running or not, with its events and messages."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -61,7 +61,7 @@ class Member:
         return self.host.disk.text or ""
 
     def node(self, other: Member) -> Node:
-        """What this member knows of another."""
+        """What this member knows of another one."""
         found = self.state.find(other.id)
         assert found is not None, f"{self.name} does not know {other.name}"
         return found
@@ -74,7 +74,7 @@ class Member:
 
 
 class Network:
-    """`nodes` members that have not met; `run` and `run_until` let time pass."""
+    """`nodes` members that have not met. `run` and `run_until` let time pass."""
 
     def __init__(self, seed: int = 1, nodes: int = 2, **directives: Any) -> None:
         self.simulation = Simulation(seed, nodes, node_timeout_ms=NODE_TIMEOUT_MS, directives=directives)
@@ -87,7 +87,7 @@ class Network:
 
     @property
     def now_ms(self) -> int:
-        """The time of every member's clock: none is off."""
+        """The time on every member's clock; all clocks are right."""
         return WALL_START_MS + int(self.simulation.now_ms)
 
     # ------------------------------------------------------------ time
@@ -96,7 +96,7 @@ class Network:
         self.simulation.run_for(duration_ms)
 
     def run_until(self, condition: Callable[[], bool], limit_ms: int = 60_000) -> float:
-        """Lets time pass until the condition holds; how long it took, in ms. Fails when the limit is over."""
+        """Lets time pass until the condition holds, and returns how long that took, in ms. Fails after the limit."""
         begun_ms = self.simulation.now_ms
         assert self.simulation.run_until(condition, limit_ms=limit_ms), f"not within {limit_ms} ms"
         return self.simulation.now_ms - begun_ms
@@ -110,14 +110,14 @@ class Network:
         self.simulation.restart(member.index, ip=ip)
 
     def hang(self, member: Member) -> None:
-        """Its sockets stay open: what DEBUG SLEEP does to it."""
+        """The main loop stops and its sockets stay open, as with DEBUG SLEEP."""
         self.simulation.hang(member.index)
 
     def resume(self, member: Member) -> None:
         self.simulation.resume(member.index)
 
     def partition(self, *groups: Iterable[Member]) -> None:
-        """Members of different groups do not hear each other; connections stay open and silent."""
+        """Nothing passes between members of different groups. Their connections stay open and silent."""
         for one, other in combinations([[member.index for member in group] for group in groups], 2):
             self.simulation.partition(one, other)
 
@@ -125,7 +125,7 @@ class Network:
         self.simulation.heal()
 
     def drop(self, predicate: Callable[[Member, Member, Packet], bool] | None) -> None:
-        """From now on packets for which `predicate(sender, receiver, packet)` is true are read and thrown away."""
+        """From now on, packets for which `predicate(sender, receiver, packet)` is true are read and thrown away."""
         members = self.members
         self.simulation.drop_packets(
             None
@@ -134,13 +134,13 @@ class Network:
         )
 
     def close_links(self, one: Member, other: Member) -> None:
-        """Ends every connection between two members, both told."""
+        """Ends every connection between two members. Both notice."""
         self.simulation.break_links(one.index, other.index)
 
     # ------------------------------------------------------------ orders
 
     def operate(self, member: Member, order: Callable[[ClusterState, int], Any]) -> Any:
-        """`order(state, now_ms)`, and what comes of it."""
+        """Gives a member an order, `order(state, now_ms)`, and carries out its effects."""
         return self.simulation.operate(member.index, order)
 
     def meet(self, member: Member, other: Member) -> None:
@@ -162,7 +162,7 @@ def pairs(members: Iterable[Member]) -> Iterator[tuple[Member, Member]]:
 
 
 def all_connected(members: Iterable[Member]) -> bool:
-    """Everybody knows everybody, both links up, nobody suspected, nothing else in the tables."""
+    """Whether all members know each other and no other node, have both links up, and suspect none."""
     members = list(members)
     return all(
         one.knows(other)
@@ -175,7 +175,7 @@ def all_connected(members: Iterable[Member]) -> bool:
 
 
 def joined(seed: int = 1, size: int = 3, *, owners: int = 0, **directives: Any) -> tuple[Network, list[Member]]:
-    """A cluster of `size` nodes that have met; the first `owners` of them share the slots."""
+    """A cluster of `size` members that have met. The first `owners` of them share the slots."""
     network = Network(seed, size, **directives)
     members = network.members
     for number in range(owners):

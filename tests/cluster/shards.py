@@ -1,7 +1,7 @@
-"""Puppets in shards: primaries with slots, replicas of theirs and ours, and what they say in elections.
+"""Puppets in shards: primaries with slots, their replicas and ours, and their messages in elections.
 
-Owns the common beginning of the tests of votes, elections, replication and manual failover. Like `solo`: no
-clock, no socket.
+Owns the common beginning of the tests of votes, elections, replication and manual failover. No clock, no socket, as in
+`solo`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TICK_MS = 100
 
 
 def shard_of(puppet: Puppet) -> str:
-    """The shard id a puppet's heartbeats carry when it is in a shard of its own."""
+    """The shard id in the heartbeats of a puppet that has a shard of its own."""
     return puppet.node_id[::-1]
 
 
@@ -42,7 +42,7 @@ def replicate(solo: Solo, primary: Puppet) -> None:
 
 
 def sends(solo: Solo, puppet: Puppet, kind: int, **changes: object) -> list[Effect]:
-    """The puppet sends a message that is a header and nothing else, of the present epoch unless told."""
+    """The puppet sends a message that is only a header, by default with the present epoch."""
     changes = {"current_epoch": solo.state.current_epoch, "mflags": 0} | changes
     return solo.receive(puppet.inbound, HeaderOnly(kind, solo.header(puppet, **changes)))
 
@@ -53,7 +53,7 @@ def asks_for_vote(solo: Solo, replica: Puppet, **changes: object) -> list[Effect
 
 
 def promoted(solo: Solo, replica: Puppet, epoch: int, slots: Iterable[int]) -> None:
-    """A replica says that it is the primary now."""
+    """A replica announces that it is the primary now."""
     replica.replicaof, replica.flags = None, c.FLAG_PRIMARY | ABILITIES
     replica.config_epoch, replica.slots = epoch, frozenset(slots)
     shard_id = solo.node(replica).shard_id
@@ -61,7 +61,7 @@ def promoted(solo: Solo, replica: Puppet, epoch: int, slots: Iterable[int]) -> N
 
 
 def lives(solo: Solo, others: Iterable[Puppet], duration_ms: int) -> list[Effect]:
-    """Time passes; these answer, the others are silent."""
+    """Time passes. The puppets in `others` answer, and the rest are silent."""
     others = list(others)
     effects: list[Effect] = []
     for _ in range(duration_ms // TICK_MS):
@@ -74,7 +74,7 @@ def lives(solo: Solo, others: Iterable[Puppet], duration_ms: int) -> list[Effect
 
 
 def requests(effects: Iterable[Effect]) -> list[Broadcast]:
-    """The broadcasts that ask for votes."""
+    """The broadcasts that request votes."""
     return [effect for effect in effects if isinstance(effect, Broadcast) and effect.message.type == c.AUTH_REQUEST]
 
 

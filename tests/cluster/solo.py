@@ -1,7 +1,7 @@
-"""One `ClusterState` whose peers are puppets: a test says what they send and looks at what comes back.
+"""One `ClusterState` whose peers are puppets: a test decides what they send, and reads what the state sends.
 
-Owns the puppets' addresses, links and packets; every packet goes through encode and parse. Time stands still
-until a test moves it. No clock, no socket.
+Owns the puppets' addresses, links and packets. Every packet is encoded and parsed. Time stands still until a test moves
+it. No clock, no socket.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def node_id(letter: str) -> str:
 
 @dataclass
 class Puppet:
-    """A peer the state knows. `dialled` is the link the state dialled, `inbound` the puppet's own."""
+    """A peer that the state knows. `dialled` is the link that the state dialled, `inbound` the puppet's dial."""
 
     node_id: str
     ip: str
@@ -93,7 +93,7 @@ class Solo:
         )
         self.effects: list[Effect] = []
         self.encodes = True
-        """Whether heartbeats are looked at as messages; else as the intents the state gives."""
+        """Whether heartbeats appear as messages; if not, they appear as the state's effects."""
         self._links = count(100)
         self._ports = count(7001)
 
@@ -104,14 +104,14 @@ class Solo:
     # ------------------------------------------------------------ inputs
 
     def poll(self) -> list[Effect]:
-        """The effects of the inputs since the last call; kept in `effects` too."""
+        """The effects of the inputs since the last call. They are also kept in `effects`."""
         effects = self.state.poll_effects()
         assert not self.state.poll_effects(), "settled by one call"
         self.effects = self._as_carried_out(effects) if self.encodes else effects
         return self.effects
 
     def _as_carried_out(self, effects: list[Effect]) -> list[Effect]:
-        """Heartbeats as a driver without a view sends them: as messages, after everything else of the input."""
+        """Turns heartbeats into messages, after all other effects of the input, as a driver without a view does."""
         carried_out = [effect for effect in effects if not isinstance(effect, SendHeartbeat)]
         for effect in self.of(SendHeartbeat, effects):
             if (message := self.state.heartbeat(effect.link, effect.kind)) is not None:
@@ -125,7 +125,7 @@ class Solo:
         return self.poll()
 
     def ticks(self, duration_ms: int) -> list[Effect]:
-        """Ticks every 100 ms for so long."""
+        """Ticks every 100 ms, for this duration."""
         effects: list[Effect] = []
         for _ in range(duration_ms // 100):
             effects += self.tick()
@@ -133,7 +133,7 @@ class Solo:
         return effects
 
     def accept(self, ip: str = "10.9.9.9", local_ip: str = "10.0.0.5") -> int:
-        """An inbound link of nobody known yet."""
+        """An inbound link of an unknown peer."""
         link = next(self._links)
         self.state.handle_link_accepted(link, ip, local_ip, self.now_ms)
         self.poll()
@@ -148,7 +148,7 @@ class Solo:
         return self.poll()
 
     def tick_until(self, condition: Callable[[], bool], limit_ms: int = 60_000) -> list[Effect]:
-        """Ticks until the condition holds; the effects of all those ticks. Fails when the limit is over."""
+        """Ticks until the condition holds, and returns the effects of all these ticks. Fails after the limit."""
         effects: list[Effect] = []
         end_ms = self.now_ms + limit_ms
         while not condition():
@@ -157,7 +157,7 @@ class Solo:
         return effects
 
     def open(self, dial: Dial, local_ip: str = "10.0.0.5") -> int:
-        """A dial comes up."""
+        """A dial succeeds."""
         link = next(self._links)
         self.state.handle_link_opened(dial.node_id, link, local_ip, self.now_ms)
         self.poll()
@@ -192,7 +192,7 @@ class Solo:
         return Heartbeat(kind, self.header(puppet, **changes), list(gossip), list(extensions))
 
     def says(self, puppet: Puppet, kind: int = c.PING, **parts: object) -> list[Effect]:
-        """The puppet sends a heartbeat: a PONG on the link we dialled, else on its own."""
+        """The puppet sends a heartbeat: a PONG on the link that we dialled, others on its own."""
         link = puppet.dialled if kind == c.PONG else puppet.inbound
         return self.receive(link, self.heartbeat(puppet, kind, **parts))  # type: ignore[arg-type]
 
@@ -207,7 +207,7 @@ class Solo:
         return self.receive(puppet.inbound, message)
 
     def puppet(self, letter: str, *, slots: Iterable[int] = (), config_epoch: int | None = None) -> Puppet:
-        """A peer past its handshake, both links up, just heard from."""
+        """A new peer, past its handshake, with both links up and just heard from."""
         if config_epoch is None:
             config_epoch = ord(letter)
         port = next(self._ports)
@@ -234,7 +234,7 @@ class Solo:
     # ------------------------------------------------------------ outputs
 
     def of(self, kind: type[Kind], effects: list[Effect] | None = None) -> list[Kind]:
-        """The effects of one kind, of the last input by default."""
+        """The effects of one kind, by default those of the last input."""
         return [effect for effect in (self.effects if effects is None else effects) if isinstance(effect, kind)]
 
     def only(self, kind: type[Kind], effects: list[Effect] | None = None) -> Kind:
@@ -245,7 +245,7 @@ class Solo:
         return [notify.event for notify in self.of(Notify) if isinstance(notify.event, kind)]
 
     def sent(self, link: int, kind: int | None = None) -> list[Message]:
-        """The messages of the last input on a link."""
+        """The messages that the last input caused on a link."""
         return [
             send.message for send in self.of(Send) if send.link == link and (kind is None or send.message.type == kind)
         ]
@@ -254,7 +254,7 @@ class Solo:
         return self.of(Broadcast)
 
     def closed(self) -> list[int]:
-        """The links the last input closed."""
+        """The links that the last input closed."""
         return [close.link for close in self.of(CloseLink)]
 
     def warnings(self) -> list[str]:
@@ -269,7 +269,7 @@ class Solo:
         return self.state.counters[name]
 
     def is_alive(self) -> bool:
-        """Whether the state still answers a good peer: a PING of a stranger gets its PONG."""
+        """Whether the state still answers a good peer: the PING of a stranger gets its PONG."""
         link = self.accept("10.8.8.8")
         stranger = Puppet(node_id("0"), "10.8.8.8", 7999, 0, link)
         self.says(stranger)
@@ -279,7 +279,7 @@ class Solo:
 def entry(
     about: Puppet | str, *, flags: int = c.FLAG_PRIMARY, pong_received_s: int = 0, **changes: object
 ) -> GossipEntry:
-    """A gossip entry about a puppet, or about an id nobody has met."""
+    """A gossip entry about a puppet, or about an id that no test has introduced."""
     if isinstance(about, Puppet):
         where = {"node_id": about.node_id, "ip": about.ip, "port": about.port, "cport": about.cport}
     else:

@@ -1,4 +1,4 @@
-"""Any packet, any link, any time: nothing raises, the invariants hold, a good peer is answered (H48)."""
+"""Any packet on any link at any time: nothing raises, the invariants hold, and a good peer is answered (H48)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADER_LEN_BYTES = 2_256
 
 
 def real_packets() -> list[bytes]:
-    """One real packet of each type, size and flag pattern of the captures."""
+    """From the captures: one packet of each type, size and set of flags."""
     seen: dict[tuple[int, int, int], bytes] = {}
     for capture in ("redis-7.0.15", "valkey-9.1.2"):
         for packet in parse((DATA / f"{capture}.frames").read_bytes()):
@@ -50,7 +50,7 @@ STEPS = st.lists(
 
 
 def mutated(data: bytes, sender: str, mutations: list[tuple[int, bytes]]) -> bytes:
-    """The packet as one of our puppets' (or our own), with bytes overwritten; its length stays."""
+    """The packet with one of our puppets (or ourselves) as sender, and with bytes overwritten. Its length stays."""
     packet = bytearray(data)
     if len(packet) >= HEADER_LEN_BYTES:
         packet[40:80] = sender.encode()
@@ -98,7 +98,7 @@ def test_h48_any_packet_from_any_link_raises_nothing(
         try:
             data = bytes(parse(mutated(SEEDS[seed], sender, mutations))[0])
         except PeerError:
-            continue  # the engine refuses such a frame
+            continue  # the engine refuses this frame
         links = {
             "a-dialled": a.dialled,
             "a-inbound": a.inbound,

@@ -1,4 +1,4 @@
-"""PUBLISH, PUBLISHSHARD and MODULE between nodes: to whom, in which form, and what a received one becomes (S7)."""
+"""PUBLISH, PUBLISHSHARD and MODULE between nodes: their receivers, their form, and the events they become (S7)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_LIGHT = c.FLAG_PRIMARY | c.FLAG_EXTENSIONS
 
 
 def prove(solo: Solo, *puppets: Puppet) -> None:
-    """The puppets answer PINGs with extensions until the state takes their links for proven."""
+    """The puppets answer PINGs with extensions until the state counts their links as proven."""
     for _ in range(50):
         solo.tick()
         for puppet in puppets:
@@ -36,7 +36,7 @@ def takes_light(solo: Solo, puppet: Puppet) -> bool:
 
 
 def is_light(solo: Solo) -> bool:
-    """Whether a message published now is light for the one peer there is."""
+    """Whether a message that is published now is light for the only peer."""
     publish(solo, b"c", b"m")
     (sent,) = solo.broadcasts()
     assert isinstance(sent.message, Publish)
@@ -81,7 +81,9 @@ def test_a_peer_that_no_longer_announces_it_gets_the_full_form_s7() -> None:
 
 
 def test_a_link_is_light_only_once_its_peer_has_shown_that_it_knows_it_h17_s7() -> None:
-    """Extensions go to known nodes alone: a PONG with them says that the peer knows whose link it is."""
+    """A peer sends extensions only to nodes that it knows. So a PONG with extensions shows that it knows whose link it
+    is.
+    """
     solo = Solo()
     puppet = solo.puppet("a")
     assert not is_light(solo)
@@ -96,7 +98,7 @@ def test_a_link_is_light_only_once_its_peer_has_shown_that_it_knows_it_h17_s7() 
 
 
 def test_the_answer_to_a_meet_proves_nothing_h17_s7() -> None:
-    """The peer may answer it with extensions while it still holds us for a handshake."""
+    """The peer may answer it with extensions while it still holds us as a node in handshake."""
     solo = Solo()
     solo.state.meet("10.0.1.7", 7007, None, solo.now_ms)
     solo.tick()
@@ -112,7 +114,7 @@ def test_the_answer_to_a_meet_proves_nothing_h17_s7() -> None:
     assert is_light(solo)
 
 
-def test_a_new_link_is_to_be_proven_anew_h17_s7() -> None:
+def test_a_new_link_must_be_proven_anew_h17_s7() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     prove(solo, puppet)
@@ -126,8 +128,8 @@ def test_a_new_link_is_to_be_proven_anew_h17_s7() -> None:
 
 
 @pytest.mark.parametrize("extensions", [None, []])
-def test_a_quiet_pong_proves_as_much_as_one_looked_at_h17_s7_r33(extensions: list[Extension] | None) -> None:
-    """It has the extensions of the packet applied last."""
+def test_a_quiet_pong_proves_as_much_as_one_applied_in_full_h17_s7_r33(extensions: list[Extension] | None) -> None:
+    """It has the same extensions as the packet that was applied last."""
     solo = Solo()
     puppet = solo.puppet("a")
     solo.says(puppet, extensions=extensions)
@@ -141,7 +143,7 @@ def test_a_quiet_pong_proves_as_much_as_one_looked_at_h17_s7_r33(extensions: lis
     ("ability", "publish_is_light", "module_is_light"),
     [(c.FLAG_LIGHT_PUBLISH, True, False), (c.FLAG_LIGHT_MODULE, False, True)],
 )
-def test_the_two_abilities_are_told_apart_s7(ability: int, publish_is_light: bool, module_is_light: bool) -> None:
+def test_the_two_abilities_are_independent_s7(ability: int, publish_is_light: bool, module_is_light: bool) -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     prove(solo, puppet)
@@ -164,7 +166,7 @@ def test_nodes_without_a_link_and_in_handshake_are_left_out_s7() -> None:
     assert solo.broadcasts()[0].links == (here.dialled,)
 
 
-def test_nobody_there_nothing_sent() -> None:
+def test_without_connected_nodes_nothing_is_sent() -> None:
     solo = Solo()
     assert publish(solo, b"c", b"m") == 0
     assert solo.broadcasts() == []
@@ -252,7 +254,7 @@ def test_a_module_message_goes_to_one_node_or_to_all_s7() -> None:
     assert solo.counter("light_module_sent") == 2
 
 
-def test_a_module_message_to_nobody_is_refused() -> None:
+def test_a_module_message_to_an_unknown_or_unconnected_node_is_refused() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     for target in (node_id("9"), MYSELF_ID):
@@ -271,7 +273,7 @@ def test_numbers_no_module_message_can_carry_are_refused(module_id: int, module_
         solo.state.send_module(None, module_id, module_type, b"", solo.now_ms)
 
 
-def test_what_fits_no_packet_is_refused_and_what_just_fits_is_not() -> None:
+def test_a_message_that_fits_no_packet_is_refused_and_one_that_just_fits_is_not() -> None:
     solo, *_ = with_one_of_each_kind()
     just = bytes(PAYLOAD_LEN_MAX_BYTES - 1)
     with pytest.raises(StateError, match="over"):
@@ -286,7 +288,7 @@ def test_what_fits_no_packet_is_refused_and_what_just_fits_is_not() -> None:
 
 
 def test_a_light_packet_is_never_first_on_a_link_h17_s7() -> None:
-    """Links are cut again and again while everybody publishes all the time."""
+    """Links are cut again and again while all members publish all the time."""
     network, members = joined(3, 3, owners=3)
     one, other, third = members
     for _ in range(20):
@@ -303,7 +305,7 @@ def test_a_light_packet_is_never_first_on_a_link_h17_s7() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_publishing_while_a_cluster_forms_costs_no_link_h17_s7(seed: int) -> None:
-    """A node met by gossip is dialled before it knows us: light packets must wait."""
+    """A node that we know from gossip is dialled before it knows us, so light packets must wait."""
     network = Network(seed, 6)
     members = network.members
     for other in members[1:]:
@@ -317,7 +319,7 @@ def test_publishing_while_a_cluster_forms_costs_no_link_h17_s7(seed: int) -> Non
         assert member.state.counters["light_publish_sent"] > 100
 
 
-def test_every_member_hears_every_other_s7() -> None:
+def test_every_member_gets_the_messages_of_every_other_s7() -> None:
     network, members = joined(size=4, owners=2)
     for member in members:
         network.publish(member, b"from", member.id.encode())

@@ -1,4 +1,4 @@
-"""Whose packet it is and what its header may change: the hostile rows at the level of the state."""
+"""The sender of a packet, and what its header may change: the H rows, at the level of the state."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_h12_a_bad_announced_address_changes_nothing() -> None:
     assert solo.counter("refused_fields") == 1
 
 
-# ---------------------------------------------------------------- who is it
+# ---------------------------------------------------------------- the sender
 
 
 def test_h14_an_unknown_type_is_ignored_and_counted() -> None:
@@ -99,7 +99,7 @@ def test_h17_a_light_packet_while_the_handshake_lasts_closes_the_link() -> None:
     assert link in solo.closed()
 
 
-def test_light_packets_of_a_known_node_count_as_life() -> None:
+def test_light_packets_of_a_known_node_are_signs_of_life() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     solo.now_ms += 700
@@ -158,7 +158,7 @@ def test_h21_a_new_inbound_link_takes_over_from_a_silent_one() -> None:
     assert node.inbound_link.link_id == puppet.inbound
 
 
-def test_h22_two_live_peers_with_one_id_are_told_and_the_address_does_not_flap() -> None:
+def test_h22_two_live_peers_with_one_id_are_logged_and_the_address_does_not_flap() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     twin = Puppet(puppet.node_id, "10.6.6.6", 6666, 0, solo.accept("10.6.6.6"))
@@ -193,7 +193,7 @@ def test_h24_another_id_on_the_link_we_dialled_means_the_node_is_not_there() -> 
     assert (node.ip, node.port, node.cport) == ("", 0, 0)
     assert solo.events(AddressChanged) == [AddressChanged(puppet.node_id, "", 0, 0)]
     assert not solo.knows(other)
-    assert not solo.ticks(1_000)  # not dialled without an address
+    assert not solo.ticks(1_000)  # not dialled, because it has no address
     solo.says(puppet)
     assert solo.node(puppet).ip == puppet.ip
     assert not solo.node(puppet).flags & c.FLAG_NOADDR
@@ -211,7 +211,7 @@ def test_h24_another_id_on_an_inbound_link_closes_it() -> None:
 # ---------------------------------------------------------------- H26, H28: subjects and epochs
 
 
-def test_h26_fail_and_update_about_me_or_nobody_known_are_ignored() -> None:
+def test_h26_fail_and_update_about_us_or_an_unknown_node_are_ignored() -> None:
     solo = Solo()
     puppet = solo.puppet("a", slots=[1])
     solo.state.add_slots([5], solo.now_ms)
@@ -257,7 +257,7 @@ def test_messages_of_strangers_other_than_heartbeats_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("kind", [c.AUTH_REQUEST, c.AUTH_ACK, c.MFSTART])
-def test_types_of_elections_are_counted_and_their_headers_taken(kind: int) -> None:
+def test_messages_of_elections_are_counted_and_their_headers_applied(kind: int) -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     effects = solo.receive(
@@ -351,7 +351,7 @@ def test_s1_a_pong_on_the_link_we_dialled_does_not_move_the_node() -> None:
 
 
 def test_s1_a_ping_on_the_link_we_dialled_does_not_move_the_node() -> None:
-    """A primary sends one there to the replica that asked for a manual failover."""
+    """A primary sends one there to a replica that asked for a manual failover."""
     solo = Solo()
     puppet = solo.puppet("a")
     solo.receive(puppet.dialled, solo.heartbeat(puppet, c.PING, myip="10.5.5.5"))
@@ -373,7 +373,7 @@ def test_s1_our_own_address_is_learnt_from_meet_and_kept_from_ping() -> None:
     assert solo.state.myself.ip == "10.0.0.2"
 
 
-def test_s1_an_announced_address_is_not_learnt_over() -> None:
+def test_s1_an_announced_address_is_not_overwritten() -> None:
     solo = Solo(cluster_announce_ip="192.168.0.1")
     link = solo.accept(local_ip="10.0.0.1")
     solo.says(Puppet(node_id("a"), "10.0.1.1", 7001, 0, link), c.MEET)

@@ -1,6 +1,6 @@
-"""Packets of real Valkey and Redis clusters, fed to a state that knows their senders (S12).
+"""Packets of real Valkey and Redis clusters, given to a state that knows their senders (S12).
 
-The captures hold a creation, publishes, a manual failover, a killed primary, its return and a FORGET.
+The captures hold the creation of a cluster, publishes, a manual failover, a killed primary, its return and a FORGET.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEP_MS = 20
 
 
 class Replay:
-    """A state whose senders are all known from the start, each with an inbound link of its own."""
+    """A state that knows all senders from the start. Each has an inbound link of its own."""
 
     def __init__(self, capture: str) -> None:
         self.packets = parse((DATA / f"{capture}.frames").read_bytes())
@@ -48,7 +48,7 @@ class Replay:
         return [packet for packet in self.packets if not packet.is_light]
 
     def _learn_senders(self) -> None:
-        """Each sender's first heartbeat, turned into the answer to a dial of ours."""
+        """Makes each sender known: its first heartbeat becomes the answer to a dial of ours."""
         firsts: dict[str, Heartbeat] = {}
         for packet in self.full:
             if packet.type in (c.PING, c.PONG, c.MEET):
@@ -78,7 +78,7 @@ class Replay:
 
 
 @pytest.mark.parametrize("capture", CAPTURES)
-def test_s12_real_packets_raise_nothing_and_the_view_is_sensible(capture: str) -> None:
+def test_s12_real_packets_raise_nothing_and_the_node_table_is_sensible(capture: str) -> None:
     replay = Replay(capture)
     assert {sender for sender in replay.links if replay.state.find(sender)} == set(replay.links)
     replay.run()
@@ -120,7 +120,7 @@ def test_s12_every_message_type_in_the_capture_was_counted(capture: str) -> None
 
 
 @pytest.mark.parametrize("capture", CAPTURES)
-def test_s12_the_learnt_view_survives_nodes_conf(capture: str) -> None:
+def test_s12_the_learnt_node_table_survives_nodes_conf(capture: str) -> None:
     replay = Replay(capture)
     replay.run()
     text = replay.state.nodes_conf_text()

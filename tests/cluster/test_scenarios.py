@@ -1,4 +1,4 @@
-"""Whole stories in a simulated cluster: joining, failing, coming back, partitions, conflicts (S1-S4, S9)."""
+"""Whole scenarios in a simulated cluster: joining, failing, coming back, partitions, conflicts (S1-S4, S9)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.cluster.harness import Member, Network, all_connected, joined, pairs
 
 
 def hold(members: list[Member], victim: Member, flag: int) -> bool:
-    """Whether all of them hold the victim flagged so."""
+    """Whether all members have this flag set for the victim."""
     return all(member.node(victim).flags & flag for member in members)
 
 
@@ -33,8 +33,8 @@ def all_ok(members: list[Member]) -> bool:
     return all(member.state.is_ok for member in members)
 
 
-def views(members: list[Member]) -> set[tuple[tuple[str, int, int], ...]]:
-    """What each member thinks of everybody's slots and epochs; one element when they agree."""
+def tables(members: list[Member]) -> set[tuple[tuple[str, int, int], ...]]:
+    """The slots and epochs of all nodes, as each member knows them. One element if all agree."""
     return {
         tuple(sorted((node.node_id, node.slot_bits, node.config_epoch) for node in member.state.nodes))
         for member in members
@@ -59,7 +59,7 @@ def test_s1_s2_six_nodes_find_each_other_from_one_meet_each(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_s4_config_epochs_end_up_different_and_agreed(seed: int) -> None:
     network, members = joined(seed, 6, owners=3)
-    network.run_until(lambda: len(views(members)) == 1 and all_ok(members), 30_000)
+    network.run_until(lambda: len(tables(members)) == 1 and all_ok(members), 30_000)
     epochs = [member.state.myself.config_epoch for member in members]
     assert len(set(epochs)) == 6
     assert {member.state.current_epoch for member in members} == {max(epochs)}
@@ -88,7 +88,7 @@ def test_s3_a_dead_node_is_pfail_then_fail_on_all_and_well_again_when_it_returns
 
 
 def test_s3_a_node_that_hangs_is_failed_and_comes_back_by_itself() -> None:
-    """Its sockets stay open: what DEBUG SLEEP does to it."""
+    """Its sockets stay open, as with DEBUG SLEEP."""
     network, members = joined(size=5, owners=3)
     victim, rest = members[4], members[:4]
     ticking = victim.state
@@ -118,7 +118,7 @@ def test_s3_a_minority_does_not_fail_the_majority_and_knows_it_is_one() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_s3_loss_of_messages_makes_nobody_fail_for_good(seed: int) -> None:
+def test_s3_loss_of_messages_makes_no_node_fail_for_good(seed: int) -> None:
     network, members = joined(seed, 5, owners=3)
     network.simulation.degrade(loss=0.3)
     network.run(60_000)
@@ -127,7 +127,7 @@ def test_s3_loss_of_messages_makes_nobody_fail_for_good(seed: int) -> None:
 
 
 def test_s4_a_slot_claimed_twice_ends_with_the_greater_epoch_everywhere() -> None:
-    """Two halves that took the same slot before they met."""
+    """Two halves of a cluster took the same slot before they met."""
     network = Network(nodes=3)
     first, second, third = network.members
     network.simulation.set_config_epoch(0, 3)
@@ -138,7 +138,7 @@ def test_s4_a_slot_claimed_twice_ends_with_the_greater_epoch_everywhere() -> Non
     network.meet(third, first)
     network.meet(third, second)
     network.run_until(lambda: all_connected(members))
-    network.run_until(lambda: len(views(members)) == 1, 20_000)
+    network.run_until(lambda: len(tables(members)) == 1, 20_000)
     owner = third.state.owner_of(101)
     assert owner is not None
     assert owner.node_id == second.id
@@ -146,9 +146,9 @@ def test_s4_a_slot_claimed_twice_ends_with_the_greater_epoch_everywhere() -> Non
     assert SlotsChanged(first.id, (), ((101, 101),)) in first.events
 
 
-def test_s4_a_returning_owner_with_old_slots_is_told_by_update() -> None:
+def test_s4_a_returning_owner_with_old_slots_gets_an_update() -> None:
     network, members = joined(size=4, owners=3)
-    network.run_until(lambda: len(views(members)) == 1 and all_ok(members))
+    network.run_until(lambda: len(tables(members)) == 1 and all_ok(members))
     old, new = members[0], members[3]
     slots = old.state.myself.slot_bits
     owned = [slot for slot in range(c.SLOTS) if slots >> slot & 1]
@@ -159,19 +159,19 @@ def test_s4_a_returning_owner_with_old_slots_is_told_by_update() -> None:
     network.simulation.bump_epoch(new.index)
     network.add_slots(new, owned)
     network.run(3_000)
-    network.partition([new], [old])  # the others have to tell it
+    network.partition([new], [old])  # so that the others must inform it
     network.restart(old)
     assert old.state.myself.slot_bits == slots
     network.run_until(lambda: old.state.myself.slot_bits == 0, 10_000)
     network.heal()
-    network.run_until(lambda: len(views(members)) == 1 and all_ok(members), 20_000)
-    told = [
+    network.run_until(lambda: len(tables(members)) == 1 and all_ok(members), 20_000)
+    updates = [
         message
         for member in members[1:]
         for name, message in member.sent
         if name == old.name and message.type == c.UPDATE
     ]
-    assert told
+    assert updates
 
 
 def test_s1_a_node_that_restarts_at_another_address_is_found_again() -> None:
@@ -184,7 +184,7 @@ def test_s1_a_node_that_restarts_at_another_address_is_found_again() -> None:
     network.run_until(lambda: all_connected(members), 20_000)
 
 
-def test_s1_names_and_ports_announced_reach_everybody_and_follow_changes() -> None:
+def test_s1_announced_names_and_ports_reach_all_members_and_follow_changes() -> None:
     network = Network()
     first, second = network.members
     first.config.update(cluster_announce_hostname="one.example", cluster_announce_port=17)
@@ -223,7 +223,7 @@ def test_h39_a_flapping_link_is_redialled_with_pauses() -> None:
     network.run_until(lambda: all_connected([first, second]), 10_000)
 
 
-def test_s4_the_state_is_told_as_events() -> None:
+def test_s4_the_state_is_reported_as_events() -> None:
     network, members = joined(size=3, owners=3)
     network.run_until(lambda: all_ok(members))
     assert all(member.events_of(StateChanged) == [StateChanged("ok")] for member in members)

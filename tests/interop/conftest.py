@@ -11,7 +11,7 @@ from tests.interop.bus_peer import PeerGroup
 
 @pytest.fixture
 def bus() -> Iterator[PeerGroup]:
-    """Hand-made peers; closed at the end of the test, before the servers stop."""
+    """Hand-made peers, which are closed at the end of the test, before the servers stop."""
     group = PeerGroup()
     yield group
     group.close()

@@ -1,7 +1,7 @@
-"""A driver on a real engine with a state that does what the test says: for tests of the main loop alone.
+"""A driver on a real engine, with a state that follows a script: for tests of the main loop alone.
 
-`ScriptedState` notes every input and answers with the effects the test gave for it; `Peer` is a plain socket
-that speaks bus packets. No rule of the protocol is in here.
+`ScriptedState` notes every input and answers it with the effects that the test chose. `Peer` is a plain socket that
+speaks bus packets. No rule of the protocol is in here.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Answer = Callable[..., list[Effect] | None]
 
 
 class ScriptedState:
-    """Notes inputs as (name, *arguments without now_ms); `answers[name]` gives the effects of one."""
+    """Notes inputs as (name, *arguments without now_ms). `answers[name]` returns the effects of one."""
 
     def __init__(self) -> None:
         self.inputs: list[tuple[Any, ...]] = []
         self.answers: dict[str, Answer] = {}
         self.counters: Counter[str] = Counter()
         self.own_header_version = 0
-        self.version = 0  # what a driver has published before its first view
+        self.version = 0  # the version that a driver starts with, so it publishes no view
         self.text = "scripted\nvars currentEpoch 0 lastVoteEpoch 0\n"
         self.epoch = 0
         """The current epoch in its heartbeats."""
@@ -84,12 +84,12 @@ class ScriptedState:
         return self.text
 
     def heard(self, name: str) -> list[tuple[Any, ...]]:
-        """The arguments of every input of that name, oldest first."""
+        """The arguments of every input with that name, the oldest first."""
         return [tuple(arguments) for input_name, *arguments in self.inputs if input_name == name]
 
 
 class Loop:
-    """A driver, its scripted state, and the port its engine listens on."""
+    """A driver, its scripted state, and the port on which its engine listens."""
 
     def __init__(self, driver: Driver, state: ScriptedState, port: int) -> None:
         self.driver = driver
@@ -98,14 +98,14 @@ class Loop:
         self.peers: list[Peer] = []
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        """Steps until the condition holds; fails at the deadline."""
+        """Takes steps until the condition holds. Fails at the deadline."""
         deadline = time.monotonic() + DEADLINE_S
         while not condition():
             assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}; inputs {self.state.inputs}"
             self.driver.step(20)
 
     def connect(self) -> Peer:
-        """A peer whose link the state has been told of."""
+        """A peer whose link the state knows."""
         before = len(self.state.heard("accepted"))
         peer = Peer(socket.create_connection(("127.0.0.1", self.port), DEADLINE_S))
         self.until(lambda: len(self.state.heard("accepted")) > before, "the link is accepted")
@@ -126,7 +126,7 @@ class Peer:
         self.raw.sendall(b"".join(packets))
 
     def is_closed(self) -> bool:
-        """Whether the connection has ended by now; what arrived before is thrown away."""
+        """Whether the connection has ended. What arrived before that is thrown away."""
         self.raw.setblocking(False)
         try:
             while self.raw.recv(65_536):
@@ -140,7 +140,7 @@ class Peer:
             self.raw.settimeout(DEADLINE_S)
 
     def has_received(self, count: int) -> Callable[[], bool]:
-        """Whether so many bytes wait to be read."""
+        """A condition: at least this many bytes wait to be read."""
         return lambda: len(self._peek(count)) >= count
 
     def _peek(self, count: int) -> bytes:
@@ -165,7 +165,7 @@ class Peer:
 
 
 def ping(type: int = 0, *, sender: str = PEER_ID, epoch: int = 0) -> wire.Heartbeat:
-    """A heartbeat without gossip; `epoch` tells one from another."""
+    """A heartbeat without gossip. `epoch` makes it recognisable."""
     return wire.Heartbeat(type, wire.Header(sender=sender, current_epoch=epoch, flags=1))
 
 

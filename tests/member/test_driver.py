@@ -1,4 +1,4 @@
-"""The driver between a real engine and a scripted state: order, saves, refusals, and what never happens."""
+"""The driver between a real engine and a scripted state: order, saves, refusals, and errors that it survives."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def epochs_heard(state: ScriptedState, link: int | None = None) -> list[int]:
 
 
 def block_saving(folder: Path) -> Path:
-    """Makes every save of nodes.conf in the folder fail: a folder stands where the new file is written."""
+    """Makes every save of nodes.conf in the folder fail: a folder has the name of the new file."""
     obstacle = folder / "nodes.conf.tmp"
     obstacle.mkdir()
     return obstacle
@@ -159,9 +159,9 @@ def test_refused_packets_are_counted_and_several_close_the_link_h4(
     loop: Loop, caplog: pytest.LogCaptureFixture
 ) -> None:
     good = wire.encode(ping(epoch=1))
-    lying = good[:14] + b"\0\5" + good[16:]  # five gossip entries, it says, and none is there
+    lying = good[:14] + b"\0\5" + good[16:]  # announces five gossip entries, but has none
     peer = loop.connect()
-    allowed = 7  # the engine's DROPPED_CLOSES less one
+    allowed = 7  # one less than the engine's DROPPED_CLOSES
     peer.send(*[lying] * allowed, good)
     loop.until(lambda: epochs_heard(loop.state) == [1], "a good packet after them is applied")
     assert loop.driver.counters["packets_refused"] == allowed
@@ -236,7 +236,7 @@ def test_a_dial_that_fails_is_told_with_the_node_it_was_for(loop: Loop, address:
     redial = Dial(OTHER_ID, address, port)
     loop.state.answers["tick"] = lambda: [redial]
     loop.driver.tick()
-    loop.until(lambda: loop.state.heard("dial failed"), "the failure is told")
+    loop.until(lambda: loop.state.heard("dial failed"), "the failure is reported")
     assert [node_id for node_id, _ in loop.state.heard("dial failed")] == [OTHER_ID]
     assert loop.driver.counters["dials_failed"] == 1
     loop.until(lambda: loop.driver.engine.stats()["links"] == 0, "nothing of it stays")
@@ -331,7 +331,7 @@ def test_a_failed_durable_save_withholds_what_depends_on_it_and_nothing_else_h47
 
     def answer(link: int, packet: wire.Packet) -> list[Effect]:
         reply = ping(1, epoch=packet.current_epoch)
-        if packet.current_epoch == 2:  # as a vote would
+        if packet.current_epoch == 2:  # like a vote
             return [Save(durable=True), Send(link, reply), Broadcast((link,), reply)]
         return [Send(link, reply)]
 

@@ -1,6 +1,6 @@
-"""Valkey's glob rules, their limits, and that no pattern costs more than its length times the text's (S7).
+"""Valkey's glob rules and their limits; and no match takes longer than pattern length times text length (S7).
 
-That they are Valkey's is heard from a real one in `test_pubsub_parity.py`; here stands what they are.
+`test_pubsub_parity.py` checks against a real server that these rules are Valkey's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 from clusterbus.member.glob import PATTERN_LEN_MAX_BYTES, STARS_MAX, TEXT_LEN_MAX_BYTES, compile_pattern
 
 CASES: tuple[tuple[bytes, list[bytes], list[bytes]], ...] = (
-    # pattern, texts it matches, texts it does not
+    # pattern, texts that it matches, texts that it does not match
     (b"news", [b"news"], [b"new", b"newss", b"News", b""]),
     (b"n?ws", [b"news", b"n\nws", b"n\xffws"], [b"nws", b"neews"]),
     (b"news.*", [b"news.", b"news.art"], [b"news", b"xnews."]),
@@ -73,7 +73,7 @@ def test_more_stars_than_the_limit_match_nothing_as_in_valkey() -> None:
     ids=["stars", "stars and marks", "long run", "classes", "marks"],
 )
 def test_no_pattern_makes_the_main_loop_wait(pattern: bytes) -> None:
-    """With backtracking over the stars each of these would take longer than the universe is old."""
+    """With backtracking over the stars, each of these matches would take longer than the age of the universe."""
     matches = compile_pattern(pattern)
     begun_s = time.perf_counter()
     assert not matches(b"a" * TEXT_LEN_MAX_BYTES)

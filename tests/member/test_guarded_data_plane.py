@@ -1,4 +1,4 @@
-"""The user's data plane behind its guard: asked, told, and never able to harm the node (S4, S11)."""
+"""The user's data plane behind its guard: questions, reports, and errors that never harm the node (S4, S11)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ OTHER = "b" * 40
 
 
 class Recording(DataPlane):
-    """Writes down what it is told; answers as its fields say."""
+    """Notes what is reported to it. Its fields are its answers."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[object, ...]] = []
+        self.reports: list[tuple[object, ...]] = []
         self.offset: Any = 5
         self.age: Any = 7
         self.keys: Any = [b"a", b"b", b"c"]
@@ -46,23 +46,23 @@ class Recording(DataPlane):
         return cast("Sequence[bytes]", self.keys)
 
     def slots_gained(self, slots: Sequence[int]) -> None:
-        self.told.append(("gained", *slots))
+        self.reports.append(("gained", *slots))
 
     def slots_lost(self, slots: Sequence[int]) -> None:
-        self.told.append(("lost", *slots))
+        self.reports.append(("lost", *slots))
 
     def role_changed(self, role: str, primary_id: str | None) -> None:
-        self.told.append(("role", role, primary_id))
+        self.reports.append(("role", role, primary_id))
 
     def writes_paused(self, until_ms: int) -> None:
-        self.told.append(("paused", until_ms))
+        self.reports.append(("paused", until_ms))
 
     def writes_resumed(self) -> None:
-        self.told.append(("resumed",))
+        self.reports.append(("resumed",))
 
 
 class Broken(DataPlane):
-    """Raises whatever it is asked or told."""
+    """Raises on every question and report."""
 
     def __getattribute__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -71,7 +71,7 @@ class Broken(DataPlane):
 
 
 class Rig:
-    """A guard attached to what it needs of a driver."""
+    """A guard, attached to those parts of a driver that it needs."""
 
     def __init__(self, plane: DataPlane, *, slots: Sequence[int] = (), primary_id: str | None = None) -> None:
         self.listeners: list[Callable[[Event], None]] = []
@@ -102,20 +102,20 @@ EVENTS: list[tuple[Event, list[tuple[object, ...]]]] = [
 ]
 
 
-@pytest.mark.parametrize(("event", "told"), EVENTS, ids=repr)
-def test_what_happens_to_this_node_is_told_s4(event: Event, told: list[tuple[object, ...]]) -> None:
+@pytest.mark.parametrize(("event", "reports"), EVENTS, ids=repr)
+def test_changes_of_this_node_are_reported_s4(event: Event, reports: list[tuple[object, ...]]) -> None:
     plane = Recording()
     rig = Rig(plane)
     rig.event(event)
-    assert plane.told == told
+    assert plane.reports == reports
 
 
-def test_a_restarted_node_is_told_what_it_owns_and_is() -> None:
+def test_role_and_slots_are_reported_after_a_restart() -> None:
     primary, replica = Recording(), Recording()
     Rig(primary, slots=[4, 5])
     Rig(replica, primary_id=OTHER)
-    assert primary.told == [("gained", 4, 5)]
-    assert replica.told == [("role", "replica", OTHER)]
+    assert primary.reports == [("gained", 4, 5)]
+    assert replica.reports == [("role", "replica", OTHER)]
 
 
 def test_questions_are_passed_on_and_counts_are_kept() -> None:
@@ -135,8 +135,8 @@ def test_an_empty_data_plane_has_nothing() -> None:
     assert guard.keys_in_slot(1, 5) == []
 
 
-@pytest.mark.parametrize("event", [event for event, told in EVENTS if told], ids=repr)
-def test_a_broken_data_plane_harms_nobody_and_is_counted(event: Event, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("event", [event for event, reports in EVENTS if reports], ids=repr)
+def test_a_broken_data_plane_does_no_harm_and_is_counted(event: Event, caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig(Broken())
     rig.event(event)
     assert rig.counters["data_plane_errors"] == 1
@@ -152,7 +152,7 @@ QUESTIONS: dict[str, Callable[[GuardedDataPlane], object]] = {
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_who_asks_a_broken_data_plane_about_keys_is_told_so(name: str) -> None:
+def test_a_question_about_keys_to_a_broken_data_plane_is_an_error(name: str) -> None:
     rig = Rig(Broken())
     with pytest.raises(StateError, match=f"the data plane failed in {name}, see the log"):
         QUESTIONS[name](rig.guard)
@@ -160,7 +160,7 @@ def test_who_asks_a_broken_data_plane_about_keys_is_told_so(name: str) -> None:
 
 
 @pytest.mark.parametrize("answer", [-1, "5", 1.5])
-def test_replication_that_makes_no_sense_is_the_last_that_did(answer: object) -> None:
+def test_an_invalid_replication_offset_leaves_the_last_valid_one(answer: object) -> None:
     plane = Recording()
     rig = Rig(plane)
     assert rig.guard.replication_offset() == 5

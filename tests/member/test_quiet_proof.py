@@ -1,4 +1,4 @@
-"""Only heartbeats on a link whose node is proven may be quiet: a stranger's claims leave no trace (R33, H21)."""
+"""Only heartbeats on the link of a proven node may be quiet: a stranger's claims change nothing (R33, H21)."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ PRIMARY_MYSELF = 17
 
 
 class Rig:
-    """An engine with a published view of two nodes, and what happened on it."""
+    """An engine with a published view of two nodes, and its events."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.now_ms = time.time_ns() // 1_000_000
-        self.told = NodeTimes()
+        self.mentioned_times = NodeTimes()
         self.events: list[object] = []
         ours = wire.Heartbeat(0, wire.Header(sender=MYSELF, flags=PRIMARY_MYSELF))
-        rows = [self._row(KNOWN, NodeTimes(), speaks=True), self._row(MENTIONED, self.told, speaks=False)]
+        rows = [self._row(KNOWN, NodeTimes(), speaks=True), self._row(MENTIONED, self.mentioned_times, speaks=False)]
         view = View(version=1, now_ms=self.now_ms, heartbeat=wire.encode(ours), current_epoch=0, table_len=3, rows=rows)
         engine.publish(view)
 
@@ -63,7 +63,7 @@ class Rig:
         )
 
     def ping(self) -> bytes:
-        """What KNOWN would say if nothing were new, but that it heard MENTIONED just now."""
+        """A PING of KNOWN that is quiet. It also mentions that MENTIONED has just answered."""
         entry = wire.GossipEntry(
             node_id=MENTIONED, pong_received_s=self.now_ms // 1000, ip=IP, port=PORT, cport=CPORT, flags=PRIMARY
         )
@@ -93,7 +93,7 @@ def connected(engine: Engine, tls: ssl.SSLContext | None) -> Iterator[tuple[Rig,
 
 
 def _shaken(rig: Rig, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
-    """The handshake, while the engine does its part of it."""
+    """Does the TLS handshake, while the engine does its part of it."""
     plain.setblocking(False)
     peer = tls.wrap_socket(plain, server_hostname=IP, do_handshake_on_connect=False)
 
@@ -110,7 +110,7 @@ def _shaken(rig: Rig, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocke
 
 @pytest.mark.parametrize("with_tls", [False, True], ids=["tcp", "tls"])
 @pytest.mark.parametrize("io_threads", [1, 3])
-def test_a_strangers_heartbeat_under_a_known_id_notes_nothing(
+def test_a_strangers_heartbeat_under_a_known_id_is_not_quiet_and_leaves_no_times(
     io_threads: int, with_tls: bool, certificates: Certificates
 ) -> None:
     words = certificates.directives()
@@ -122,15 +122,15 @@ def test_a_strangers_heartbeat_under_a_known_id_notes_nothing(
         with connected(engine, certificates.client_context() if with_tls else None) as (rig, peer, link):
             peer.send(rig.ping())
             rig.until(lambda: bool(rig.of(PacketsReceived)))
-            assert rig.told.gossiped_pong_ms == 0
-            engine.bind(link, MENTIONED)  # proven, but as somebody else
+            assert rig.mentioned_times.gossiped_pong_ms == 0
+            engine.bind(link, MENTIONED)  # proven, but as another node
             peer.send(rig.ping())
             rig.until(lambda: len(rig.of(PacketsReceived)) == 2)
-            assert rig.told.gossiped_pong_ms == 0
+            assert rig.mentioned_times.gossiped_pong_ms == 0
             assert rig.of(QuietHeartbeats) == []
             engine.bind(link, KNOWN)
             peer.send(rig.ping())
             rig.until(lambda: bool(rig.of(QuietHeartbeats)))
-            assert rig.told.gossiped_pong_ms == rig.now_ms // 1000 * 1000
+            assert rig.mentioned_times.gossiped_pong_ms == rig.now_ms // 1000 * 1000
     finally:
         engine.shutdown()

@@ -1,4 +1,4 @@
-"""The rate limit of log lines about peers that misbehave (hostile-inputs: one line names the peer)."""
+"""The limit of log lines about peers that misbehave (the H rows: one line names the peer)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of users on a link whose peer does not read: dropped and counted at a limit, heartbeats still queued.
+"""Messages of users on a link whose peer does not read: above a limit they are dropped and counted. Heartbeats are not.
 
 cluster-link-sendbuf-limit is off here, as it is by default (S7, H40).
 """
@@ -30,7 +30,7 @@ def loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
 
 
 def publish(loop: Loop, links: list[int], message: wire.Message) -> None:
-    """One broadcast, asked for by the state at its next tick."""
+    """One broadcast, which the state asks for at its next tick."""
     effects: list[Effect] = [Broadcast(tuple(links), message)]
     loop.state.answers["tick"] = lambda: effects
     loop.driver.tick()
@@ -39,7 +39,7 @@ def publish(loop: Loop, links: list[int], message: wire.Message) -> None:
 
 
 class Reader(threading.Thread):
-    """Reads all a peer is sent, and counts it."""
+    """Reads all that arrives at a peer, and counts it."""
 
     def __init__(self, peer: Peer) -> None:
         super().__init__(daemon=True)
@@ -77,7 +77,7 @@ def test_a_peer_that_does_not_read_misses_messages_and_the_others_do_not_s7_h40(
     dropped = loop.driver.counters["messages_dropped_slow_link"]
     assert dropped >= MESSAGES - MESSAGES_HEARD_MAX
 
-    # A heartbeat still goes, and once the peer reads on it gets what it was not spared, and new messages.
+    # A heartbeat is still queued. When the peer reads on, it gets all that was not dropped, and then new messages.
     loop.state.answers["tick"] = lambda: [Send(slow.link, ping())]
     loop.driver.tick()
     loop.state.answers.clear()
@@ -90,7 +90,7 @@ def test_a_peer_that_does_not_read_misses_messages_and_the_others_do_not_s7_h40(
 
 
 def test_other_broadcasts_are_never_dropped(loop: Loop) -> None:
-    """A FAIL reaches whoever reads at last, however much waits before it."""
+    """A FAIL reaches a peer that reads at last, however much is queued before it."""
     slow = loop.connect()
     message = wire.Publish(None, b"c", bytes(MESSAGE_LEN_BYTES))
     while not loop.driver.counters["messages_dropped_slow_link"]:

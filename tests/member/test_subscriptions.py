@@ -1,4 +1,4 @@
-"""Who listens to what: both sides of the relation agree, and nothing is kept for nobody (S7)."""
+"""Which subscribers listen to what: both sides of the relation agree, and no entry stays without subscribers (S7)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def said(channel: bytes, text: bytes = b"m", *, sharded: bool = False) -> Messag
     return Message("a" * 40, channel, text, sharded)
 
 
-def test_a_message_reaches_channel_and_pattern_each_in_its_own_right() -> None:
+def test_a_subscriber_gets_a_message_once_by_channel_and_once_by_pattern() -> None:
     hub = Subscriptions()
     one, other = Listener(hub), Listener(hub)
     hub.subscribe(one, b"news")
@@ -107,7 +107,7 @@ def test_a_pattern_over_the_limit_leaves_nothing_behind() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_both_sides_of_the_relation_agree_whatever_happens(seed: int) -> None:
-    """Against a plain set of (listener, kind, name); at the end everybody has left and nothing is held."""
+    """Compared with a plain set of (listener, kind, name). At the end all have left, and no table has an entry."""
     random = Random(seed)
     hub = Subscriptions()
     listeners = [Listener(hub) for _ in range(4)]

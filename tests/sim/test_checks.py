@@ -1,7 +1,7 @@
-"""The checks bite: each rule of the protocol is bent once, and the simulator says which rule broke (R38).
+"""The checks work: each test breaks one rule of the protocol, and the simulator says which rule broke (R38).
 
-Bent rules are patched into the protocol core or into a subclass of its state; the stories are as short as
-they can be. `test_mutations` lets scenarios find the same without being told where to look.
+The broken rules are patched into the protocol core or into a subclass of its state, and each run is as short as it can
+be. In `test_mutations`, scenarios find broken rules without a hint where to look.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def formed(nodes: int = 4, **arguments: object) -> Simulation:
 
 
 def cluster_of_bent(rule: Callable[[Core, int], None], nodes: int = 4) -> Simulation:
-    """A formed cluster whose member 0 applies `rule(core, tick number)` before each tick, once told to."""
+    """A formed cluster in which every member calls `rule(core, tick number)` before each tick."""
 
     class BentState(ClusterState):
         def tick(self, now_ms: int) -> None:
@@ -46,7 +46,7 @@ def cluster_of_bent(rule: Callable[[Core, int], None], nodes: int = 4) -> Simula
 
 
 def ack_to_all(core: Core, *, saved_first: bool, receivers: int) -> None:
-    """Votes for so many nodes in the present epoch."""
+    """Votes for this many nodes in the present epoch."""
     core.last_vote_epoch = core.current_epoch
     if saved_first:
         core.save_now()
@@ -144,8 +144,8 @@ def test_epochs_lost_by_a_restart_are_caught_s10(monkeypatch: Patch) -> None:
         simulation.restart(1)
 
 
-def test_a_config_epoch_told_and_then_lost_by_a_power_cut_is_caught_s4_h47(monkeypatch: Patch) -> None:
-    """An epoch taken without being on disk first: told, forgotten, and free to be taken for another time."""
+def test_a_config_epoch_announced_and_then_lost_by_a_power_cut_is_caught_s4_h47(monkeypatch: Patch) -> None:
+    """An epoch that is announced before it is on disk may be forgotten, and then be taken a second time."""
 
     def save_later(core: Core) -> None:
         core.want_save()
@@ -165,7 +165,7 @@ def test_the_same_epoch_on_disk_first_survives_every_power_cut_s4_h47() -> None:
 
 
 def bump_and_lose_power() -> None:
-    """Again and again, because half of the power cuts lose what was not synced."""
+    """Several times, because half of the power cuts lose what was not synced."""
     for seed in range(12):
         simulation = Simulation(seed, 4)
         simulation.form()
@@ -187,18 +187,18 @@ def test_slots_lost_to_a_lower_epoch_are_caught_s4(monkeypatch: Patch) -> None:
     apply_claims = roles.apply_claims
     monkeypatch.setattr(roles, "apply_claims", take_whatever_is_claimed)
     simulation = formed()
-    simulation.claim_slots(0, 16_000, 16_099)  # the last node's, whose epoch is the greater
+    simulation.claim_slots(0, 16_000, 16_099)  # these are the last node's, which has a greater epoch
     with pytest.raises(InvariantError, match=checks.OWN_SLOTS):
         simulation.run_for(10_000)
 
 
-def test_slots_lost_to_nobody_are_caught_s4() -> None:
+def test_slots_lost_without_a_new_owner_are_caught_s4() -> None:
     def drop(core: Core, tick: int) -> None:
         if tick == 50:
             core.take_slots(0xFF)
 
     simulation = cluster_of_bent(drop)
-    with pytest.raises(InvariantError, match=f"{checks.OWN_SLOTS}.*lost to nobody"):
+    with pytest.raises(InvariantError, match=f"{checks.OWN_SLOTS}.*slots lost, but"):
         simulation.run_for(10_000)
 
 
@@ -225,7 +225,7 @@ def test_one_slot_of_two_owners_at_one_epoch_is_caught_s4() -> None:
 
 
 def promote(core: Core, epoch: int) -> None:
-    """A replica makes itself primary of its primary's slots, as a winner would."""
+    """A replica makes itself the primary of its primary's slots, as if it had won an election."""
     myself, primary = core.myself, core.myself.replicaof
     assert primary is not None
     slots = primary.slot_bits
@@ -238,7 +238,7 @@ def promote(core: Core, epoch: int) -> None:
 
 
 class Usurper(ClusterState):
-    """A replica that promotes itself at its fiftieth tick, asking nobody."""
+    """A replica that promotes itself at its fiftieth tick, without any vote."""
 
     def tick(self, now_ms: int) -> None:
         if self._ticks == 50 and self._core.myself.is_replica:
@@ -247,7 +247,7 @@ class Usurper(ClusterState):
 
 
 def cluster_with_replicas(replicas: int, state_class: type[ClusterState]) -> Simulation:
-    """Three primaries; each further node replicates the first."""
+    """Three primaries, and replicas of the first one."""
     simulation = Simulation(7, 3 + replicas, state_class=state_class)
     simulation.form(primaries=3)
     for node in simulation.nodes[3:]:
@@ -264,14 +264,14 @@ def test_a_winner_without_a_majority_is_caught_s5() -> None:
 def test_two_winners_of_one_epoch_are_caught_s5() -> None:
     simulation = cluster_with_replicas(2, Usurper)
     electorate = {simulation.node_id(node) for node in (0, 1, 2)}
-    for node in (3, 4):  # as if each had everybody's vote
+    for node in (3, 4):  # as if all had voted for each
         simulation._world.checker._acks[simulation.node_id(node), 100] = electorate
     with pytest.raises(InvariantError, match=checks.ONE_WINNER):
         simulation.run_for(10_000)
 
 
 def test_an_epoch_taken_over_may_be_one_that_was_won_until_the_two_meet_s6() -> None:
-    """TAKEOVER asks nobody: behind a partition it takes the epoch of the election on the other side."""
+    """TAKEOVER needs no vote. Behind a partition it takes the same epoch as the election on the other side."""
     simulation = Simulation(7, 5)
     simulation.form(primaries=3, replicas=2)
     simulation.replicate(4, 0)
@@ -288,7 +288,7 @@ def test_an_epoch_taken_over_may_be_one_that_was_won_until_the_two_meet_s6() -> 
 # ---------------------------------------------------------------- agreement
 
 
-def test_a_collision_nobody_resolves_is_no_agreement_h27(monkeypatch: Patch) -> None:
+def test_an_unresolved_collision_is_no_agreement_h27(monkeypatch: Patch) -> None:
     monkeypatch.setattr(epochs, "resolve_collision", lambda core, sender: None)
     simulation = Simulation(7, 4)
     for node in simulation.nodes[1:]:
@@ -297,7 +297,7 @@ def test_a_collision_nobody_resolves_is_no_agreement_h27(monkeypatch: Patch) -> 
     assert any("share config epoch" in line for line in simulation.disagreements())
 
 
-def test_a_failure_nobody_clears_is_no_agreement_s3(monkeypatch: Patch) -> None:
+def test_a_failure_that_is_never_cleared_is_no_agreement_s3(monkeypatch: Patch) -> None:
     monkeypatch.setattr("clusterbus.cluster.failover.failure._clear_failed_if_due", lambda core, node: None)
     simulation = formed()
     simulation.crash(1)
@@ -313,14 +313,14 @@ def test_a_node_forgotten_by_one_is_no_agreement_s9() -> None:
     assert simulation.disagreements(at_most=1) == ["n0 knows 3 nodes of 4"]
 
 
-def test_a_node_that_is_down_and_held_well_is_no_agreement() -> None:
+def test_a_node_that_is_down_but_not_flagged_fail_is_no_agreement() -> None:
     simulation = formed()
     simulation.crash(1, power=True)
-    assert "does not hold n1 FAIL" in simulation.disagreements(at_most=1)[0]
+    assert "does not flag n1 FAIL" in simulation.disagreements(at_most=1)[0]
 
 
-def test_a_durable_save_is_asked_for_by_the_effect_the_disk_obeys() -> None:
-    """The patches above bend `save_now`; this is what it is when nobody bends it."""
+def test_save_now_asks_for_a_durable_save() -> None:
+    """The tests above replace `save_now`. This is what it does when it is not replaced."""
     simulation = formed()
     core = simulation.state(0)._core
     core.save_now()

@@ -20,7 +20,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(simulate, arguments)
 
 
-def test_times_of_a_cluster_are_told_with_histograms_r38() -> None:
+def test_times_of_a_cluster_are_shown_with_histograms_r38() -> None:
     result = run("--nodes", "5", "--seed", "3", "--fail", "1")
     assert result.exit_code == 0
     lines = result.output.splitlines()
@@ -32,46 +32,46 @@ def test_times_of_a_cluster_are_told_with_histograms_r38() -> None:
 
 
 def test_times_as_json_are_those_of_the_api_r38() -> None:
-    told = json.loads(run("--nodes", "7", "--seed", "3", "--fail", "2", "--json").output)
-    assert told == measure(7, 3, 2, 2_000).as_dict()
-    assert len(told["joined_ms"]) == 7
-    assert len(told["failed_ms"]) == 10
-    assert told["unseen"] == 0
-    assert 1_000 < min(told["suspected_ms"]) <= max(told["failed_ms"]) < 6_000
-    assert 0 < told["returned_ms"] < 20_000
-    assert told["messages"]["ping"] > 100
+    result = json.loads(run("--nodes", "7", "--seed", "3", "--fail", "2", "--json").output)
+    assert result == measure(7, 3, 2, 2_000).as_dict()
+    assert len(result["joined_ms"]) == 7
+    assert len(result["failed_ms"]) == 10
+    assert result["unseen"] == 0
+    assert 1_000 < min(result["suspected_ms"]) <= max(result["failed_ms"]) < 6_000
+    assert 0 < result["returned_ms"] < 20_000
+    assert result["messages"]["ping"] > 100
 
 
-def test_a_failure_no_majority_is_left_to_see_is_told_as_unseen_s3() -> None:
+def test_a_failure_that_no_majority_can_see_is_shown_as_unseen_s3() -> None:
     result = run("--nodes", "5", "--fail", "3")
     assert result.exit_code == 0
     assert "FAIL not reached for 6 pairs" in result.output
     assert "all agree again" in result.output
 
 
-def test_the_time_until_a_replica_is_elected_is_told_s5() -> None:
-    told = json.loads(run("--nodes", "6", "--replicas", "3", "--json").output)
-    assert len(told["elected_ms"]) == 1
-    assert told["served_ms"] is not None
-    assert max(told["failed_ms"]) <= told["elected_ms"][0] + 1_000
-    assert told["elected_ms"][0] < told["served_ms"] < 2 * 2_000 + 3_000
+def test_the_time_until_a_replica_is_elected_is_shown_s5() -> None:
+    result = json.loads(run("--nodes", "6", "--replicas", "3", "--json").output)
+    assert len(result["elected_ms"]) == 1
+    assert result["served_ms"] is not None
+    assert max(result["failed_ms"]) <= result["elected_ms"][0] + 1_000
+    assert result["elected_ms"][0] < result["served_ms"] < 2 * 2_000 + 3_000
     output = run("--nodes", "6", "--replicas", "3").output
     assert "a replica is elected: " in output
     assert "all slots are served again " in output
 
 
-def test_without_replicas_for_the_dead_slots_are_served_no_more_s4() -> None:
+def test_slots_of_a_dead_node_without_replica_are_no_longer_served_s4() -> None:
     output = run("--nodes", "6", "--replicas", "1", "--fail", "2").output
     assert "all slots are served no more" in output
 
 
-def test_without_a_failure_only_the_join_is_told() -> None:
+def test_without_a_failure_only_the_join_is_shown() -> None:
     output = run("--nodes", "3", "--fail", "0").output
     assert "knows all others" in output
     assert "power cut" not in output
 
 
-def test_a_cluster_that_cannot_be_is_refused() -> None:
+def test_an_impossible_cluster_is_refused() -> None:
     result = run("--nodes", "3", "--fail", "3")
     assert result.exit_code == 1
     assert "at least one has to see it" in result.output

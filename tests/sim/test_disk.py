@@ -24,7 +24,7 @@ def disk(timeline: Timeline) -> Disk:
 
 
 def outcomes_of_a_power_cut(disk: Disk) -> set[str | None]:
-    """What may be left, over many draws."""
+    """What a power cut may leave, over many draws."""
     left = set()
     for seed in range(20):
         copy = Disk(disk._timeline)

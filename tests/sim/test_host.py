@@ -7,7 +7,7 @@ from clusterbus.cluster.effects import Save
 from clusterbus.cluster.events import EpochChanged, Event
 from clusterbus.errors import StateError
 from clusterbus.sim import Simulation
-from clusterbus.sim.host import Doom, Host
+from clusterbus.sim.host import Host, PlannedCrash
 from clusterbus.wire import Packet
 
 
@@ -58,7 +58,7 @@ def test_a_process_dies_between_any_two_things_the_world_can_see_r42_h47(simulat
 
     simulation.on_message(note)
     simulation.on_event(lambda node, event, _now_ms: events.append(event) if node == 0 else None)
-    host.doom = Doom(acts, power=True)
+    host.planned_crash = PlannedCrash(acts, power=True)
     if acts < 2:
         with pytest.raises(StateError, match="died before it answered"):
             simulation.bump_epoch(0)

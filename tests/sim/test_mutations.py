@@ -1,6 +1,6 @@
-"""Scenarios find bent rules by themselves: a rule is mutated, and some seed says what broke (R38).
+"""Scenarios find broken rules by themselves: a rule is mutated, and some seed reports what broke (R38).
 
-The rules are those of the protocol and those of the driver, which is the one that ships (R42).
+The mutated rules are those of the protocol and those of the driver that ships (R42).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from clusterbus.sim.scenario import play
 from clusterbus.wire import Packet
 
 SEEDS_MAX = 120
-"""So many seeds at most until a mutation has to be found."""
+"""A mutation must be found within this many seeds."""
 
 Mutate = Callable[[pytest.MonkeyPatch], None]
 
 
 def ignore_config_epoch(patch: pytest.MonkeyPatch) -> None:
-    """Whoever claims a slot gets it."""
+    """Any node that claims a slot gets it."""
     apply_claims = roles.apply_claims
 
     def take(core: Core, sender: Node, _config_epoch: int, claimed: int) -> None:
@@ -40,7 +40,7 @@ def ignore_config_epoch(patch: pytest.MonkeyPatch) -> None:
 
 
 def skip_durability(patch: pytest.MonkeyPatch) -> None:
-    """Nothing is synced before it is told."""
+    """Nothing is synced before it is announced."""
 
     def save_later(core: Core) -> None:
         core.want_save()
@@ -53,7 +53,7 @@ def skip_durability(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_epochs(patch: pytest.MonkeyPatch) -> None:
-    """A restart begins with the epochs of the nodes, not with the current one."""
+    """After a restart, the current epoch is below the config epochs of the nodes."""
     restore = persist.restore
 
     def lossy(core: Core, conf: NodesConf) -> None:
@@ -94,7 +94,7 @@ def win_with_one_vote(patch: pytest.MonkeyPatch) -> None:
 
 
 def take_any_vote(patch: pytest.MonkeyPatch) -> None:
-    """A vote counts as often as it comes, whoever sends it and for whichever epoch."""
+    """A vote counts as often as it arrives, from any node and for any epoch."""
 
     def count(core: Core, _link: Link, sender: Node, _packet: Packet) -> None:
         core.election.voters |= {sender.node_id, sender.node_id + "'"}
@@ -121,18 +121,18 @@ def never_step_down(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(roles, "_follow_taker", lambda core, sender, config_epoch, *, is_taker, has_slots: None)
 
 
-def never_bump(patch: pytest.MonkeyPatch) -> None:
-    """Two primaries keep one config epoch."""
+def never_resolve_collisions(patch: pytest.MonkeyPatch) -> None:
+    """Two primaries keep the same config epoch."""
     patch.setattr(epochs, "resolve_collision", lambda core, sender: None)
 
 
-def never_forgive(patch: pytest.MonkeyPatch) -> None:
-    """FAIL is for ever."""
+def never_clear_fail(patch: pytest.MonkeyPatch) -> None:
+    """FAIL never ends."""
     patch.setattr(failure, "_clear_failed_if_due", lambda core, node: None)
 
 
 def never_redial(patch: pytest.MonkeyPatch) -> None:
-    """A link lost stays lost."""
+    """A lost link stays lost."""
     dial = links.dial
 
     def once(core: Core, node: Node) -> None:
@@ -142,8 +142,8 @@ def never_redial(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(links, "dial", once)
 
 
-def hear_of_nobody(patch: pytest.MonkeyPatch) -> None:
-    """Gossip brings no third nodes."""
+def drop_gossip(patch: pytest.MonkeyPatch) -> None:
+    """Gossip introduces no nodes."""
     patch.setattr(gossip_in, "_meet_by_gossip", lambda core, entry, *, stranger: None)
 
 
@@ -160,18 +160,18 @@ def count_backwards(patch: pytest.MonkeyPatch) -> None:
 
 
 def skip_durable_saves(patch: pytest.MonkeyPatch) -> None:
-    """The driver takes a durable save for done."""
+    """The driver skips durable saves and reports that they succeeded."""
     save = Driver._save
     patch.setattr(Driver, "_save", lambda driver, *, durable: durable or save(driver, durable=durable))
 
 
 def skip_saves(patch: pytest.MonkeyPatch) -> None:
-    """The driver forgets the saves that may wait for the end of the step."""
+    """The driver forgets the saves that are due at the end of a step."""
     patch.setattr(Saver, "want", lambda saver: None)
 
 
 def send_before_save(patch: pytest.MonkeyPatch) -> None:
-    """The driver saves after everything else that an input asked for has left."""
+    """The driver saves after all other effects of an input, when its messages have left."""
     carry_out, save = Driver._carry_out_effects, Driver._save
     owed: set[Driver] = set()
 
@@ -192,7 +192,7 @@ def send_before_save(patch: pytest.MonkeyPatch) -> None:
 
 
 def send_after_failed_save(patch: pytest.MonkeyPatch) -> None:
-    """The driver withholds nothing when a durable save fails."""
+    """The driver withholds no message when a durable save fails."""
     save = Driver._save
 
     def fail_unseen(driver: Driver, *, durable: bool) -> bool:
@@ -204,12 +204,12 @@ def send_after_failed_save(patch: pytest.MonkeyPatch) -> None:
 
 
 def drop_binds(patch: pytest.MonkeyPatch) -> None:
-    """The driver keeps who is on a link to itself."""
+    """The driver does not report to the engine which node is on a link."""
     patch.setattr(Driver, "_carry_bind_link", lambda driver, effect: None)
 
 
 def keep_links(patch: pytest.MonkeyPatch) -> None:
-    """The driver does not tell the state that a link is lost."""
+    """The driver does not report to the state that a link is lost."""
     patch.setattr(Driver, "_apply_link_lost", lambda driver, event, now_ms: driver.engine.close(event.link))
 
 
@@ -224,21 +224,21 @@ MUTATIONS: tuple[tuple[Mutate, str], ...] = (
     (never_step_down, "in a shard that another one serves"),
     (forget_epochs, checks.EPOCHS_RISE),
     (count_backwards, checks.EPOCHS_RISE),
-    (never_bump, "share config epoch"),
-    (never_forgive, "failing, which is up"),
+    (never_resolve_collisions, "share config epoch"),
+    (never_clear_fail, "failing, which is up"),
     (never_redial, "no agreement"),
-    (hear_of_nobody, "do not agree"),
+    (drop_gossip, "do not agree"),
     (skip_durable_saves, "nodes.conf says"),
     (skip_saves, "nodes.conf says"),
     (send_before_save, checks.VOTE_DURABLE),
     (send_after_failed_save, checks.VOTE_DURABLE),
-    (drop_binds, "engine does not know a link"),
+    (drop_binds, "engine does not know that a link"),
     (keep_links, "lacks a link"),
 )
 
 
 FIRST_SEED: dict[Mutate, int] = {vote_again: 100}
-"""Where to begin for a mutation that few seeds bring to light."""
+"""The first seed to try, for a mutation that few seeds find."""
 
 
 @pytest.mark.parametrize(("mutate", "rule"), MUTATIONS, ids=[mutate.__name__ for mutate, _ in MUTATIONS])

@@ -1,4 +1,4 @@
-"""The simulated network by itself: two or three hosts that only note what reaches them (R38)."""
+"""The simulated network alone: two or three hosts that only note what arrives (R38)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECOND_US = 1_000_000
 
 
 class World:
-    """A network and everything that came out of it, as (time, host, what)."""
+    """A network, and everything that it delivered, as (time, host, what)."""
 
     def __init__(self, seed: int = 1, *, hosts: int = 3, jitter_us: int = 500) -> None:
         self.timeline = Timeline()
@@ -61,7 +61,7 @@ class World:
         self.timeline.run_to(self.timeline.now_us + duration_us)
 
     def connect(self, one: int, other: int) -> tuple[End, End]:
-        """Both ends of a new connection, the dialled one first."""
+        """Both ends of a new connection; the dialled one first."""
         self.network.dial(one, other)
         self.pass_time(SECOND_US)
         return self.dialled[-1], self.accepted[-1]
@@ -72,7 +72,7 @@ class World:
         return key
 
     def reached(self, host: int) -> list[Any]:
-        """What reached a host, ACCEPT left out."""
+        """What a host received, without ACCEPT."""
         return [what for _, owner, what in self.seen if owner == host and what is not ACCEPT]
 
 
@@ -168,7 +168,7 @@ def test_a_connection_held_up_for_long_breaks_for_the_sender_alone_h32() -> None
     assert far.is_open
 
 
-def test_who_sends_into_a_half_open_connection_is_reset_h32() -> None:
+def test_sending_into_a_half_open_connection_resets_it_h32() -> None:
     world = World()
     near, far = world.connect(0, 1)
     key = world.block(0, 1)
@@ -267,7 +267,7 @@ def test_a_dial_to_an_address_without_a_host_times_out() -> None:
     assert world.reached(0) == ["connection timed out"]
 
 
-def test_a_host_without_power_tells_nobody_and_resets_when_it_is_back() -> None:
+def test_a_host_without_power_sends_nothing_and_resets_when_it_is_back() -> None:
     world = World()
     near, _far = world.connect(0, 1)
     world.network.lose_host(1)

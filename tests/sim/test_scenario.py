@@ -1,4 +1,4 @@
-"""Scenarios: some seeds through and through, every kind of fault, and the sum of many (R38)."""
+"""Scenarios: some seeds from beginning to end, every kind of fault, and the sum of many (R38)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_seeds_draw_clusters_of_5_to_12_nodes_and_every_fault_r38(outcomes: list
     assert met == {*FAULTS, "death at an election"}
 
 
-def test_something_happens_in_them_r38(outcomes: list[Outcome]) -> None:
+def test_scenarios_cause_failures_elections_and_role_changes_r38(outcomes: list[Outcome]) -> None:
     total = Summary()
     for outcome in outcomes:
         total.add(outcome)

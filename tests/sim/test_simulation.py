@@ -1,4 +1,4 @@
-"""`Simulation`: what a script may do to a cluster, and what then happens (R38)."""
+"""`Simulation`: what a script may do to a cluster, and what follows (R38)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_nodes_that_meet_form_one_cluster_that_is_ok_r38_s1(five: Simulation) ->
         assert state.assigned_slots == (1 << 16_384) - 1
 
 
-def test_before_they_meet_they_do_not_agree() -> None:
+def test_members_do_not_agree_before_they_meet() -> None:
     simulation = Simulation(nodes=3)
     assert not simulation.agrees()
     assert simulation.disagreements()[0] == "n0 knows 1 nodes of 3"
@@ -67,7 +67,7 @@ def test_the_cluster_forms_through_loss_and_delay_r38() -> None:
     assert simulation.agrees()
 
 
-def test_forming_that_cannot_be_done_says_what_is_missing() -> None:
+def test_a_form_that_fails_says_where_the_members_differ() -> None:
     simulation = Simulation(nodes=3)
     simulation.isolate(2)
     with pytest.raises(StateError, match="n0 knows"):
@@ -113,7 +113,7 @@ def test_a_trace_does_not_depend_on_the_order_of_hashes_r38(hash_seed: str) -> N
     assert outputs[0] == outputs[1]
 
 
-def test_looking_at_a_trace_does_not_change_what_happens_r38() -> None:
+def test_writing_a_trace_does_not_change_the_run_r38() -> None:
     traced = Simulation(3, 5, trace=lambda line: None)
     plain = Simulation(3, 5)
     assert traced.form() == plain.form()
@@ -124,22 +124,22 @@ def test_looking_at_a_trace_does_not_change_what_happens_r38() -> None:
         assert traced.state(node).nodes_conf_text() == plain.state(node).nodes_conf_text()
 
 
-# ---------------------------------------------------------------- faults of nodes
+# ---------------------------------------------------------------- faults of hosts
 
 
 @pytest.mark.parametrize("power", [False, True])
 def test_a_crashed_node_is_failed_by_all_and_back_after_its_restart_s3(five: Simulation, power: bool) -> None:
     five.sync_disks()
     identity = five.node_id(2)
-    told: list[tuple[int, Event]] = []
-    five.on_event(lambda node, event, now_ms: told.append((node, event)))
+    events: list[tuple[int, Event]] = []
+    five.on_event(lambda node, event, now_ms: events.append((node, event)))
     crashed_ms = five.now_ms
     five.crash(2, power=power)
     assert not five.is_up(2)
     assert five.run_until(lambda: failed_everywhere(five, 2), limit_ms=3 * NODE_TIMEOUT_MS)
     assert five.now_ms - crashed_ms > NODE_TIMEOUT_MS / 2
-    assert {node for node, event in told if isinstance(event, NodeFailed)} == {0, 1, 3, 4}
-    assert {event.node_id for _, event in told if isinstance(event, NodeSuspected)} == {identity}
+    assert {node for node, event in events if isinstance(event, NodeFailed)} == {0, 1, 3, 4}
+    assert {event.node_id for _, event in events if isinstance(event, NodeSuspected)} == {identity}
     assert not five.state(0).is_ok
     five.restart(2)
     assert five.node_id(2) == identity
@@ -165,7 +165,7 @@ def test_an_address_that_is_taken_is_refused(five: Simulation) -> None:
 
 def test_a_power_cut_may_lose_what_was_not_synced_and_a_kill_does_not() -> None:
     def left(*, power: bool, seed: int) -> bool:
-        """Whether what node 1 heard last is still there after its restart."""
+        """Whether what node 1 saved last is still there after its restart."""
         simulation = Simulation(seed, 3)
         simulation.form()
         simulation.sync_disks()
@@ -188,7 +188,7 @@ def test_a_process_can_die_between_two_effects(five: Simulation) -> None:
     assert five.run_until(five.agrees, limit_ms=30_000)
 
 
-def test_a_death_that_was_called_off_does_not_come(five: Simulation) -> None:
+def test_a_crash_that_was_called_off_does_not_come(five: Simulation) -> None:
     five.crash(1, after_effects=3)
     assert five.spare(1)
     five.run_for(10_000)
@@ -225,7 +225,7 @@ def test_a_durable_save_that_failed_is_tried_again_at_the_tick_and_durably_h47(f
     assert five.run_until(five.agrees, limit_ms=30_000)
 
 
-def test_a_script_is_told_what_it_got_wrong(five: Simulation) -> None:
+def test_mistakes_of_a_script_raise(five: Simulation) -> None:
     five.crash(0)
     for wrong in (
         lambda: five.crash(0),

@@ -1,7 +1,7 @@
-"""Numbers of the cluster bus protocol and the limits of this implementation, each by its name.
+"""The numbers of the cluster bus protocol, and the limits of this implementation.
 
-Owns the values that more than one module of the cluster layer needs. Holds no logic and no state; any thread
-may read it. Message types and node flags are those of the wire (`protocol.md`).
+Owns the values that more than one module of the cluster layer needs. Must never hold logic or state. Any thread may
+read it. Message types and flags are the wire's; the core defines them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from clusterbus import _core, wire
 
 SLOTS: Final = _core.SLOTS
 ALL_SLOTS: Final = (1 << SLOTS) - 1
-"""The bitmap with every slot set; bit n of the integer is slot n."""
+"""The bitmap of all slots: bit n of the integer is slot n."""
 EMPTY_SLOTS: Final = bytes(_core.SLOT_BITMAP_LEN_BYTES)
 
 NODE_ID_LEN: Final = _core.NODE_ID_LEN
@@ -51,12 +51,13 @@ FLAG_NOFAILOVER: Final = _core.FLAG_NOFAILOVER
 FLAG_EXTENSIONS: Final = _core.FLAG_EXTENSIONS
 FLAG_LIGHT_PUBLISH: Final = _core.FLAG_LIGHT_PUBLISH
 FLAG_LIGHT_MODULE: Final = _core.FLAG_LIGHT_MODULE
-"""Newer servers read this bit also as "may be sent MEET again by a node it knows"."""
+"""Newer servers read this bit also as: this node accepts MEET from a node that it already knows."""
 FAILING: Final = FLAG_PFAIL | FLAG_FAIL
+"""PFAIL or FAIL."""
 GOSSIP_FLAGS_TAKEN: Final = FLAG_PRIMARY | FLAG_REPLICA | FLAG_FAIL | FLAG_NOFAILOVER
-"""What is taken over from the flags of a node first heard of by gossip (H25 masks the rest)."""
+"""The flags that a node gets from the gossip that introduces it (H25 masks the rest)."""
 GOSSIP_FLAGS_PRIVATE: Final = FLAG_MYSELF | FLAG_HANDSHAKE
-"""Flags a node holds for itself alone: nobody may mention another with them (H25)."""
+"""Flags that mean something only inside the process that holds them: gossip must not mention a node with them (H25)."""
 
 # Message flags, first byte.
 MFLAG_PAUSED: Final = _core.MFLAG_PAUSED
@@ -72,13 +73,13 @@ EXTENSION_CLIENT_IPV4: Final = _core.EXTENSION_CLIENT_IPV4
 EXTENSION_CLIENT_IPV6: Final = _core.EXTENSION_CLIENT_IPV6
 EXTENSION_AVAILABILITY_ZONE: Final = _core.EXTENSION_AVAILABILITY_ZONE
 
-# Times. Multiples of the node timeout first.
+# Times. Those about FAIL are multiples of the node timeout.
 FAIL_REPORT_VALIDITY: Final = 2
 FAIL_UNDO: Final = 2
 HANDSHAKE_TIMEOUT_MIN_MS: Final = 1_000
 GOSSIP_FUTURE_MAX_MS: Final = _core.GOSSIP_FUTURE_MAX_MS
 FORGET_TTL_MS: Final = 60_000
-"""How long a forgotten node stays out; also the cap on the ttl a peer may ask for (H19)."""
+"""A forgotten node may not come back for this long. A peer may ask for no longer time either (H19)."""
 REJOIN_DELAY_MIN_MS: Final = 500
 REJOIN_DELAY_MAX_MS: Final = 5_000
 WRITABLE_DELAY_MS: Final = 2_000
@@ -86,41 +87,45 @@ TICKS_PER_RANDOM_PING: Final = 10
 RANDOM_PING_CANDIDATES: Final = 5
 REDIAL_FIRST_MS: Final = 100
 REDIAL_ALIVE_PARTS: Final = 8
-"""A node not held failing is dialled again at least this often within the node timeout."""
+"""The longest wait before a redial is the node timeout divided by this, unless the node is flagged PFAIL or FAIL."""
 REDIAL_FAILING_PARTS: Final = 2
-"""The same for a node held failing."""
+"""The same for a node that is flagged PFAIL or FAIL."""
 MEET_AGAIN_MS: Final = 60_000
-"""For so long after an operator's MEET it is repeated while the peer has not dialled us; not longer than a
-FORGET lasts, so that a node forgotten on purpose does not come back by it."""
+"""An operator's MEET is repeated for this long while the peer has not dialled us. It must not be longer than
+FORGET_TTL_MS, so that it never brings back a node that was forgotten on purpose."""
 INBOUND_IDLE_MIN_MS: Final = 20_000
-"""Longer than the runtime waits for a link's first packet, so that a slow opener is named as one (H31)."""
+"""Longer than the engine waits for a link's first packet. So a link that never sends one is closed and counted under
+H31, not as an idle one."""
 INBOUND_IDLE: Final = 4
-"""An inbound link silent for so many node timeouts (and the minimum above) is closed (H32)."""
+"""An inbound link is closed after this many node timeouts of silence, but not before INBOUND_IDLE_MIN_MS (H32)."""
 LOG_INTERVAL_MS: Final = 10_000
-"""Why an election does not go on is told again after this time."""
+"""The reason why an election is blocked is logged again after this time."""
 
-# Elections (S5). Multiples of the node timeout first, then multiples of the election's own delay.
+# Elections (S5).
 VOTE_DISTANCE: Final = 2
-"""Between two votes for replicas of one primary."""
+"""The least number of node timeouts between two of our votes for replicas of one primary."""
 ELECTION_TIMEOUT: Final = 2
+"""Votes count for this many node timeouts, and at least ELECTION_TIMEOUT_MIN_MS."""
 ELECTION_TIMEOUT_MIN_MS: Final = 2_000
 ELECTION_RETRY: Final = 2
-"""An election is tried again after so many of its timeouts."""
+"""A new election may begin this many election timeouts after the one before."""
 ELECTION_DELAY_PARTS: Final = 30
 ELECTION_DELAY_MAX_MS: Final = 500
-"""An election waits this part of the node timeout, at most so long, and up to as much again by chance."""
+"""An election waits for the node timeout divided by ELECTION_DELAY_PARTS, at most this long, plus a random time that is
+at most as long again."""
 ELECTION_DELAYS_PER_RANK: Final = 2
+"""It also waits this many such delays for each replica of the same primary that goes first."""
 DATA_AGE_ALLOWANCE_MS: Final = 10_000
-"""Age of a replica's data that is never too old: the period in which primaries ping their replicas."""
+"""Data of this age is never too old for an election. It is the period in which primaries ping their replicas."""
 MANUAL_FAILOVER_PAUSE: Final = 2
-"""Writes are paused for so many timeouts of the manual failover, at most."""
+"""Writes are paused for at most this many timeouts of the manual failover."""
 MIGRATION_DELAY_MS: Final = 5_000
-"""A primary must have been without a replica for so long before one of another primary moves to it."""
+"""A primary must have been without a working replica for this long before a replica of another primary moves to it."""
 
 # Gossip section.
 GOSSIP_MIN: Final = _core.GOSSIP_MIN
 GOSSIP_PARTS: Final = _core.GOSSIP_PARTS
-"""One packet mentions this part of the known nodes: a tenth."""
+"""A heartbeat mentions one of this many known nodes: a tenth."""
 GOSSIP_TRIES: Final = _core.GOSSIP_TRIES
 GOSSIP_ENTRIES_MAX: Final = 65_534
 
@@ -128,10 +133,10 @@ GOSSIP_ENTRIES_MAX: Final = 65_534
 NODES_MAX: Final = 10_000
 HANDSHAKES_MAX: Final = 256
 PROVISIONAL_MAX: Final = 2_048
-"""Nodes known only from the gossip of a stranger's MEET, none of which has answered yet."""
+"""The most nodes that we know only from the gossip of strangers' MEETs and that have not answered yet."""
 FORGOTTEN_MAX: Final = 4_096
 FORGOTTEN_PER_HEARTBEAT_MAX: Final = 256
 DIALS_PER_TICK_MAX: Final = 256
 UNBOUND_LINKS_MAX: Final = 1_024
 EPOCH_JUMP_SUSPECT: Final = 2**32
-"""A current epoch that runs ahead of ours by more than this is counted and logged (H28)."""
+"""A current epoch that is more than this above ours is taken, but counted and logged (H28)."""

@@ -1,8 +1,8 @@
-"""`Core`: the state all rules of the protocol share, and the few ways to change it that keep it in step.
+"""`Core`: the state that all rules of the protocol share, and the methods that keep its parts consistent.
 
-Owns the table, the slots, the epochs, the links, the effects asked for and the counters. Each module by topic
-(`heartbeat`, `gossip_in`, `failure`, ...) is functions over it. Opens no socket, reads no clock, draws no
-randomness of its own. Main loop only.
+Owns the table, the slots, the epochs, the links, the pending effects and the counters. The modules with the rules
+(`heartbeat`, `gossip_in`, `failure`, ...) are functions over it. Must never open a socket, read a clock, or draw
+randomness of its own. Main thread.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MESSAGES_RECEIVED: Final = tuple(f"messages_{name}_received" for name in c.MESSA
 
 
 class ClusterConfig(Protocol):
-    """The directives this layer reads, each at the time of use. `clusterbus.config.Config` is one."""
+    """The directives that this layer reads, each at the time of use. `clusterbus.config.Config` is one."""
 
     @property
     def port(self) -> int: ...
@@ -81,10 +81,10 @@ class HasPorts(Protocol):
 
 
 class Core:
-    """Shared state. Invariant: `now_ms` is the time of the input being handled and never goes back.
+    """Shared state. Invariant: `now_ms` is the time of the input that is being handled, and never goes back.
 
-    `read_age_ms(link)` gives the milliseconds since bytes were last read on a link, None before the first
-    (R23). `wants_save` and `wants_state_update` are settled by `ClusterState.poll_effects`.
+    `read_age_ms(link)` gives the milliseconds since bytes were last read on a link, None before the first (R23).
+    `ClusterState.poll_effects` acts on `wants_save` and `wants_state_update`.
     """
 
     def __init__(
@@ -130,22 +130,22 @@ class Core:
 
     @property
     def handshake_timeout_ms(self) -> int:
-        """A handshake not done by then is forgotten."""
+        """A handshake that takes longer than this is given up."""
         return max(self.config.cluster_node_timeout, c.HANDSHAKE_TIMEOUT_MIN_MS)
 
     def set_now(self, now_ms: int) -> None:
-        """Takes the time of an input; a time before the last one counts as the last one (H29)."""
+        """Sets the time of an input. A time before the last one counts as the last one (H29)."""
         self.now_ms = max(self.now_ms, now_ms)
 
     def new_id(self) -> str:
-        """A random id: of a node in handshake, or of a shard."""
+        """A random id, for a node in handshake or for a shard."""
         return f"{self.random.getrandbits(160):040x}"
 
-    # ------------------------------------------------------------ what every header says
+    # ------------------------------------------------------------ what every header announces
 
     @property
     def version(self) -> Version:
-        """Moves with everything that decides what a heartbeat changes, or what ours say."""
+        """Changes with everything that decides what a peer's heartbeat changes, or what ours say."""
         return self.table.version
 
     @property
@@ -196,33 +196,33 @@ class Core:
         self._effects.append(Log(level, text))
 
     def refuse(self, reason: str, peer: str, text: str) -> None:
-        """Counts something a peer should not have sent, and has it told now and then."""
+        """Counts something that a peer should not have sent, and has it logged now and then."""
         self.counters[f"refused_{reason}"] += 1
         self._effects.append(Refuse(peer, reason, text))
 
     def bind(self, link: Link, node_id: str) -> None:
-        """Has the engine told whose a link is proven to be."""
+        """Reports to the engine that the peer on a link is proven to be this node."""
         self._effects.append(BindLink(link.link_id, node_id))
 
     def want_save(self, *, durable: bool = False) -> None:
-        """nodes.conf is to be written after this input."""
+        """Asks for nodes.conf to be written after this input."""
         self.wants_save = True
         self.wants_durable_save = self.wants_durable_save or durable
 
     def save_now(self) -> None:
-        """nodes.conf is to be on disk before any effect that comes after."""
+        """Asks for nodes.conf to be on disk before any later effect is carried out."""
         self.wants_save = False
         self.wants_durable_save = False
         self._effects.append(Save(durable=True))
 
     def want_state_update(self) -> None:
-        """Coverage or majority may have changed."""
+        """Asks for the cluster's state to be evaluated after this input: coverage or majority may have changed."""
         self.wants_state_update = True
 
     # ------------------------------------------------------------ nodes
 
     def take_gossiped_pong(self, node: Node) -> None:
-        """Takes over the PONG time that the gossip of quiet heartbeats gave of a node, if it may (S2)."""
+        """Takes over the PONG time that quiet heartbeats gossiped about a node, if `gossip_in` would do so too (S2)."""
         gossiped_ms = node.times.gossiped_pong_ms
         if (
             node.pong_received_ms < gossiped_ms <= self.now_ms + c.GOSSIP_FUTURE_MAX_MS
@@ -242,7 +242,7 @@ class Core:
         self.want_state_update()
 
     def remove_node(self, node: Node, reason: str) -> None:
-        """Takes a node out of everything (`clusterDelNode`) and closes its links."""
+        """Removes a node from all parts of the state (`clusterDelNode`) and closes its links."""
         self.take_slots(node.slot_bits)
         self.slots.forget(node)
         for other in list(self.table.reported.values()):
@@ -269,7 +269,7 @@ class Core:
         self.emit(CloseLink(link.link_id, reason))
 
     def forget_link(self, link: Link, reason: str) -> None:
-        """Detaches a link from its node and drops it."""
+        """Detaches a link from its node and forgets it."""
         if self.links.pop(link.link_id, None) is None:
             return
         node, link.node = link.node, None
@@ -277,7 +277,7 @@ class Core:
             self.unbound_links -= 1
             return
         age_ms = self.read_age_ms(link.link_id)
-        if age_ms is not None:  # what quiet packets proved goes with the link otherwise
+        if age_ms is not None:  # a quiet PING leaves no other trace, and this one goes with the link
             node.data_received_ms = max(node.data_received_ms, self.now_ms - age_ms)
         if node.link is link:
             node.link = None
@@ -288,7 +288,7 @@ class Core:
             self.notify(LinkDown(node.node_id, link.inbound, reason))
 
     def set_address(self, node: Node, ip: str, port: int, tls_port: int, cport: int) -> None:
-        """Moves a known node to another address and drops the link to the old one."""
+        """Changes the address of a known node, and drops the link to the old one."""
         node.ip, node.port, node.tls_port, node.cport = ip, port, tls_port, cport
         node.address_changed_ms = self.now_ms
         node.flags &= ~c.FLAG_NOADDR
@@ -302,15 +302,15 @@ class Core:
         self.want_state_update()
 
     def client_port(self, node: Node) -> int:
-        """The port the bus calls `port`: TLS when the bus speaks TLS."""
+        """The port that the wire calls `port`: the TLS port if the bus uses TLS."""
         return node.tls_port if self.config.tls_cluster else node.port
 
     def other_port(self, node: Node) -> int:
-        """The port the bus calls `pport`."""
+        """The port that the wire calls `pport`."""
         return node.port if self.config.tls_cluster else node.tls_port
 
     def ports_of(self, message: HasPorts) -> tuple[int, int]:
-        """(TCP port, TLS port) of a header or gossip entry, which carry `port` and `pport`."""
+        """(TCP port, TLS port) of a header or gossip entry, from its `port` and `pport`."""
         if self.config.tls_cluster:
             return message.pport, message.port
         return message.port, message.pport
@@ -328,7 +328,7 @@ class Core:
     # ------------------------------------------------------------ slots and epochs
 
     def move_slots(self, node: Node, bits: int, *, durable: bool = True) -> None:
-        """Gives slots to a node, taking them from their owners. `durable`: on disk before what comes of it is told."""
+        """Gives slots to a node and takes them from their owners. `durable`: on disk before a message announces it."""
         self.take_slots(bits & self.slots.assigned)
         if not bits:
             return

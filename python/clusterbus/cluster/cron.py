@@ -1,6 +1,6 @@
-"""The tick, ten times a second: who is dialled, who is pinged, who is late, what expires (S1-S3).
+"""The tick, ten times a second: which nodes to dial, to ping and to suspect, and what expires (S1-S3).
 
-Owns the periodic rules and nothing else; one pass over the table. Main loop only. Source: `clusterCron`,
+Owns the periodic rules and nothing else; one pass over the table. Main thread. Source: `clusterCron`,
 `clusterNodeCronHandleReconnect`.
 """
 
@@ -18,7 +18,7 @@ UNREACHABLE_ON_PURPOSE = c.FLAG_MYSELF | c.FLAG_NOADDR
 
 
 def tick(core: Core, number: int) -> None:
-    """One tick. `number` counts them; every tenth does what is done once a second."""
+    """One tick. `number` counts them: every tenth one also does the work that is due once a second."""
     refresh_myself(core)
     replication.refresh_offset(core)
     core.forgotten.expire(core.now_ms)
@@ -28,7 +28,7 @@ def tick(core: Core, number: int) -> None:
         for node in list(core.table.reported.values()):
             failure.count_reports(core, node)
         if core.forgotten:
-            core.version.move_own_header()  # our heartbeats tell how long a node is still to be forgotten
+            core.version.move_own_header()  # our heartbeats carry the time left to forget a node
     dials_left = c.DIALS_PER_TICK_MAX
     for node in core.table:
         flags = node.flags
@@ -52,7 +52,7 @@ def tick(core: Core, number: int) -> None:
 
 
 def _ping_longest_unheard(core: Core) -> None:
-    """Of five random nodes, PING the one heard from longest ago."""
+    """Of five random nodes, PINGs the one whose last PONG is the oldest."""
     chosen: Node | None = None
     for _ in range(c.RANDOM_PING_CANDIDATES):
         node = core.table.pick(core.random)
@@ -66,7 +66,7 @@ def _ping_longest_unheard(core: Core) -> None:
 
 
 def _watch(core: Core, node: Node) -> None:
-    """PINGs an idle node; drops the link of a silent one; holds it PFAIL after the node timeout."""
+    """PINGs an idle node, drops the link of a silent one, and flags it PFAIL after the node timeout."""
     now_ms = core.now_ms
     timeout_ms = core.node_timeout_ms
     link = node.link
@@ -77,7 +77,7 @@ def _watch(core: Core, node: Node) -> None:
             if link is not None:
                 heartbeat.send(core, link, c.MEET if _is_to_be_met_again(core, node, link) else c.PING)
             else:
-                node.ping_sent_ms = now_ms  # there is no link to carry it, but the wait begins
+                node.ping_sent_ms = now_ms  # there is no link to send it on, but the wait for a PONG begins
         return
     ping_delay_ms = now_ms - node.ping_sent_ms
     if ping_delay_ms <= timeout_ms // 2:
@@ -90,9 +90,10 @@ def _watch(core: Core, node: Node) -> None:
 
 
 def _is_to_be_met_again(core: Core, node: Node, link: Link) -> bool:
-    """An operator's MEET reached the node, but it has not dialled us: it may have given its handshake up.
+    """Whether a MEET takes the place of the next PING.
 
-    Only peers that announce they take MEET again get one.
+    An operator's MEET has reached the node, but the node has not dialled us, so it may have given up its handshake.
+    Only peers that announce that they accept MEET from known nodes get one.
     """
     timeout_ms = core.handshake_timeout_ms
     if not node.met_by_operator or node.inbound_link is not None or not node.flags & c.FLAG_LIGHT_MODULE:
@@ -106,7 +107,7 @@ def _is_to_be_met_again(core: Core, node: Node, link: Link) -> bool:
 
 
 def _close_idle_inbound(core: Core) -> None:
-    """Inbound links nothing came from for long are half-open, or of nobody (H32)."""
+    """Closes inbound links that have been silent for long: half-open ones, and those of no known node (H32)."""
     idle_max_ms = max(c.INBOUND_IDLE_MIN_MS, c.INBOUND_IDLE * core.node_timeout_ms)
     for link in list(core.links.values()):
         if not link.inbound:

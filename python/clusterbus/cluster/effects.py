@@ -1,7 +1,7 @@
-"""What the protocol core asks the world to do: the only way out of `ClusterState`.
+"""Effects: what the protocol core asks the world to do. They are the only way out of `ClusterState`.
 
-Owned by the cluster layer; carried out, in order, by `member/driver.py`, which alone does so. Plain immutable
-data: no socket, clock, file or randomness here.
+Owned by the cluster layer. Only `member/driver.py` carries them out, in order. Plain immutable data; knows no socket,
+clock, file or randomness.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class SendHeartbeat:
-    """Queue a PING or PONG on a link whose node is known: encoded from the state's view when it is sent (R34),
-    or, where there is no view of this version, from `ClusterState.heartbeat` now."""
+    """Queue a PING or PONG on the link of a known node. It is encoded from the published view when it is sent (R34). If
+    that view is older than what we now say of ourselves, it is encoded from `ClusterState.heartbeat` at once.
+    """
 
     link: int
     kind: int
@@ -40,7 +41,7 @@ class SendHeartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """Queue one message on many links; encoded once."""
+    """Queue one message on many links. It is encoded once."""
 
     links: tuple[int, ...]
     message: Message
@@ -48,8 +49,9 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class BindLink:
-    """A link is proven to be this known node's: until then no heartbeat on it is taken without a look (H21). It stays
-    that node's until it ends."""
+    """The peer on this link is proven to be this known node. Before that, no heartbeat on the link counts as quiet
+    (H21). The link stays that node's until it ends.
+    """
 
     link: int
     node_id: str
@@ -57,7 +59,7 @@ class BindLink:
 
 @dataclass(frozen=True, slots=True)
 class CloseLink:
-    """Close a link; the state has forgotten it already."""
+    """Close a link, which the state has forgotten already."""
 
     link: int
     reason: str
@@ -80,7 +82,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A peer sent what it should not have: a warning about it, at most one for its `reason` in a while."""
+    """A peer sent what it should not have. Log a warning, at most one for this peer and `reason` in an interval."""
 
     peer: str
     reason: str

@@ -1,7 +1,7 @@
 """What `Bus.events()` yields: facts about the cluster as this node sees it, each a small frozen record.
 
-Owned by the cluster layer, which wraps them in the `Notify` effect in the order they happened. Plain data:
-holds no reference into the state, so a reader may keep them. Any thread may read one.
+Owned by the cluster layer, which wraps them in the `Notify` effect in the order in which they happened. Plain data
+without references into the state, so a reader may keep them. Any thread may read one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NodeJoined:
-    """A node is known by its true id, past its handshake. `ip` may be "" when it has no address."""
+    """A node is known by its true id: its handshake is done. `ip` may be "" if it has no address."""
 
     node_id: str
     ip: str
@@ -29,14 +29,14 @@ class NodeLeft:
 
 @dataclass(frozen=True, slots=True)
 class NodeSuspected:
-    """This node holds another PFAIL: silent for longer than the node timeout."""
+    """This node flags another one PFAIL, because it was silent for longer than the node timeout."""
 
     node_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFailed:
-    """A node is FAIL. `reported_by` is the sender of the FAIL message, or None when we reached the quorum."""
+    """A node is FAIL. `reported_by` is the sender of the FAIL message, or None if we counted a quorum ourselves."""
 
     node_id: str
     reported_by: str | None
@@ -44,7 +44,7 @@ class NodeFailed:
 
 @dataclass(frozen=True, slots=True)
 class NodeRecovered:
-    """A node that was PFAIL or FAIL (`was_failed`) is held well again."""
+    """A node is no longer PFAIL or, with `was_failed`, no longer FAIL."""
 
     node_id: str
     was_failed: bool
@@ -52,7 +52,7 @@ class NodeRecovered:
 
 @dataclass(frozen=True, slots=True)
 class RoleChanged:
-    """A node is now "primary" or "replica"; `primary_id` names a replica's primary when it is known."""
+    """A node is now "primary" or "replica"; `primary_id` names the primary of a replica, if it is known."""
 
     node_id: str
     role: str
@@ -78,7 +78,7 @@ class EpochChanged:
 
 @dataclass(frozen=True, slots=True)
 class AddressChanged:
-    """A node is found elsewhere; `ip` is "" when its address is no longer known."""
+    """A node has another address; `ip` is "" if its address is no longer known."""
 
     node_id: str
     ip: str
@@ -95,7 +95,7 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """A link of a known node is up; `inbound` when the node dialled us."""
+    """A link of a known node is up; `inbound` if the node dialled us."""
 
     node_id: str
     inbound: bool
@@ -112,7 +112,7 @@ class LinkDown:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A node published something to the cluster; `sharded` when it was meant for its shard alone."""
+    """A node published a message to the cluster; `sharded` if it was meant only for its shard."""
 
     node_id: str
     channel: bytes
@@ -122,7 +122,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ModuleReceived:
-    """A node sent a MODULE message: `module_id` (64 bits) and `module_type` (8 bits) say whom it is for."""
+    """A node sent a MODULE message. `module_id` (64 bits) is the module that it is for, `module_type` (8 bits) that
+    module's number for the kind of message.
+    """
 
     node_id: str
     module_id: int
@@ -148,7 +150,7 @@ class ElectionWon:
 
 @dataclass(frozen=True, slots=True)
 class ElectionLost:
-    """The election of `epoch` ended without a majority for `node_id`; `reason` tells why."""
+    """The election of `epoch` ended without a majority for `node_id`; `reason` says why."""
 
     node_id: str
     epoch: int
@@ -157,7 +159,7 @@ class ElectionLost:
 
 @dataclass(frozen=True, slots=True)
 class WritesPaused:
-    """A manual failover is under way: this node's writes wait until that time or WritesResumed."""
+    """A manual failover is under way: writes on this node must wait until `until_ms` or WritesResumed."""
 
     until_ms: int
 

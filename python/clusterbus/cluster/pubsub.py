@@ -1,13 +1,12 @@
-"""PUBLISH, PUBLISHSHARD and MODULE: one message to many nodes, and what comes in from one (S7).
+"""PUBLISH, PUBLISHSHARD and MODULE: one message to many nodes, and messages that arrive from one (S7).
 
-Owns the choice of the nodes, the choice between the full and the light form by what each peer announced, and
-the event a received message becomes. A message of one form is one `Broadcast`, encoded once whoever gets it.
-Must never keep a message. Main loop only. Source: `clusterPropagatePublish`, `clusterSendModule`,
-`clusterProcessPublishPacket`.
+Owns the choice of the receivers, and for each the full or the light form, by what it announced. All receivers of one
+form share one `Broadcast`, which is encoded once. Must never keep a message. Main thread. Source:
+`clusterPropagatePublish`, `clusterSendModule`, `clusterProcessPublishPacket`.
 
-Messages go out on links we dialled alone. A light packet names no sender: a peer that does not know yet whose
-link it is closes it (H17). That we have sent a PING before proves nothing, since the peer may not have known us
-then; so a link takes light packets only once the peer has shown that it knows it for ours (`prove_link`).
+Messages go out only on links that we dialled. A light packet names no sender, so a peer that does not know yet whose
+link it is closes the link (H17). Our earlier PING proves nothing, since the peer may not have known us then. So a link
+takes light packets only after the peer has shown that it knows that the link is ours (`prove_link`).
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from clusterbus.wire import (
 )
 
 PAYLOAD_LEN_MAX_BYTES: Final = MAX_PACKET_LEN_BYTES - HEADER_LEN_BYTES - 16
-"""Channel and message, or the data of a module message: what fits the longest packet the bus takes (H3), in
-the full form with its lengths."""
+"""The most bytes of channel and message together, or of a module message's data: what fits into the longest packet (H3)
+beside a full header and the lengths."""
 MODULE_ID_MAX: Final = 2**64 - 1
 MODULE_TYPE_MAX: Final = 255
 
@@ -41,15 +40,15 @@ LIGHT_SENT: Final = {kind: f"light_{c.MESSAGE_NAMES[kind]}_sent" for kind in (c.
 LIGHT_RECEIVED: Final = {
     kind: f"light_{c.MESSAGE_NAMES[kind]}_received" for kind in (c.PUBLISH, c.PUBLISHSHARD, c.MODULE)
 }
-"""Counters of the light ones among the messages of a type, by its number."""
+"""The counters of light messages, by message type."""
 
 _NOT_A_RECEIVER: Final = c.FLAG_MYSELF | c.FLAG_HANDSHAKE
 
 
 def publish(core: Core, channel: bytes, message: bytes, *, sharded: bool) -> int:
-    """Sends a message to all connected nodes, or to those of our shard; how many those are.
+    """Sends a message to all connected nodes, or to those of our shard. Returns the number of these nodes.
 
-    Raises StateError when it is longer than a packet may be.
+    Raises StateError if it is longer than a packet may be.
     """
     _check_len(len(channel) + len(message))
     nodes = _shard_of(core.myself) if sharded else core.table
@@ -57,9 +56,9 @@ def publish(core: Core, channel: bytes, message: bytes, *, sharded: bool) -> int
 
 
 def send_module(core: Core, node_id: str | None, module_id: int, module_type: int, data: bytes) -> int:
-    """Sends a MODULE message to one node, or to every connected one for None; how many those are.
+    """Sends a MODULE message to one node, or to every connected one if `node_id` is None. Returns how many these are.
 
-    Raises StateError for a node that is unknown or not connected, and for what no packet can carry.
+    Raises StateError for a node that is unknown or not connected, and for a message that no packet can carry.
     """
     if not 0 <= module_id <= MODULE_ID_MAX:
         raise StateError("a module id is a number of 64 bits without sign")
@@ -94,8 +93,8 @@ def _send(
     ability: int,
     build: Callable[[Header | None], Publish | ModuleMessage],
 ) -> int:
-    """Queues a message for each connected one of `nodes`: light where the node announced `ability` and the link
-    is proven.
+    """Queues a message for each connected node in `nodes`. It is light if the node announced `ability` and its link is
+    proven, else it has the full header.
     """
     light: list[int] = []
     full: list[int] = []
@@ -121,9 +120,10 @@ def _send(
 
 
 def prove_link(link: Link, node: Node) -> None:
-    """A node answered, with extensions, on the link we dialled: it knows whose link it is, since extensions are
-    sent to known nodes alone. Not so if it has just been met: it may hold us for a handshake still, unless it
-    had dialled us before our PING.
+    """A node answered with extensions on the link that we dialled. Lets light messages out on it if the node knows us.
+
+    A peer sends extensions only to a node that it has met. But if we have met just now, it may still hold us as a node
+    in handshake. That is ruled out if it had dialled us before we sent the PING.
     """
     inbound = node.inbound_link
     if inbound is not None and inbound.created_ms < node.ping_sent_ms:
@@ -131,7 +131,7 @@ def prove_link(link: Link, node: Node) -> None:
 
 
 def receive(core: Core, sender: Node, packet: Packet) -> None:
-    """A message a known node sent us, in either form."""
+    """A known node sent us a message, in either form."""
     message = packet.decode()
     if packet.is_light:
         core.counters[LIGHT_RECEIVED[packet.type]] += 1

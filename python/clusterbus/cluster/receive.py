@@ -1,8 +1,8 @@
-"""What a packet does: whose it is, what its header says, and what its type asks for.
+"""What a packet does: finds its sender, applies its header, and calls the rule for its type.
 
-Owns the order of the checks between a packet and the state, and the proof of who is on a link (H17, H20, H21,
-H23, H24). The rules by topic are in the modules it calls. Nothing a peer sends raises out of `handle`. Main
-loop only. Source: `clusterProcessPacket`, `getNodeFromLinkAndMsg`.
+Owns the order of the checks between a packet and the state, and the proof of who is on a link (H17, H20, H21, H23,
+H24). The rules are in the modules it calls. Nothing that a peer sends raises out of `handle`. Main thread. Source:
+`clusterProcessPacket`, `getNodeFromLinkAndMsg`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Handler = Callable[[Core, Link, Node, Packet], None]
 
 _INDEX: Final = re.compile(r"\[\d+\]")
 REFUSED_FIELDS_NAMED_MAX: Final = 8
-"""One log line names this many refused fields at most."""
+"""The most refused fields that one log line names."""
 
 
 def handle(core: Core, link: Link, packet: Packet) -> None:
-    """Applies one packet of a link."""
+    """Applies one packet that arrived on a link."""
     kind = packet.type
     if kind < len(MESSAGES_RECEIVED):
         core.counters[MESSAGES_RECEIVED[kind]] += 1
@@ -44,7 +44,7 @@ def handle(core: Core, link: Link, packet: Packet) -> None:
     if kind in (c.PING, c.PONG, c.MEET):
         _handle_heartbeat(core, link, packet)
         return
-    sender, _proven = _sender_of(core, link, packet)
+    sender, _may_be_met = _sender_of(core, link, packet)
     if link.link_id not in core.links:
         return
     if sender is None:
@@ -58,14 +58,14 @@ def handle(core: Core, link: Link, packet: Packet) -> None:
         core.counters["refused_unknown_type"] += 1
 
 
-# ---------------------------------------------------------------- who is it
+# ---------------------------------------------------------------- the sender
 
 
 def _sender_of(core: Core, link: Link, packet: Packet) -> tuple[Node | None, bool]:
-    """(the known node that sent this, True) or (None, whether an unknown id may be dealt with as a stranger).
+    """(the known node that sent this, True), or (None, whether its unknown sender may be met).
 
-    The link's node once there is one; before that the id in the header, which is taken for proven only
-    when the node has no live inbound link already (H21, H22). A link whose packets change their id is closed.
+    If the link has a node, that is the sender, and packets under another id close the link. Before that the id in the
+    header is believed, and binds the link, unless that node has a live inbound link already (H21, H22).
     """
     node = link.node
     if node is not None and not node.flags & c.FLAG_HANDSHAKE:
@@ -78,7 +78,7 @@ def _sender_of(core: Core, link: Link, packet: Packet) -> tuple[Node | None, boo
         return None, sender is None
     if node is not None:
         if not link.inbound:
-            return None, True  # a handshake met somebody known; `handshake.complete` sees to it
+            return None, True  # our handshake reached a known node; `handshake.complete` handles that
         handshake.unbind(core, node, link)
     if _inbound_is_live(core, sender):
         core.refuse("duplicate_id", sender.node_id, f"is claimed by a second link, from {link.peer_ip}")
@@ -88,7 +88,7 @@ def _sender_of(core: Core, link: Link, packet: Packet) -> tuple[Node | None, boo
 
 
 def _inbound_is_live(core: Core, node: Node) -> bool:
-    """Whether the node's inbound link has been read from within the node timeout."""
+    """Whether bytes were read on the node's inbound link within the node timeout."""
     if node.inbound_link is None:
         return False
     age_ms = core.read_age_ms(node.inbound_link.link_id)
@@ -96,7 +96,7 @@ def _inbound_is_live(core: Core, node: Node) -> bool:
 
 
 def _wrong_id(core: Core, link: Link, node: Node, packet: Packet) -> None:
-    """A packet under another id than the link's: on our dial, the node is no longer there (H24)."""
+    """A packet under another id than that of the link's node. If we dialled, the node is no longer there (H24)."""
     core.refuse("sender_changed", node.node_id, f"a packet of {packet.sender} came on its link: link closed")
     core.close_link(link, "packet of another node")
     if not link.inbound and packet.type <= c.MEET:
@@ -104,7 +104,7 @@ def _wrong_id(core: Core, link: Link, node: Node, packet: Packet) -> None:
 
 
 def _note_sender(core: Core, sender: Node, packet: Packet) -> None:
-    """What every full header of a known sender updates: abilities, liveness, epochs, offset."""
+    """Applies what every full header of a known sender updates: abilities, time of the last packet, epochs, offset."""
     flags = sender.flags
     if packet.mflags & c.MFLAG_EXTENSIONS:
         flags |= c.FLAG_EXTENSIONS
@@ -120,6 +120,7 @@ def _note_sender(core: Core, sender: Node, packet: Packet) -> None:
 
 
 def _close(core: Core, link: Link, reason: str, text: str) -> None:
+    """Refuses a packet, closes its link, and ends the handshake on it if there is one."""
     core.refuse(reason, link.peer_ip or f"link {link.link_id}", text)
     node = link.node
     core.close_link(link, text)
@@ -128,7 +129,7 @@ def _close(core: Core, link: Link, reason: str, text: str) -> None:
 
 
 def _count_refused(core: Core, link: Link, packet: Packet) -> None:
-    """Fields the wire layer did not let through (H12, H13): counted by kind, told now and then."""
+    """Counts the fields that the wire layer refused (H12, H13) by kind, and has them logged now and then."""
     refused = packet.refused
     for field in refused:
         core.counters[f"refused_field_{_INDEX.sub('', field)}"] += 1
@@ -189,7 +190,7 @@ def _meet_stranger(core: Core, link: Link, packet: Packet) -> None:
 
 
 def _handle_light(core: Core, link: Link, packet: Packet) -> None:
-    """A light packet names no sender: it is the link's node's, so there must be one (H17)."""
+    """A light packet names no sender. It comes from the link's node, so the link must have one (H17)."""
     node = link.node
     if node is None or node.in_handshake:
         _close(core, link, "light_first", "a light packet came first on the link")
@@ -228,4 +229,4 @@ _HANDLERS: Final[dict[int, Handler]] = {
     c.AUTH_ACK: election.take_vote,
     c.MFSTART: manual_failover.handle_start,
 }
-"""Types that do something beyond their header. The others are counted."""
+"""The types that do more than their header does. The others are only counted."""

@@ -1,10 +1,10 @@
-"""`ClusterState`: the protocol core as one object; inputs in, effects out.
+"""`ClusterState`: the protocol core as one object. Inputs go in, effects come out.
 
-Owns the order in which an input is applied and settled, and the list of inputs. The rules are in the modules
-by topic (`receive`, `cron`, `links`, `orders`, ...). Must never do what an effect asks for. Main loop only.
+Owns the list of inputs, and the order in which an input is applied and settled. The rules are in the modules it calls
+(`receive`, `cron`, `links`, `orders`, ...). Must never carry out an effect. Main thread.
 
-Every input takes `now_ms`, unix milliseconds of a timeline that never jumps, and may be followed by effects,
-which `poll_effects` hands out in order. Nothing a peer sends raises; an operator's mistake raises StateError.
+Every input takes `now_ms`, unix milliseconds of a timeline that never jumps, and may cause effects, which
+`poll_effects` returns in order. Nothing that a peer sends raises; an operator's mistake raises StateError.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from clusterbus.wire import Heartbeat, Packet
 class ClusterState:
     """One member of a cluster.
 
-    `config` is read at the time of use. `random` is the only source of randomness. `read_age_ms(link)` is
-    the milliseconds since bytes were last read on a link, None before the first (R23). `saved` is a parsed
-    nodes.conf, whose own id and epochs this node takes up; without it the node is new, a primary with no
-    slots, under `node_id` or a random id. `data_plane` answers how far replication is and which keys a slot has, and
-    must not raise anything but StateError; without one there is no data.
+    `config` is read at the time of use. `random` is the only source of randomness. `read_age_ms(link)` gives the
+    milliseconds since bytes were last read on a link, None before the first (R23). `saved` is a parsed nodes.conf, with
+    this node's own id and epochs. Without it the node is new: a primary without slots, under `node_id` or a random id.
+    `data_plane` answers how far replication is and which keys a slot has, and must raise nothing but StateError;
+    without one there is no data.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class ClusterState:
     # ------------------------------------------------------------ inputs: links
 
     def handle_link_opened(self, node_id: str, link: int, local_ip: str, now_ms: int) -> None:
-        """The answer to a Dial: the link to that node is up; `local_ip` is our end of it."""
+        """A Dial succeeded: the link to that node is up. `local_ip` is our end of it."""
         self._core.set_now(now_ms)
         links.opened(self._core, node_id, link, local_ip)
 
     def handle_dial_failed(self, node_id: str, error: str, now_ms: int) -> None:
-        """The other answer to a Dial."""
+        """A Dial failed."""
         self._core.set_now(now_ms)
         links.dial_failed(self._core, node_id, error)
 
@@ -87,7 +87,7 @@ class ClusterState:
         links.accepted(self._core, link, ip, local_ip)
 
     def handle_packet(self, link: int, packet: Packet, now_ms: int) -> None:
-        """A whole packet came on a link. Ignored when the link is not known (any more)."""
+        """A whole packet arrived on a link. Ignored if the link is not known (any more)."""
         core = self._core
         core.set_now(now_ms)
         found = core.links.get(link)
@@ -95,19 +95,19 @@ class ClusterState:
             receive.handle(core, found, packet)
 
     def handle_quiet(self, pings: int, answered: int, pongs: list[int], now_ms: int) -> None:
-        """Heartbeats that are quiet to `view` of this `version` (R33): so many PINGs, of which the caller has answered
-        so many, and PONGs on these links.
+        """Applies heartbeats that are quiet to the present version (R33): the number of PINGs, how many of them the
+        caller has answered, and the links of the PONGs.
         """
         self._core.set_now(now_ms)
         quiet.take(self._core, pings, answered, pongs)
 
     def handle_link_closed(self, link: int, reason: str, now_ms: int) -> None:
-        """A link is gone, and not by our CloseLink."""
+        """A link is gone, but not by our CloseLink."""
         self._core.set_now(now_ms)
         links.closed(self._core, link, reason)
 
     def tick(self, now_ms: int) -> None:
-        """Ten times a second."""
+        """To be called ten times a second."""
         self._core.set_now(now_ms)
         self._ticks += 1
         cron.tick(self._core, self._ticks)
@@ -115,7 +115,7 @@ class ClusterState:
     # ------------------------------------------------------------ inputs: operator
 
     def meet(self, ip: str, port: int, cport: int | None, now_ms: int) -> None:
-        """CLUSTER MEET; `cport` None is `port` + 10000. Raises StateError for an address that is none."""
+        """CLUSTER MEET; `cport` None means `port` + 10000. Raises StateError for an invalid address."""
         self._core.set_now(now_ms)
         orders.meet(self._core, ip, port, cport)
 
@@ -125,22 +125,22 @@ class ClusterState:
         orders.forget(self._core, node_id)
 
     def add_slots(self, slots: Iterable[int], now_ms: int) -> None:
-        """CLUSTER ADDSLOTS: all or, with StateError, none."""
+        """CLUSTER ADDSLOTS: all slots or none. Raises StateError."""
         self._core.set_now(now_ms)
         orders.add_slots(self._core, slots)
 
     def del_slots(self, slots: Iterable[int], now_ms: int) -> None:
-        """CLUSTER DELSLOTS: all or, with StateError, none."""
+        """CLUSTER DELSLOTS: all slots or none. Raises StateError."""
         self._core.set_now(now_ms)
         orders.del_slots(self._core, slots)
 
     def flush_slots(self, now_ms: int) -> None:
-        """CLUSTER FLUSHSLOTS."""
+        """CLUSTER FLUSHSLOTS. Raises StateError if this node has keys."""
         self._core.set_now(now_ms)
         orders.flush_slots(self._core)
 
     def migrate_slot(self, slot: int, node_id: str, now_ms: int) -> None:
-        """CLUSTER SETSLOT MIGRATING. Raises StateError, as the other three."""
+        """CLUSTER SETSLOT MIGRATING. Raises StateError, as the other three SETSLOTs do."""
         self._core.set_now(now_ms)
         slot_moves.migrate(self._core, slot, node_id)
 
@@ -152,7 +152,7 @@ class ClusterState:
     def settle_slot(self, slot: int, now_ms: int) -> None:
         """CLUSTER SETSLOT STABLE."""
         self._core.set_now(now_ms)
-        slot_moves.stay(self._core, slot)
+        slot_moves.settle(self._core, slot)
 
     def assign_slot(self, slot: int, node_id: str, now_ms: int) -> None:
         """CLUSTER SETSLOT NODE."""
@@ -170,17 +170,21 @@ class ClusterState:
         orders.set_config_epoch(self._core, epoch)
 
     def bump_epoch(self, now_ms: int) -> bool:
-        """CLUSTER BUMPEPOCH: whether there is a new config epoch."""
+        """CLUSTER BUMPEPOCH. True if there is a new config epoch."""
         self._core.set_now(now_ms)
         return orders.bump_epoch(self._core)
 
     def replicate(self, node_id: str, now_ms: int) -> None:
-        """CLUSTER REPLICATE. Raises StateError for an unknown node, this one, a replica, or while we own slots."""
+        """CLUSTER REPLICATE. Raises StateError for an unknown node, this one or a replica, and while we own slots or
+        have keys of our own.
+        """
         self._core.set_now(now_ms)
         orders.replicate(self._core, node_id)
 
     def failover(self, now_ms: int, *, force: bool = False, takeover: bool = False) -> None:
-        """CLUSTER FAILOVER [FORCE|TAKEOVER] on a replica; the role changes later. Raises StateError."""
+        """CLUSTER FAILOVER [FORCE|TAKEOVER] on a replica. Except with TAKEOVER, the role changes later. Raises
+        StateError.
+        """
         self._core.set_now(now_ms)
         manual_failover.order(self._core, force=force, takeover=takeover)
 
@@ -190,22 +194,25 @@ class ClusterState:
         return orders.count_failure_reports(self._core, node_id)
 
     def publish(self, channel: bytes, message: bytes, now_ms: int, *, sharded: bool = False) -> int:
-        """PUBLISH to every connected node, or PUBLISHSHARD to those of our shard; how many nodes those are.
-        Raises StateError for a message longer than a packet may be."""
+        """PUBLISH to every connected node, or PUBLISHSHARD to those of our shard. Returns the number of these nodes.
+        Raises StateError for a message longer than a packet may be.
+        """
         self._core.set_now(now_ms)
         return pubsub.publish(self._core, channel, message, sharded=sharded)
 
     def send_module(self, node_id: str | None, module_id: int, module_type: int, data: bytes, now_ms: int) -> int:
-        """MODULE to one node, or for None to every connected one; how many those are. Raises StateError for a
-        node that is unknown or not connected, and for what no packet can carry."""
+        """MODULE to one node, or to every connected one if `node_id` is None. Returns the number of these nodes. Raises
+        StateError for a node that is unknown or not connected, and for a message that no packet can carry.
+        """
         self._core.set_now(now_ms)
         return pubsub.send_module(self._core, node_id, module_id, module_type, data)
 
     # ------------------------------------------------------------ outputs
 
     def poll_effects(self) -> list[Effect]:
-        """What the inputs since the last call ask for, in order; then they are settled: a change of the
-        cluster's state is told, and nodes.conf is saved when anything in it changed.
+        """The effects of the inputs since the last call, in order.
+
+        If one of them asked for it, the cluster's state is evaluated first, and the last effect saves nodes.conf.
         """
         core = self._core
         if core.wants_state_update:
@@ -218,38 +225,37 @@ class ClusterState:
 
     @property
     def version(self) -> int:
-        """Changes with everything that decides what a heartbeat changes, or what ours say."""
+        """Changes with everything that decides what a peer's heartbeat changes, or what ours say."""
         return self._core.version.number
 
     @property
     def own_header_version(self) -> int:
-        """Changes with what our heartbeats say of ourselves: while it lasts an older view will do to encode them."""
+        """Changes with what our heartbeats say of ourselves. While it stays the same, an older view may encode them."""
         return self._core.version.own_header
 
     def view(self) -> View | None:
-        """What heartbeats are compared with and encoded from while `version` lasts; None when there is none
-        to be had."""
+        """The view of the present `version`, to compare and encode heartbeats with; None if our address is unknown."""
         return quiet.view(self._core)
 
     def heartbeat(self, link: int, kind: int) -> Heartbeat | None:
-        """A PING or PONG for the node of a link as of now; None when the link is gone."""
+        """A PING or PONG for the node of a link, from the state as it is now; None if the link is gone."""
         found = self._core.links.get(link)
         return heartbeat.build(self._core, found.node, kind) if found is not None else None
 
     def nodes_conf_text(self) -> str:
-        """The text of nodes.conf as of now."""
+        """The text of nodes.conf for the state as it is now."""
         return persist.nodes_conf_text(self._core)
 
-    # ------------------------------------------------------------ what may be read
+    # ------------------------------------------------------------ reading
 
     @property
     def myself(self) -> Node:
-        """This node. Like every node handed out here: for reading."""
+        """This node. For reading, like every node returned here."""
         return self._core.myself
 
     @property
     def nodes(self) -> Iterable[Node]:
-        """All nodes, this one first, those in handshake included."""
+        """All nodes: this one first, and also those in handshake."""
         return self._core.table
 
     @property
@@ -257,12 +263,12 @@ class ClusterState:
         return len(self._core.table)
 
     def find(self, node_id: str) -> Node | None:
-        """The node of that id."""
+        """The node with that id."""
         return self._core.table.find(node_id)
 
     @property
     def links(self) -> Iterable[Link]:
-        """All links that are up, those of nobody known included."""
+        """All links that are up, also those whose peer is not known."""
         return list(self._core.links.values())
 
     @property
@@ -276,20 +282,20 @@ class ClusterState:
         return self._core.slots.assigned
 
     def owner_of(self, slot: int) -> Node | None:
-        """Who owns a slot."""
+        """The owner of a slot."""
         return self._core.slots.owner_of(slot)
 
     def migrating_to(self, slot: int) -> Node | None:
-        """The node this one migrates a slot to."""
+        """The node to which this one migrates a slot."""
         return self._core.slots.migrating.get(slot)
 
     def importing_from(self, slot: int) -> Node | None:
-        """The node this one imports a slot from."""
+        """The node from which this one imports a slot."""
         return self._core.slots.importing.get(slot)
 
     @property
     def is_ok(self) -> bool:
-        """Whether the cluster's state is ok, not fail."""
+        """Whether the state of the cluster is ok (and not fail)."""
         return self._core.state_is_ok
 
     @property
@@ -298,11 +304,11 @@ class ClusterState:
 
     @property
     def repl_offset(self) -> int:
-        """How far this node's data is, as its headers say."""
+        """This node's replication offset, as its headers announce it."""
         return self._core.repl_offset
 
     def silence_ms(self, node: Node) -> int:
-        """Milliseconds since anything at all was read from a node."""
+        """Milliseconds since any bytes were read from a node."""
         return links.silence_ms(self._core, node)
 
     @property
@@ -310,10 +316,10 @@ class ClusterState:
         """Messages by type and direction (`messages_ping_sent`), refusals by reason (`refused_own_id`)."""
         return self._core.counters
 
-    # ------------------------------------------------------------ as CLUSTER's answers
+    # ------------------------------------------------------------ answers of CLUSTER
 
     def nodes_text(self, *, tls: bool = False, ipv6: bool = False) -> str:
-        """CLUSTER NODES for a client over TLS or not, IPv6 or not."""
+        """CLUSTER NODES, for a client that uses TLS or not, IPv6 or not."""
         return describe.nodes_text(self._core, tls=tls, ipv6=ipv6)
 
     def node_line(self, node: Node, *, tls: bool = False, ipv6: bool = False) -> str:
@@ -321,7 +327,7 @@ class ClusterState:
         return describe.node_line(self._core, node, tls=tls, ipv6=ipv6)
 
     def info_lines(self, engine_counters: Mapping[str, int]) -> Iterator[tuple[str, str | int]]:
-        """Names and values of CLUSTER INFO; `engine_counters` by the names of `describe.BYTE_COUNTERS`."""
+        """The names and values of CLUSTER INFO. `engine_counters` has the names of `describe.BYTE_COUNTERS`."""
         return describe.info_lines(self._core, engine_counters)
 
     def slot_ranges(self, *, tls: bool = False, ipv6: bool = False) -> list[describe.SlotRange]:

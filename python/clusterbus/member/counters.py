@@ -1,7 +1,7 @@
-"""Names of the counters: which of the engine's and the driver's numbers appear under which name.
+"""The names of the counters: which number of the engine, the driver or the state is shown under which name.
 
-Owns the tables INFO, CLUSTER INFO, `Bus.info()` and the docs read. Must never count anything itself. Names
-are those of Valkey and of the offload proposal (R10, R18, R24); what only this package has begins with
+Owns the tables that INFO, CLUSTER INFO, `Bus.info()` and the docs read. Must never count anything itself. The names are
+those of Valkey and of its proposal to offload I/O (R10, R18, R24); those that only this package has begin with
 `cluster_` too. Main thread.
 """
 
@@ -29,7 +29,7 @@ OFFLOAD: Final = (
     ("cluster_packets_dropped", "packets_dropped"),
     ("cluster_io_job_panics", "job_panics"),
 )
-"""Name shown, name in `Engine.stats()`: who did the reads, writes and handshakes (R3, R24, R36)."""
+"""(name shown, name in `Engine.stats()`): which threads did the reads, writes and handshakes (R3, R24, R36)."""
 
 GAUGES: Final = (
     ("cluster_io_active_workers", "active_workers"),
@@ -39,10 +39,10 @@ GAUGES: Final = (
     ("cluster_handshakes", "handshakes"),
     ("cluster_accept_paused", "accept_paused"),
 )
-"""Name shown, name in `Engine.stats()`: what is the case now."""
+"""(name shown, name in `Engine.stats()`): numbers of the present moment."""
 
 CLASSES: Final = ("cluster", "pubsub", "module")
-"""Message classes the engine counts bytes by (R10)."""
+"""The message classes by which the engine counts bytes (R10)."""
 
 DRIVER: Final = (
     ("cluster_packets_refused", "packets_refused"),
@@ -59,30 +59,30 @@ DRIVER: Final = (
     ("cluster_messages_dropped_slow_link", "messages_dropped_slow_link"),
     ("cluster_callback_errors", "callback_errors"),
 )
-"""Name shown, name in `Driver.counters`."""
+"""(name shown, name in `Driver.counters`)."""
 
 LIGHT: Final = tuple(
     (f"cluster_stats_messages_light_{name}_{direction}", f"light_{name}_{direction}")
     for name in ("publish", "publishshard", "module")
     for direction in ("sent", "received")
 )
-"""Name shown, name in `ClusterState.counters`: those among the messages of a type that had a light header."""
+"""(name shown, name in `ClusterState.counters`): the messages of a type that had a light header."""
 
 REASON_PREFIXES: Final = ("dropped_", "accepts_refused_", "links_lost_", "refused_")
-"""Counters of engine and state with a reason in their name; shown as `cluster_<name>` once they count."""
+"""Counters of the engine and the state with a reason in their name. They are shown as `cluster_<name>` unless 0."""
 _NO_WORD: Final = re.compile(r"[^a-z0-9]+")
 
 THREAD_TIME_PREFIX: Final = "used_active_time_us_io_thread_"
 
 
 def offload_lines(stats: dict[str, int]) -> Iterator[Line]:
-    """Offload counters and gauges of INFO and CLUSTER INFO (R24)."""
+    """The offload counters and gauges of INFO and CLUSTER INFO (R24)."""
     for shown, name in OFFLOAD + GAUGES:
         yield shown, stats.get(name, 0)
 
 
 def byte_counters(stats: dict[str, int]) -> dict[str, int]:
-    """Bytes of the links as CLUSTER INFO names them (R10, R18); heartbeats stand in the total alone."""
+    """The bytes of the links, as CLUSTER INFO names them (R10, R18). Heartbeats count only in the total."""
     counters = {"total_cluster_links_buffer_limit_exceeded": stats.get("sendbuf_limit_exceeded", 0)}
     for direction in ("sent", "received"):
         by_class = {name: stats.get(f"bytes_{direction}_{name}", 0) for name in CLASSES}
@@ -93,7 +93,7 @@ def byte_counters(stats: dict[str, int]) -> dict[str, int]:
 
 
 def cluster_info_lines(driver: Driver) -> Iterator[Line]:
-    """CLUSTER INFO: state, slots, nodes, epochs, messages, bytes; then offload and refusals (R24)."""
+    """CLUSTER INFO: state, slots, nodes, epochs, messages, bytes; then offload counters and refusals (R24)."""
     stats = driver.engine.stats()
     yield from driver.state.info_lines(byte_counters(stats))
     for shown, name in LIGHT:
@@ -103,7 +103,7 @@ def cluster_info_lines(driver: Driver) -> Iterator[Line]:
 
 
 def refusal_lines(driver: Driver, stats: dict[str, int]) -> Iterator[Line]:
-    """What was refused and why: the named counters of hostile-inputs."""
+    """The counters of what was refused and why, as the H rows ask for them."""
     for shown, name in DRIVER:
         yield shown, driver.counters[name]
     for name, count in sorted((stats | driver.state.counters).items()):
@@ -112,7 +112,7 @@ def refusal_lines(driver: Driver, stats: dict[str, int]) -> Iterator[Line]:
 
 
 def thread_time_lines(driver: Driver, stats: dict[str, int]) -> Iterator[Line]:
-    """Seconds each thread was busy, the main thread's Python included (R24)."""
+    """The seconds that each thread was busy; for the main thread with its Python code (R24)."""
     main_s = driver.busy_ns / 1e9 + stats.get("used_active_time_us_main_thread", 0) / 1e6
     yield "used_active_time_main_thread", f"{main_s:.6f}"
     numbers = [int(name[len(THREAD_TIME_PREFIX) :]) for name in stats if name.startswith(THREAD_TIME_PREFIX)]

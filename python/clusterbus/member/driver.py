@@ -1,9 +1,8 @@
-"""The one driver: events of the engine into the state, effects of the state into the engine, in both worlds.
+"""The one driver: applies the engine's events to the state and the state's effects to the engine, in both worlds.
 
-Owns the links between an Engine and a ClusterState, and the order in which effects are carried out. Must never
-decide anything of the protocol, never wait except in `Engine.poll`, and never let what a peer sent raise out of
-`step`. Knows neither event loop nor socket: asyncio, the blocking twin and the simulator drive the same steps (R42).
-Main thread only.
+Owns the links between an Engine and a ClusterState, and the order in which effects are carried out. Must never decide
+anything of the protocol, wait anywhere but in `Engine.poll`, or let what a peer sent raise out of `step`. Knows no
+event loop and no socket: asyncio, the blocking bus and the simulator all drive the same steps (R42). Main thread.
 """
 
 from __future__ import annotations
@@ -50,19 +49,19 @@ from clusterbus.wire import ModuleMessage, Packet, Publish, encode
 
 TICK_PERIOD_MS: Final = 100
 VIEW_PERIOD_MS: Final = 20
-"""Between two views of the node table for the workers passes at least this much time."""
+"""The least time between two views that are published to the workers."""
 MESSAGES_QUEUED_MAX_BYTES: Final = 64 * 1024 * 1024
-"""A link with so much unsent gets no further messages of users (PUBLISH, MODULE) until its peer reads on; there is
-no delivery to be promised on the bus, and cluster-link-sendbuf-limit may be off. Heartbeats still go."""
+"""A link with this much unsent gets no more messages of users (PUBLISH, MODULE) until its peer reads on. The bus
+promises no delivery of them, and cluster-link-sendbuf-limit may be off. Heartbeats are still sent."""
 ORDINARY_LOSSES: Final = frozenset({"eof", "error", "connect"})
-"""Kinds of LinkLost that happen among honest peers; the others are worth an operator's attention."""
+"""The kinds of LinkLost that happen among honest peers. The others are logged as warnings."""
 FILTER_NOTHING: Final = -1
 FILTER_EVERYTHING: Final = -2
 
 
 @dataclass(slots=True)
 class LinkRecord:
-    """What the driver remembers of a link that is up. `node_id` is None for an inbound link."""
+    """What the driver knows of a link that is up. `node_id` is None for an inbound link."""
 
     link: int
     node_id: str | None
@@ -72,7 +71,7 @@ class LinkRecord:
 
 @dataclass(slots=True)
 class DialRecord:
-    """A dial under way: invariant: its link is known to the engine and not yet to the state."""
+    """A dial under way. Invariant: the engine knows its link, and the state does not know it yet."""
 
     link: int
     node_id: str
@@ -80,10 +79,10 @@ class DialRecord:
 
 
 class Driver:
-    """Applies what the engine reports and carries out what the state asks for.
+    """Applies what the engine reports, and carries out what the state asks for.
 
-    `event_listeners` are called with every typed event of the state (`Bus.events()` is behind one of them). All
-    methods belong to the main thread.
+    `event_listeners` are called with every event of the state; one of them feeds `Bus.events()`. Every method is called
+    on the main thread.
     """
 
     def __init__(
@@ -144,8 +143,8 @@ class Driver:
     def step(self, timeout_ms: int | None = 0) -> bool:
         """One round of the main loop: poll, apply, carry out effects, flush.
 
-        Waits at most `timeout_ms` for something to happen (None: as long as it takes). True when there is
-        more to do at once. Raises nothing on behalf of a peer (hostile-inputs).
+        Waits at most `timeout_ms` for an event (None: without limit). Returns True if there is more to do at once.
+        Nothing that a peer does raises out of it.
         """
         events = self.engine.poll(timeout_ms)
         begun_ns = self.clock.monotonic_ns()
@@ -161,7 +160,7 @@ class Driver:
         return more
 
     def tick(self) -> None:
-        """The state's clock tick, ten times a second; tries a failed save again. Ends with `settle`."""
+        """The tick of the state, ten times a second. Also tries a failed save again, and ends with `settle`."""
         begun_ns = self.clock.monotonic_ns()
         self.saver.want_again()
         try:
@@ -172,13 +171,12 @@ class Driver:
         self.busy_ns += self.clock.monotonic_ns() - begun_ns
 
     def settle(self) -> bool:
-        """Carries out pending effects, publishes the view, dispatches queued sends; True when there is more to do
-        at once."""
+        """Carries out pending effects, publishes the view, dispatches sends. True if there is more to do at once."""
         self._carry_out_effects()
         return self._end_step()
 
     def carry_out(self) -> None:
-        """Carries out pending effects and writes nodes.conf when asked to; what is to be sent stays queued."""
+        """Carries out pending effects and writes nodes.conf if they ask for it. Messages stay queued."""
         self._carry_out_effects()
         self._tell_failed_dials()
         self._save_if_wanted()
@@ -189,16 +187,16 @@ class Driver:
             raise ClusterBusError(self.saver.status.last_error)
 
     def kill_link(self, link: int, reason: str) -> None:
-        """Closes a link from our side and tells the state; does nothing when it is gone already."""
+        """Closes a link from our side and reports that to the state. Does nothing if the link is gone already."""
         if self.links.pop(link, None) is None:
             return
         self.engine.close(link)
         self.state.handle_link_closed(link, reason, self.clock.now_ms())
 
     def close(self, *, save: bool = True) -> None:
-        """Saves nodes.conf (unless told not to), stops the workers, closes every socket. Idempotent.
+        """Saves nodes.conf (if `save`), stops the workers, closes every socket. Idempotent.
 
-        Raises ClusterBusError when nodes.conf could not be saved; everything is closed then all the same.
+        Raises ClusterBusError if nodes.conf could not be saved. Everything is closed even then.
         """
         if self.closed:
             return
@@ -221,7 +219,7 @@ class Driver:
         self.engine.reset_stats()
 
     def _end_step(self) -> bool:
-        """What every step ends with: the save that is due, the view, the dispatch. True when there is more to do."""
+        """Ends a step: a save that is due, the view, the dispatch of sends. Returns True if there is more to do."""
         self._tell_failed_dials()
         self._save_if_wanted()
         self._publish_view(self.clock.now_ms())
@@ -244,7 +242,7 @@ class Driver:
             self._refuse_packet(record, refusal, now_ms)
         for number, packet in enumerate(event.packets):
             if number:
-                self._carry_out_effects()  # what the packet before it asked for, perhaps the end of the link
+                self._carry_out_effects()  # those of the packet before, which may close the link
                 if event.link not in self.links:
                     return
             self._apply_packet(record, packet, now_ms)
@@ -262,8 +260,9 @@ class Driver:
             self._drop_link(record.link, "error while applying a packet", now_ms)
 
     def _apply_quiet(self, event: QuietHeartbeats, now_ms: int) -> None:
-        """Heartbeats that a worker found to say nothing new. It compared them with the view of some version: if
-        the state has moved on since, each is applied in full.
+        """Applies heartbeats that a worker found quiet, when it compared them with the view of some version.
+
+        If the state has moved on since that version, each of them is applied in full.
         """
         if event.version == self.state.version and self.packet_filter == FILTER_NOTHING:
             pings, pongs = event.pings_len, event.pongs
@@ -278,7 +277,7 @@ class Driver:
                 self._carry_out_effects()
 
     def _refuse_packet(self, record: LinkRecord, refusal: str, now_ms: int) -> None:
-        """Counts and tells; the engine gives a link up that had several (H4)."""
+        """Counts and logs a refused packet. The engine gives up a link that had several (H4)."""
         self.counters["packets_refused"] += 1
         self._note(record.peer, "packet refused", refusal, now_ms)
 
@@ -318,14 +317,14 @@ class Driver:
         self._note(event.ip, f"connection refused ({event.kind})", event.detail, now_ms)
 
     def _give_up_event(self, event: EngineEvent, error: Exception, now_ms: int) -> None:
-        """What a peer did met a fault of ours: its link goes, everything else goes on."""
+        """An error in our own code met an event of a peer. Its link is closed, and everything else goes on."""
         what = "an event of the engine could not be applied"
         self.faults.survive(error, "event_errors", type(event).__name__, what)
         if isinstance(event, LinkAccepted | LinkConnected | PacketsReceived | LinkLost):
             self._drop_link(event.link, "error while applying an event", now_ms)
 
     def _drop_link(self, link: int, reason: str, now_ms: int) -> None:
-        """Closes a link because of what came in on it; an error in the state's part is survived."""
+        """Closes a link because of what arrived on it. An error of the state meanwhile is survived."""
         if self.links.pop(link, None) is None:
             return
         self.engine.close(link)
@@ -337,12 +336,12 @@ class Driver:
     # ------------------------------------------------------------ state -> engine
 
     def _carry_out_effects(self) -> None:
-        """Carries out what the last input asked for, in order.
+        """Carries out the effects of the last input, in order.
 
-        A durable save that fails withholds the messages the same input sends after it: what they say is
-        not on disk (H47). Messages of other inputs, heartbeats above all, still go. Heartbeats come last: they say
-        what the state is now, so also what a later save of the same input keeps. Nothing carried out here is an
-        input itself, so one round is all.
+        If a durable save fails, the messages that follow it in the same input are withheld, because what they announce
+        is not on disk (H47). Messages of other inputs still go out, above all heartbeats. The heartbeats of an input
+        come last: they announce the state as it is now, so every save of the input must be done before. No effect is an
+        input itself, so one round is enough.
         """
         withheld = False
         heartbeats: list[SendHeartbeat] = []
@@ -388,8 +387,8 @@ class Driver:
             self.engine.send(effect.link, encode(message))
 
     def _publish_view(self, now_ms: int) -> None:
-        """Shows the workers the node table as it is now; at most once in VIEW_PERIOD_MS, for while it changes
-        at every packet workers would find nothing quiet anyway.
+        """Publishes a view of the present version, at most once in VIEW_PERIOD_MS. While every packet changes the
+        state, the workers would find nothing quiet anyway.
         """
         if self._view_version == self.state.version or now_ms - self._view_published_ms < VIEW_PERIOD_MS:
             return
@@ -416,7 +415,7 @@ class Driver:
         try:
             link = self.engine.connect(effect.ip, effect.cport, owner=owner, tls=self.config.tls_cluster)
         except (OSError, ClusterBusError) as error:
-            # Told at the next step: told now, a state that dials again at once would never come to an end.
+            # Reported at the end of the step. Reported now, a state that dials again at once would never end.
             self.counters["dials_failed"] += 1
             self._failed_dials.append((effect.node_id, str(error)))
             return
@@ -450,7 +449,7 @@ class Driver:
             self._save(durable=False)
 
     def _save(self, *, durable: bool) -> bool:
-        """Writes nodes.conf on behalf of nobody who could be told: a failure is logged."""
+        """Writes nodes.conf for an effect. No caller waits for the outcome, so a failure is logged."""
         saved = self.saver.write(durable=durable)
         if not saved:
             self._note("nodes.conf", "could not be saved", self.saver.status.last_error, self.clock.now_ms())

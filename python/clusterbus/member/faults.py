@@ -1,7 +1,7 @@
-"""Faults of our own code and of the user's, met while a member works: counted, told now and then, and survived.
+"""Errors in our own code and in the user's, met while a member works: counted, logged now and then, and survived.
 
-Owns the one decision of what becomes of such a fault. In strict mode, which simulations use, it is raised where
-it was met, so that what the real world would swallow fails a test. Main thread.
+Owns the one decision on what becomes of such an error. In strict mode, which simulations use, it is raised at once, so
+that a test fails where the real world would go on. Main thread.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from clusterbus.member.refusals import RefusalLog
 
 
 class Faults:
-    """`counters` are all the member's, by the names of `counters.DRIVER`; the driver counts there too."""
+    """`counters` are all counters of the member, under the names in `counters.DRIVER`. The driver counts there too."""
 
     def __init__(self, clock: Clock, log: Log, *, strict: bool = False) -> None:
         self.counters: Counter[str] = Counter()
@@ -23,7 +23,7 @@ class Faults:
         self._refusals = RefusalLog()
 
     def survive(self, error: Exception, counter: str, who: str, what: str) -> None:
-        """Counts a fault and logs it, at most one line of a kind in an interval. Raises `error` in strict mode."""
+        """Counts an error and logs it, at most one line of its kind in an interval. Raises `error` in strict mode."""
         if self._strict:
             raise error
         self.counters[counter] += 1

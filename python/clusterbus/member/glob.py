@@ -1,10 +1,10 @@
-"""Patterns of PSUBSCRIBE and PUBSUB CHANNELS: Valkey's glob rules on bytes.
+"""The patterns of PSUBSCRIBE and PUBSUB CHANNELS: Valkey's glob rules, on bytes.
 
-`*` is any run of bytes, `?` one byte, `[...]` one of a class (ranges, `^` for all others), `\\x` is x itself.
-Time is bounded by pattern length times text length whatever the pattern: each run between two stars is looked
-for once and never taken back. Pure; any thread. Source: `stringmatchlen` in `src/util.c`, and what a running
-9.1.2 answers, oddities included: nothing matches an empty text but the empty pattern, a class may lack its
-end, and the bytes of a range compare as signed numbers.
+`*` is any run of bytes, `?` one byte, `[...]` one byte of a class (with ranges; `^` for all others), `\\x` is x itself.
+The time is at most pattern length times text length: the part between two stars takes its first match and never another
+one. Pure functions, any thread. Source: `stringmatchlen` in `src/util.c`, and the answers of a running 9.1.2 with their
+oddities: nothing but the empty pattern matches an empty text, a class may lack its end, and the bytes of a range
+compare as signed numbers.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 PATTERN_LEN_MAX_BYTES: Final = 4 * 1024
-"""A longer pattern is refused: it would have to be compiled on the main loop."""
+"""A longer pattern is refused, because it would be compiled on the main loop."""
 TEXT_LEN_MAX_BYTES: Final = 64 * 1024
-"""No pattern matches a longer text: both limits together bound what one match costs the main loop."""
+"""No pattern matches a longer text. Both limits together bound the time that one match takes on the main loop."""
 STARS_MAX: Final = 1000
-"""A pattern with more runs of stars, one at its end aside, matches nothing, as in Valkey."""
+"""A pattern with more runs of stars than this matches nothing, as in Valkey. One at its end is not counted."""
 
 _STAR, _ANY, _ESCAPE, _OPEN, _CLOSE, _NOT, _RANGE = b"*?\\[]^-"
 _NOTHING: Final = re.compile(rb"(?!)")
 
 
 def compile_pattern(pattern: bytes) -> Callable[[bytes], bool]:
-    """A test whether a text matches as a whole. Raises ValueError for a pattern over the limit."""
+    """A function that tests whether a whole text matches. Raises ValueError for a pattern over the limit."""
     if len(pattern) > PATTERN_LEN_MAX_BYTES:
         raise ValueError(f"a pattern has at most {PATTERN_LEN_MAX_BYTES} bytes")
     fullmatch = _expression(pattern).fullmatch
@@ -40,7 +40,7 @@ def compile_pattern(pattern: bytes) -> Callable[[bytes], bool]:
 
 
 def _expression(pattern: bytes) -> re.Pattern[bytes]:
-    """The pattern as a regular expression whose runs between stars are atomic, the last one aside."""
+    """The pattern as a regular expression. The parts between stars are atomic groups, except for the last one."""
     runs: list[list[bytes]] = [[]]
     for element in _elements(pattern):
         if element is None:
@@ -58,7 +58,7 @@ def _expression(pattern: bytes) -> re.Pattern[bytes]:
 
 
 def _elements(pattern: bytes) -> Iterator[bytes | None]:
-    """One expression for each byte the pattern stands for; None for a run of stars."""
+    """One expression for each byte that the pattern stands for, and None for each run of stars."""
     position = 0
     while position < len(pattern):
         byte = pattern[position]
@@ -80,7 +80,7 @@ def _elements(pattern: bytes) -> Iterator[bytes | None]:
 
 
 def _class(pattern: bytes, position: int) -> tuple[frozenset[int], int]:
-    """The bytes a class takes, and the position behind it; `position` is behind its opening bracket."""
+    """(the bytes that a class matches, the position after it). `position` is just after the opening bracket."""
     negated = pattern[position : position + 1] == b"^"
     position += negated
     members: set[int] = set()
@@ -103,7 +103,7 @@ def _class(pattern: bytes, position: int) -> tuple[frozenset[int], int]:
 
 
 def _range(first: int, last: int) -> set[int]:
-    """The bytes from one to the other, in either order, as signed numbers."""
+    """The bytes between two bytes, which may be in either order, compared as signed numbers."""
     low, high = sorted(byte - 256 if byte > 127 else byte for byte in (first, last))
     return {number & 0xFF for number in range(low, high + 1)}
 

@@ -1,8 +1,8 @@
-"""The user's `DataPlane` with a guard around it: what it raises, or answers wrongly, stays here.
+"""The user's `DataPlane` behind a guard: its exceptions and invalid answers stay here.
 
-Owns the translation of the state's events into its callbacks. A question about keys that fails becomes a
-StateError, so that whoever asked is told; one about replication gets the last good answer. Must never let a fault
-reach the main loop. Main thread.
+Owns the translation of the state's events into its callbacks. If a question about keys fails, the asker gets a
+StateError. If the replication offset cannot be had, the last good one counts; for the age of the data it is None. Must
+never let an error reach the main loop. Main thread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Answer = TypeVar("Answer")
 
 
 class GuardedDataPlane(DataPlane):
-    """`attach` makes it listen to a driver's events; until then it only answers."""
+    """Answers questions from the start, and follows a driver's events once it is attached to one."""
 
     def __init__(self, data_plane: DataPlane, faults: Faults) -> None:
         self._plane = data_plane
@@ -30,7 +30,7 @@ class GuardedDataPlane(DataPlane):
         self._driver: Driver | None = None
 
     def attach(self, driver: Driver) -> None:
-        """Tells the data plane what this node is and owns by nodes.conf, and from then on what changes."""
+        """Reports to the data plane what this node is and owns by nodes.conf, and from then on every change."""
         self._driver = driver
         driver.event_listeners.append(self._on_event)
         myself = driver.state.myself
@@ -80,21 +80,21 @@ class GuardedDataPlane(DataPlane):
     # ------------------------------------------------------------ facts
 
     def slots_gained(self, slots: Sequence[int]) -> None:
-        self._tell("slots_gained", lambda: self._plane.slots_gained(slots))
+        self._report("slots_gained", lambda: self._plane.slots_gained(slots))
 
     def slots_lost(self, slots: Sequence[int]) -> None:
-        self._tell("slots_lost", lambda: self._plane.slots_lost(slots))
+        self._report("slots_lost", lambda: self._plane.slots_lost(slots))
 
     def role_changed(self, role: str, primary_id: str | None) -> None:
-        self._tell("role_changed", lambda: self._plane.role_changed(role, primary_id))
+        self._report("role_changed", lambda: self._plane.role_changed(role, primary_id))
 
     def writes_paused(self, until_ms: int) -> None:
-        self._tell("writes_paused", lambda: self._plane.writes_paused(until_ms))
+        self._report("writes_paused", lambda: self._plane.writes_paused(until_ms))
 
     def writes_resumed(self) -> None:
-        self._tell("writes_resumed", lambda: self._plane.writes_resumed())
+        self._report("writes_resumed", lambda: self._plane.writes_resumed())
 
-    def _tell(self, name: str, fact: Callable[[], None]) -> None:
+    def _report(self, name: str, fact: Callable[[], None]) -> None:
         try:
             fact()
         except Exception as error:

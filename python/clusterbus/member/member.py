@@ -1,8 +1,8 @@
-"""`Member`: one node of a cluster, put together: state, driver, messages and data, over the ports of some world.
+"""`Member`: one node of a cluster, assembled from state, driver, messages and data, over the ports of some world.
 
-Owns the order in which the parts are made and ended. Commands of the client port and both buses work on it. Must
-never know the world it lives in: that is in the ports it is given, and in the two hooks whoever runs it may set,
-`schedule_step` and `on_stop_request`. Main thread.
+Owns the order in which the parts are made and ended. The commands of the client port and both buses work on it. Must
+never know which world it lives in: the world is behind the ports, and behind two hooks that the runner of the member
+may set, `schedule_step` and `on_stop_request`. Main thread.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ EXIT_OK: Final = 0
 
 
 class Member:
-    """A member that is ready to be stepped; it has been told of no event yet.
+    """A member that is ready for its first step.
 
-    `saved` is a parsed nodes.conf, None for a new node; `random` the only source of chance. `strict`: faults are
-    raised instead of survived (`faults`). `state_class` may be a subclass of `ClusterState` whose rules are bent.
+    `saved` is a parsed nodes.conf, None for a new node; `random` is the only source of randomness. `strict`: errors in
+    our own or the user's code are raised instead of survived (`faults`). `state_class` may be a subclass of
+    `ClusterState`, for tests that break a rule on purpose.
     """
 
     def __init__(
@@ -73,32 +74,30 @@ class Member:
         self.pubsub = PubSub(self.driver)
         self.data_plane.attach(self.driver)
         self.client_port: ClientPort | None = None
-        """Set by whoever opens one."""
+        """Set when a client port is opened."""
         self.event_loop_name = ""
-        """What drives the member, for INFO."""
+        """The event loop that drives the member, for INFO."""
         self.schedule_step: Callable[[], object] = self.driver.settle
-        """Has what was queued sent: at once, unless whoever runs the member does it at the end of its round."""
+        """Sends what was queued: at once, unless the runner of the member postpones it to the end of its round."""
         self.on_stop_request: Callable[[], None] = lambda: None
         self.save_on_stop = True
         self.exit_code = EXIT_OK
 
-    # ------------------------------------------------------------ what may be asked of it
-
     def settle(self) -> None:
-        """Carries out what an order asked of the state; every order ends with it.
+        """Carries out what an order asked of the state. Every order ends with it.
 
-        What is to be sent may leave later in the same round (`schedule_step`), so that the commands of one
-        read, or of many clients, share their system calls.
+        Messages may leave later in the same round (`schedule_step`), so that the commands of one read, or of many
+        clients, share system calls.
         """
         self.driver.carry_out()
         self.schedule_step()
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """From now on `listener` is called with every typed event of the state."""
+        """From now on calls `listener` with every event of the state."""
         self.driver.event_listeners.append(listener)
 
     def client_stats(self) -> dict[str, int]:
-        """Counters of the client port by INFO's names; empty without one."""
+        """Counters of the client port under INFO's names; empty without a client port."""
         return self.client_port.stats() if self.client_port is not None else {}
 
     def reset_stats(self) -> None:
@@ -108,11 +107,11 @@ class Member:
             self.client_port.reset_stats()
 
     def request_stop(self, *, save: bool = True, exit_code: int = EXIT_OK) -> None:
-        """Asks whoever runs the member to stop it; returns at once. `save`: nodes.conf too."""
+        """Asks the runner of the member to stop it, and returns at once. `save`: nodes.conf is saved first."""
         self.save_on_stop = save
         self.exit_code = exit_code
         self.on_stop_request()
 
     def close(self, *, save: bool = True) -> None:
-        """As `Driver.close`."""
+        """Ends the member, as `Driver.close` does."""
         self.driver.close(save=save)

@@ -1,8 +1,8 @@
-"""What a member needs of the world it lives in: an engine, a file, a clock, a log; and what an engine reports.
+"""What a member needs from the world that it lives in: an engine, a file, a clock, a log; and what an engine reports.
 
-Owns the shapes (protocols) alone. `runtime/` fills them with sockets, a disk and real time, `sim/` with simulated
-ones; nothing here or in the rest of `member/` knows which. The engine's events are the core's own classes, so both
-worlds report in the same words. Main thread.
+Owns the protocols alone. `runtime/` implements them with sockets, a disk and real time, `sim/` with simulated ones;
+nothing in `member/` knows which. The engine's events are the core's own classes, so both worlds report in the same
+terms. Main thread.
 """
 
 from __future__ import annotations
@@ -40,42 +40,43 @@ __all__ = [
 EngineEvent: TypeAlias = (
     LinkAccepted | LinkConnected | PacketsReceived | QuietHeartbeats | LinkLost | LinkDrained | AcceptRefused
 )
-"""What happened to links, in order; `_core.pyi` says what each tells and how it is answered."""
+"""What happened to links. `_core.pyi` says what each event means and how the main loop answers it."""
 
 
 class Engine(Protocol):
-    """Links and bytes. `clusterbus._core.Engine` is one; its stub says more of each method."""
+    """Links and bytes. `clusterbus._core.Engine` is one; its stub says more about each method."""
 
     def poll(self, timeout_ms: int | None = ...) -> Sequence[EngineEvent]:
-        """Waits at most `timeout_ms` (None: until something happens); what happened, in order."""
+        """Waits at most `timeout_ms` (None: until something happens) and returns what happened, in order."""
 
     def flush(self) -> bool:
-        """Dispatches what was queued; True when `poll(0)` has something to give."""
+        """Dispatches what was queued. Returns True if `poll(0)` has something to return."""
 
     def connect(self, ip: str, port: int, *, owner: int = ..., tls: bool = ...) -> int:
-        """Starts a dial; its link at once, LinkConnected or LinkLost with `owner` later. Raises OSError,
-        ClusterBusError."""
+        """Starts a dial and returns its link at once; LinkConnected or LinkLost with `owner` follows. Raises OSError
+        and ClusterBusError.
+        """
 
     def send(self, link: int, data: bytes) -> bool:
-        """Queues one encoded message; False when the link takes none."""
+        """Queues one encoded message. Returns False if the link takes none."""
 
     def broadcast(self, links: Sequence[int], data: bytes) -> int:
-        """Queues one message on many links; how many took it."""
+        """Queues one message on many links. Returns how many took it."""
 
     def publish(self, view: View) -> None:
-        """Heartbeats are compared with `view`, and encoded from it, from now on."""
+        """Publishes a view: from now on heartbeats are compared with it and encoded from it."""
 
     def bind(self, link: int, node_id: str) -> None:
         """Names the node at the other end of a link, once it is proven."""
 
     def send_heartbeat(self, link: int, message_type: int) -> bool:
-        """Queues a PING or PONG, encoded from the published view when it is sent; False when it cannot be."""
+        """Queues a PING or PONG, to be encoded from the published view when it is sent. Returns False if that fails."""
 
     def answer(self, heartbeats: QuietHeartbeats) -> int:
-        """Keeps replication offsets of quiet heartbeats and queues a PONG for each PING; how many links took one."""
+        """Applies the replication offsets of quiet heartbeats, queues a PONG for each PING, and returns how many."""
 
     def close(self, link: int) -> None:
-        """Ends a link; LinkDrained follows when its last job is done."""
+        """Ends a link. LinkDrained follows when its last job is done."""
 
     def free(self, link: int) -> None:
         """Frees a drained link."""
@@ -84,10 +85,10 @@ class Engine(Protocol):
         """Milliseconds since bytes were last read from a link; None before the first (R23)."""
 
     def send_queue(self, link: int) -> tuple[int, int]:
-        """(messages, bytes) not wholly sent."""
+        """(messages, bytes) that are not wholly sent."""
 
     def stats(self) -> dict[str, int]:
-        """Counters and gauges by name (`counters`)."""
+        """Counters and gauges by name (`counters` lists them)."""
 
     def reset_stats(self) -> None: ...
 
@@ -96,10 +97,10 @@ class Engine(Protocol):
 
 
 class NodesFile(Protocol):
-    """The file nodes.conf of this member, held until `close`."""
+    """The file nodes.conf of this member. It belongs to the member until `close`."""
 
     def save(self, text: str, durable: bool) -> None:
-        """Replaces the file as a whole; `durable`: on disk before this returns. Raises OSError, ClusterBusError."""
+        """Replaces the whole file. `durable`: it is on disk before this returns. Raises OSError and ClusterBusError."""
 
     def close(self) -> None: ...
 
@@ -109,23 +110,23 @@ class Clock(Protocol):
 
     @property
     def monotonic_ns(self) -> Callable[[], int]:
-        """Gives nanoseconds for measuring how long something took; they never go back."""
+        """A function that returns nanoseconds which never go back, to measure how long something takes."""
 
     def now_ms(self) -> int: ...
     def now_us(self) -> int: ...
 
 
 class Log(Protocol):
-    """Where lines for the operator go. `level` is debug, verbose, notice or warning, as in valkey.conf."""
+    """Takes lines for the operator. `level` is debug, verbose, notice or warning, as in valkey.conf."""
 
     def __call__(self, level: str, text: str, error: BaseException | None = None) -> None:
-        """One line; with `error` it tells of a fault, and the traceback follows."""
+        """Writes one line. `error` is the exception that it reports, whose traceback follows."""
 
 
 class ClientPort(Protocol):
-    """The port for clients, where a member has one: what INFO shows of it."""
+    """The port for clients, if the member has one: what INFO shows of it."""
 
     def stats(self) -> dict[str, int]:
-        """Its counters by INFO's names."""
+        """The counters of the port, under INFO's names."""
 
     def reset_stats(self) -> None: ...

@@ -1,7 +1,7 @@
-"""The messages of one node: out to the cluster and to its own subscribers, and in from the cluster.
+"""The messages of one node: to the cluster, to its own subscribers, and from the cluster.
 
-Owns the subscriptions and the callbacks for MODULE messages. Must never wait, and never let a fault of a
-callback reach the main loop. What leaves on the bus is `cluster/pubsub.py`'s to decide. Main thread.
+Owns the subscriptions and the callbacks for MODULE messages. Must never wait, and never let an error in a callback
+reach the main loop. What is sent on the bus is decided by `cluster/pubsub.py`. Main thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ModuleCallback = Callable[[ModuleReceived], None]
 
 
 class PubSub:
-    """Attached to a driver, whose events it listens to; whoever calls it settles the driver afterwards."""
+    """Listens to the events of a driver. Whoever calls a method settles the driver afterwards."""
 
     def __init__(self, driver: Driver) -> None:
         self.subscriptions = Subscriptions()
@@ -29,7 +29,7 @@ class PubSub:
     # ------------------------------------------------------------ out
 
     def publish(self, channel: bytes, message: bytes, *, sharded: bool = False) -> tuple[int, int]:
-        """PUBLISH or SPUBLISH: how many of our own subscribers got it, and to how many nodes it was handed.
+        """PUBLISH or SPUBLISH. Returns how many of our own subscribers got the message, and how many nodes.
 
         Raises StateError for a message longer than a packet of the bus may be.
         """
@@ -39,12 +39,12 @@ class PubSub:
         return own, nodes
 
     def send(self, node_id: str | None, module_id: int, module_type: int, data: bytes) -> int:
-        """A MODULE message to one node or, for None, to all; to how many it was handed. Raises StateError."""
+        """Sends a MODULE message to one node, or to all if `node_id` is None. Returns how many. Raises StateError."""
         now_ms = self._driver.clock.now_ms()
         return self._driver.state.send_module(node_id, module_id, module_type, data, now_ms)
 
     def check_slot_is_ours(self, channel: bytes) -> None:
-        """Raises StateError unless our shard owns the slot of a shard channel: nobody else's messages come here."""
+        """Raises StateError unless our shard owns the slot of a shard channel. Other messages never arrive here."""
         slot = key_slot(channel)
         owner = self._driver.state.owner_of(slot)
         if owner is None:
@@ -55,7 +55,7 @@ class PubSub:
     # ------------------------------------------------------------ in
 
     def on_message(self, callback: ModuleCallback) -> Callable[[], None]:
-        """Calls `callback` with every MODULE message received, until the function returned is called."""
+        """Calls `callback` with every MODULE message that arrives, until the returned function is called."""
         self._callbacks.append(callback)
 
         def stop() -> None:
@@ -85,7 +85,7 @@ class PubSub:
                 self._driver.faults.survive(error, "callback_errors", "on_message", "a callback failed")
 
     def _leave_foreign_slots(self) -> None:
-        """We follow another primary now: shard channels of slots that are not its own are over."""
+        """Our role changed. Ends the subscriptions to shard channels whose slots our present primary does not own."""
         state = self._driver.state
         primary = state.myself.primary
         slots = self.subscriptions.shard_slots

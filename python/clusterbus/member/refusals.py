@@ -1,7 +1,7 @@
-"""One log line for each peer and reason in an interval, however often it happens.
+"""At most one log line for each peer and reason in an interval, however often it happens.
 
-Owns the memory of what was logged lately. Must never grow with the number of peers that misbehave, and
-must never let many peers together flood the log. Main thread.
+Owns the memory of recent lines. Must never grow with the number of peers that misbehave, or let many of them together
+flood the log. Main thread.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LINES_PER_INTERVAL_MAX: Final = 128
 
 
 class RefusalLog:
-    """Decides whether something is worth a line now, and says what was swallowed meanwhile."""
+    """Decides whether an incident is worth a line now. A line also names the number of those suppressed before it."""
 
     def __init__(
         self,
@@ -26,13 +26,13 @@ class RefusalLog:
         self._interval_ms = interval_ms
         self._remembered_max = remembered_max
         self._lines_per_interval_max = lines_per_interval_max
-        # (peer, reason) -> [when its last line was, how many were swallowed since]; oldest line first
+        # (peer, reason) -> [time of its last line, number suppressed since]; the oldest line first
         self._remembered: OrderedDict[tuple[str, str], list[int]] = OrderedDict()
         self._interval_start_ms = 0
         self._lines_in_interval = 0
 
     def line(self, peer: str, reason: str, text: str, now_ms: int) -> str | None:
-        """`peer: text`, or None when `peer` had a line for `reason` within the interval."""
+        """`peer: text`. None if `peer` had a line for `reason` within the interval, or if there were too many lines."""
         key = (peer, reason)
         remembered = self._remembered.get(key)
         if remembered is not None and now_ms - remembered[0] < self._interval_ms:
@@ -46,14 +46,14 @@ class RefusalLog:
                 remembered[1] += 1
             return None
         self._lines_in_interval += 1
-        swallowed = remembered[1] if remembered is not None else 0
+        suppressed = remembered[1] if remembered is not None else 0
         self._remembered[key] = [now_ms, 0]
         self._remembered.move_to_end(key)
         if len(self._remembered) > self._remembered_max:
             self._remembered.popitem(last=False)
-        again = f" ({swallowed} more like it since the last line)" if swallowed else ""
+        again = f" ({suppressed} more like it since the last line)" if suppressed else ""
         return f"{peer}: {text}{again}"
 
     def __len__(self) -> int:
-        """How many (peer, reason) pairs are remembered."""
+        """The number of (peer, reason) pairs that are remembered."""
         return len(self._remembered)

@@ -1,7 +1,7 @@
-"""When nodes.conf is written, and what is still owed after a write that failed (S10, H47).
+"""When nodes.conf is written, and what must still be done after a failed write (S10, H47).
 
-Owns the wishes for a save between two writes. Must never say that something is saved which is not. What the file
-says is the state's (`ClusterState.nodes_conf_text`), how it is written the port's. Main thread.
+Owns the requests for a save between two writes. Must never report something as saved that is not. The content is the
+state's (`ClusterState.nodes_conf_text`), the writing the port's. Main thread.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from clusterbus.member.ports import Clock, NodesFile
 
 @dataclass(slots=True)
 class SaveStatus:
-    """How nodes.conf fares: what INFO shows (H47)."""
+    """How the saves of nodes.conf went, as INFO shows it (H47)."""
 
     saves: int = 0
     failures: int = 0
@@ -24,10 +24,10 @@ class SaveStatus:
 
 
 class Saver:
-    """Writes what `text` gives into the file of a member.
+    """Writes the result of `text` to a member's file.
 
-    `is_wanted`: a write is due at the end of the step. `owes_durable`: a durable write failed and has not been made
-    good, so whatever is written next must be durable too, for later messages tell what it was to keep.
+    `is_wanted`: a write is due at the end of the step. `owes_durable`: a durable write failed and no write has
+    succeeded since. The next one must then be durable, because later messages announce what the failed one was to keep.
     """
 
     def __init__(self, nodes_file: NodesFile, text: Callable[[], str], clock: Clock) -> None:
@@ -40,16 +40,16 @@ class Saver:
         self._has_failed = False
 
     def want(self) -> None:
-        """One write for many changes, at the end of the step."""
+        """Asks for a write at the end of the step: one for many changes."""
         self.is_wanted = True
 
     def want_again(self) -> None:
-        """A write that failed is tried again at the end of this step."""
+        """Asks for another try at the end of this step, if the last write failed."""
         if self._has_failed:
             self.is_wanted = True
 
     def write(self, *, durable: bool) -> bool:
-        """Writes now; whether it worked (`status` tells why not)."""
+        """Writes now. Returns whether it worked; `status` says why not."""
         now_ms = self._clock.now_ms()
         self.is_wanted = False
         durable = durable or self.owes_durable
@@ -68,5 +68,5 @@ class Saver:
         return True
 
     def close(self) -> None:
-        """Gives the file back."""
+        """Releases the file."""
         self._nodes_file.close()

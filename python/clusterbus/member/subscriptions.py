@@ -1,8 +1,8 @@
-"""Who listens to what: channels, patterns and shard channels, and the delivery of one message to all of them.
+"""Which subscribers have which channels, patterns and shard channels, and the delivery of messages to them.
 
-Owns both directions of the relation: a subscriber is in the table of everything it holds, and of nothing else.
-Knows neither sockets nor the cluster's state. Must never keep a message, nor an entry without subscribers.
-Main thread. Source: `src/pubsub.c`.
+Owns both directions of the relation: a subscriber is in the tables of exactly the names that it holds. Knows no socket,
+and not the cluster's state. Must never keep a message, or an entry without subscribers. Main thread. Source:
+`src/pubsub.c`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from clusterbus.wire import key_slot
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message on its way to the subscribers of its channel, or of one pattern. `encoded` is theirs to share:
-    what one of them made of it, by protocol, so that many clients cost one encoding.
+    """A message on its way to the subscribers of its channel, or of one pattern.
+
+    The subscribers share `encoded`: the encoded message, by protocol version. So many clients cost one encoding.
     """
 
     message: Message
@@ -28,8 +29,9 @@ class Delivery:
 
 
 class Subscriber(ABC):
-    """One who listens: a client of the RESP port or a stream of the program. Names in the order taken; invariant:
-    `names_len_bytes` is the length of all of them.
+    """A listener: a client of the client port, or a stream of the program.
+
+    Its names are in the order of subscription. Invariant: `names_len_bytes` is the length of all of them together.
     """
 
     def __init__(self, subscriptions: Subscriptions) -> None:
@@ -41,21 +43,21 @@ class Subscriber(ABC):
 
     @property
     def count(self) -> int:
-        """Channels and patterns, what the answers to (P)SUBSCRIBE count."""
+        """The number of channels and patterns, as the replies to (P)SUBSCRIBE count them."""
         return len(self.channels) + len(self.patterns)
 
     @property
     def total_count(self) -> int:
-        """Shard channels too: whether it listens at all."""
+        """The number of names of all kinds; 0 if it listens to nothing."""
         return self.count + len(self.shard_channels)
 
     @abstractmethod
     def deliver(self, delivery: Delivery) -> None:
-        """A message for it; must not raise, wait, or change any subscription."""
+        """Takes a message. Must not raise, wait, or change any subscription."""
 
     @abstractmethod
     def end_shard_channel(self, channel: bytes) -> None:
-        """Its shard has lost the slot of a shard channel: the subscription is gone already."""
+        """Its shard has lost the slot of a shard channel, and the subscription was removed."""
 
 
 _Listeners = dict[Subscriber, None]
@@ -75,16 +77,16 @@ class Subscriptions:
         self._patterns: dict[bytes, _PatternEntry] = {}
         self._shard_channels: dict[int, dict[bytes, _Listeners]] = {}
 
-    # ------------------------------------------------------------ taking and leaving
+    # ------------------------------------------------------------ subscribing
 
     def subscribe(self, subscriber: Subscriber, channel: bytes) -> None:
-        """Adds a channel; nothing happens when the subscriber has it already. So do the other two."""
+        """Adds a channel. This and the next two methods do nothing if the subscriber has the name already."""
         if channel not in subscriber.channels:
             self._channels.setdefault(channel, {})[subscriber] = None
             _note_taken(subscriber, subscriber.channels, channel)
 
     def subscribe_pattern(self, subscriber: Subscriber, pattern: bytes) -> None:
-        """Adds a pattern. Raises ValueError when it is too long."""
+        """Adds a pattern. Raises ValueError if it is too long."""
         entry = self._patterns.get(pattern)
         if entry is None:
             entry = self._patterns[pattern] = _PatternEntry(compile_pattern(pattern))
@@ -93,20 +95,20 @@ class Subscriptions:
             _note_taken(subscriber, subscriber.patterns, pattern)
 
     def subscribe_shard(self, subscriber: Subscriber, channel: bytes) -> None:
-        """Adds a shard channel; whether its slot is ours is the caller's to check."""
+        """Adds a shard channel. The caller checks that its slot is ours."""
         if channel not in subscriber.shard_channels:
             in_slot = self._shard_channels.setdefault(key_slot(channel), {})
             in_slot.setdefault(channel, {})[subscriber] = None
             _note_taken(subscriber, subscriber.shard_channels, channel)
 
     def unsubscribe(self, subscriber: Subscriber, channel: bytes) -> None:
-        """Takes a channel away; nothing happens when the subscriber has not got it. So do the other two."""
+        """Removes a channel. This and the next two methods do nothing if the subscriber does not have the name."""
         if channel in subscriber.channels:
             _note_left(subscriber, subscriber.channels, channel)
             _remove(self._channels, channel, subscriber)
 
     def unsubscribe_pattern(self, subscriber: Subscriber, pattern: bytes) -> None:
-        """Takes a pattern away."""
+        """Removes a pattern."""
         if pattern in subscriber.patterns:
             _note_left(subscriber, subscriber.patterns, pattern)
             listeners = self._patterns[pattern].listeners
@@ -115,7 +117,7 @@ class Subscriptions:
                 del self._patterns[pattern]
 
     def unsubscribe_shard(self, subscriber: Subscriber, channel: bytes) -> None:
-        """Takes a shard channel away."""
+        """Removes a shard channel."""
         if channel in subscriber.shard_channels:
             _note_left(subscriber, subscriber.shard_channels, channel)
             slot = key_slot(channel)
@@ -124,7 +126,7 @@ class Subscriptions:
                 del self._shard_channels[slot]
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Takes everything away; the subscriber is told nothing."""
+        """Removes all names of a subscriber, without notifying it."""
         for channel in list(subscriber.channels):
             self.unsubscribe(subscriber, channel)
         for pattern in list(subscriber.patterns):
@@ -132,10 +134,10 @@ class Subscriptions:
         for channel in list(subscriber.shard_channels):
             self.unsubscribe_shard(subscriber, channel)
 
-    # ------------------------------------------------------------ what happens
+    # ------------------------------------------------------------ events
 
     def publish(self, message: Message) -> int:
-        """Delivers a message; to how many, one with a channel and a pattern that fit counting twice."""
+        """Delivers a message. Returns to how many; a subscriber whose channel and pattern both match counts twice."""
         if message.sharded:
             in_slot = self._shard_channels.get(key_slot(message.channel)) if self._shard_channels else None
             return _deliver(in_slot.get(message.channel) if in_slot else None, message, None)
@@ -146,7 +148,7 @@ class Subscriptions:
         return count
 
     def lose_slots(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Ends the shard channels of slots, given as inclusive ranges."""
+        """Ends the subscriptions to shard channels in these slots, given as inclusive ranges."""
         bounds = list(ranges)
         lost = [slot for slot in self._shard_channels if any(first <= slot <= last for first, last in bounds)]
         for slot in lost:
@@ -159,17 +161,17 @@ class Subscriptions:
 
     @property
     def channels(self) -> Iterator[bytes]:
-        """Channels with a subscriber."""
+        """The channels that have a subscriber."""
         return iter(self._channels)
 
     @property
     def shard_channels(self) -> Iterator[bytes]:
-        """Shard channels with a subscriber."""
+        """The shard channels that have a subscriber."""
         return (channel for in_slot in self._shard_channels.values() for channel in in_slot)
 
     @property
     def shard_slots(self) -> Iterator[int]:
-        """The slots of the shard channels with a subscriber."""
+        """The slots of the shard channels that have a subscriber."""
         return iter(list(self._shard_channels))
 
     def count_channels(self) -> int:
@@ -182,11 +184,11 @@ class Subscriptions:
         return sum(map(len, self._shard_channels.values()))
 
     def count_subscribers(self, channel: bytes) -> int:
-        """Subscribers of a channel, those by pattern not counted."""
+        """The number of subscribers of a channel, without those by pattern."""
         return len(self._channels.get(channel, ()))
 
     def count_shard_subscribers(self, channel: bytes) -> int:
-        """Subscribers of a shard channel."""
+        """The number of subscribers of a shard channel."""
         return len(self._shard_channels.get(key_slot(channel), {}).get(channel, ()))
 
 

@@ -1,16 +1,16 @@
 """The rules that hold after every event of a simulated cluster, whatever the network does.
 
-Owns the memory of what was seen, announced and promised: votes, winners, epochs, slots. Looks only at what the
-event may have changed, at the messages sent and at what is on disk; must never change a member. A broken
-rule raises `InvariantError`. One thread.
+Owns the memory of what was seen, announced and promised: votes, winners, epochs, slots. Looks only at what the event
+may have changed, at the messages sent, and at what is on disk. Must never change a member. A broken rule raises
+`InvariantError`. One thread.
 
-| Rule | Seen by |
+| Rule | Checked for |
 |---|---|
 | one winner per epoch, with the votes of a majority | a replica that is a primary after the event |
 | one vote per voter per epoch, also across restarts; on disk before it is sent | FAILOVER_AUTH_ACK sent |
 | epochs never go down, also across restarts for what was durable or announced | every event, every start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
-| my own slots are only lost to a greater epoch, and only gained by an election | every change of my slots |
+| own slots are only lost to a greater epoch, and only gained by an election or an operator | their every change |
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OWN_GAINS: Final = "slots are only gained by an election or an operator"
 
 
 class ObservedHost(Protocol):
-    """What is looked at of a member, its process running or not; `Host` is one."""
+    """What the rules read of a host, with or without a running process. `Host` is one."""
 
     may_take_over: bool
 
@@ -60,7 +60,7 @@ class ObservedHost(Protocol):
 
 @dataclass(slots=True)
 class Seen:
-    """What the last event left of a member's process."""
+    """What a member was after the last event."""
 
     current_epoch: int = 0
     config_epoch: int = 0
@@ -71,10 +71,10 @@ class Seen:
 
 
 class Checker:
-    """Checks one simulation. `members` are all of them, those that are down included."""
+    """Checks one simulation. `hosts` are all of them, including those that are down."""
 
-    def __init__(self, members: Sequence[ObservedHost], stats: Counter[str]) -> None:
-        self._members = members
+    def __init__(self, hosts: Sequence[ObservedHost], stats: Counter[str]) -> None:
+        self._hosts = hosts
         self._stats = stats
         self._seen: dict[int, Seen] = {}
         self._winners: dict[int, str] = {}
@@ -85,37 +85,36 @@ class Checker:
         self._announced_epochs: dict[str, int] = {}
         self._durable: dict[int, SavedEpochs] = {}
 
-    # ------------------------------------------------------------ what happens
-
-    def booted(self, member: ObservedHost) -> None:
+    # ------------------------------------------------------------ what the hosts report
+    def booted(self, host: ObservedHost) -> None:
         """A process has read its nodes.conf."""
-        state = member.state
+        state = host.state
         myself = state.myself
-        saved = self._durable.get(member.index, SavedEpochs())
-        now = member.epochs()
+        saved = self._durable.get(host.index, SavedEpochs())
+        now = host.epochs()
         if now.current_epoch < saved.current_epoch or now.last_vote_epoch < saved.last_vote_epoch:
-            self._broken(member, EPOCHS_RISE, f"{saved} was durable, and it starts with {now}")
+            self._broken(host, EPOCHS_RISE, f"{saved} was durable, and it starts with {now}")
         announced = self._announced_epochs.get(myself.node_id, 0)
         if myself.is_primary and myself.config_epoch < announced:
             detail = f"announced config epoch {announced}, and starts with {myself.config_epoch}"
-            self._broken(member, EPOCHS_RISE, detail)
-        self._seen[member.index] = Seen(
+            self._broken(host, EPOCHS_RISE, detail)
+        self._seen[host.index] = Seen(
             state.current_epoch, myself.config_epoch, myself.slot_bits, myself.flags, myself.is_primary
         )
 
-    def saved(self, member: ObservedHost, durable: SavedEpochs) -> None:
-        """The member's nodes.conf was written; `durable` is what no crash can take away now."""
-        self._durable[member.index] = durable
+    def saved(self, host: ObservedHost, durable: SavedEpochs) -> None:
+        """A durable save succeeded. No crash can take away `durable` now."""
+        self._durable[host.index] = durable
 
-    def settled(self, member: ObservedHost, *, by_operator: bool = False) -> None:
+    def settled(self, host: ObservedHost, *, by_operator: bool = False) -> None:
         """An input was applied and its effects carried out."""
-        seen = self._seen[member.index]
-        state = member.state
+        seen = self._seen[host.index]
+        state = host.state
         myself = state.myself
         current_epoch = state.current_epoch
         if current_epoch != seen.current_epoch:
             if current_epoch < seen.current_epoch and not by_operator:
-                self._broken(member, EPOCHS_RISE, f"current epoch {seen.current_epoch} -> {current_epoch}")
+                self._broken(host, EPOCHS_RISE, f"current epoch {seen.current_epoch} -> {current_epoch}")
             seen.current_epoch = current_epoch
         if (
             myself.config_epoch == seen.config_epoch
@@ -123,133 +122,134 @@ class Checker:
             and myself.flags == seen.flags
         ):
             return
-        self._check_own(member, seen, by_operator=by_operator)
+        self._check_own(host, seen, by_operator=by_operator)
         seen.config_epoch = myself.config_epoch
         seen.slot_bits = myself.slot_bits
         seen.flags = myself.flags
         seen.is_primary = myself.is_primary
 
-    def notified(self, member: ObservedHost, event: Event) -> None:
-        """The member tells an event."""
+    def notified(self, host: ObservedHost, event: Event) -> None:
+        """The member reports an event."""
         if isinstance(event, EpochChanged):
-            known = self._seen[member.index].known_epochs
+            known = self._seen[host.index].known_epochs
             before = known.get(event.node_id, 0)
             if event.config_epoch < before:
-                self._broken(member, EPOCHS_RISE, f"config epoch of {event.node_id} {before} -> {event.config_epoch}")
+                self._broken(host, EPOCHS_RISE, f"config epoch of {event.node_id} {before} -> {event.config_epoch}")
             known[event.node_id] = event.config_epoch
         elif isinstance(event, ElectionWon):
             self._won_epochs[event.node_id] = event.epoch
         elif isinstance(event, NodeLeft):
-            self._seen[member.index].known_epochs.pop(event.node_id, None)
+            self._seen[host.index].known_epochs.pop(event.node_id, None)
 
-    def sent(self, member: ObservedHost, packet: Packet, receivers: list[str]) -> None:
-        """A message was handed to the engine, for the members of these ids: from here on it may be on the wire."""
+    def sent(self, host: ObservedHost, packet: Packet, receivers: list[str]) -> None:
+        """The engine took a message for the nodes with these ids. From now on it may be on the wire."""
         if packet.is_light:
             return
         if packet.type == AUTH_ACK:
             for requester in receivers:
-                self._voted(member, packet.current_epoch, requester)
+                self._voted(host, packet.current_epoch, requester)
         if packet.replicaof is None:
             sender, config_epoch = packet.sender, packet.config_epoch
             announced = self._announced_epochs.get(sender, 0)
             if config_epoch > announced:
-                if member.owes_durable_save:  # no promise: the disk refused it, and heartbeats still go (H47)
+                if host.owes_durable_save:  # not a promise: the disk refused it, but heartbeats still go out (H47)
                     return
                 self._announced_epochs[sender] = config_epoch
             elif config_epoch < announced:
-                self._broken(member, EPOCHS_RISE, f"announced config epoch {announced}, then {config_epoch}")
+                self._broken(host, EPOCHS_RISE, f"announced config epoch {announced}, then {config_epoch}")
 
-    def delivered(self, member: ObservedHost, packet: Packet) -> None:
+    def delivered(self, host: ObservedHost, packet: Packet) -> None:
         """A packet is about to be applied."""
         if packet.type == AUTH_ACK:
-            key = (member.state.myself.node_id, packet.current_epoch)
+            key = (host.state.myself.node_id, packet.current_epoch)
             self._acks.setdefault(key, set()).add(packet.sender)
 
     # ------------------------------------------------------------ the rules
 
-    def _voted(self, member: ObservedHost, epoch: int, requester: str) -> None:
-        voter = member.state.myself.node_id
+    def _voted(self, host: ObservedHost, epoch: int, requester: str) -> None:
+        voter = host.state.myself.node_id
         earlier = self._votes.get((voter, epoch))
         if earlier is not None:
-            self._broken(member, ONE_VOTE, f"votes for {requester} in epoch {epoch}, after {earlier}")
+            self._broken(host, ONE_VOTE, f"votes for {requester} in epoch {epoch}, after {earlier}")
         self._votes[voter, epoch] = requester
         self._stats["votes"] += 1
-        durable = self._durable.get(member.index, SavedEpochs())
+        durable = self._durable.get(host.index, SavedEpochs())
         if durable.last_vote_epoch < epoch:
             self._broken(
-                member,
+                host,
                 VOTE_DURABLE,
                 f"votes in epoch {epoch} with lastVoteEpoch {durable.last_vote_epoch} on disk",
             )
 
-    def _check_own(self, member: ObservedHost, seen: Seen, *, by_operator: bool) -> None:
+    def _check_own(self, host: ObservedHost, seen: Seen, *, by_operator: bool) -> None:
         """The member's own role, slots or config epoch changed."""
-        myself = member.state.myself
+        myself = host.state.myself
         is_primary = myself.is_primary
         if is_primary and seen.is_primary and myself.config_epoch < seen.config_epoch and not by_operator:
-            self._broken(member, EPOCHS_RISE, f"own config epoch {seen.config_epoch} -> {myself.config_epoch}")
+            self._broken(host, EPOCHS_RISE, f"own config epoch {seen.config_epoch} -> {myself.config_epoch}")
         won = is_primary and not seen.is_primary
-        if myself.config_epoch > seen.config_epoch and (not won or member.may_take_over):
-            self._note_taken_alone(member)
+        if myself.config_epoch > seen.config_epoch and (not won or host.may_take_over):
+            self._note_taken_alone(host)
         if won and not by_operator and myself.slot_bits:
-            self._check_winner(member)
+            self._check_winner(host)
         lost = seen.slot_bits & ~myself.slot_bits
         if lost and not by_operator:
-            self._check_lost(member, seen, lost)
-        gained = myself.slot_bits & ~seen.slot_bits & ~member.importing
+            self._check_lost(host, seen, lost)
+        gained = myself.slot_bits & ~seen.slot_bits & ~host.importing
         if gained and not by_operator and not won:
-            self._broken(member, OWN_GAINS, f"{gained.bit_count()} slots gained by a {_role(is_primary)}")
+            self._broken(host, OWN_GAINS, f"{gained.bit_count()} slots gained by a {_role(is_primary)}")
         if is_primary and myself.slot_bits:
-            self._check_one_owner(member)
+            self._check_one_owner(host)
 
-    def _note_taken_alone(self, member: ObservedHost) -> None:
-        """A config epoch taken with nobody's consent (BUMPEPOCH, TAKEOVER, a collision, an import) may be the very
-        one that an election elsewhere has been won with. The collision is resolved when the two meet, which
-        `agreement` sees to; until then their slots may overlap. What an operator set on a node that knew
-        nobody is no such epoch.
+    def _note_taken_alone(self, host: ObservedHost) -> None:
+        """Notes a config epoch that was taken without votes (BUMPEPOCH, TAKEOVER, a collision, an import).
+
+        An election elsewhere may have been won with the same epoch. The collision is resolved when the two meet, which
+        `agreement` checks; until then their slots may overlap. An epoch that an operator set on a node that knew no
+        other is not of this kind.
         """
-        state = member.state
+        state = host.state
         if state.known_nodes_count > 1:
             self._taken_alone.add((state.myself.node_id, state.myself.config_epoch))
 
-    def _check_winner(self, member: ObservedHost) -> None:
-        myself = member.state.myself
-        if member.may_take_over:
-            member.may_take_over = False
+    def _check_winner(self, host: ObservedHost) -> None:
+        myself = host.state.myself
+        if host.may_take_over:
+            host.may_take_over = False
             return
         node_id = myself.node_id
-        epoch = self._won_epochs.pop(node_id, myself.config_epoch)  # another only if it was bumped meanwhile
+        epoch = self._won_epochs.pop(node_id, myself.config_epoch)  # they differ only after a BUMPEPOCH meanwhile
         winner = self._winners.setdefault(epoch, node_id)
         if winner != node_id:
-            self._broken(member, ONE_WINNER, f"takes epoch {epoch}, which {winner} has won")
+            self._broken(host, ONE_WINNER, f"takes epoch {epoch}, which {winner} has won")
         if myself.config_epoch < epoch:
-            self._broken(member, ONE_WINNER, f"has won epoch {epoch} and takes epoch {myself.config_epoch}")
-        voting = sum(1 for owner in member.state.slot_owners if owner.is_primary)
+            self._broken(host, ONE_WINNER, f"has won epoch {epoch} and takes epoch {myself.config_epoch}")
+        voting = sum(1 for owner in host.state.slot_owners if owner.is_primary)
         votes = self._acks.get((node_id, epoch), set())
         if len(votes) < voting // 2 + 1:
-            self._broken(member, MAJORITY, f"{len(votes)} votes of {voting} in epoch {epoch}")
+            self._broken(host, MAJORITY, f"{len(votes)} votes of {voting} in epoch {epoch}")
 
-    def _check_lost(self, member: ObservedHost, seen: Seen, lost: int) -> None:
+    def _check_lost(self, host: ObservedHost, seen: Seen, lost: int) -> None:
         unexplained = lost
-        for owner in member.state.slot_owners:
+        for owner in host.state.slot_owners:
             if owner.slot_bits & lost:
                 unexplained &= ~owner.slot_bits
                 if owner.config_epoch <= seen.config_epoch:
                     self._broken(
-                        member,
+                        host,
                         OWN_SLOTS,
                         f"{(owner.slot_bits & lost).bit_count()} slots at epoch {seen.config_epoch} lost"
                         f" to {owner.node_id} at epoch {owner.config_epoch}",
                     )
         if unexplained:
-            self._broken(member, OWN_SLOTS, f"{unexplained.bit_count()} slots lost to nobody")
+            self._broken(host, OWN_SLOTS, f"{unexplained.bit_count()} slots lost, but no node has them")
 
-    def _check_one_owner(self, member: ObservedHost) -> None:
-        myself = member.state.myself
+    def _check_one_owner(self, host: ObservedHost) -> None:
+        myself = host.state.myself
         if (myself.node_id, myself.config_epoch) in self._taken_alone:
             return
-        for other in self._members:
-            if other is member or not other.is_up:
+        for other in self._hosts:
+            if other is host or not other.is_up:
                 continue
             rival = other.state.myself
             if (rival.node_id, rival.config_epoch) in self._taken_alone:
@@ -258,13 +258,13 @@ class Checker:
                 both = rival.slot_bits & myself.slot_bits
                 if both:
                     self._broken(
-                        member,
+                        host,
                         ONE_OWNER,
                         f"{both.bit_count()} slots are {other.name}'s too at epoch {rival.config_epoch}",
                     )
 
-    def _broken(self, member: ObservedHost, rule: str, detail: str) -> NoReturn:
-        raise InvariantError(f"at {member.now_text()}: {rule}: {member.name}: {detail}")
+    def _broken(self, host: ObservedHost, rule: str, detail: str) -> NoReturn:
+        raise InvariantError(f"at {host.now_text()}: {rule}: {host.name}: {detail}")
 
 
 def _role(is_primary: bool) -> str:

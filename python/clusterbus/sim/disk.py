@@ -1,8 +1,8 @@
-"""A node's disk as far as nodes.conf goes: what is written, what is on the platter, what a crash leaves.
+"""The disk of a host, as far as nodes.conf goes: what was written, what is durable, what a crash leaves.
 
-Owns the text of the last write and of the last write known to be durable. Never reads meaning into it but
-the epochs of the last line. A killed process loses nothing that was written; a power cut may lose what was
-not synced, as a whole: the file is replaced atomically (`runtime/nodes_conf.py`).
+Owns the text of the last write and of the last durable write. Reads nothing in it but the epochs of the last line. A
+killed process loses nothing that it wrote. A power cut may lose what was not synced, but only as a whole, because the
+file is replaced atomically (`runtime/nodes_conf.py`).
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Final
 from clusterbus.sim.timeline import US_PER_MS, Timeline
 
 WRITEBACK_MS: Final = 5_000
-"""What was written so long ago is on the platter, asked for or not."""
+"""What was written this long ago is durable, even if no sync was asked for."""
 _VARIABLES: Final = re.compile(r"^vars currentEpoch (\d+) lastVoteEpoch (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class SavedEpochs:
-    """The last line of a nodes.conf."""
+    """The epochs in the last line of a nodes.conf."""
 
     current_epoch: int = 0
     last_vote_epoch: int = 0
 
 
 def epochs_in(text: str) -> SavedEpochs:
-    """The epochs a nodes.conf carries."""
+    """The epochs in a nodes.conf."""
     found = _VARIABLES.search(text)
     return SavedEpochs(int(found[1]), int(found[2])) if found is not None else SavedEpochs()
 
@@ -46,7 +46,7 @@ class Disk:
         self.syncs = 0
 
     def save(self, text: str, *, durable: bool) -> bool:
-        """Writes the file; whether that worked."""
+        """Writes the file. Returns whether that worked."""
         if self.is_failing:
             return False
         self.writes += 1
@@ -60,18 +60,18 @@ class Disk:
         return True
 
     def sync(self) -> None:
-        """Everything written is on the platter."""
+        """Makes everything that was written durable."""
         self._durable = self._written
 
     def cut_power(self, random: Random) -> None:
-        """The process and the page cache are gone: what was not synced is lost, or by luck is not."""
+        """The page cache is gone: what was not synced is lost with probability one half."""
         if not self._is_written_back() and random.random() < 0.5:
             self._written = self._durable
         self._durable = self._written
 
     @property
     def text(self) -> str | None:
-        """The file as a process that starts now reads it; None when there is none."""
+        """The file as a new process would read it; None if there is none."""
         return self._written
 
     @property

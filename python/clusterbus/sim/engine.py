@@ -1,8 +1,8 @@
 """The engine's port over the simulated network: the links of one simulated process (R38, R42).
 
-Owns what `clusterbus._core.Engine` owns in the real world: links and their names, messages waiting for the end of
-the step, the published view, the comparison of heartbeats with it and the encoding from it. Decides nothing of the
-protocol. All chance comes from the random source it is given. One thread.
+Owns what `clusterbus._core.Engine` owns in the real world: links and their nodes, messages that wait for the end of the
+step, the published view, the comparison of heartbeats with it and their encoding from it. Must never decide anything of
+the protocol. All randomness comes from the random source that it is given. One thread.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from clusterbus.view import View
 from clusterbus.wire import Packet, parse
 
 LISTENER: Final = 0
-"""Every process listens in one place."""
+"""The number of the only listener of every process."""
 EPHEMERAL_PORT: Final = 50_000
-"""The port a dial comes from: the simulated network has none."""
+"""The port that dials come from: the simulated network has no ports."""
 SEED_BITS: Final = 64
 
 
 class Process(Protocol):
-    """The process an engine belongs to, and what of the world around it an engine sees."""
+    """The process of an engine, and what an engine sees of the world around it."""
 
     @property
     def index(self) -> int:
@@ -51,27 +51,27 @@ class Process(Protocol):
         """The number of the host with that address."""
 
     def act(self) -> None:
-        """The process is about to do something that the world can see. Does not return if it dies first."""
+        """Called before the process does something that the world can see. Does not return if it dies first."""
 
     def note_handed_over(self, packet: Packet, links: Sequence[End]) -> None:
-        """A message is the engine's now: from here on it may be on the wire."""
+        """The engine took a message. From now on it may be on the wire."""
 
     def note_delivered(self, packet: Packet) -> None:
-        """A packet came out of the network."""
+        """The network delivered a packet."""
 
     def drops(self, sender: int, packet: Packet) -> bool:
-        """Whether packets like this are to be thrown away."""
+        """Whether this packet is to be thrown away."""
 
     def note_quiet(self, count: int) -> None:
-        """So many heartbeats said nothing new."""
+        """This many heartbeats were quiet."""
 
 
 class SimEngine:
-    """`member.ports.Engine` for one process. With `compares` False no heartbeat is quiet and none is encoded from
-    the view, as if no view were ever published.
+    """`member.ports.Engine` for one process.
 
-    What was sent leaves at `flush`, heartbeats encoded from the view of that moment. Events wait for `poll`. While
-    the process hangs without I/O workers (`stop_reading`) what arrives stays in the kernel's buffers.
+    Messages leave at `flush`; heartbeats are encoded then, from the view of that moment. Events wait for `poll`. While
+    the process hangs without I/O workers (`stop_reading`), what arrives stays in the kernel's buffers. With `compares`
+    False no view is ever published, so no heartbeat is quiet or encoded from a view.
     """
 
     def __init__(self, process: Process, network: Network, random: Random, *, compares: bool = True) -> None:
@@ -86,19 +86,19 @@ class SimEngine:
         self._view: View | None = None
         self._events: list[EngineEvent] = []
         self._queue: list[tuple[int, Packet | int]] = []
-        """(link, message or type of a heartbeat still to be encoded), in the order given."""
+        """(link, a message or the type of a heartbeat that is still to be encoded), in the order of the calls."""
         self._reads = True
         self._unread: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
     # ------------------------------------------------------------ the port: a step
 
     def poll(self, timeout_ms: int | None = 0) -> list[EngineEvent]:
-        """What happened since the last call; never waits, since time passes only between steps."""
+        """What happened since the last call. Never waits, because time passes only between steps."""
         events, self._events = self._events, []
         return events
 
     def flush(self) -> bool:
-        """What is queued leaves, in order; True when there are events."""
+        """Sends what is queued, in order. Returns True if there are events."""
         queue, self._queue = self._queue, []
         for link, item in queue:
             end = self._ends.get(link)
@@ -119,7 +119,7 @@ class SimEngine:
     # ------------------------------------------------------------ the port: links
 
     def connect(self, ip: str, port: int, *, owner: int = 0, tls: bool = False) -> int:
-        """Starts a dial; its link at once."""
+        """Starts a dial and returns its link at once."""
         self._process.act()
         target = self._process.host_at(ip, port)
         dial = self._network.dial(self._process.index, target)
@@ -127,7 +127,7 @@ class SimEngine:
         return dial.link
 
     def close(self, link: int) -> None:
-        """Ends a link, or a dial; LinkDrained follows."""
+        """Ends a link or a dial. LinkDrained follows."""
         self._process.act()
         end = self._ends.pop(link, None)
         _owner, dial = self._dials.pop(link, (0, None))
@@ -141,7 +141,7 @@ class SimEngine:
             self._events.append(LinkDrained(link=link))
 
     def free(self, link: int) -> None:
-        """Nothing is left of a drained link already."""
+        """Does nothing: nothing is left of a drained link."""
 
     def bind(self, link: int, node_id: str) -> None:
         """Names the node at the other end of a link."""
@@ -149,7 +149,7 @@ class SimEngine:
             self._names[link] = node_id
 
     def last_read_ms(self, link: int) -> int | None:
-        """Milliseconds of this process's clock since the link was last read from."""
+        """Milliseconds, on this process's clock, since the link was last read from."""
         end = self._ends.get(link)
         if end is None or end.last_read_us is None:
             return None
@@ -168,7 +168,7 @@ class SimEngine:
         return self.broadcast((link,), data) == 1
 
     def broadcast(self, links: Sequence[int], data: bytes) -> int:
-        """Queues one message on many links: the same packet for all."""
+        """Queues one message on many links, the same packet for all."""
         packet = _packet_of(data)
         ends = [end for link in links if (end := self._ends.get(link)) is not None and end.is_open]
         self._process.note_handed_over(packet, ends)
@@ -176,12 +176,12 @@ class SimEngine:
         return len(ends)
 
     def publish(self, view: View) -> None:
-        """Heartbeats are compared with `view`, and encoded from it, from now on."""
+        """Publishes a view: from now on heartbeats are compared with it and encoded from it."""
         if self._compares:
             self._view = view
 
     def send_heartbeat(self, link: int, message_type: int) -> bool:
-        """Queues a PING or PONG to be encoded at `flush`; False without a name, or a view that knows it."""
+        """Queues a PING or PONG, to be encoded at `flush`. Returns False if the view has no row for the link's node."""
         end, name = self._ends.get(link), self._names.get(link)
         if end is None or not end.is_open or name is None or self._view is None or not self._view.knows(name):
             return False
@@ -189,7 +189,7 @@ class SimEngine:
         return True
 
     def answer(self, heartbeats: QuietHeartbeats) -> int:
-        """Keeps the replication offsets, and queues a PONG for each PING of the event."""
+        """Applies the replication offsets of the event, and queues a PONG for each PING."""
         if self._view is not None:
             self._view.note_offsets(heartbeats)
         packets = heartbeats.packets
@@ -199,11 +199,11 @@ class SimEngine:
     # ------------------------------------------------------------ the port: the rest
 
     def stats(self) -> dict[str, int]:
-        """Only what a simulation looks at."""
+        """Only the numbers that a simulation reads."""
         return {"links": len(self._ends)}
 
     def reset_stats(self) -> None:
-        """Nothing is counted here."""
+        """Does nothing: no number here is a counter."""
 
     def shutdown(self) -> None:
         """Closes every link."""
@@ -212,41 +212,41 @@ class SimEngine:
         self._ends.clear()
 
     def give_up_dials(self) -> None:
-        """The process is gone: nobody waits for its dials."""
+        """The process is gone, so its dials no longer matter."""
         for _owner, dial in self._dials.values():
             dial.is_over = True
 
-    # ------------------------------------------------------------ what the network brings
+    # ------------------------------------------------------------ what the network calls
 
     @property
     def has_events(self) -> bool:
         return bool(self._events)
 
     def name_of(self, link: int) -> str | None:
-        """The node a link is bound to."""
+        """The id of the node that a link is bound to."""
         return self._names.get(link)
 
     def end_of(self, link: int) -> End | None:
-        """This end of a link's connection."""
+        """This process's end of a link."""
         return self._ends.get(link)
 
     def ends(self) -> list[End]:
-        """The ends of all connections this process knows of."""
+        """This process's ends of all its links."""
         return list(self._ends.values())
 
     def stop_reading(self) -> None:
-        """The process is stopped, threads and all: nothing is read until `read_on`."""
+        """The process is stopped with all its threads. Nothing is read until `read_on`."""
         self._reads = False
 
     def read_on(self) -> None:
-        """What came meanwhile is read now, in order."""
+        """Reads what has arrived meanwhile, in order."""
         self._reads = True
         unread, self._unread = self._unread, []
         for action, arguments in unread:
             action(*arguments)
 
     def arrived(self, end: End, item: Any) -> None:
-        """Something came out of a connection."""
+        """Something arrived on a connection."""
         if not self._reads:
             self._unread.append((self.arrived, (end, item)))
         elif item is ACCEPT:
@@ -274,7 +274,7 @@ class SimEngine:
             self._lose(end, "error", reason)
 
     def dial_answered(self, dial: Dial, end: End) -> None:
-        """A dial came up; one that was closed meanwhile is no longer wanted."""
+        """A dial succeeded. If the process has closed it meanwhile, the connection is closed again."""
         owner, _ = self._dials.pop(dial.link, (None, None))
         if owner is None:
             self._network.close(end)
@@ -284,7 +284,7 @@ class SimEngine:
         self._events.append(LinkConnected(link=end.link, owner=owner, local_ip=self._process.ip))
 
     def dial_failed(self, dial: Dial, error: str) -> None:
-        """A dial did not come up."""
+        """A dial failed."""
         owner, _ = self._dials.get(dial.link, (None, None))
         if owner is not None:
             self._events.append(LinkLost(link=dial.link, owner=owner, kind="connect", detail=error))
@@ -295,7 +295,7 @@ class SimEngine:
             self._events.append(LinkLost(link=end.link, owner=owner, kind=kind, detail=detail))
 
     def _receive(self, end: End, packet: Packet) -> None:
-        """Compares a heartbeat with the view, as a worker does; quiet ones join those that wait already."""
+        """Compares a heartbeat with the view, as a worker does. A quiet one joins those that wait already."""
         version = self._quiet_version(end, packet)
         if version is None:
             self._events.append(PacketsReceived(link=end.link, packets=[packet]))
@@ -308,9 +308,9 @@ class SimEngine:
         self._events.append(QuietHeartbeats(version=version, heartbeats=heartbeats))
 
     def _quiet_version(self, end: End, packet: Packet) -> int | None:
-        """The version of the view that a heartbeat says nothing new to; None when it is to be looked at.
+        """The version of the view that a heartbeat is quiet to; None if it must be applied in full.
 
-        Only a proven sender's is compared (H21), a PING on the peer's own link and a PONG on ours.
+        Only heartbeats of a proven sender are compared (H21): PINGs on the link that the peer dialled, PONGs on ours.
         """
         view = self._view
         kind = packet.type

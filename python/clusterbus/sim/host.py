@@ -1,6 +1,6 @@
-"""One simulated host: a disk and a clock, and the processes that live on it one after another.
+"""One simulated host: a disk and a clock, and the processes that run on it one after another.
 
-Owns the life of a process: start, crash between any two things the world can see, hang, loss of power. The process
+Owns the life of a process: start, crash between any two acts that the world can see, hang, loss of power. The process
 itself is a `Member`, the same as in the real world, over the ports of `engine` and `disk` (R42). One thread.
 """
 
@@ -31,8 +31,8 @@ Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
-class Doom:
-    """A death to come: after so many more acts the process is killed, or its host loses power."""
+class PlannedCrash:
+    """A crash to come: after this many more acts the process is killed, or its host loses power."""
 
     acts_left: int
     power: bool
@@ -59,17 +59,17 @@ class World:
         self.network: Network
 
     def random(self, purpose: str) -> Random:
-        """A random source of its own for one purpose: draws for one never shift those for another."""
+        """A random source for one purpose. Draws for one purpose never shift those for another."""
         return Random(f"{self.seed}/{purpose}")
 
 
 class Host:
-    """A host of the simulated cluster, its process running or not. `state` is for reading, and for
-    `Simulation.operate` to give orders to; it raises when the process is down.
+    """A host of the simulated cluster, with or without a running process.
 
-    With `compares` False its engine compares no heartbeats. `may_take_over`: an operator lets the member become
-    primary with nobody's vote (CLUSTER FAILOVER TAKEOVER). `importing`: the slots an operator ever told it to import,
-    as a bitmap: it may gain them.
+    `state` is for reading, and for the orders of `Simulation.operate`; it raises if no process runs. With `compares`
+    False the engine has no view. `may_take_over`: an operator lets the member become primary without votes (CLUSTER
+    FAILOVER TAKEOVER). `importing` is the bitmap of all slots that an operator ever ordered it to import: it may gain
+    them.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Host:
         self.boots = 0
         self.may_take_over = False
         self.importing = 0
-        self.doom: Doom | None = None
+        self.planned_crash: PlannedCrash | None = None
         self._state_class = state_class
         self._compares = compares
         self._timeline = world.timeline
@@ -106,39 +106,39 @@ class Host:
         self._node_id = ""
         self._power_fault: int | None = None
 
-    # ------------------------------------------------------------ what is known of it
+    # ------------------------------------------------------------ reading
 
     @property
     def is_up(self) -> bool:
-        """Whether a process runs, hanging or not."""
+        """Whether a process runs, even one that hangs."""
         return self._member is not None
 
     @property
     def member(self) -> Member:
-        """The process that runs."""
+        """The member that runs."""
         assert self._member is not None, f"{self.name} is down"
         return self._member
 
     @property
     def state(self) -> ClusterState:
-        """The state of the process that runs."""
+        """The state of the member that runs."""
         return self.member.state
 
     @property
     def engine(self) -> SimEngine:
-        """The engine of the process that runs."""
+        """The engine of the member that runs."""
         assert self._engine is not None, f"{self.name} is down"
         return self._engine
 
     @property
     def clock(self) -> NodeClock:
-        """The clock of the process that runs."""
+        """The clock of the member that runs."""
         assert self._clock is not None, f"{self.name} is down"
         return self._clock
 
     @property
     def node_id(self) -> str:
-        """The id of the process that runs, or of the last one."""
+        """The node id of the member that runs, or of the last one."""
         return self._node_id
 
     @property
@@ -148,11 +148,11 @@ class Host:
 
     @property
     def owes_durable_save(self) -> bool:
-        """A durable save failed and has not been made good: what was told since may be forgotten."""
+        """Whether a durable save failed and no save succeeded since. What was announced meanwhile may be forgotten."""
         return self._member is not None and self._member.driver.saver.owes_durable
 
     def is_connected(self, link: int) -> bool:
-        """Whether a link of the state is a connection whose both ends are open: not half-open, not held up."""
+        """Whether a link of the state is a connection with two open ends, and not held up."""
         end = self.engine.end_of(link)
         return end is not None and end.peer.is_open and not end.is_stalled and not end.peer.is_stalled
 
@@ -160,13 +160,13 @@ class Host:
         return f"{self._timeline.now_us / 1000:.3f} ms"
 
     def epochs(self) -> SavedEpochs:
-        """Current epoch and last vote epoch as the process would save them now."""
+        """The current epoch and the last vote epoch, as the member would save them now."""
         return epochs_in(self.state.nodes_conf_text())
 
     # ------------------------------------------------------------ life
 
     def boot(self, *, offset_ms: int, drift_ppm: int) -> None:
-        """A process starts on what is on disk; one that cannot save its nodes.conf ends at once, as every node does."""
+        """Starts a process from the disk. One that cannot save its nodes.conf ends at once, as every node does."""
         if self._power_fault is not None:
             self.world.network.restore(self._power_fault)
             self._power_fault = None
@@ -203,23 +203,23 @@ class Host:
         self._timeline.after(phase_us, self._tick, self.boots)
 
     def _stop(self) -> None:
-        """The process is gone; its connections are the network's to close."""
+        """The process is gone. The network closes its connections."""
         if self._engine is not None:
             self._engine.give_up_dials()
         self.is_hung = False
-        self.doom = None
+        self.planned_crash = None
         self._member = None
         self._engine = None
         self._clock = None
 
     def kill(self) -> None:
-        """The process dies; the kernel closes its connections, the disk keeps what was written."""
+        """The process dies. The kernel closes its connections, and the disk keeps what was written."""
         self._stop()
         for end in self.world.network.ends_of(self.index):
             self.world.network.close(end)
 
     def cut_power(self) -> None:
-        """The host is off: nobody is told, and what was not synced may be lost."""
+        """The host is off. No peer is notified, and what was not synced may be lost."""
         self._stop()
         self.disk.cut_power(self._random)
         network = self.world.network
@@ -227,14 +227,14 @@ class Host:
         self._power_fault = network.cut_off(self.index)
 
     def hang(self, *, reads: bool) -> None:
-        """The main loop stops. `reads`: the I/O workers still do their part."""
+        """The main loop stops. With `reads` the I/O workers go on."""
         self.is_hung = True
         self._tick_is_due = False
         if not reads:
             self.engine.stop_reading()
 
     def resume(self) -> None:
-        """The main loop goes on with what has come meanwhile, its late tick first or last."""
+        """The main loop goes on with what has arrived meanwhile. Its late tick comes first or last."""
         self.is_hung = False
         engine = self.engine
         tick_first = self._random.random() < 0.5
@@ -260,33 +260,33 @@ class Host:
         else:
             self._run(self.member.driver.tick)
 
-    # ------------------------------------------------------------ what happens to the process
+    # ------------------------------------------------------------ what the network calls
 
     def arrived(self, end: End, item: Any) -> None:
-        """Something came out of a connection."""
+        """Something arrived on a connection."""
         if self.is_up:
             self.engine.arrived(end, item)
             self._step()
 
     def broken(self, end: End, reason: str) -> None:
-        """A connection is gone, and not by our closing it."""
+        """A connection is gone, but the process did not close it."""
         if self.is_up:
             self.engine.broken(end, reason)
             self._step()
 
     def dial_answered(self, dial: Dial, end: End) -> None:
-        """Our dial came up."""
+        """Our dial succeeded."""
         self.engine.dial_answered(dial, end)
         self._step()
 
     def dial_failed(self, dial: Dial, error: str) -> None:
-        """Our dial did not come up."""
+        """Our dial failed."""
         self.world.stats["dials failed"] += 1
         self.engine.dial_failed(dial, error)
         self._step()
 
     def operate(self, order: Callable[[ClusterState, int], Result]) -> Result:
-        """An operator's command, as the client port would apply it. Raises StateError when no answer comes."""
+        """Gives an order to the member, as its client port would. Raises StateError if the process dies meanwhile."""
         result = order(self.state, self.clock.now_ms())
         self._run(self.member.settle, by_operator=True)
         if not self.is_up:
@@ -298,7 +298,7 @@ class Host:
             self._run(self.member.driver.step)
 
     def _run(self, work: Callable[[], object], *, by_operator: bool = False) -> None:
-        """Runs a part of the main loop, goes round again while there is something to do, and checks the rules."""
+        """Runs a part of the main loop, then further steps while there are events, and checks the rules after each."""
         driver = self.member.driver
         more = True
         try:
@@ -308,26 +308,26 @@ class Host:
                 work, by_operator = driver.step, False
                 more = self.engine.has_events
         except ProcessDied:
-            doom = self.doom
-            assert doom is not None
+            planned_crash = self.planned_crash
+            assert planned_crash is not None
             self.world.stats["deaths between effects"] += 1
-            if doom.power:
+            if planned_crash.power:
                 self.cut_power()
             else:
                 self.kill()
 
-    # ------------------------------------------------------------ what the process does to the world
+    # ------------------------------------------------------------ what the engine calls
 
     def act(self) -> None:
-        """The process is about to do something the world can see; it dies instead when its doom is due."""
-        doom = self.doom
-        if doom is None:
+        """The process is about to do something that the world can see. It dies instead if its crash is due."""
+        planned_crash = self.planned_crash
+        if planned_crash is None:
             return
-        if doom.acts_left <= 0:
+        if planned_crash.acts_left <= 0:
             if self.world.trace is not None:
                 self.world.trace.note(self.name, "dies here")
             raise ProcessDied
-        doom.acts_left -= 1
+        planned_crash.acts_left -= 1
 
     def ip_of(self, host: int) -> str:
         """The address of a host."""
@@ -340,7 +340,7 @@ class Host:
         return self.world.addresses.get((ip, port))
 
     def note_handed_over(self, packet: Packet, links: Sequence[End]) -> None:
-        """A message is the engine's now."""
+        """The engine took a message."""
         hosts = self.world.hosts
         receivers = [end.path.target for end in links]
         if self.world.trace is not None:
@@ -350,17 +350,17 @@ class Host:
             listener(self.index, receivers, packet)
 
     def note_delivered(self, packet: Packet) -> None:
-        """A packet came out of the network."""
+        """The network delivered a packet."""
         self._checker.delivered(self, packet)
         if self.world.trace is not None:
             self.world.trace.received(self.name, packet)
 
     def drops(self, sender: int, packet: Packet) -> bool:
-        """Whether a script has packets like this thrown away."""
+        """Whether a script throws away this packet."""
         return self.world.drops is not None and self.world.drops(sender, self.index, packet)
 
     def note_quiet(self, count: int) -> None:
-        """So many heartbeats said nothing new."""
+        """This many heartbeats were quiet."""
         self.world.stats["quiet heartbeats"] += count
 
     def _on_event(self, event: Event) -> None:
@@ -377,7 +377,7 @@ class Host:
             self.world.trace.log(self.name, level, text)
 
     def save(self, text: str, *, durable: bool) -> bool:
-        """Writes nodes.conf; whether that worked."""
+        """Writes nodes.conf. Returns whether that worked."""
         self.act()
         if not self.disk.save(text, durable=durable):
             self.world.stats["saves failed"] += 1
@@ -396,9 +396,9 @@ class _NodesFile:
         self._host = host
 
     def save(self, text: str, durable: bool) -> None:
-        """Raises ConfigError when the disk fails."""
+        """Raises ConfigError if the disk fails."""
         if not self._host.save(text, durable=durable):
             raise ConfigError("no space left on device")
 
     def close(self) -> None:
-        """The disk stays."""
+        """Does nothing: the disk outlives the process."""

@@ -1,7 +1,7 @@
-"""How long a healthy network of nodes takes: to know each other, to see a failure, to take a node back.
+"""How long a healthy cluster takes: until all nodes know each other, until all see a failure, until a node is back.
 
-Owns one undisturbed story (join, crash of some, return) and the times of its events, in virtual milliseconds.
-Draws nothing but which nodes fail. One thread.
+Owns one undisturbed run (join, crash of some, return) and the times of its events, in virtual milliseconds. Draws
+nothing but which nodes fail. One thread.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ from clusterbus.errors import StateError
 from clusterbus.sim.simulation import Simulation
 
 SETTLE_TIMEOUTS: Final = 2
-"""Node timeouts between the join and the crash."""
+"""The node timeouts between the join and the crash."""
 WATCH_TIMEOUTS: Final = 10
 WATCH_MS: Final = 10_000
-"""A failure not seen by all within WATCH_TIMEOUTS node timeouts and this is not going to be."""
+"""A failure that not all have seen within this and WATCH_TIMEOUTS node timeouts will not be seen by all."""
 
 
 @dataclass(slots=True)
 class Measurement:
-    """Times in virtual milliseconds: `joined_ms` from the first MEET until a node knew all others, one per
-    node; `suspected_ms` and `failed_ms` from the crash until a survivor held a crashed node PFAIL and FAIL,
-    one per pair; `elected_ms` from the crash until a replica won the place of its primary, one per election won;
-    `served_ms` from the crash until every survivor held the cluster for ok again, None if that did not come;
-    `agreed_ms` and `returned_ms` until all agreed, after the MEET and after the restart.
+    """Times in virtual milliseconds.
+
+    - `joined_ms`: from the first MEET until a node knew all others; one for each node.
+    - `agreed_ms`: from the first MEET until all agreed.
+    - `suspected_ms`, `failed_ms`: from the crash until a survivor flagged a crashed node PFAIL, FAIL; one for each
+      pair.
+    - `elected_ms`: from the crash until a replica won the place of its primary; one for each election that was won.
+    - `served_ms`: from the crash until the cluster was ok again for every survivor; None if it was not.
+    - `returned_ms`: from the restart until all agreed again; None if they did not.
     """
 
     seed: int
@@ -41,7 +45,7 @@ class Measurement:
     suspected_ms: list[float] = field(default_factory=list)
     failed_ms: list[float] = field(default_factory=list)
     unseen: int = 0
-    """Pairs of a survivor and a crashed node where FAIL was not reached (no majority was left)."""
+    """The pairs of a survivor and a crashed node that did not get to FAIL (no majority was left)."""
     elected_ms: list[float] = field(default_factory=list)
     served_ms: float | None = None
     returned_ms: float | None = None
@@ -53,7 +57,7 @@ class Measurement:
 
 
 class _Watch:
-    """Notes when what is waited for happens, the first time only."""
+    """Notes when each awaited event happens for the first time."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
@@ -67,7 +71,7 @@ class _Watch:
         simulation.on_event(self._note)
 
     def expect(self, victims: set[str]) -> None:
-        """From now on these nodes are dead."""
+        """From now on these nodes are crashed."""
         self._victims = victims
         self._since_ms = self._simulation.now_ms
 
@@ -86,10 +90,10 @@ class _Watch:
 
 
 def measure(nodes: int, seed: int, fail: int, node_timeout_ms: int, replicas: int = 0) -> Measurement:
-    """Forms a cluster, crashes `fail` of its nodes at once (no farewell: power), and starts them again.
+    """Forms a cluster, cuts the power of `fail` of its nodes at once, and starts them again.
 
-    With `replicas` the last so many nodes replicate the others, which are the ones to fail. Raises StateError
-    unless at least one node survives and there is a primary.
+    With `replicas`, that many of the last nodes replicate the others, and only the others fail. Raises StateError
+    unless at least one node survives, and no more nodes fail than there are primaries.
     """
     if not 0 <= fail < nodes:
         raise StateError(f"of {nodes} nodes {fail} cannot fail: at least one has to see it")
@@ -137,10 +141,10 @@ def _is_served(simulation: Simulation) -> bool:
 
 
 def _messages(simulation: Simulation) -> dict[str, int]:
-    """Messages sent by the members that are up, by type."""
+    """The number of messages that the members have sent, by type."""
     total: dict[str, int] = {}
-    for member in simulation.members:
-        for name, count in member.state.counters.items():
+    for host in simulation.members:
+        for name, count in host.state.counters.items():
             if name.startswith("messages_") and name.endswith("_sent"):
                 kind = name.removeprefix("messages_").removesuffix("_sent")
                 total[kind] = total.get(kind, 0) + count

@@ -1,9 +1,9 @@
 """The simulated network: hosts, the paths between them, and TCP connections with their failures.
 
-Owns delay, loss, partitions, refused and unanswered dials, half-open connections. The bus runs on TCP, so on
-one connection what arrives arrives in order and whole; a lost segment is a delay, and a path that stays dead
-breaks the connection. Across connections nothing is ordered. Knows no message and no state; what comes of an
-arrival is the `Receiver`'s business. Draws only from its own random source. One thread.
+Owns delay, loss, partitions, refused and unanswered dials, half-open connections. The bus runs on TCP: on one
+connection everything that arrives does so whole and in order, a lost segment is a delay, and a path that stays dead
+breaks the connection. Between connections there is no order. Knows no message and no state; the `Receiver` handles what
+arrives. Draws only from its own random source. One thread.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from clusterbus.sim.timeline import US_PER_MS, Timeline
 
 RETRANSMIT_FIRST_US: Final = 200 * US_PER_MS
 RETRANSMITS_MAX: Final = 6
-"""A segment lost so often in a row breaks its connection."""
+"""A segment that is lost more often than this breaks its connection."""
 RETRANSMIT_AFTER_HEAL_MAX_US: Final = 1_000_000
-"""A healed path carries what was held up only at the next retransmission."""
+"""After a path has healed, what was held up goes on at the next retransmission, at most this much later."""
 UNACKNOWLEDGED_MAX: Final = 6
-"""So many messages go one way without an acknowledgement coming back (an initial congestion window)."""
+"""This many messages go out while no acknowledgement can come back (an initial congestion window)."""
 GIVE_UP_US: Final = (3_000_000, 20_000_000)
-"""A connection held up for this long, the limits drawn between, is given up by its sender."""
+"""The sender gives up a connection that is held up for a random time between these limits."""
 SYN_RETRY_US: Final = (1_000_000, 3_000_000)
 KEEPALIVE_US: Final = 15_000_000
-"""As the engine's: a connection nothing came from for so long is probed, and reset if nobody is there (H32)."""
+"""As in the engine: a connection is probed after this much silence, and reset if its peer is gone (H32)."""
 DIAL_TIMEOUT_US: Final = 5_000_000
-"""As the engine's handshake timeout."""
+"""As the handshake timeout of the engine."""
 DELAY_MIN_US: Final = 20
 
 
 class Mark:
-    """Something other than data in a connection's stream."""
+    """Something other than data in the stream of a connection."""
 
     __slots__ = ("name",)
 
@@ -50,7 +50,7 @@ FIN: Final = Mark("fin")
 
 @dataclass(frozen=True, slots=True)
 class Impairment:
-    """What a fault does to one direction between two hosts; several at once add up."""
+    """What a fault does to one direction between two hosts. Several at once add up."""
 
     blocked: bool = False
     delay_us: int = 0
@@ -59,7 +59,7 @@ class Impairment:
 
 
 class Path:
-    """One direction between two hosts; `back` is the other one. `loss` is a segment's chance to be lost."""
+    """One direction between two hosts; `back` is the other one. `loss` is the probability that a segment is lost."""
 
     __slots__ = (
         "_base_delay_us", "_base_jitter_us", "_impairments", "back", "blocked", "delay_us", "jitter_us",
@@ -87,7 +87,7 @@ class Path:
         self._settle()
 
     def restore(self, key: int) -> bool:
-        """Takes an impairment away; whether the path was blocked and now is not."""
+        """Removes an impairment. Returns whether the path was blocked and is no longer."""
         if self._impairments.pop(key, None) is None:
             return False
         was_blocked = self.blocked
@@ -98,8 +98,8 @@ class Path:
 class End:
     """One end of a connection, and the stream from it to its peer.
 
-    Invariant: `in_flight` arrivals are scheduled for `queue`; what the queue holds beyond them is held up and
-    the end is in its path's `stalled`.
+    Invariant: `in_flight` arrivals are scheduled for `queue`. Whatever the queue holds beyond them is held up, and then
+    the end is in `stalled` of its path. `heard_us` is the time of the last arrival or answered probe.
     """
 
     __slots__ = (
@@ -125,8 +125,10 @@ class End:
 
 
 class Dial:
-    """A connection being made by host `owner`, which will be its link `link`. `is_over`: it has an end, or nobody
-    waits for one any more."""
+    """A connection that host `owner` is making and that will be its link `link`.
+
+    `is_over`: it has succeeded or failed, or its process no longer waits for it.
+    """
 
     __slots__ = ("is_over", "link", "owner", "path", "tries")
 
@@ -139,22 +141,22 @@ class Dial:
 
 
 class Receiver(Protocol):
-    """Who lives on the hosts."""
+    """The processes on the hosts."""
 
     def listens(self, host: int) -> bool:
-        """Whether a process on the host takes connections."""
+        """Whether a process on the host accepts connections."""
 
     def dial_answered(self, dial: Dial, end: End) -> None:
-        """A dial came up."""
+        """A dial succeeded."""
 
     def dial_failed(self, dial: Dial, error: str) -> None:
-        """A dial did not."""
+        """A dial failed."""
 
     def arrived(self, end: End, item: Any) -> None:
         """Data, ACCEPT or FIN reached this open end."""
 
     def broken(self, end: End, reason: str) -> None:
-        """This end is closed by the network: reset or given up."""
+        """The network closed this end: it was reset or given up."""
 
 
 class Network:
@@ -193,12 +195,12 @@ class Network:
         return self._paths[source][target]
 
     def new_key(self) -> int:
-        """Names one fault on any number of paths."""
+        """A new key, which names one fault on any number of paths."""
         self._impairments += 1
         return self._impairments
 
     def cut_off(self, host: int) -> int:
-        """Nothing reaches or leaves a host until the key returned is restored."""
+        """Blocks all paths to and from a host, until the returned key is restored."""
         key = self.new_key()
         for path in self._paths[host]:
             path.impair(key, Impairment(blocked=True))
@@ -206,7 +208,7 @@ class Network:
         return key
 
     def restore(self, key: int) -> None:
-        """Takes the impairments of that name away; what was held up goes at its next retransmission."""
+        """Removes the impairments with that key. What they held up goes on at its next retransmission."""
         freed = [path for row in self._paths for path in row if path.restore(key)]
         for path in freed:
             self._resume(path.stalled)
@@ -219,7 +221,7 @@ class Network:
     # ------------------------------------------------------------ dialling
 
     def dial(self, owner: int, target: int | None) -> Dial:
-        """Begins a connection to a host, or to an address where there is none."""
+        """Begins a connection to a host, or for None to an address without a host."""
         path = self._paths[owner][target] if target is not None else None
         dial = Dial(owner, self._new_link(), path)
         self._timeline.after(DIAL_TIMEOUT_US, self._dial_timed_out, dial)
@@ -272,7 +274,7 @@ class Network:
         return end
 
     def _crossing_us(self, path: Path) -> int | None:
-        """How long one segment takes; None when it is lost."""
+        """How long one segment takes; None if it is lost."""
         if path.loss and self._random.random() < path.loss:
             return None
         return DELAY_MIN_US + path.delay_us + int(self._random.random() * path.jitter_us)
@@ -280,7 +282,7 @@ class Network:
     # ------------------------------------------------------------ data
 
     def send(self, end: End, item: Any) -> None:
-        """Puts something into the stream of an end."""
+        """Puts an item into the stream of an end."""
         end.queue.append(item)
         path = end.path
         if path.back.blocked:
@@ -293,14 +295,14 @@ class Network:
         delay_us = DELAY_MIN_US + path.delay_us + int(self._random.random() * path.jitter_us)
         if path.loss and self._random.random() < path.loss:
             extra_us = self._retransmission_us(path)
-            if extra_us is None:  # lost too often: nothing more gets through until the sender gives up
+            if extra_us is None:  # lost too often: nothing gets through any more, until the sender gives up
                 self._stall(end)
                 return
             delay_us += extra_us
         self._schedule(end, delay_us)
 
     def _retransmission_us(self, path: Path) -> int | None:
-        """The delay a lost segment costs; None when it never arrives."""
+        """The delay that a lost segment costs; None if it never arrives."""
         total_us = wait_us = RETRANSMIT_FIRST_US
         for _ in range(RETRANSMITS_MAX):
             if self._random.random() >= path.loss:
@@ -326,7 +328,7 @@ class Network:
         if peer.is_open:
             peer.heard_us = self._timeline.now_us
             self._receiver.arrived(peer, end.queue.popleft())
-        elif end.is_open:  # nobody is there any more: the answer is a reset
+        elif end.is_open:  # the peer is gone, so its host answers with a reset
             if end.path.back.blocked:
                 self._stall(end)
             else:
@@ -334,7 +336,7 @@ class Network:
                 self._timeline.after(self._reset_us(end), self._reset, end)
 
     def _keep_alive(self, end: End) -> None:
-        """Probes an idle connection; one that is held up is its sender's to give up."""
+        """Probes an idle connection. One that is held up is left to its sender, which gives it up."""
         if not end.is_open:
             return
         now_us = self._timeline.now_us
@@ -354,12 +356,12 @@ class Network:
     # ------------------------------------------------------------ closing and breaking
 
     def close(self, end: End) -> None:
-        """The process closes its end: what it sent before still goes, then the peer reads the end."""
+        """The process closes its end. What it sent before still arrives, then the peer reads the end of the stream."""
         if self.forget(end):
             self.send(end, FIN)
 
     def forget(self, end: End) -> bool:
-        """This end is closed; whether it was open. Nothing is told to the peer."""
+        """Closes this end without a message to the peer. Returns whether it was open."""
         if not end.is_open:
             return False
         end.is_open = False
@@ -367,13 +369,13 @@ class Network:
         return True
 
     def reset(self, end: End) -> None:
-        """Both ends break, each told as soon as it can be: somebody between them sent resets."""
+        """Breaks both ends at once, as if something between them had sent resets."""
         peer = end.peer
         self._break(end, "connection reset by peer")
         self._break(peer, "connection reset by peer")
 
     def lose_host(self, host: int) -> None:
-        """The host is without power: its ends are gone and nobody was told."""
+        """The host has no power: its ends are gone, and no peer is notified."""
         for end in self.ends_of(host):
             self.forget(end)
             end.queue.clear()
@@ -385,7 +387,7 @@ class Network:
         if self.forget(end):
             self._receiver.broken(end, reason)
 
-    # ------------------------------------------------------------ being held up
+    # ------------------------------------------------------------ stalled connections
 
     def _stall(self, end: End) -> None:
         if end.is_stalled:

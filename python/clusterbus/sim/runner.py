@@ -1,7 +1,7 @@
-"""Many seeds at once: scenarios over all cores, and what they add up to.
+"""Many seeds at once: scenarios on all cores, and the sum of their outcomes.
 
-Owns the worker processes and the sum of their outcomes. Shows nothing (the command does). Outcomes come in
-any order; the sum does not depend on it. The caller's thread, one process per core beside it.
+Owns the worker processes and the sum. Shows nothing; the command does. The outcomes come in any order, and the sum does
+not depend on it. Runs on the caller's thread, with one process per core beside it.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from typing import Final
 
 from clusterbus.sim.scenario import Outcome, play
 
-SEEDS_PER_ERRAND: Final = 4
-"""A worker is handed so many seeds at a time."""
+SEEDS_PER_CHUNK: Final = 4
+"""The number of seeds that a worker process gets at a time."""
 FAILURES_KEPT_MAX: Final = 100
 
 
 def run_seeds(seeds: range, *, processes: int | None = None) -> Iterator[Outcome]:
-    """The outcome of each seed, as they are done. `processes` defaults to the number of cores."""
+    """The outcome of each seed, in the order in which they finish. `processes` defaults to the number of cores."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes or os.cpu_count() or 1, initializer=_prepare) as pool:
-        yield from pool.imap_unordered(_play_cleanly, seeds, chunksize=SEEDS_PER_ERRAND)
+        yield from pool.imap_unordered(_play_cleanly, seeds, chunksize=SEEDS_PER_CHUNK)
 
 
 def _prepare() -> None:
-    """A scenario is short and its garbage is cyclic: collected between scenarios, not within."""
+    """Stops garbage collection during scenarios: they are short, and their cyclic garbage is collected after each."""
     gc.freeze()
     gc.disable()
 
@@ -42,7 +42,7 @@ def _play_cleanly(seed: int) -> Outcome:
 
 @dataclass(slots=True)
 class Summary:
-    """What many scenarios add up to."""
+    """The sum of many scenarios."""
 
     played: int = 0
     lived_ms: float = 0.0
@@ -55,7 +55,7 @@ class Summary:
     failures: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
-        """Takes one outcome in; keeps at most FAILURES_KEPT_MAX of the failed ones, the lowest seeds."""
+        """Adds one outcome. Keeps at most FAILURES_KEPT_MAX of those that failed, the ones with the lowest seeds."""
         self.played += 1
         self.lived_ms += outcome.lived_ms
         self.nodes[outcome.nodes] += 1

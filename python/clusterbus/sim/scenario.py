@@ -1,8 +1,8 @@
-"""One seed's story: a cluster is drawn and joined, faults come and go, then it is quiet and all must agree.
+"""The scenario of one seed: a cluster forms, suffers faults and is healed, and then all members must agree.
 
-Owns the draws: the shape of the cluster, the network's temper, the order, kind, target and length of the
-faults (`FAULTS`). What a fault does is the simulation's; which rules must hold is `checks` and `agreement`.
-A scenario is a function of its seed alone. One thread.
+Owns the draws: the shape of the cluster, the delays of the network, and the order, kind, target and length of the
+faults (`FAULTS`). `simulation` injects them; `checks` and `agreement` have the rules that must hold. A scenario depends
+on nothing but its seed. One thread.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ SKEWS_MS: Final = (0, 0, 300, 5_000, 3_600_000)
 DRIFTS_PPM: Final = (0, 100, 10_000)
 FORM_LIMIT_MS: Final = 120_000
 CLAIM_SLOTS: Final = 300
-QUIET_LIMIT_MS: Final = 60_000
-QUIET_LIMIT_TIMEOUTS: Final = 20
-"""The members must agree this long after the last fault: QUIET_LIMIT_MS and so many node timeouts."""
+AGREE_LIMIT_MS: Final = 60_000
+AGREE_LIMIT_TIMEOUTS: Final = 20
+"""The members must agree within this many node timeouts plus AGREE_LIMIT_MS after the last fault."""
 STILL_MS: Final = 1_000
-"""Having agreed, they must still agree after this long and a node timeout."""
+"""They must still agree this long plus a node timeout later."""
 
 Undo = Callable[[], None]
+"""Ends a fault."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """How one scenario went. `failure` is empty when every rule held; times are virtual milliseconds."""
+    """How one scenario went. `failure` is empty if every rule held. Times are virtual milliseconds."""
 
     seed: int
     nodes: int = 0
@@ -58,7 +59,7 @@ class Outcome:
 
 
 class Scenario:
-    """The story of one seed. `trace` gets each line of the trace; `state_class` as in `Simulation`."""
+    """The scenario of one seed. `trace` gets each line of the trace; `state_class` is that of `Simulation`."""
 
     def __init__(
         self,
@@ -94,10 +95,10 @@ class Scenario:
             trace_heartbeats=trace_heartbeats,
             state_class=state_class,
         )
-        self.simulation.on_event(self._kill_a_voter)
+        self.simulation.on_event(self._kill_at_election)
 
     def play(self) -> Outcome:
-        """Plays it to the end, or to the first broken rule."""
+        """Plays the scenario to its end, or until a rule is broken."""
         outcome = self.outcome
         try:
             self._form()
@@ -105,7 +106,7 @@ class Scenario:
             self._calm_down()
         except InvariantError as error:
             outcome.failure = str(error)
-        except Exception as error:  # nothing a peer or a fault does may raise out of the protocol core
+        except Exception as error:  # no act of a peer and no fault may raise out of the protocol core
             outcome.failure = f"at {self.simulation.now_ms:.3f} ms: {type(error).__name__}: {error}"
             outcome.traceback = traceback.format_exc()
         outcome.lived_ms = self.simulation.now_ms
@@ -143,7 +144,7 @@ class Scenario:
                 continue
             self.outcome.faults[name] += 1
             lasting.append((simulation.now_ms + self._length_ms(), undo))
-            # The next fault begins while these last, or when all are over.
+            # The next fault begins while the present ones last, or after their end.
             last_ms = simulation.now_ms if draw.random() < 0.5 else max(end_ms for end_ms, _ in lasting)
             lasting = self._pass_time(lasting, last_ms + draw.uniform(0, 2) * self.node_timeout_ms)
         self._pass_time(lasting, max((end_ms for end_ms, _ in lasting), default=0.0))
@@ -153,7 +154,7 @@ class Scenario:
         return self.draw.uniform(shortest, longest) * self.node_timeout_ms
 
     def _pass_time(self, lasting: list[tuple[float, Undo]], until_ms: float) -> list[tuple[float, Undo]]:
-        """Time passes; the faults that are over by then are undone at their time. What still lasts."""
+        """Lets time pass. Ends each fault at its time, and returns those that still last."""
         lasting = sorted(lasting, key=lambda fault: fault[0])
         while lasting and lasting[0][0] <= until_ms:
             end_ms, undo = lasting.pop(0)
@@ -162,8 +163,8 @@ class Scenario:
         self.simulation.run_until(until_ms)
         return lasting
 
-    def _kill_a_voter(self, _node: int, event: Event, _now_ms: float) -> None:
-        """An election has begun: now and then a member dies in the middle of what it does about it."""
+    def _kill_at_election(self, _node: int, event: Event, _now_ms: float) -> None:
+        """An election has begun. A few times in a scenario, a member now dies within its next acts."""
         if not isinstance(event, ElectionStarted) or not self.killings_left:
             return
         victim = self.mortal()
@@ -181,7 +182,7 @@ class Scenario:
         simulation.heal()
         _start(self, list(simulation.nodes))
         begun_ms = simulation.now_ms
-        limit_ms = QUIET_LIMIT_MS + QUIET_LIMIT_TIMEOUTS * self.node_timeout_ms
+        limit_ms = AGREE_LIMIT_MS + AGREE_LIMIT_TIMEOUTS * self.node_timeout_ms
         if not simulation.run_until(simulation.agrees, limit_ms=limit_ms):
             self._disagree(f"no agreement {limit_ms} ms after the last fault")
         self.outcome.agreed_ms = simulation.now_ms - begun_ms
@@ -196,32 +197,34 @@ class Scenario:
         lines = "; ".join(self.simulation.disagreements(at_most=6))
         raise InvariantError(f"at {self.simulation.now_ms:.3f} ms: {what}: {lines}")
 
-    # ------------------------------------------------------------ choosing
+    # ------------------------------------------------------------ draws
 
     def some(self, *, at_least: int = 1, at_most: int | None = None) -> list[int]:
-        """Some members, up or not."""
+        """The numbers of some hosts, up or not."""
         nodes = list(self.simulation.nodes)
         count = self.draw.randint(at_least, min(at_most or len(nodes), len(nodes)))
         return sorted(self.draw.sample(nodes, count))
 
     def active(self) -> int | None:
-        """A member that is up and does not hang; None when there is none."""
-        nodes = [member.index for member in self.simulation.members if member.is_up and not member.is_hung]
+        """A host that is up and does not hang; None if there is none."""
+        nodes = [host.index for host in self.simulation.members if host.is_up and not host.is_hung]
         return self.draw.choice(nodes) if nodes else None
 
     def mortal(self) -> int | None:
-        """The same, with all it was told to save on disk: a crash on top of a bad disk is one fault too many,
-        for nobody can keep what a disk refuses.
+        """A host that may be crashed; None if there is none.
+
+        It must be active, and have saved all that it was to save. A crash after a failed save would lose what the disk
+        refused, and no member can promise to keep that.
         """
-        nodes = [member.index for member in self.simulation.members if _is_mortal(member)]
+        nodes = [host.index for host in self.simulation.members if _is_mortal(host)]
         return self.draw.choice(nodes) if nodes else None
 
     def others(self, nodes: list[int]) -> list[int]:
         return [node for node in self.simulation.nodes if node not in nodes]
 
 
-def _is_mortal(member: Host) -> bool:
-    return member.is_up and not (member.is_hung or member.owes_durable_save or member.disk.is_failing or member.doom)
+def _is_mortal(host: Host) -> bool:
+    return host.is_up and not (host.is_hung or host.owes_durable_save or host.disk.is_failing or host.planned_crash)
 
 
 # ---------------------------------------------------------------- the faults
@@ -247,8 +250,8 @@ def _crash(scenario: Scenario, *, power: bool) -> Undo | None:
 
 
 def _blackout(scenario: Scenario) -> Undo | None:
-    members = scenario.simulation.members
-    nodes = [node for node in scenario.some(at_least=2) if _is_mortal(members[node])]
+    hosts = scenario.simulation.members
+    nodes = [node for node in scenario.some(at_least=2) if _is_mortal(hosts[node])]
     for node in nodes:
         scenario.simulation.crash(node, power=scenario.draw.random() < 0.7)
     return lambda: _start(scenario, nodes)
@@ -330,11 +333,11 @@ def _bad_disk(scenario: Scenario) -> Undo | None:
 
 
 def _rivals(scenario: Scenario) -> Undo | None:
-    """Two primaries die at once, and news is slow: their replicas ask for votes in one epoch. Disks of some voters
-    fail meanwhile: what becomes of a vote that cannot be kept?
+    """Two primaries die at once while messages are slow, so their replicas may ask for votes in one epoch. Meanwhile
+    the disks of some voters fail, so they must withhold their votes.
     """
     simulation = scenario.simulation
-    primaries = [member.index for member in simulation.members if _is_mortal(member) and member.state.myself.slot_bits]
+    primaries = [host.index for host in simulation.members if _is_mortal(host) and host.state.myself.slot_bits]
     if len(primaries) < 2:
         return None
     dying = scenario.draw.sample(primaries, 2)
@@ -359,13 +362,13 @@ def _bump(scenario: Scenario) -> Undo | None:
     node = scenario.active()
     if node is None:
         return None
-    with contextlib.suppress(StateError):  # one whose death is due may die of it
+    with contextlib.suppress(StateError):  # a member that is about to crash may crash here
         scenario.simulation.bump_epoch(node)
     return lambda: None
 
 
 def _bump_and_die(scenario: Scenario) -> Undo | None:
-    """The moment that tells whether an epoch was on disk before it was told."""
+    """Shows whether an epoch was on disk before it was announced."""
     node = scenario.mortal()
     if node is None:
         return None
@@ -375,12 +378,12 @@ def _bump_and_die(scenario: Scenario) -> Undo | None:
 
 
 def _manual_failover(scenario: Scenario) -> Undo | None:
-    """An operator asks a replica to take its primary's place, with its consent or without."""
+    """An operator orders a replica to take the place of its primary, with the primary's help or without."""
     return _order_failover(scenario, scenario.draw.choice(("", "", "FORCE")))
 
 
 def _takeover(scenario: Scenario) -> Undo | None:
-    """The same with nobody's vote."""
+    """The same without any vote."""
     return _order_failover(scenario, "TAKEOVER")
 
 
@@ -406,16 +409,14 @@ def _move_replica(scenario: Scenario) -> Undo | None:
     try:
         scenario.simulation.replicate(node, scenario.draw.choice(primaries))
     except StateError:
-        return None  # the node does not hold that one for a primary
+        return None  # for this node, the other one is not a primary
     return lambda: None
 
 
 def _some_replica(scenario: Scenario) -> int | None:
-    """A replica that is up and does not hang; None when there is none."""
-    members = scenario.simulation.members
-    nodes = [
-        member.index for member in members if member.is_up and not member.is_hung and member.state.myself.is_replica
-    ]
+    """A replica that is up and does not hang; None if there is none."""
+    hosts = scenario.simulation.members
+    nodes = [host.index for host in hosts if host.is_up and not host.is_hung and host.state.myself.is_replica]
     return scenario.draw.choice(nodes) if nodes else None
 
 
@@ -424,11 +425,11 @@ def _is_primary(scenario: Scenario, node: int) -> bool:
 
 
 def _claim_twice(scenario: Scenario) -> Undo | None:
-    """Only where the config epochs say who is right: with equal ones nobody is, whatever the rules."""
+    """A member claims slots of others. No other member may have its config epoch: equal ones decide nothing."""
     node = scenario.active()
     if node is None:
         return None
-    living = [member.state.myself for member in scenario.simulation.members if member.is_up]
+    living = [host.state.myself for host in scenario.simulation.members if host.is_up]
     myself = scenario.simulation.state(node).myself
     if not myself.is_primary or sum(peer.config_epoch == myself.config_epoch for peer in living) > 1:
         return None
@@ -439,9 +440,11 @@ def _claim_twice(scenario: Scenario) -> Undo | None:
 
 
 def _reshard(scenario: Scenario) -> Undo | None:
-    """A slot goes from one primary to another; an operator who finds one down or unwilling gives up."""
+    """A slot goes from one primary to another. If an order is refused, the operator gives up."""
     simulation = scenario.simulation
-    owners = [m.index for m in simulation.members if m.is_up and not m.is_hung and m.state.myself.slot_bits]
+    owners = [
+        host.index for host in simulation.members if host.is_up and not host.is_hung and host.state.myself.slot_bits
+    ]
     if len(owners) < 2:
         return None
     source, target = scenario.draw.sample(owners, 2)
@@ -474,7 +477,8 @@ FAULTS: Final[dict[str, tuple[int, Callable[[Scenario], Undo | None]]]] = {
     "replica moved": (3, _move_replica),
     "slots claimed twice": (5, _claim_twice),
 }
-"""Name of a fault: its weight in the draw, and what begins it and gives back what ends it (None: not now)."""
+"""Name of a fault: its weight in the draw, and the function that begins it. That returns what ends the fault, or None
+if the fault cannot begin now."""
 
 
 def play(seed: int) -> Outcome:
@@ -483,5 +487,5 @@ def play(seed: int) -> Outcome:
 
 
 def replay(seed: int, write: Callable[[str], None], *, heartbeats: bool = False) -> Outcome:
-    """The same, every line of the trace handed to `write` as it comes."""
+    """The same, but every line of the trace goes to `write` at once."""
     return Scenario(seed, trace=write, trace_heartbeats=heartbeats).play()

@@ -1,8 +1,8 @@
-"""`Simulation`: a whole cluster in one process, in virtual time, that does what its seed says.
+"""`Simulation`: a whole cluster in one process, in virtual time, that depends on nothing but its seed.
 
-Owns the members, the network and the faults in force, and what a script may do to them. The protocol is
-`ClusterState`'s, unchanged; the rules are checked after every event (`checks`), and a broken one raises
-`InvariantError` out of whatever call made time pass. One thread; no real clock, no socket, no file.
+Owns the hosts, the network, the injected faults in force, and the actions that a script may take. The protocol is
+`ClusterState`, unchanged. The rules are checked after every event (`checks`); if one is broken, the call that let time
+pass raises `InvariantError`. One thread; no real clock, socket or file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.errors import StateError
 from clusterbus.sim.agreement import disagreements
-from clusterbus.sim.host import Doom, Host, World
+from clusterbus.sim.host import Host, PlannedCrash, World
 from clusterbus.sim.network import Dial, End, Impairment, Network
 from clusterbus.sim.timeline import US_PER_MS, Timeline
 from clusterbus.sim.trace import Trace
@@ -27,27 +27,28 @@ NODES_MAX: Final = 1_000
 CLIENT_PORT: Final = 7_000
 HOSTS_PER_NET: Final = 250
 LOOK_PERIOD_MS: Final = 50
-"""How often `run_until` looks at its condition."""
+"""How often `run_until` checks its condition."""
 MEET_PERIOD_MS: Final = 3_000
 """How often `form` repeats the MEET of nodes that are not known yet."""
 LIMIT_MS: Final = 600_000
-"""`run_until` gives up after this much virtual time, unless told otherwise."""
+"""`run_until` gives up after this much virtual time, unless it gets another limit."""
 
 Listener = Callable[[int, Event, float], None]
-"""Called with the member's number, what it told, and the virtual time in milliseconds."""
+"""Called with the number of the host, the event that its member reported, and the virtual time in milliseconds."""
 MessageListener = Callable[[int, Sequence[int], Packet], None]
+"""Called with the number of the sender, those of the receivers, and the message."""
 Result = TypeVar("Result")
 
 
 class Fault:
-    """Something done to the network that lasts until `heal`."""
+    """An injected fault of the network, which lasts until `heal`."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._key: int | None = network.new_key()
 
     def impair(self, sources: Iterable[int], targets: Sequence[int], impairment: Impairment) -> None:
-        """Adds the directions from each source to each target."""
+        """Impairs the paths from each source to each target."""
         assert self._key is not None
         for source in sources:
             for target in targets:
@@ -55,17 +56,18 @@ class Fault:
                     self._network.path(source, target).impair(self._key, impairment)
 
     def heal(self) -> None:
-        """The network is as if this had not been; what was held up goes on. Idempotent."""
+        """Ends the fault. Messages that it held up go on. Idempotent."""
         if self._key is not None:
             self._network.restore(self._key)
             self._key = None
 
 
 class Simulation:
-    """A cluster of `nodes` members under one `seed`; same arguments and same calls, same run.
+    """A cluster of `nodes` hosts under one `seed`. The same arguments and the same calls give the same run.
 
-    Members are named by their number, 0 to nodes - 1; times are milliseconds of virtual time, which begins
-    at 0 and passes only inside `run_for`, `run_until` and `form`. Members boot at once and know nobody.
+    Hosts, each with one member of the cluster, are named by number, 0 to nodes - 1. Times are milliseconds of virtual
+    time, which begins at 0 and passes only inside `run_for`, `run_until` and `form`. All members start at once and know
+    no other.
 
         with_six = Simulation(seed=7, nodes=6)
         with_six.form()                                # slots, MEET, until all agree
@@ -74,11 +76,12 @@ class Simulation:
         cut.heal()
         with_six.run_until(with_six.agrees)
 
-    `directives` are those of valkey.conf by underscore name. `skew_ms` and `drift_ppm` bound how far a
-    node's wall clock is off and how many millionths its seconds are. `delay_ms` and `jitter_ms` are those of
-    every path. Members in `without_views` look at every heartbeat in full and encode theirs in full; the others do
-    both by the published view, as I/O workers do. `trace(line)` is called for every line of the trace, with heartbeats
-    if `trace_heartbeats`. `state_class` may be a subclass of `ClusterState` whose rules are bent.
+    `directives` are those of valkey.conf, with underscores. `skew_ms` bounds how far the wall clock of a host is off,
+    and `drift_ppm` by how many millionths its seconds are too short or too long. Every path has `delay_ms` and
+    `jitter_ms`. The engines of the hosts in `without_views` use no published view: every heartbeat is applied and
+    encoded in full. The others compare and encode heartbeats as I/O workers do. `trace(line)` is called for every line
+    of the trace, with heartbeats if `trace_heartbeats`. `state_class` may be a subclass of `ClusterState`, for tests
+    that break a rule on purpose.
     """
 
     def __init__(
@@ -123,7 +126,7 @@ class Simulation:
         for host in self._world.hosts:
             self._boot(host)
 
-    # ------------------------------------------------------------ looking
+    # ------------------------------------------------------------ reading
 
     @property
     def now_ms(self) -> float:
@@ -132,45 +135,45 @@ class Simulation:
 
     @property
     def nodes(self) -> range:
-        """The numbers of all members."""
+        """The numbers of all hosts."""
         return range(len(self._world.hosts))
 
     @property
     def members(self) -> Sequence[Host]:
-        """All members, those that are down included."""
+        """All hosts, including those that are down."""
         return self._world.hosts
 
     @property
     def stats(self) -> Counter[str]:
-        """What happened so far: events of the members by the name of their class, dials, saves, votes."""
+        """What has happened so far: events of the members by the name of their class, dials, saves, votes."""
         return self._world.stats
 
     def state(self, node: int) -> ClusterState:
-        """The state of a member that is up, for reading. Raises StateError when it is down."""
+        """The state of a member, for reading. Raises StateError if its host is down."""
         return self._up(node).state
 
     def node_id(self, node: int) -> str:
-        """The cluster's name for a member."""
+        """The node id of a host's member, or of its last one."""
         return self._world.hosts[node].node_id
 
     def is_up(self, node: int) -> bool:
-        """Whether the member's process runs (hanging or not)."""
+        """Whether the host runs a process, even one that hangs."""
         return self._world.hosts[node].is_up
 
     def living(self) -> list[int]:
-        """The members that are up."""
-        return [member.index for member in self._world.hosts if member.is_up]
+        """The hosts that are up."""
+        return [host.index for host in self._world.hosts if host.is_up]
 
     def agrees(self) -> bool:
-        """Whether all members that are up see one and the same cluster (`disagreements` says what not)."""
+        """Whether all members that are up see the same cluster. If not, `disagreements` says where they differ."""
         return not self.disagreements(at_most=1)
 
     def disagreements(self, *, at_most: int = 10) -> list[str]:
-        """What the members do not agree on: members, roles, slots, epochs, failures, links, state."""
+        """Where the members differ: members, roles, slots, epochs, failures, links, state. At most `at_most` lines."""
         return disagreements(self._world.hosts, at_most=at_most)
 
     def on_event(self, listener: Listener) -> None:
-        """Calls `listener(node, event, now_ms)` for every typed event a member tells (`cluster.events`)."""
+        """Calls `listener(node, event, now_ms)` for every event that a member reports (`cluster.events`)."""
 
         def pass_on(host: Host, event: Event) -> None:
             listener(host.index, event, self.now_ms)
@@ -178,20 +181,22 @@ class Simulation:
         self._world.listeners.append(pass_on)
 
     def on_message(self, listener: MessageListener) -> None:
-        """Calls `listener(sender, receivers, packet)` for every message a member hands to its engine; an answer to a
-        quiet heartbeat is told when it is encoded."""
+        """Calls `listener(sender, receivers, packet)` for every message that a member hands to its engine.
+
+        A heartbeat that is encoded from the view is reported when it is encoded.
+        """
         self._world.message_listeners.append(listener)
 
     # ------------------------------------------------------------ time
 
     def run_for(self, duration_ms: float) -> None:
-        """Lets virtual time pass. Raises InvariantError when a rule is broken."""
+        """Lets virtual time pass. Raises InvariantError if a rule is broken."""
         self._timeline.run_to(self._timeline.now_us + int(duration_ms * US_PER_MS))
 
     def run_until(self, goal: Callable[[], bool] | float, *, limit_ms: float = LIMIT_MS) -> bool:
         """Lets virtual time pass until `goal`: a moment in milliseconds, or a condition.
 
-        A condition is looked at every LOOK_PERIOD_MS; False when it did not come true within `limit_ms`.
+        A condition is checked every LOOK_PERIOD_MS. Returns False if it did not come true within `limit_ms`.
         """
         if not callable(goal):
             self._timeline.run_to(int(goal * US_PER_MS))
@@ -204,17 +209,17 @@ class Simulation:
         return True
 
     def after(self, delay_ms: float, action: Callable[[], None]) -> None:
-        """Calls `action` when so much virtual time has passed, between two events of the cluster."""
+        """Calls `action` after this much virtual time, between two events of the cluster."""
         self._timeline.after(int(delay_ms * US_PER_MS), lambda _: action(), None)
 
     # ------------------------------------------------------------ the operator
 
     def operate(self, node: int, order: Callable[[ClusterState, int], Result]) -> Result:
-        """`order(state, now_ms)` on a member, as its client port would apply it. Raises its StateError."""
-        member = self._up(node)
-        if member.is_hung:
+        """Gives an order to a member, `order(state, now_ms)`, as its client port would. Raises StateError."""
+        host = self._up(node)
+        if host.is_hung:
             raise StateError(f"node {node} hangs")
-        return member.operate(order)
+        return host.operate(order)
 
     def meet(self, node: int, other: int) -> None:
         """CLUSTER MEET on `node`."""
@@ -228,8 +233,8 @@ class Simulation:
         self.operate(node, lambda state, now_ms: state.add_slots(range(first, last + 1), now_ms))
 
     def claim_slots(self, node: int, first: int, last: int) -> None:
-        """CLUSTER DELSLOTSRANGE, then ADDSLOTSRANGE: a member claims slots that others own, as an operator
-        can do by mistake. The greater config epoch gets them.
+        """CLUSTER DELSLOTSRANGE, then ADDSLOTSRANGE: a member claims slots that others own, which an operator can do by
+        mistake. The greatest config epoch wins them.
         """
         self._note("operator", f"n{node} claims slots {first}-{last}")
 
@@ -251,12 +256,12 @@ class Simulation:
         """CLUSTER FAILOVER on a replica; `how` is "", "FORCE" or "TAKEOVER"."""
         self._note("operator", f"n{node} CLUSTER FAILOVER {how}")
         force, takeover = how == "FORCE", how == "TAKEOVER"
-        member = self._up(node)
-        member.may_take_over = takeover
+        host = self._up(node)
+        host.may_take_over = takeover
         try:
             self.operate(node, lambda state, now_ms: state.failover(now_ms, force=force, takeover=takeover))
         finally:
-            member.may_take_over = False
+            host.may_take_over = False
 
     def move_slot(self, slot: int, source: int, target: int) -> None:
         """The SETSLOTs of `redis-cli --cluster reshard`: IMPORTING, MIGRATING, NODE on both, without keys."""
@@ -269,11 +274,11 @@ class Simulation:
         self.operate(source, lambda state, now_ms: state.assign_slot(slot, target_id, now_ms))
 
     def set_config_epoch(self, node: int, epoch: int) -> None:
-        """CLUSTER SET-CONFIG-EPOCH, for a member that knows nobody yet."""
+        """CLUSTER SET-CONFIG-EPOCH, for a member that knows no other node yet."""
         self.operate(node, lambda state, now_ms: state.set_config_epoch(epoch, now_ms))
 
     def bump_epoch(self, node: int) -> bool:
-        """CLUSTER BUMPEPOCH: whether there is a new config epoch."""
+        """CLUSTER BUMPEPOCH. True if there is a new config epoch."""
         self._note("operator", f"n{node} CLUSTER BUMPEPOCH")
         return self.operate(node, lambda state, now_ms: state.bump_epoch(now_ms))
 
@@ -285,12 +290,12 @@ class Simulation:
         config_epochs: bool = True,
         limit_ms: float = LIMIT_MS,
     ) -> float:
-        """Makes one cluster of all members, as `redis-cli --cluster create` does; how long it took.
+        """Makes one cluster of all members, as `redis-cli --cluster create` does. Returns how long it took.
 
-        All slots are dealt out to the first `primaries` members (default: all but the replicas), each with a
-        config epoch of its own if `config_epochs`; member 0 meets the others, again when one is not known after
-        a while; then the next `replicas` members replicate the primaries in turn. Members left over are
-        primaries without slots. Raises StateError when they do not agree within `limit_ms`.
+        The first `primaries` members (default: all but the replicas) share all slots, each with its own config epoch if
+        `config_epochs`. Member 0 meets the others, and after a while meets again those that it does not know yet. Then
+        the next `replicas` members replicate the primaries in turn. The remaining members are primaries without slots.
+        Raises StateError if the members do not agree within `limit_ms`.
         """
         begun_ms = self.now_ms
         count = primaries if primaries is not None else len(self.nodes) - replicas
@@ -318,53 +323,55 @@ class Simulation:
                 return
         raise StateError(f"the nodes do not agree: {self.disagreements()}")
 
-    # ------------------------------------------------------------ faults of nodes
+    # ------------------------------------------------------------ faults of hosts
 
     def crash(self, node: int, *, power: bool = False, after_effects: int | None = None) -> None:
-        """The process is killed: connections close, what was written stays. `power`: the host is off:
-        nobody is told, and what was not synced may be lost. `after_effects`: not now, but after carrying
-        out so many more effects, so that a step is cut in the middle.
+        """Kills the process of a host: its connections close, and what it wrote stays.
+
+        With `power` the host is off: no peer is notified, and what was not synced may be lost. With `after_effects`
+        this happens later, after so many more acts of the process that the world can see, so that a step is cut in the
+        middle.
         """
-        member = self._up(node)
+        host = self._up(node)
         if after_effects is not None:
-            member.doom = Doom(after_effects, power)
+            host.planned_crash = PlannedCrash(after_effects, power)
             return
-        self._note(member.name, "loses power" if power else "is killed")
+        self._note(host.name, "loses power" if power else "is killed")
         if power:
-            member.cut_power()
+            host.cut_power()
         else:
-            member.kill()
+            host.kill()
 
     def restart(self, node: int, *, ip: str | None = None) -> None:
-        """A member that is down starts on what its disk has, at another address if `ip` is given."""
-        member = self._world.hosts[node]
-        if member.is_up:
+        """Starts a member from the disk of a host that is down, at another address if `ip` is given."""
+        host = self._world.hosts[node]
+        if host.is_up:
             raise StateError(f"node {node} is up")
         if ip is not None:
-            if (ip, member.cport) in self._world.addresses:
+            if (ip, host.cport) in self._world.addresses:
                 raise StateError(f"{ip} is taken")
-            self._world.addresses.pop((member.ip, member.cport), None)
-            member.ip = ip
-        self._note(member.name, f"starts at {member.ip}")
-        self._boot(member)
+            self._world.addresses.pop((host.ip, host.cport), None)
+            host.ip = ip
+        self._note(host.name, f"starts at {host.ip}")
+        self._boot(host)
 
     def spare(self, node: int) -> bool:
-        """A death announced by `after_effects` is called off; whether the member is up."""
-        member = self._world.hosts[node]
-        member.doom = None
-        return member.is_up
+        """Calls off a crash that was to come after some effects. Returns whether the host is up."""
+        host = self._world.hosts[node]
+        host.planned_crash = None
+        return host.is_up
 
     def hang(self, node: int, *, reads: bool = False) -> None:
-        """The main loop stops (SIGSTOP); with `reads` the I/O workers still read."""
+        """The main loop stops, as by SIGSTOP. With `reads` the I/O workers go on reading."""
         self._note(f"n{node}", "hangs")
         self._up(node).hang(reads=reads)
 
     def resume(self, node: int) -> None:
-        """A member that hangs goes on."""
-        member = self._up(node)
-        if member.is_hung:
-            self._note(member.name, "resumes")
-            member.resume()
+        """The main loop of a member that hangs goes on."""
+        host = self._up(node)
+        if host.is_hung:
+            self._note(host.name, "resumes")
+            host.resume()
 
     def fail_disk(self, node: int, *, failing: bool = True) -> None:
         """Every write of nodes.conf fails, until called with `failing=False`."""
@@ -372,9 +379,9 @@ class Simulation:
         self._world.hosts[node].disk.is_failing = failing
 
     def sync_disks(self) -> None:
-        """What all members wrote so far is on their disks for good."""
-        for member in self._world.hosts:
-            member.disk.sync()
+        """What all members have written so far is on disk for good."""
+        for host in self._world.hosts:
+            host.disk.sync()
 
     # ------------------------------------------------------------ faults of the network
 
@@ -388,7 +395,7 @@ class Simulation:
         return fault
 
     def isolate(self, node: int) -> Fault:
-        """A member is cut off from all others."""
+        """Nothing passes between a host and all others."""
         return self.partition([node], [other for other in self.nodes if other != node])
 
     def degrade(
@@ -399,7 +406,7 @@ class Simulation:
         delay_ms: float = 0.0,
         jitter_ms: float = 0.0,
     ) -> Fault:
-        """Segments to and from these members (default: all) get lost with that chance or come later."""
+        """Segments to and from these hosts (default: all) are lost with probability `loss`, or arrive later."""
         chosen = list(self.nodes) if nodes is None else list(nodes)
         self._note("net", f"{chosen} loss {loss:.2f} delay {delay_ms:.0f} ms jitter {jitter_ms:.0f} ms")
         impairment = Impairment(False, int(delay_ms * US_PER_MS), int(jitter_ms * US_PER_MS), loss)
@@ -409,13 +416,13 @@ class Simulation:
         return fault
 
     def drop_packets(self, predicate: Callable[[int, int, Packet], bool] | None) -> None:
-        """From now on packets for which `predicate(sender, receiver, packet)` is true are read and thrown away, as
-        DEBUG DROP-CLUSTER-PACKET-FILTER does; None ends it.
+        """From now on, packets for which `predicate(sender, receiver, packet)` is true are read and thrown away, as by
+        DEBUG DROP-CLUSTER-PACKET-FILTER. None ends it.
         """
         self._world.drops = predicate
 
     def break_links(self, node: int, other: int) -> int:
-        """Resets every connection between two members; how many there were."""
+        """Resets every connection between two hosts. Returns how many there were."""
         self._note("net", f"resets the links of n{node} and n{other}")
         ends = [end for end in self._world.network.ends_of(node) if end.path.target == other]
         for end in ends:
@@ -423,7 +430,7 @@ class Simulation:
         return len(ends)
 
     def heal(self) -> None:
-        """Every fault of the network is over."""
+        """Ends every injected fault of the network."""
         faults, self._faults = self._faults, []
         if faults:
             self._note("net", "all healed")
@@ -438,15 +445,15 @@ class Simulation:
     # ------------------------------------------------------------ what the network calls
 
     def listens(self, host: int) -> bool:
-        """Whether a process on the host takes connections."""
+        """Whether a process on the host accepts connections."""
         return self._world.hosts[host].is_up
 
     def dial_answered(self, dial: Dial, end: End) -> None:
-        """A dial came up."""
+        """A dial succeeded."""
         self._world.hosts[dial.owner].dial_answered(dial, end)
 
     def dial_failed(self, dial: Dial, error: str) -> None:
-        """A dial did not."""
+        """A dial failed."""
         self._world.hosts[dial.owner].dial_failed(dial, error)
 
     def arrived(self, end: End, item: Any) -> None:
@@ -457,16 +464,15 @@ class Simulation:
         """The network closed an end."""
         self._world.hosts[end.owner].broken(end, reason)
 
-    # ------------------------------------------------------------ small things
-
+    # ------------------------------------------------------------ helpers
     def _up(self, node: int) -> Host:
-        member = self._world.hosts[node]
-        if not member.is_up:
+        host = self._world.hosts[node]
+        if not host.is_up:
             raise StateError(f"node {node} is down")
-        return member
+        return host
 
-    def _boot(self, member: Host) -> None:
-        member.boot(
+    def _boot(self, host: Host) -> None:
+        host.boot(
             offset_ms=self._clocks.randint(-self._skew_ms, self._skew_ms),
             drift_ppm=self._clocks.randint(-self._drift_ppm, self._drift_ppm),
         )

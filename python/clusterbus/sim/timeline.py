@@ -1,7 +1,7 @@
-"""Virtual time: the heap of events, and the clock a node reads.
+"""Virtual time: the heap of events, and the clock that a process reads.
 
-Owns the order in which things happen: by time, then by the order in which they were asked for, so a run
-depends on nothing but its seed. Reads no real clock, draws nothing. One thread.
+Owns the order in which things happen: by time, then by the order in which they were scheduled. So a run depends on
+nothing but its seed. Reads no real clock, draws nothing. One thread.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Action = Callable[[Any], None]
 
 
 class Timeline:
-    """Events waiting for their virtual time. `now_us` is microseconds since the start of the simulation."""
+    """Events that wait for their virtual time. `now_us` is microseconds since the start of the simulation."""
 
     __slots__ = ("_heap", "_sequence", "now_us")
 
@@ -33,17 +33,17 @@ class Timeline:
         return self.now_us / US_PER_MS
 
     def at(self, time_us: int, action: Action, subject: Any) -> None:
-        """`action(subject)` is called at `time_us`; a time that is over counts as now."""
+        """Schedules `action(subject)` for `time_us`. A time in the past counts as now."""
         self._sequence += 1
         heappush(self._heap, (max(time_us, self.now_us), self._sequence, action, subject))
 
     def after(self, delay_us: int, action: Action, subject: Any) -> None:
-        """`action(subject)` is called `delay_us` from now."""
+        """Schedules `action(subject)` for `delay_us` from now."""
         self._sequence += 1
         heappush(self._heap, (self.now_us + delay_us, self._sequence, action, subject))
 
     def run_to(self, until_us: int) -> None:
-        """Does everything due up to and including `until_us`, in order, and stands there then."""
+        """Runs everything that is due up to and including `until_us`, in order. Afterwards that is the time."""
         heap = self._heap
         while heap and heap[0][0] <= until_us:
             self.now_us, _, action, subject = heappop(heap)
@@ -52,10 +52,10 @@ class Timeline:
 
 
 class NodeClock:
-    """One process's `now_ms`: a wall clock read once at its start, and its own idea of a second after that.
+    """The clock of one process: it reads a wall clock once at its start, and then counts seconds of its own length.
 
-    `offset_ms` is how far its wall clock is ahead; `drift_ppm` how many millionths its seconds are too short
-    (its clock runs fast when positive).
+    `offset_ms` is how far its wall clock is ahead. `drift_ppm` is by how many millionths its seconds are too short; the
+    clock runs fast if it is positive.
     """
 
     __slots__ = ("_base_ms", "_start_us", "_timeline", "rate_ppm")
@@ -67,7 +67,7 @@ class NodeClock:
         self.rate_ppm = PARTS_PER_MILLION + drift_ppm
 
     def now_ms(self) -> int:
-        """Unix milliseconds on this process's timeline; never goes back."""
+        """Unix milliseconds on the timeline of this process. Never goes back."""
         elapsed_us = self._timeline.now_us - self._start_us
         return self._base_ms + elapsed_us * self.rate_ppm // (PARTS_PER_MILLION * US_PER_MS)
 
@@ -76,13 +76,13 @@ class NodeClock:
         return self.now_ms() * US_PER_MS
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds of virtual time: nothing takes any."""
+        """Nanoseconds of virtual time. They do not pass during a step."""
         return self._timeline.now_us * 1_000
 
     def ms_since(self, past_us: int) -> int:
-        """Milliseconds this clock has counted since a moment of the timeline."""
+        """Milliseconds that this clock has counted since a moment of the timeline."""
         return (self._timeline.now_us - past_us) * self.rate_ppm // (PARTS_PER_MILLION * US_PER_MS)
 
     def true_us(self, clock_ms: int) -> int:
-        """How long, in microseconds of the timeline, this clock takes to count `clock_ms`."""
+        """Microseconds of the timeline that this clock takes to count `clock_ms`."""
         return clock_ms * PARTS_PER_MILLION * US_PER_MS // self.rate_ppm

@@ -1,7 +1,7 @@
-"""What happened, as lines of text: for people who look at one seed, and for comparing two runs of it.
+"""What happened, as lines of text: for people who study one seed, and to compare two runs of it.
 
-Owns the form of a line: virtual milliseconds, the member, what it did or what was done to it. Written only
-when somebody asked for it; a run without a trace makes the same draws and the same events. One thread.
+Owns the form of a line: virtual milliseconds, the host, what it did or what was done to it. Written only on request; a
+run without a trace makes the same draws and has the same events. One thread.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from clusterbus.sim.timeline import Timeline
 from clusterbus.wire import Packet
 
 SHORT_ID_LEN: Final = 8
-QUIET_MESSAGES: Final = frozenset({"ping", "pong"})
-QUIET_LEVELS: Final = frozenset({"debug", "verbose"})
+VERBOSE_MESSAGES: Final = frozenset({"ping", "pong"})
+"""Messages that only a verbose trace shows."""
+VERBOSE_LEVELS: Final = frozenset({"debug", "verbose"})
+"""Log levels that only a verbose trace shows."""
 
 
 class Trace:
-    """Lines in the order they happened. `write` gets each as it comes; without it they are kept in `lines`.
+    """Lines in the order in which things happened. `write` gets each line at once; without it they are kept in `lines`.
 
-    `verbose` adds heartbeats and the debug lines of the members' logs.
+    `verbose` adds heartbeats, and the debug and verbose lines of the members' logs.
     """
 
     def __init__(
@@ -34,29 +36,29 @@ class Trace:
         self._verbose = verbose
 
     def note(self, who: str, what: str) -> None:
-        """One line. `who` is a member's name, or `net` or `operator`."""
+        """Writes one line. `who` is the name of a host, or `net` or `operator`."""
         self._write(f"{self._timeline.now_us / 1000:12.3f} {who:>4} {what}")
 
     def received(self, who: str, packet: Packet) -> None:
         """A packet came out of the network."""
         name = message_name(packet.type)
-        if self._verbose or name not in QUIET_MESSAGES:
+        if self._verbose or name not in VERBOSE_MESSAGES:
             self.note(who, f"<- {packet.sender[:SHORT_ID_LEN]} {name} {_header_text(packet)}")
 
     def sent(self, who: str, packet: Packet, receivers: Sequence[str]) -> None:
         """A message was handed to the engine."""
         name = message_name(packet.type)
-        if self._verbose or name not in QUIET_MESSAGES:
+        if self._verbose or name not in VERBOSE_MESSAGES:
             self.note(who, f"-> {','.join(receivers)} {name} {_epochs_text(packet)}")
 
     def event(self, who: str, event: Event) -> None:
-        """A member told a typed event."""
+        """A member reported an event."""
         fields = (f"{name}={_short(getattr(event, name))}" for name in event.__slots__)
         self.note(who, f"!! {type(event).__name__} {' '.join(fields)}")
 
     def log(self, who: str, level: str, text: str) -> None:
         """A member logged a line."""
-        if self._verbose or level not in QUIET_LEVELS:
+        if self._verbose or level not in VERBOSE_LEVELS:
             self.note(who, f"## {text}")
 
 

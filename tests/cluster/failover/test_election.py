@@ -1,4 +1,4 @@
-"""Our own election: when it begins, how votes are counted, what winning and losing do (S5)."""
+"""Our own election: when it begins, how votes are counted, what follows from winning and losing (S5)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOTS = [100, 101, 102]
 
 
 class Shard:
-    """We replicate "a", which owns SLOTS; "c", "d" and "e" own one slot each: four voters, quorum three."""
+    """We replicate "a", which owns SLOTS. "c", "d" and "e" own one slot each: four voters, and the quorum is three."""
 
     def __init__(self, **directives: object) -> None:
         self.solo = Solo(**directives)  # type: ignore[arg-type]
@@ -34,7 +34,7 @@ class Shard:
         return lives(self.solo, self.voters, duration_ms)
 
     def until_asked(self, limit_ms: int = 10_000) -> int:
-        """How long after FAIL votes were asked for."""
+        """The primary fails. Returns how long after that we request votes."""
         self.fail()
         begun_ms = self.solo.now_ms
         while not requests(self.live(100)):
@@ -53,14 +53,14 @@ class Shard:
         return self.solo.state.myself.is_primary
 
 
-def told(effects: list[Effect], kind: type[Event]) -> list[Event]:
+def events_of(effects: list[Effect], kind: type[Event]) -> list[Event]:
     return [effect.event for effect in effects if hasattr(effect, "event") and isinstance(effect.event, kind)]
 
 
-# ---------------------------------------------------------------- when
+# ---------------------------------------------------------------- when it begins
 
 
-def test_s5_the_request_goes_to_everybody_in_a_new_epoch_with_the_primarys_slots() -> None:
+def test_s5_the_request_goes_to_all_nodes_in_a_new_epoch_with_the_primarys_slots() -> None:
     shard = Shard()
     epoch = shard.solo.state.current_epoch
     shard.fail()
@@ -73,13 +73,13 @@ def test_s5_the_request_goes_to_everybody_in_a_new_epoch_with_the_primarys_slots
     assert int.from_bytes(header.myslots, "little") == bits_of(SLOTS)
     assert header.replicaof == shard.primary.node_id
     assert not header.mflags & c.MFLAG_FORCE_ACK
-    assert told(effects, ElectionStarted) == [ElectionStarted(MYSELF_ID, epoch + 1)]
+    assert events_of(effects, ElectionStarted) == [ElectionStarted(MYSELF_ID, epoch + 1)]
     before = effects[: effects.index(request)]
     assert Save(durable=True) in before[-3:], "the epoch is on disk before anybody hears of it"
 
 
 @pytest.mark.parametrize(("node_timeout_ms", "base_ms"), [(2_000, 66), (600, 20), (15_000, 500), (60_000, 500)])
-def test_s5_the_delay_is_a_part_of_the_node_timeout_and_as_much_by_chance(node_timeout_ms: int, base_ms: int) -> None:
+def test_s5_the_delay_is_a_part_of_the_node_timeout_plus_a_random_part(node_timeout_ms: int, base_ms: int) -> None:
     delays = set()
     for seed in range(10):
         solo = Solo(seed=seed, cluster_node_timeout=node_timeout_ms)
@@ -98,9 +98,9 @@ def test_s5_the_delay_is_a_part_of_the_node_timeout_and_as_much_by_chance(node_t
     ("letter", "offset", "flags", "rank"),
     [
         ("9", 7, 0, 1),  # a greater offset
-        ("1", 0, 0, 1),  # the same one and a smaller id than our 555...
+        ("1", 0, 0, 1),  # the same offset, and a smaller id than our 555...
         ("9", 0, 0, 0),
-        ("1", 7, c.FLAG_NOFAILOVER, 0),  # it does not compete
+        ("1", 7, c.FLAG_NOFAILOVER, 0),  # it never stands for election
     ],
 )
 def test_s5_replicas_with_more_data_go_first(letter: str, offset: int, flags: int, rank: int) -> None:
@@ -115,7 +115,7 @@ def test_s5_replicas_with_more_data_go_first(letter: str, offset: int, flags: in
     assert 500 + 1_000 * rank <= delay_ms < 1_000 + 1_000 * rank
 
 
-def test_s5_a_better_offset_heard_of_later_moves_the_election() -> None:
+def test_s5_a_better_offset_that_is_announced_later_delays_the_election() -> None:
     shard = Shard(cluster_node_timeout=15_000)
     sibling = make_replica(shard.solo, "9", shard.primary.node_id)
     shard.fail()
@@ -128,7 +128,7 @@ def test_s5_a_better_offset_heard_of_later_moves_the_election() -> None:
     assert shard.solo.state._core.election.start_ms == planned_ms + 1_000
 
 
-def test_s5_siblings_are_told_our_offset_when_an_election_is_planned() -> None:
+def test_s5_siblings_get_our_offset_when_an_election_is_planned() -> None:
     shard = Shard()
     sibling = make_replica(shard.solo, "9", shard.primary.node_id)
     shard.fail()
@@ -162,7 +162,7 @@ def test_s5_no_election_for_a_primary_without_slots() -> None:
     assert not requests(lives(solo, [voter], 3_000))
 
 
-def test_s5_cluster_replica_no_failover_forbids_it() -> None:
+def test_s5_cluster_replica_no_failover_forbids_an_election() -> None:
     shard = Shard(cluster_replica_no_failover=True)
     shard.fail()
     assert not requests(shard.live(3_000))
@@ -184,8 +184,10 @@ def test_s5_cluster_replica_no_failover_forbids_it() -> None:
         (0, 600_000, True),
     ],
 )
-def test_s5_data_too_old_by_the_validity_factor_is_no_candidate(factor: int, silent_ms: int, asks: bool) -> None:
-    """The node timeout that FAIL takes anyway does not count."""
+def test_s5_no_election_with_data_older_than_the_validity_factor_allows(
+    factor: int, silent_ms: int, asks: bool
+) -> None:
+    """One node timeout is not counted, because FAIL takes that long anyway."""
     shard = Shard(cluster_replica_validity_factor=factor)
     shard.fail()
     heard_ms = shard.solo.now_ms
@@ -197,7 +199,7 @@ def test_s5_data_too_old_by_the_validity_factor_is_no_candidate(factor: int, sil
 
 
 class Replication(DataPlane):
-    """A data plane that tells."""
+    """A data plane with an age and an offset."""
 
     def __init__(self) -> None:
         self.age_ms: int | None = 0
@@ -210,7 +212,7 @@ class Replication(DataPlane):
         return self.offset
 
 
-def test_s5_a_data_plane_tells_age_and_offset() -> None:
+def test_s5_the_data_plane_gives_age_and_offset() -> None:
     shard = Shard()
     plane = Replication()
     shard.solo.state._core.data_plane = plane
@@ -239,12 +241,12 @@ def test_s5_a_majority_of_all_voting_primaries_elects() -> None:
     assert myself.config_epoch == epoch
     assert myself.slot_bits == bits_of(SLOTS)
     assert shard.solo.node(shard.primary).slot_bits == 0
-    assert told(effects, ElectionWon) == [ElectionWon(MYSELF_ID, epoch)]
-    assert told(effects, RoleChanged) == [RoleChanged(MYSELF_ID, "primary", None)]
-    assert SlotsChanged(MYSELF_ID, ((100, 102),), ()) in told(effects, SlotsChanged)
+    assert events_of(effects, ElectionWon) == [ElectionWon(MYSELF_ID, epoch)]
+    assert events_of(effects, RoleChanged) == [RoleChanged(MYSELF_ID, "primary", None)]
+    assert SlotsChanged(MYSELF_ID, ((100, 102),), ()) in events_of(effects, SlotsChanged)
 
 
-def test_s4_s5_a_config_epoch_raised_during_the_election_does_not_go_down_by_winning_it() -> None:
+def test_s4_s5_a_config_epoch_that_was_raised_during_the_election_is_not_lowered_by_the_win() -> None:
     """Found by simulation: BUMPEPOCH on a replica that waits for votes."""
     shard = Shard()
     shard.until_asked()
@@ -255,7 +257,7 @@ def test_s4_s5_a_config_epoch_raised_during_the_election_does_not_go_down_by_win
     assert shard.solo.state.myself.config_epoch == bumped
 
 
-def test_s5_the_victory_is_on_disk_before_everybody_is_told_by_pong() -> None:
+def test_s5_the_win_is_on_disk_before_pongs_announce_it() -> None:
     shard = Shard()
     shard.until_asked()
     effects = shard.vote(*shard.voters)
@@ -296,7 +298,7 @@ def test_s5_votes_of_nodes_without_slots_or_of_replicas_do_not_count() -> None:
     assert shard.is_primary
 
 
-def test_s5_votes_nobody_asked_for_do_nothing() -> None:
+def test_s5_votes_without_a_request_do_nothing() -> None:
     shard = Shard()
     shard.vote(*shard.voters)
     assert not shard.is_primary
@@ -316,7 +318,7 @@ def test_s5_an_election_without_majority_is_given_up_and_tried_again(node_timeou
     epoch, asked_ms = shard.solo.state.current_epoch, shard.solo.now_ms
     shard.vote(*shard.voters[:2])
     effects = shard.live(limit_ms + 200)
-    assert told(effects, ElectionLost) == [ElectionLost(MYSELF_ID, epoch, "no majority in time")]
+    assert events_of(effects, ElectionLost) == [ElectionLost(MYSELF_ID, epoch, "no majority in time")]
     shard.vote(shard.voters[2])
     assert not shard.is_primary, "too late"
     assert not requests(shard.live(limit_ms - 600))
@@ -336,7 +338,7 @@ def test_s5_the_election_ends_when_the_primary_is_well_again() -> None:
     epoch = shard.solo.state.current_epoch
     shard.solo.state._core.set_failure_flags(shard.solo.node(shard.primary), 0)
     effects = shard.live(100)
-    assert told(effects, ElectionLost) == [ElectionLost(MYSELF_ID, epoch, "no longer needed")]
+    assert events_of(effects, ElectionLost) == [ElectionLost(MYSELF_ID, epoch, "no longer needed")]
     shard.vote(*shard.voters, current_epoch=epoch)
     assert not shard.is_primary
     shard.fail()
@@ -358,7 +360,9 @@ def test_s5_a_lost_election_is_not_won_when_fewer_votes_are_needed_later() -> No
 
 
 def test_s5_a_deposed_primary_counts_until_its_successor_shows_up() -> None:
-    """Found by simulation: two primaries seen as replicas, not yet their successors, made two winners of one epoch."""
+    """Found by simulation: two primaries were known to be replicas by now, but their successors were not known yet. So
+    one epoch had two winners.
+    """
     shard = Shard()
     deposed = shard.voters[2]
     successor = make_replica(shard.solo, "9", deposed.node_id)
@@ -372,7 +376,7 @@ def test_s5_a_deposed_primary_counts_until_its_successor_shows_up() -> None:
     assert not shard.is_primary, "two of four"
 
 
-def test_s5_the_votes_needed_do_not_become_fewer_once_they_are_asked_for() -> None:
+def test_s5_the_quorum_does_not_fall_after_the_request() -> None:
     shard = Shard()
     shard.until_asked()
     shard.vote(*shard.voters[:2])

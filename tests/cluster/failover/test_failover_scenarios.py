@@ -1,6 +1,6 @@
-"""Whole failovers in a simulated cluster: killed primaries, ranks, split votes, restarts, by hand (S5, S6).
+"""Whole failovers in a simulated cluster: killed primaries, ranks, split votes, restarts, manual failovers (S5, S6).
 
-The states are the real ones; what each member believes is read from it. Deterministic for a seed.
+The states are real, and the tests read what each member believes. Deterministic for a seed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FAILOVER_LIMIT_MS = 2 * TIMEOUT_MS + 3_000
 def cluster(
     seed: int = 1, *, primaries: int = 3, replicas: int = 1, **directives: object
 ) -> tuple[Network, list[Member]]:
-    """Primaries, and replicas of the first of them; everybody agrees and the state is ok."""
+    """Primaries, and replicas of the first one. All agree, and the state is ok."""
     network, members = joined(seed, primaries + replicas, owners=primaries, **directives)
     network.run_until(lambda: len({member.state.myself.config_epoch for member in members}) == len(members))
     for replica in members[primaries:]:
@@ -31,8 +31,8 @@ def cluster(
 
 
 def agree(members: list[Member]) -> bool:
-    """One view of roles, slots and epochs, and the state ok everywhere."""
-    views = {
+    """Whether all members see the same roles, slots and epochs, and the state is ok for all."""
+    tables = {
         tuple(
             sorted(
                 (node.node_id, node.flags & 15, node.primary.node_id, node.slot_bits, node.primary.config_epoch)
@@ -41,7 +41,7 @@ def agree(members: list[Member]) -> bool:
         )
         for member in members
     }
-    return len(views) == 1 and all(member.state.is_ok for member in members)
+    return len(tables) == 1 and all(member.state.is_ok for member in members)
 
 
 def owner(member: Member, slot: int = 0) -> str:
@@ -55,7 +55,7 @@ def order(network: Network, member: Member, how: str = "") -> None:
 
 
 def votes_of(member: Member) -> list[tuple[str, int]]:
-    """(to whom, in which epoch) of every vote a member sent."""
+    """(receiver, epoch) of every vote that a member sent."""
     return [(name, packet.current_epoch) for name, packet in member.sent if packet.type == c.AUTH_ACK]
 
 
@@ -91,7 +91,7 @@ def test_s5_of_two_replicas_the_first_by_rank_wins_and_the_other_follows(seed: i
 
 
 class Offset(DataPlane):
-    """Replication that stands at an offset."""
+    """A data plane with a constant offset."""
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
@@ -112,8 +112,8 @@ def test_s5_of_two_replicas_the_one_with_more_data_wins(seed: int) -> None:
     network.run_until(lambda: all(owner(member) == better.id for member in (one, other, last)), FAILOVER_LIMIT_MS)
 
 
-def test_s5_a_split_vote_elects_nobody_and_the_next_election_does() -> None:
-    """Of three primaries one is dead; each replica gets the vote of one voter, and two are needed."""
+def test_s5_a_split_vote_has_no_winner_and_the_next_election_has_one() -> None:
+    """One of three primaries is dead. Each replica gets one vote, but needs two."""
     network, members = cluster(replicas=2)
     primary, one, other, *replicas = members
     for member, offset in zip(replicas, (7, 7), strict=True):
@@ -145,7 +145,7 @@ def test_s5_s10_a_voter_that_restarts_does_not_vote_again_in_the_epoch() -> None
     def drop(sender: Member, receiver: Member, packet: Packet) -> bool:
         if packet.type == c.AUTH_REQUEST and receiver is voter:
             requests.append((sender, packet))
-        return packet.type == c.AUTH_ACK  # nobody ever wins
+        return packet.type == c.AUTH_ACK  # no candidate ever wins
 
     network.drop(drop)
     network.kill(primary)
@@ -227,7 +227,7 @@ def test_s6_a_primary_whose_replica_vanishes_after_mfstart_writes_again() -> Non
     assert primary.state.myself.is_primary
 
 
-def test_s5_a_minority_elects_nobody() -> None:
+def test_s5_a_minority_elects_no_primary() -> None:
     network, members = cluster(primaries=5)
     primary, *rest = members
     replica = members[5]

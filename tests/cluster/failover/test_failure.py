@@ -18,7 +18,7 @@ SICK = c.FLAG_PRIMARY | c.FLAG_PFAIL
 
 
 def silence(solo: Solo, puppet: Puppet, others: list[Puppet], duration_ms: int) -> None:
-    """Time passes; everybody but the puppet answers."""
+    """Lets time pass. All puppets but this one answer."""
     for _ in range(duration_ms // 100):
         solo.tick()
         for other in others:
@@ -85,7 +85,7 @@ def test_s3_pfail_ends_with_the_answer() -> None:
     puppet.dialled = solo.open(Dial(puppet.node_id, puppet.ip, puppet.cport))
     solo.says(puppet)
     solo.receive(puppet.inbound, solo.heartbeat(puppet, c.PONG))
-    assert solo.node(puppet).is_pfail  # a PING or PONG on its own link is no answer to ours
+    assert solo.node(puppet).is_pfail  # a PING or PONG on the link that it dialled does not answer our PING
     solo.says(puppet, c.PONG)
     assert not solo.node(puppet).flags & c.FAILING
     assert solo.events(NodeRecovered) == [NodeRecovered(puppet.node_id, was_failed=False)]
@@ -106,7 +106,7 @@ def test_s3_pfail_ends_with_the_answer() -> None:
     ],
 )
 def test_s3_fail_needs_a_majority_of_voting_primaries(own_slots: bool, owners: int, reports: int, failed: bool) -> None:
-    """`owners` puppets with slots, this node one more voter when it owns slots; the victim owns none."""
+    """`owners` puppets have slots; this node is one more voter if it has slots. The victim has none."""
     solo = Solo()
     if own_slots:
         solo.state.add_slots([0], solo.now_ms)
@@ -210,7 +210,7 @@ def test_s3_reports_of_a_node_that_leaves_go_with_it() -> None:
     assert solo.state.count_failure_reports(victim.node_id, solo.now_ms) == 0
 
 
-def test_s3_alone_with_slots_our_own_vote_is_the_quorum() -> None:
+def test_s3_if_only_we_have_slots_our_own_vote_is_the_quorum() -> None:
     solo = Solo()
     solo.state.add_slots([1], solo.now_ms)
     victim = solo.puppet("a")
@@ -286,7 +286,7 @@ def test_s2_an_idle_node_is_pinged_after_half_the_node_timeout() -> None:
     assert [message.type for message in solo.sent(puppet.dialled)] == [c.PING]
 
 
-def test_s2_a_waiting_ping_is_not_repeated() -> None:
+def test_s2_a_ping_that_waits_for_its_pong_is_not_repeated() -> None:
     solo = Solo(cluster_node_timeout=20_000)
     puppet = solo.puppet("a")
     solo.ticks(10_500)
@@ -309,8 +309,8 @@ def test_s2_once_a_second_one_of_some_random_nodes_is_pinged() -> None:
     assert {later - earlier for earlier, later in pairwise(ticks)} == {10}
 
 
-def test_s2_of_the_random_nodes_the_longest_unheard_is_pinged() -> None:
-    """Five draws of four nodes hold a given one three times in four; a blind choice is one in three."""
+def test_s2_the_random_node_with_the_oldest_pong_is_pinged() -> None:
+    """Five draws of four nodes include a given one three times in four. A blind choice would be one in three."""
     first_pinged: Counter[str] = Counter()
     for seed in range(100):
         solo = Solo(seed=seed, cluster_node_timeout=60_000)

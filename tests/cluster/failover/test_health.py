@@ -1,4 +1,4 @@
-"""When the cluster is ok and when it is fail, with the delays (S4)."""
+"""When the cluster is ok and when it is fail, and the delays between (S4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ALL = range(c.SLOTS)
 
 
 def settle_for(solo: Solo, duration_ms: int, puppets: list[Puppet]) -> list[tuple[int, StateChanged]]:
-    """Time passes while the puppets answer; the changes of state and when they came."""
+    """Lets time pass while the puppets answer. Returns each change of the state, with its time."""
     changes = []
     for _ in range(duration_ms // 100):
         solo.tick()
@@ -33,7 +33,7 @@ def test_s4_ok_comes_two_seconds_after_the_start_at_the_earliest() -> None:
     assert solo.state.is_ok
 
 
-def test_s4_a_slot_without_owner_is_fail_unless_coverage_is_not_required() -> None:
+def test_s4_the_state_is_fail_while_a_slot_has_no_owner_if_coverage_is_required() -> None:
     for required in (True, False):
         solo = Solo(cluster_require_full_coverage=required)
         solo.state.add_slots(range(100), solo.now_ms)
@@ -47,7 +47,7 @@ def test_s4_a_slot_without_owner_is_fail_unless_coverage_is_not_required() -> No
         assert solo.state.is_ok is not required
 
 
-def test_s4_an_owner_that_is_fail_is_fail_and_one_that_is_pfail_is_not() -> None:
+def test_s4_the_state_is_fail_while_an_owner_is_fail_but_not_while_it_is_pfail() -> None:
     solo = Solo()
     shares = (range(6_000), range(6_000, 12_000), range(12_000, c.SLOTS))
     puppets = [solo.puppet(letter, slots=share) for letter, share in zip("abc", shares, strict=True)]
@@ -61,7 +61,7 @@ def test_s4_an_owner_that_is_fail_is_fail_and_one_that_is_pfail_is_not() -> None
     assert solo.events(StateChanged) == [StateChanged("fail")]
 
 
-def test_s4_without_a_majority_of_voting_primaries_it_is_fail() -> None:
+def test_s4_the_state_is_fail_without_a_majority_of_voting_primaries() -> None:
     solo = Solo(cluster_require_full_coverage=False)
     voters = [solo.puppet(letter, slots=[number]) for number, letter in enumerate("abc")]
     settle_for(solo, 6_000, voters)
@@ -74,7 +74,7 @@ def test_s4_without_a_majority_of_voting_primaries_it_is_fail() -> None:
 
 
 @pytest.mark.parametrize(("node_timeout_ms", "delay_ms"), [(200, 500), (1_000, 1_000), (8_000, 5_000)])
-def test_s4_back_from_a_lost_majority_it_waits(node_timeout_ms: int, delay_ms: int) -> None:
+def test_s4_after_a_lost_majority_the_state_waits_before_it_is_ok(node_timeout_ms: int, delay_ms: int) -> None:
     solo = Solo(cluster_require_full_coverage=False, cluster_node_timeout=node_timeout_ms)
     voters = [solo.puppet(letter, slots=[number]) for number, letter in enumerate("ab")]
     settle_for(solo, 12_000, voters)
@@ -92,7 +92,7 @@ def test_s4_back_from_a_lost_majority_it_waits(node_timeout_ms: int, delay_ms: i
     assert delay_ms - 100 <= when_ms - healed_ms <= delay_ms + 100
 
 
-def test_s4_headers_tell_the_state() -> None:
+def test_s4_headers_announce_the_state() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     solo.says(puppet)

@@ -1,4 +1,4 @@
-"""CLUSTER FAILOVER and its two short cuts, from the replica's side and from the primary's (S6)."""
+"""CLUSTER FAILOVER, FORCE and TAKEOVER, on the replica and on the primary (S6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMEOUT_MS = 5_000
 
 
 class Shard:
-    """We replicate "a", which owns SLOTS and is well; "c" and "d" own a slot each."""
+    """We replicate "a", which owns SLOTS and is well. "c" and "d" own one slot each."""
 
     def __init__(self, **directives: object) -> None:
         self.solo = Solo(**directives)  # type: ignore[arg-type]
@@ -35,13 +35,13 @@ class Shard:
         return self.solo.poll()
 
     def pauses(self, offset: int = 0) -> list[Effect]:
-        """The primary says that it has paused writes at an offset."""
+        """The primary announces that it has paused writes, at an offset."""
         mflags = c.MFLAG_EXTENSIONS | c.MFLAG_PAUSED
         return self.solo.says(self.primary, mflags=mflags, offset=offset)
 
 
 class Replication(DataPlane):
-    """A data plane at an offset."""
+    """A data plane with an offset."""
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
@@ -67,7 +67,7 @@ def test_s6_a_replica_without_a_known_primary_refuses() -> None:
 
 
 @pytest.mark.parametrize("how", ["failed", "no link"])
-def test_s6_with_its_primary_down_a_replica_wants_force(how: str) -> None:
+def test_s6_with_its_primary_down_a_replica_needs_force(how: str) -> None:
     shard = Shard()
     if how == "failed":
         shard.solo.fails(shard.voters[0], shard.primary.node_id)
@@ -81,7 +81,7 @@ def test_s6_with_its_primary_down_a_replica_wants_force(how: str) -> None:
 # ---------------------------------------------------------------- the replica's side
 
 
-def test_s6_the_primary_is_asked_then_waited_for_then_votes_are_asked_for_with_force_ack() -> None:
+def test_s6_mfstart_then_the_offset_of_the_primary_then_a_vote_request_with_force_ack() -> None:
     shard = Shard()
     shard.order()
     assert len(shard.solo.sent(shard.primary.dialled, c.MFSTART)) == 1
@@ -105,7 +105,7 @@ def test_s6_with_a_data_plane_the_replica_waits_until_it_has_all() -> None:
     assert len(requests(shard.live(100))) == 1
 
 
-def test_s6_the_first_offset_of_the_paused_primary_is_the_one() -> None:
+def test_s6_the_first_offset_of_the_paused_primary_counts() -> None:
     shard = Shard()
     shard.solo.state._core.data_plane = Replication(100)
     shard.order()
@@ -113,7 +113,7 @@ def test_s6_the_first_offset_of_the_paused_primary_is_the_one() -> None:
     assert not requests(shard.pauses(offset=100))
 
 
-def test_s6_only_the_own_primary_s_pause_counts_and_only_when_asked_for() -> None:
+def test_s6_a_pause_counts_only_from_our_primary_and_only_after_mfstart() -> None:
     shard = Shard()
     assert not requests(shard.pauses())
     shard.order()
@@ -140,7 +140,7 @@ def test_s6_an_election_by_hand_is_lost_when_its_time_is_over() -> None:
     assert shard.solo.state.myself.is_replica
 
 
-def test_s6_force_leaves_the_primary_out_of_it() -> None:
+def test_s6_force_leaves_out_the_primary() -> None:
     shard = Shard()
     effects = shard.order(force=True)
     assert len(requests(effects)) == 1
@@ -163,7 +163,7 @@ def test_s6_an_operator_overrules_data_age_and_no_failover() -> None:
     assert requests(shard.order(force=True))
 
 
-def test_s6_takeover_asks_nobody_and_takes_a_new_epoch() -> None:
+def test_s6_takeover_takes_a_new_epoch_without_votes() -> None:
     shard = Shard()
     epoch = shard.solo.state.current_epoch
     effects = shard.order(takeover=True)
@@ -180,7 +180,7 @@ def test_s6_takeover_asks_nobody_and_takes_a_new_epoch() -> None:
 
 
 class Primary:
-    """We own a slot and "b" replicates us; "c" is another primary."""
+    """We own a slot, and "b" replicates us. "c" is another primary."""
 
     def __init__(self, **directives: object) -> None:
         self.solo = Solo(**directives)  # type: ignore[arg-type]
@@ -192,7 +192,7 @@ class Primary:
         return sends(self.solo, puppet or self.replica, c.MFSTART)
 
 
-def test_s6_asked_by_its_replica_a_primary_pauses_writes_and_tells_where_it_stands() -> None:
+def test_s6_on_mfstart_of_its_replica_a_primary_pauses_writes_and_sends_its_offset() -> None:
     primary = Primary()
     solo = primary.solo
     solo.state._core.data_plane = Replication(77)
@@ -207,7 +207,7 @@ def test_s6_asked_by_its_replica_a_primary_pauses_writes_and_tells_where_it_stan
     assert not solo.sent(primary.other.dialled, c.PING)
 
 
-def test_s6_every_header_says_paused_while_it_lasts_r33() -> None:
+def test_s6_every_header_announces_the_pause_while_it_lasts_r33() -> None:
     primary = Primary()
     before = primary.solo.state.version
     primary.start()
@@ -218,7 +218,7 @@ def test_s6_every_header_says_paused_while_it_lasts_r33() -> None:
     assert pong.header.mflags & c.MFLAG_PAUSED
 
 
-def test_s6_who_does_not_replicate_us_cannot_pause_us() -> None:
+def test_s6_a_node_that_does_not_replicate_us_cannot_pause_us() -> None:
     primary = Primary()
     assert not _events(primary.start(primary.other), WritesPaused)
     assert primary.solo.counter("refused_mfstart") == 1
@@ -258,7 +258,7 @@ def test_s6_writes_go_on_when_the_replica_is_gone() -> None:
     assert _events(primary.solo.tick(), WritesResumed) == [WritesResumed()]
 
 
-def test_s6_asked_again_the_pause_begins_anew() -> None:
+def test_s6_a_second_mfstart_begins_the_pause_anew() -> None:
     primary = Primary()
     primary.start()
     lives(primary.solo, [primary.other, primary.replica], TIMEOUT_MS - 500)

@@ -1,4 +1,4 @@
-"""Replicas that move to primaries left without one (S6)."""
+"""Replicas that move to primaries without a replica (S6)."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ def test_s6_a_replica_to_spare_moves_to_an_orphaned_primary_after_a_while() -> N
     [{"cluster_allow_replica_migration": False}, {"cluster_migration_barrier": 2}],
     ids=["forbidden", "barrier"],
 )
-def test_s6_a_directive_keeps_it(directives: dict[str, object]) -> None:
+def test_s6_a_directive_forbids_replica_migration(directives: dict[str, object]) -> None:
     cluster = Cluster(**directives)  # type: ignore[arg-type]
     cluster.orphan()
     cluster.live(10_000)
     assert cluster.my_primary is cluster.solo.node(cluster.primary)
 
 
-def test_s6_of_several_candidates_the_one_of_the_smallest_id_moves() -> None:
+def test_s6_the_candidate_with_the_smallest_id_moves() -> None:
     cluster = Cluster(sibling="1")
     cluster.orphan()
     cluster.live(10_000)
     assert cluster.my_primary is cluster.solo.node(cluster.primary)
 
 
-def test_s6_a_candidate_that_failed_is_none() -> None:
+def test_s6_a_failed_replica_is_not_a_candidate() -> None:
     cluster = Cluster(sibling="1")
     cluster.living.append(make_replica(cluster.solo, "8", cluster.primary.node_id))
     cluster.living.remove(cluster.sibling)
@@ -76,7 +76,7 @@ def test_s6_a_candidate_that_failed_is_none() -> None:
     assert cluster.my_primary is cluster.solo.node(cluster.other)
 
 
-def test_s6_nobody_moves_while_the_state_is_fail() -> None:
+def test_s6_no_replica_moves_while_the_state_is_fail() -> None:
     cluster = Cluster()
     cluster.orphan()
     cluster.solo.config.update(cluster_require_full_coverage=True)
@@ -101,7 +101,7 @@ def test_s6_a_primary_whose_replica_came_back_is_no_orphan() -> None:
 
 @pytest.mark.parametrize("slots", [True, False])
 def test_s6_only_primaries_with_slots_get_replicas(slots: bool) -> None:
-    """One that gets its first slot where others have replicas should have one; one that has none should not."""
+    """A primary that gets its first slot, where others have replicas, gets a replica. One without slots does not."""
     cluster = Cluster()
     new = cluster.solo.puppet("e", slots=[200] if slots else [])
     cluster.solo.node(new).flags |= c.FLAG_MIGRATE_TO
@@ -109,21 +109,21 @@ def test_s6_only_primaries_with_slots_get_replicas(slots: bool) -> None:
     assert cluster.my_primary is cluster.solo.node(new if slots else cluster.primary)
 
 
-def test_s6_a_primary_never_meant_to_have_replicas_gets_none() -> None:
+def test_s6_a_primary_that_never_had_replicas_gets_none() -> None:
     cluster = Cluster()
     assert not cluster.solo.node(cluster.lonely).flags & c.FLAG_MIGRATE_TO
     lives(cluster.solo, [*cluster.living, cluster.doomed], 10_000)
     assert cluster.my_primary is cluster.solo.node(cluster.primary)
 
 
-def test_s6_the_first_slot_where_others_have_replicas_asks_for_one() -> None:
+def test_s6_where_others_have_replicas_a_primary_should_get_one_with_its_first_slot() -> None:
     cluster = Cluster()
     new = cluster.solo.puppet("e", slots=[200])
     assert cluster.solo.node(new).flags & c.FLAG_MIGRATE_TO
 
 
 @pytest.mark.parametrize("barrier", [0, 1])
-def test_s6_a_replica_alone_stays(barrier: int) -> None:
+def test_s6_the_only_replica_of_a_primary_stays(barrier: int) -> None:
     cluster = Cluster(cluster_migration_barrier=barrier)
     cluster.solo.state.forget(cluster.sibling.node_id, cluster.solo.now_ms)
     cluster.living.remove(cluster.sibling)

@@ -1,4 +1,4 @@
-"""Our own role: REPLICATE, following who took our last slot, the primary of our primary (S4, S5, S6)."""
+"""Our own role: REPLICATE, following the taker of our last slot, following our primary's primary (S4, S5, S6)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tests.cluster.solo import MYSELF_ID, Solo
 # ---------------------------------------------------------------- REPLICATE
 
 
-def test_s5_a_replica_speaks_for_its_primary() -> None:
+def test_s5_a_replica_announces_slots_and_epoch_of_its_primary() -> None:
     solo = Solo()
     primary, other = solo.puppet("a", slots=[1, 2]), solo.puppet("c", slots=[3])
     solo.state.replicate(primary.node_id, solo.now_ms)
     effects = solo.poll()
     assert solo.events(RoleChanged) == [RoleChanged(MYSELF_ID, "replica", primary.node_id)]
     (pong,) = solo.sent(other.dialled, c.PONG)
-    told = next(effect for effect in effects if isinstance(effect, Send))
-    assert effects.index(Save(durable=True)) < effects.index(told), "on disk before it is told"
+    announcement = next(effect for effect in effects if isinstance(effect, Send))
+    assert effects.index(Save(durable=True)) < effects.index(announcement), "on disk before it is announced"
     header = pong.header
     assert header is not None
     assert header.replicaof == primary.node_id
@@ -37,7 +37,7 @@ def test_s5_a_replica_speaks_for_its_primary() -> None:
     assert list(solo.node(primary).replicas) == [MYSELF_ID]
 
 
-def test_s5_s10_a_replica_is_one_again_after_a_restart() -> None:
+def test_s5_s10_a_replica_is_still_one_after_a_restart() -> None:
     solo = Solo()
     primary = solo.puppet("a", slots=[1, 2])
     replicate(solo, primary)
@@ -83,7 +83,7 @@ def test_s6_replicate_is_refused(target: object, text: str) -> None:
     assert solo.state.myself.is_primary
 
 
-def test_s6_replicate_again_is_nothing_new() -> None:
+def test_s6_replicate_again_changes_nothing() -> None:
     solo = Solo()
     primary = solo.puppet("a", slots=[1])
     replicate(solo, primary)
@@ -103,7 +103,7 @@ def test_s6_a_replica_may_go_to_another_primary() -> None:
     assert solo.state.myself.shard_id == shard_of(second)
 
 
-def test_s5_without_a_data_plane_a_replica_is_where_its_primary_is() -> None:
+def test_s5_without_a_data_plane_a_replica_has_the_offset_of_its_primary() -> None:
     solo = Solo()
     primary = solo.puppet("a", slots=[1])
     replicate(solo, primary)
@@ -116,7 +116,7 @@ def test_s5_without_a_data_plane_a_replica_is_where_its_primary_is() -> None:
     assert pong.header.offset == 77
 
 
-def test_s4_slots_on_the_move_stay_behind_with_the_shard_we_leave() -> None:
+def test_s4_slot_moves_end_when_we_leave_the_shard() -> None:
     solo = Solo()
     primary, other = solo.puppet("a", slots=[1]), solo.puppet("c", slots=[2])
     solo.state.import_slot(2, other.node_id, solo.now_ms)
@@ -159,7 +159,7 @@ def test_s4_a_primary_with_a_slot_left_stays_one() -> None:
     assert solo.state.myself.is_primary
 
 
-def test_s4_a_primary_that_never_had_slots_follows_nobody() -> None:
+def test_s4_a_primary_that_never_had_slots_follows_no_node() -> None:
     solo = Solo()
     solo.puppet("c", slots=[1], config_epoch=500)
     assert solo.state.myself.is_primary
@@ -175,7 +175,7 @@ def test_s4_own_slots_are_not_lost_to_an_equal_or_lower_epoch() -> None:
     assert solo.state.myself.is_primary
 
 
-def test_s5_update_about_the_taker_is_as_good_as_its_own_word() -> None:
+def test_s5_an_update_about_the_taker_counts_like_its_own_heartbeat() -> None:
     solo = Solo()
     solo.state.add_slots([1], solo.now_ms)
     taker, teller = make_replica(solo, "b", MYSELF_ID), solo.puppet("c", slots=[9])
@@ -202,7 +202,7 @@ def test_s4_a_replica_stays_while_its_primary_has_a_slot_left() -> None:
 
 
 @pytest.mark.parametrize(("epoch", "follows"), [(500, True), (97, False)])
-def test_s4_of_two_primaries_of_a_shard_without_slots_the_newer_one_leads(epoch: int, follows: bool) -> None:
+def test_s4_in_a_shard_without_slots_we_follow_the_newer_primary(epoch: int, follows: bool) -> None:
     solo = Solo()
     primary = solo.puppet("a", config_epoch=97)
     replicate(solo, primary)
@@ -211,7 +211,7 @@ def test_s4_of_two_primaries_of_a_shard_without_slots_the_newer_one_leads(epoch:
     assert (solo.state.myself.replicaof is solo.node(sibling)) is follows
 
 
-def test_s4_a_newer_primary_without_slots_leads_neither_other_shards_nor_when_it_has_slots() -> None:
+def test_s4_we_follow_no_newer_primary_of_another_shard_or_with_slots_that_were_not_ours() -> None:
     solo = Solo()
     primary, other = solo.puppet("a", config_epoch=97), solo.puppet("c", slots=[2])
     replicate(solo, primary)
@@ -222,7 +222,7 @@ def test_s4_a_newer_primary_without_slots_leads_neither_other_shards_nor_when_it
     assert solo.state.myself.replicaof is solo.node(primary), "it took none of ours"
 
 
-def test_s6_a_promoted_replica_may_be_given_one() -> None:
+def test_s6_a_promoted_replica_should_get_a_replica() -> None:
     solo = Solo()
     sibling = make_replica(solo, "b", solo.puppet("a", slots=[1]).node_id)
     promoted(solo, sibling, 500, [])
@@ -252,7 +252,7 @@ def test_s4_our_primary_cannot_make_us_our_own_replica() -> None:
     assert solo.is_alive()
 
 
-def test_s4_nobody_elses_word_makes_us_a_primary() -> None:
+def test_s4_no_message_of_another_node_makes_us_a_primary() -> None:
     solo = Solo()
     primary, other = solo.puppet("a", slots=[1]), solo.puppet("c", slots=[2])
     replicate(solo, primary)

@@ -1,4 +1,4 @@
-"""Roles, slots and config epochs of the others, from their headers and UPDATE (S4, H26, H27, H28)."""
+"""Roles, slots and config epochs of other nodes, from their headers and from UPDATE (S4, H26, H27, H28)."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def test_s4_a_primary_gets_the_free_slots_it_claims() -> None:
     assert not solo.saves()
 
 
-def test_s4_a_slot_its_owner_stopped_claiming_goes_to_any_claimer_whatever_its_epoch() -> None:
-    """Found by simulation: an owner that gave a slot away and then raised its epoch kept it for ever elsewhere."""
+def test_s4_a_slot_that_its_owner_no_longer_claims_goes_to_a_claimer_of_any_epoch() -> None:
+    """Found by simulation: an owner that gave a slot away and then raised its epoch kept the slot for ever on other
+    nodes.
+    """
     solo = Solo()
     owner = solo.puppet("a", slots=[1, 2], config_epoch=9)
     owner.slots = frozenset({1})
@@ -47,19 +49,23 @@ def test_s4_a_slot_its_owner_stopped_claiming_goes_to_any_claimer_whatever_its_e
     assert not solo.sent(taker.dialled, c.UPDATE)
 
 
-@pytest.mark.parametrize(("claimer_epoch", "moves", "told"), [(10, True, False), (5, False, False), (4, False, True)])
-def test_s4_a_contested_slot_goes_to_the_greater_config_epoch(claimer_epoch: int, moves: bool, told: bool) -> None:
+@pytest.mark.parametrize(
+    ("claimer_epoch", "moves", "gets_update"), [(10, True, False), (5, False, False), (4, False, True)]
+)
+def test_s4_a_contested_slot_goes_to_the_greater_config_epoch(
+    claimer_epoch: int, moves: bool, gets_update: bool
+) -> None:
     solo = Solo()
     owner = solo.puppet("a", slots=[1, 2], config_epoch=5)
     claimer = solo.puppet("b", slots=[2, 3], config_epoch=claimer_epoch)
     solo.says(claimer)
-    assert bool(solo.sent(claimer.dialled, c.UPDATE)) is told
+    assert bool(solo.sent(claimer.dialled, c.UPDATE)) is gets_update
     assert owned(solo, owner) == ({1} if moves else {1, 2})
     assert owned(solo, claimer) == ({2, 3} if moves else {3})
     assert solo.state.assigned_slots == bits_of([1, 2, 3])
 
 
-def test_s4_slots_of_ours_go_the_same_way_and_we_stay_a_primary_while_some_are_left() -> None:
+def test_s4_we_lose_slots_by_the_same_rule_and_stay_a_primary_while_some_are_left() -> None:
     solo = Solo()
     solo.state.add_slots([1, 2], solo.now_ms)
     claimer = solo.puppet("b", slots=[1], config_epoch=7)
@@ -68,7 +74,7 @@ def test_s4_slots_of_ours_go_the_same_way_and_we_stay_a_primary_while_some_are_l
     assert solo.state.myself.is_primary
 
 
-def test_s4_a_stale_claimer_is_told_by_update_on_our_link_to_it() -> None:
+def test_s4_a_stale_claimer_gets_an_update_on_our_link_to_it() -> None:
     solo = Solo()
     owner = solo.puppet("a", slots=[1, 2], config_epoch=9)
     stale = solo.puppet("b", config_epoch=3)
@@ -84,7 +90,7 @@ def test_s4_a_stale_claimer_is_told_by_update_on_our_link_to_it() -> None:
     assert not [send for send in solo.of(Send) if send.message.type == c.UPDATE]
 
 
-def test_s4_a_claim_that_fits_is_answered_with_no_update() -> None:
+def test_s4_a_valid_claim_gets_no_update() -> None:
     solo = Solo()
     puppet = solo.puppet("a", slots=[1])
     puppet.slots = frozenset({1, 2})
@@ -92,7 +98,7 @@ def test_s4_a_claim_that_fits_is_answered_with_no_update() -> None:
     assert not solo.sent(puppet.dialled, c.UPDATE)
 
 
-def test_s4_slots_an_owner_stopped_claiming_stay_its_own_but_are_told_to_nobody() -> None:
+def test_s4_slots_that_an_owner_no_longer_claims_stay_its_own_but_are_in_no_update() -> None:
     solo = Solo()
     owner = solo.puppet("a", slots=[1, 2], config_epoch=9)
     owner.slots = frozenset({1})
@@ -189,7 +195,7 @@ def test_s4_a_promoted_replica_takes_its_primarys_slots() -> None:
 
 
 def test_s4_a_failover_is_learnt_from_the_old_primary_too() -> None:
-    """The old primary's header comes first: its new primary, of the same shard, is believed to be one."""
+    """The header of the old primary arrives first. It names a new primary of the same shard, and is believed."""
     solo = Solo()
     old, new = solo.puppet("a", slots=[1], config_epoch=4), solo.puppet("b", config_epoch=0)
     new.replicaof, new.flags = old.node_id, c.FLAG_REPLICA
@@ -211,7 +217,7 @@ def test_s4_a_primary_that_joins_another_shard_as_replica_leaves_its_slots() -> 
     assert solo.state.owner_of(1) is None
 
 
-def test_s4_replicas_of_a_forgotten_primary_have_none() -> None:
+def test_s4_replicas_of_a_forgotten_primary_have_no_primary() -> None:
     solo = Solo()
     primary, replica = solo.puppet("a", slots=[1]), solo.puppet("b")
     replica.replicaof, replica.flags = primary.node_id, c.FLAG_REPLICA
@@ -237,22 +243,24 @@ def test_s4_the_primary_of_a_replica_may_be_us() -> None:
 def test_s4_the_current_epoch_is_the_greatest_seen() -> None:
     solo = Solo()
     puppet = solo.puppet("a", config_epoch=3)
-    for told, expected in ((10, 10), (7, 10), (11, 11)):
-        solo.says(puppet, current_epoch=told)
+    for announced, expected in ((10, 10), (7, 10), (11, 11)):
+        solo.says(puppet, current_epoch=announced)
         assert solo.state.current_epoch == expected
 
 
 def test_s4_a_config_epoch_of_a_primary_is_taken_when_it_is_newer() -> None:
     solo = Solo()
     puppet = solo.puppet("a", config_epoch=3)
-    for told, expected in ((5, 5), (4, 5)):
-        solo.says(puppet, config_epoch=told)
+    for announced, expected in ((5, 5), (4, 5)):
+        solo.says(puppet, config_epoch=announced)
         assert solo.node(puppet).config_epoch == expected
 
 
 @pytest.mark.parametrize(("letter", "bumps"), [("a", True), ("1", False)])
-def test_h27_of_two_equal_config_epochs_the_smaller_id_moves_on_once(letter: str, bumps: bool) -> None:
-    """Ours is 555...: smaller than aaa..., greater than 111..."""
+def test_h27_of_two_primaries_with_one_config_epoch_the_smaller_id_takes_a_new_one_once(
+    letter: str, bumps: bool
+) -> None:
+    """Our id is 555...: smaller than aaa..., greater than 111..."""
     solo = Solo()
     puppet = solo.puppet(letter, config_epoch=6)
     solo.state.myself.config_epoch = 6
@@ -264,19 +272,19 @@ def test_h27_of_two_equal_config_epochs_the_smaller_id_moves_on_once(letter: str
     assert solo.state.myself.config_epoch == (10 if bumps else 6)
 
 
-def test_h27_the_new_epoch_is_on_disk_before_it_is_told() -> None:
+def test_h27_the_new_epoch_is_on_disk_before_it_is_announced() -> None:
     solo = Solo()
     puppet = solo.puppet("a", config_epoch=6)
     solo.state.myself.config_epoch = 6
     packet = parse(encode(solo.heartbeat(puppet)))[0]
     for _ in range(2):
         solo.state.handle_packet(puppet.inbound, packet, solo.now_ms)
-    told = [
+    saves_and_sends = [
         effect.message.header.config_epoch if isinstance(effect, Send) else "saved"
         for effect in solo.poll()
         if isinstance(effect, Save | Send) and not (isinstance(effect, Send) and effect.message.type != c.PONG)
     ]
-    assert told == ["saved", 7, 7]
+    assert saves_and_sends == ["saved", 7, 7]
 
 
 def test_h27_replicas_do_not_collide() -> None:
@@ -302,12 +310,12 @@ def test_h28_the_last_epoch_is_never_passed() -> None:
     assert solo.is_alive()
 
 
-# ---------------------------------------------------------------- packets long on their way
+# ---------------------------------------------------------------- late packets
 
 
 @pytest.mark.parametrize(("current_epoch", "believed"), [(499, False), (500, True)])
-def test_s4_what_a_primary_said_as_a_replica_before_it_was_elected_is_stale(current_epoch: int, believed: bool) -> None:
-    """Its current epoch was that of its election at least from then on."""
+def test_s4_a_heartbeat_that_a_primary_sent_before_its_election_is_stale(current_epoch: int, believed: bool) -> None:
+    """Since its election, its current epoch is at least that of the election."""
     solo = Solo()
     old, new = solo.puppet("a", slots=[1]), solo.puppet("b", config_epoch=500)
     new.replicaof, new.flags = old.node_id, c.FLAG_REPLICA
@@ -316,13 +324,13 @@ def test_s4_what_a_primary_said_as_a_replica_before_it_was_elected_is_stale(curr
     assert solo.counter("stale_roles") == (not believed)
 
 
-def test_s4_a_replica_that_is_promoted_is_of_our_shard_even_if_it_never_told_so() -> None:
+def test_s4_a_promoted_replica_is_of_our_shard_even_if_it_never_announced_that() -> None:
     solo = Solo(cluster_allow_replica_migration=False)
     solo.state.add_slots([1], solo.now_ms)
     replica = solo.puppet("b", config_epoch=0)
     replica.replicaof, replica.flags = MYSELF_ID, c.FLAG_REPLICA
     solo.says(replica)
-    assert solo.node(replica).shard_id != solo.state.myself.shard_id, "its heartbeat told another one last"
+    assert solo.node(replica).shard_id != solo.state.myself.shard_id, "its last heartbeat announced another one"
     replica.replicaof, replica.flags, replica.config_epoch, replica.slots = None, c.FLAG_PRIMARY, 500, frozenset({1})
     solo.says(replica)
     assert solo.state.myself.replicaof is solo.node(replica)

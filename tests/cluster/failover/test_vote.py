@@ -1,4 +1,4 @@
-"""Our vote in the elections of others: for whom, once an epoch, on disk before it is sent (S5, H47)."""
+"""Our vote in the elections of other nodes: for which one, once an epoch, on disk before it is sent (S5, H47)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT_MS = 2_000
 
 
 class Shards:
-    """We own slot 1; "a" owns 100 to 102 and is FAIL, "b" replicates it; "d" owns 200."""
+    """We own slot 1. "a" owns 100 to 102 and is FAIL, and "b" replicates it. "d" owns 200."""
 
     def __init__(self, *, votes: bool = True, fails: bool = True) -> None:
         self.solo = Solo()
@@ -67,7 +67,7 @@ def of_a_primary(shards: Shards) -> bool:
     return shards.asks(shards.other)
 
 
-def of_a_replica_of_nobody_known(shards: Shards) -> bool:
+def of_a_replica_of_an_unknown_primary(shards: Shards) -> bool:
     orphan = shards.solo.puppet("e")
     orphan.replicaof, orphan.flags = "f" * 40, c.FLAG_REPLICA
     shards.solo.says(orphan)
@@ -106,7 +106,7 @@ def soon_again_about_the_same_primary(shards: Shards) -> bool:
     [
         (old_epoch, "the epoch is behind"),
         (of_a_primary, "it is a primary"),
-        (of_a_replica_of_nobody_known, "its primary is not known"),
+        (of_a_replica_of_an_unknown_primary, "its primary is not known"),
         (with_a_slot_of_a_greater_epoch, "a slot's epoch"),
         (under_an_old_config_epoch, "a slot's epoch"),
         (twice_in_an_epoch, "already voted for epoch"),
@@ -152,7 +152,7 @@ def test_s6_we_vote_for_our_own_replica_when_an_operator_asked() -> None:
     assert shards.asks(ours, mflags=c.MFLAG_FORCE_ACK)
 
 
-def test_s5_who_has_no_slots_has_no_vote() -> None:
+def test_s5_a_node_without_slots_has_no_vote() -> None:
     assert not Shards(votes=False).asks()
 
 
@@ -184,7 +184,7 @@ def test_s4_s5_a_claim_that_is_out_of_date_is_answered_by_update() -> None:
     assert (update.node_id, update.config_epoch) == (shards.failed.node_id, shards.failed.config_epoch)
 
 
-def test_s5_without_our_own_link_the_vote_goes_back_the_way_the_request_came() -> None:
+def test_s5_without_our_own_link_the_vote_goes_back_on_the_link_of_the_request() -> None:
     shards = Shards()
     shards.solo.state.handle_link_closed(shards.replica.dialled, "eof", shards.solo.now_ms)
     asks_for_vote(shards.solo, shards.replica)

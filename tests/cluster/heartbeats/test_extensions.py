@@ -1,4 +1,4 @@
-"""Extensions sent and received, FORGET's way through the cluster (S8, S9, H10, H15, H19)."""
+"""Extensions sent and received, and the way of FORGET through the cluster (S8, S9, H10, H15, H19)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pong(solo: Solo, puppet: Puppet) -> Heartbeat:
 
 
 def forgotten(message: Heartbeat) -> list[tuple[str, int]]:
-    return [told for extension in message.extensions if (told := extension.forgotten_node)]
+    return [sent for extension in message.extensions if (sent := extension.forgotten_node)]
 
 
 # ---------------------------------------------------------------- sent
@@ -38,7 +38,7 @@ def forgotten(message: Heartbeat) -> list[tuple[str, int]]:
 def test_s8_what_is_announced_goes_to_peers_that_take_extensions() -> None:
     solo = Solo(**{directive: text for directive, (_, text) in EVERY_TEXT.items()})
     extensions = pong(solo, solo.puppet("a")).extensions
-    assert [extension.type for extension in extensions] == [0, 1, 4, 5, 8, 3]  # as 9.1.2 orders them
+    assert [extension.type for extension in extensions] == [0, 1, 4, 5, 8, 3]  # in the order of 9.1.2
     texts = {extension.type: extension.text for extension in extensions if extension.type != 3}
     assert texts == dict(EVERY_TEXT.values())
     assert extensions[-1].shard_id == solo.state.myself.shard_id
@@ -67,13 +67,13 @@ def test_s8_a_new_name_is_announced_from_the_next_tick_on() -> None:
 def test_s8_texts_of_a_peer_are_learnt_and_withdrawn() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
-    told = [Extension(kind, text.encode() + bytes(8 - len(text) % 8)) for kind, text in EVERY_TEXT.values()]
-    solo.says(puppet, extensions=[*told, Extension.shard_id_of(SHARD)])
+    sent = [Extension(kind, text.encode() + bytes(8 - len(text) % 8)) for kind, text in EVERY_TEXT.values()]
+    solo.says(puppet, extensions=[*sent, Extension.shard_id_of(SHARD)])
     node = solo.node(puppet)
     assert [getattr(node, field) for field in FIELDS] == [text for _, text in EVERY_TEXT.values()]
     assert node.shard_id == SHARD
     assert solo.saves()
-    solo.says(puppet, extensions=[*told, Extension.shard_id_of(SHARD)])
+    solo.says(puppet, extensions=[*sent, Extension.shard_id_of(SHARD)])
     assert not solo.saves()
     solo.says(puppet, extensions=[])
     assert node.hostname == "host.example", "the first packets of a peer carry none"
@@ -130,7 +130,7 @@ def test_s9_a_forgotten_node_stays_out_for_a_minute_whatever_gossip_says() -> No
 
 
 def test_s9_a_forgotten_node_that_meets_us_is_answered_and_not_let_in() -> None:
-    """Newer servers send MEET again to whoever does not dial them."""
+    """Newer servers send MEET again to a node that does not dial them."""
     solo = Solo()
     gone = solo.puppet("b")
     solo.state.forget(gone.node_id, solo.now_ms)
@@ -162,7 +162,7 @@ def test_s9_an_operators_meet_lets_it_in_again() -> None:
     assert forgotten(pong(solo, again)) == [], "nor are others asked to forget it any longer"
 
 
-def test_s9_forget_is_told_to_peers_with_the_time_left() -> None:
+def test_s9_forget_is_passed_on_to_peers_with_the_time_left() -> None:
     solo = Solo()
     peer, gone = solo.puppet("a"), solo.puppet("b")
     solo.state.forget(gone.node_id, solo.now_ms)
@@ -188,11 +188,11 @@ def test_h19_a_peers_forget_counts_with_a_cap_on_its_ttl(ttl_s: int, stays_out_m
     assert solo.knows(gone)
 
 
-def test_h19_forgotten_node_naming_the_sender_or_me_or_nobody_is_ignored() -> None:
+def test_h19_forgotten_node_with_the_sender_or_us_or_an_unknown_node_is_ignored() -> None:
     solo = Solo()
     teller = solo.puppet("a")
-    told = [Extension.forgotten_node_of(about, 60) for about in (teller.node_id, MYSELF_ID, node_id("9"))]
-    solo.says(teller, extensions=told)
+    sent = [Extension.forgotten_node_of(about, 60) for about in (teller.node_id, MYSELF_ID, node_id("9"))]
+    solo.says(teller, extensions=sent)
     assert solo.knows(teller)
     assert solo.state.known_nodes_count == 2
     assert solo.counter("refused_forgotten_node") == 2
@@ -209,7 +209,7 @@ def test_s9_a_strangers_forget_is_ignored() -> None:
     assert solo.knows(known)
 
 
-def test_s9_at_most_so_many_forgotten_nodes_are_kept_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s9_the_forgotten_nodes_that_are_kept_and_sent_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c, "FORGOTTEN_MAX", 5)
     monkeypatch.setattr(c, "FORGOTTEN_PER_HEARTBEAT_MAX", 3)
     solo = Solo()

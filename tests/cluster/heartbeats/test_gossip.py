@@ -1,4 +1,4 @@
-"""What heartbeats mention, and what mentions change (S2, S3, H25, H29, H30)."""
+"""Which nodes heartbeats mention, and what these entries change (S2, S3, H25, H29, H30)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LETTERS = "abcdef0123"
 
 
 @pytest.mark.parametrize(("others", "expected"), [(1, 0), (2, 1), (3, 2), (4, 3), (9, 3)])
-def test_s2_at_least_three_and_never_the_receiver_or_ourselves(others: int, expected: int) -> None:
+def test_s2_at_least_three_nodes_are_mentioned_and_never_the_receiver_or_ourselves(others: int, expected: int) -> None:
     solo = Solo()
     puppets = [solo.puppet(letter) for letter in LETTERS[:others]]
     counts = set()
@@ -39,7 +39,7 @@ def test_s2_at_least_three_and_never_the_receiver_or_ourselves(others: int, expe
     assert max(counts) == expected
 
 
-def test_s2_a_tenth_of_many_nodes_at_random() -> None:
+def test_s2_a_random_tenth_of_many_nodes_is_mentioned() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     for number in range(78):
@@ -74,7 +74,7 @@ def test_s2_pfail_nodes_are_always_mentioned_on_top() -> None:
         assert len(ids) <= 3 + len(suspects)
 
 
-def test_s2_not_mentioned_are_handshakes_noaddr_and_linkless_slotless_nodes() -> None:
+def test_s2_handshakes_noaddr_and_linkless_slotless_nodes_are_not_mentioned() -> None:
     solo = Solo()
     receiver = solo.puppet("a")
     owner, slotless, lost = solo.puppet("b", slots=[1]), solo.puppet("c"), solo.puppet("d")
@@ -99,19 +99,19 @@ def test_s2_an_entry_says_what_we_know() -> None:
     assert not about.flags & (c.FLAG_MYSELF | c.FLAG_HANDSHAKE | c.FLAG_MEET)
 
 
-def test_h25_flags_that_are_nobody_elses_business_are_not_told() -> None:
+def test_h25_our_private_flags_of_a_node_are_not_gossiped() -> None:
     solo = Solo()
     receiver, other = solo.puppet("a"), solo.puppet("b", slots=[1])
     solo.node(other).flags |= c.FLAG_MEET
-    told = [about.flags for _ in range(50) for about in pong_to(solo, receiver).gossip]
-    assert told
-    assert not any(flags & c.FLAG_MEET for flags in told)
+    gossiped_flags = [about.flags for _ in range(50) for about in pong_to(solo, receiver).gossip]
+    assert gossiped_flags
+    assert not any(flags & c.FLAG_MEET for flags in gossiped_flags)
 
 
 # ---------------------------------------------------------------- received
 
 
-def test_s2_a_node_heard_of_is_dialled_and_pinged_under_its_id() -> None:
+def test_s2_a_gossiped_node_is_dialled_and_pinged_under_its_id() -> None:
     solo = Solo()
     solo.gossips(solo.puppet("a"), entry(node_id("b")))
     assert solo.events(NodeJoined) == [NodeJoined(node_id("b"), "10.0.2.2", 7200, 17200)]
@@ -151,10 +151,10 @@ def test_s2_gossip_of_a_meet_is_trusted_for_unknown_nodes_and_only_for_a_while()
     solo.tick(2_001)
     assert not solo.knows(node_id("b"))
     assert solo.events(NodeLeft) == [NodeLeft(node_id("b"), "never answered")]
-    assert solo.knows(node_id("d"))  # heard of from a known node
+    assert solo.knows(node_id("d"))  # known from the gossip of a known node
 
 
-def test_s2_a_node_heard_of_in_a_meet_stays_once_it_answers() -> None:
+def test_s2_a_node_gossiped_in_a_meet_stays_once_it_answers() -> None:
     solo = Solo()
     meeting = Puppet(node_id("a"), "10.0.9.9", 7001, 0, solo.accept())
     solo.says(meeting, c.MEET, gossip=[entry(node_id("b"))])
@@ -166,7 +166,7 @@ def test_s2_a_node_heard_of_in_a_meet_stays_once_it_answers() -> None:
 
 
 @pytest.mark.parametrize("bit", [c.FLAG_MYSELF, c.FLAG_HANDSHAKE, c.FLAG_MEET, c.FLAG_PFAIL])
-def test_h25_flags_that_are_not_the_senders_to_give_are_masked(bit: int) -> None:
+def test_h25_flags_that_gossip_must_not_set_are_masked(bit: int) -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     solo.gossips(puppet, entry(node_id("b"), flags=c.FLAG_PRIMARY | bit))
@@ -245,7 +245,7 @@ def test_h30_nodes_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert solo.is_alive()
 
 
-def test_h30_nodes_heard_of_from_strangers_are_capped_and_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_h30_nodes_gossiped_by_strangers_are_capped_and_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c, "PROVISIONAL_MAX", 3)
     solo = Solo()
     meeting = Puppet(node_id("a"), "10.0.9.9", 7001, 0, solo.accept())
@@ -255,7 +255,7 @@ def test_h30_nodes_heard_of_from_strangers_are_capped_and_expire(monkeypatch: py
     assert solo.state.known_nodes_count == 1
 
 
-def test_s3_a_node_told_of_as_fail_is_taken_as_fail_from_a_known_node() -> None:
+def test_s3_a_new_node_that_a_known_node_gossips_as_fail_is_fail() -> None:
     solo = Solo()
     solo.gossips(solo.puppet("a"), entry(node_id("b"), flags=c.FLAG_PRIMARY | c.FLAG_FAIL))
     assert solo.node(node_id("b")).is_failed

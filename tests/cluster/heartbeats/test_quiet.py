@@ -1,4 +1,4 @@
-"""Quiet heartbeats: taking them leaves the state that applying the whole packets leaves (R33, R34)."""
+"""Quiet heartbeats leave the state just as applying the whole packets does (R33, R34)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.cluster.shards import make_replica, replicate
 from tests.cluster.solo import Puppet, Solo
 
 LETTERS = "abce"
-"""Puppets that speak; "a" has slots and so a vote, and so has "d", which is only spoken of; "e" replicates "a"."""
+"""The puppets that send. "a" has slots and so a vote. So has "d", which others only mention. "e" replicates "a"."""
 SICK = c.FLAG_PRIMARY | c.FLAG_PFAIL
 
 
 class World:
-    """Two states that live through the same: one applies whole packets, one takes the quiet ones as quiet."""
+    """Two states with the same inputs. One applies every packet in full, the other takes quiet heartbeats as quiet."""
 
     def __init__(self, primary: str = "") -> None:
         self.quiet = 0
@@ -38,14 +38,14 @@ class World:
             for number, letter in enumerate("abcd"):
                 self.puppets[letter] = solo.puppet(letter, slots=[number] if letter in "ad" else ())
             self.puppets["e"] = make_replica(solo, "e", self.puppets["a"].node_id)
-            if primary:  # we replicate that one
+            if primary:  # the one that we replicate
                 replicate(solo, self.puppets[primary])
             solo.tick()
 
     def sends(self, puppet: Puppet, message: Heartbeat) -> None:
         link = puppet.dialled if message.type == c.PONG else puppet.inbound
-        left = self.told(self.whole, self.whole.receive(link, message))
-        right = self.told(self.compared, self.receive_compared(puppet, link, message))
+        left = without_pongs(self.whole.receive(link, message))
+        right = without_pongs(self.receive_compared(puppet, link, message))
         assert left == right
         self.compare()
 
@@ -68,22 +68,16 @@ class World:
 
     def tick(self, after_ms: int) -> None:
         left, right = self.whole.tick(after_ms), self.compared.tick(after_ms)
-        assert self.told(self.whole, left) == self.told(self.compared, right)
+        assert without_pongs(left) == without_pongs(right)
         self.compare()
 
     def orders_failover(self, how: str) -> None:
-        """An operator's CLUSTER FAILOVER, where it is not refused."""
+        """An operator's CLUSTER FAILOVER, if the state accepts it."""
         for solo in (self.whole, self.compared):
             with suppress(StateError):
                 solo.state.failover(solo.now_ms, force=how == "force")
-        assert self.told(self.whole, self.whole.poll()) == self.told(self.compared, self.compared.poll())
+        assert without_pongs(self.whole.poll()) == without_pongs(self.compared.poll())
         self.compare()
-
-    @staticmethod
-    def told(_solo: Solo, effects: list[Effect]) -> list[str]:
-        """Effects but for the PONG that whoever takes a quiet PING sends himself."""
-        answers = (Send, SendHeartbeat)
-        return [repr(effect) for effect in effects if not (isinstance(effect, answers) and _kind(effect) == c.PONG)]
 
     def compare(self) -> None:
         left, right = self.whole.state._core, self.compared.state._core
@@ -101,12 +95,18 @@ class World:
             assert fields_of(one) == fields_of(other)
 
 
+def without_pongs(effects: list[Effect]) -> list[str]:
+    """The effects without PONGs: the caller of `handle_quiet` sends these itself."""
+    answers = (Send, SendHeartbeat)
+    return [repr(effect) for effect in effects if not (isinstance(effect, answers) and _kind(effect) == c.PONG)]
+
+
 def _kind(effect: Send | SendHeartbeat) -> int:
     return effect.kind if isinstance(effect, SendHeartbeat) else effect.message.type
 
 
 NOT_COMPARED = {"row", "times", "version", "data_received_ms", "fail_reports", "table_index"}
-"""Kept apart from the rest: what only the comparison uses, and what is compared in another form."""
+"""Fields that only the view needs, or that are compared in another form."""
 
 
 def fields_of(node: Node) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def entry_of(world: World, letter: str, **changes: Any) -> GossipEntry:
 
 letters = st.sampled_from(LETTERS)
 entries = st.tuples(
-    st.sampled_from("abcdz"),  # z: a node nobody knows
+    st.sampled_from("abcdz"),  # z: an unknown node
     st.sampled_from([c.FLAG_PRIMARY, SICK, c.FLAG_PRIMARY | c.FLAG_FAIL, c.FLAG_REPLICA, c.FLAG_MYSELF]),
     st.sampled_from([-5, 0, 0, 0, 1]),  # seconds from now
     st.booleans(),  # another address
@@ -204,10 +204,10 @@ def test_a_quiet_packet_leaves_the_state_that_the_whole_packet_leaves_r33(
         if step[0] == "order":
             world.orders_failover(step[1])
             continue
-        _, letter, kind, told, header, extensions = step
+        _, letter, kind, mentions, header, extensions = step
         puppet = world.puppets[letter]
         gossip = []
-        for about, flags, seconds, elsewhere in told:
+        for about, flags, seconds, elsewhere in mentions:
             changes: dict[str, Any] = {"flags": flags, "pong_received_s": world.whole.now_ms // 1000 + seconds}
             if elsewhere:
                 changes |= {"ip": "10.8.8.8", "cport": 18888}
@@ -234,7 +234,7 @@ def world() -> World:
 
 
 def settled_world(world: World) -> World:
-    for letter in "abcde":  # the first packet after a change is looked at in full
+    for letter in "abcde":  # the first packet after a change is applied in full
         for kind in (c.PING, c.PONG):
             is_quiet(world, letter, kind)
     return world
@@ -245,7 +245,7 @@ def test_a_heartbeat_that_says_what_is_known_is_quiet_r33(world: World, kind: in
     assert is_quiet(world, "a", kind, gossip=[entry_of(world, "b"), entry_of(world, "c")])
 
 
-def test_a_replica_s_heartbeat_is_quiet_whatever_it_says_of_its_primary_r33(world: World) -> None:
+def test_a_heartbeat_of_a_replica_is_quiet_whatever_it_claims_for_its_primary_r33(world: World) -> None:
     assert is_quiet(world, "e")
     assert is_quiet(world, "e", config_epoch=2**20, myslots=b"\xff" + bytes(2047))
 
@@ -255,7 +255,7 @@ def test_a_replica_s_heartbeat_is_quiet_whatever_it_says_of_its_primary_r33(worl
     [{"replicaof": None}, {"replicaof": "d" * 40}, {"flags": c.FLAG_REPLICA | c.FLAG_NOFAILOVER}],
     ids=lambda change: next(iter(change)),
 )
-def test_what_elections_ask_of_a_replica_is_not_quiet_r33(world: World, change: dict[str, Any]) -> None:
+def test_changes_that_matter_to_elections_are_not_quiet_r33(world: World, change: dict[str, Any]) -> None:
     assert not is_quiet(world, "e", **change)
 
 
@@ -308,7 +308,7 @@ def test_a_report_repeated_is_quiet_and_keeps_standing_r33(world: World) -> None
     assert not is_quiet(world, "a", gossip=sick)
     world.tick(1000)
     assert is_quiet(world, "a", gossip=sick)
-    assert not is_quiet(world, "a", gossip=sick[:1]), "one of two reports: which are renewed is for the state to keep"
+    assert not is_quiet(world, "a", gossip=sick[:1]), "one of two reports: the state must note which one was renewed"
     assert not is_quiet(world, "a", gossip=[sick[0], sick[0]]), "twice the same is not both"
     assert not is_quiet(world, "a", gossip=[entry_of(world, "d")]), "a report withdrawn"
 
@@ -340,14 +340,14 @@ def test_only_pongs_that_a_link_took_count_as_sent_r33(world: World) -> None:
 
 
 NO_NEWS = {"row", "times", "version", "fail_reports", "replicas", "table_index", "slot_bits"}
-"""Kept with the view, or in step with a field that is declared: `touch`, `replicaof`, `slots`."""
+"""Fields that change together with the view (`touch`) or with a declared field (`replicaof`, `slots`)."""
 NEWS_OF_NO_HEARTBEAT = {"data_received_ms", "fail_time_ms", "dial_failures", "inbound_lost_ms", "created_ms"}
-"""Times of ours that a heartbeat moves, or that only FAIL and a lost link look at."""
+"""Times that every heartbeat moves, or that only matter for FAIL and for a lost link."""
 
 
 @contextmanager
 def fields_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
-    """The fields of nodes that are read inside."""
+    """The fields of nodes that are read within the block."""
     names: set[str] = set()
 
     def note(node: Node, name: str) -> Any:
@@ -365,7 +365,9 @@ def declared() -> set[str]:
     return {name for name, hint in hints.items() if hasattr(hint, "__metadata__")}
 
 
-def test_what_a_view_says_is_declared_to_move_its_version_r33(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fields_read_for_a_view_are_declared_to_move_its_version_r33(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     solo = world.compared
     for node in solo.state._core.table.all_nodes:
         node.row = None
@@ -377,12 +379,12 @@ def test_what_a_view_says_is_declared_to_move_its_version_r33(world: World, monk
 
 @pytest.mark.parametrize("extensions", [None, []], ids=["", "no extensions"])
 @pytest.mark.parametrize("kind", [c.PING, c.PONG])
-def test_what_a_quiet_heartbeat_is_judged_by_is_declared_to_move_the_version_r33(
+def test_fields_read_to_apply_a_quiet_heartbeat_are_declared_to_move_the_version_r33(
     world: World, kind: int, extensions: list[Extension] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     puppet = world.puppets["a"]
     gossip = [entry_of(world, "b"), entry_of(world, "c")]
-    is_quiet(world, "a", kind, extensions=extensions)  # news, if these are other extensions than before
+    is_quiet(world, "a", kind, extensions=extensions)  # not quiet if the extensions differ from those before
     assert is_quiet(world, "a", kind, gossip=gossip, extensions=extensions)
     heartbeat = world.whole.heartbeat(puppet, kind, gossip, extensions)
     with fields_read(monkeypatch) as names:
@@ -395,7 +397,7 @@ def test_only_the_reports_of_voters_count_r33(world: World) -> None:
     assert is_quiet(world, "b", gossip=[entry_of(world, "d", flags=SICK)])
 
 
-def test_any_change_of_the_state_makes_older_views_worthless_r33(world: World) -> None:
+def test_any_change_of_the_state_outdates_older_views_r33(world: World) -> None:
     state = world.compared.state
     version = state.version
     world.sends(world.puppets["b"], world.whole.heartbeat(world.puppets["b"], config_epoch=2**20))
@@ -405,7 +407,7 @@ def test_any_change_of_the_state_makes_older_views_worthless_r33(world: World) -
     assert state.version == version, "what is quiet changes nothing"
 
 
-def test_a_heartbeat_encoded_from_the_view_is_one_of_the_state_s_own_r34(world: World) -> None:
+def test_a_heartbeat_encoded_from_the_view_is_like_one_from_the_state_r34(world: World) -> None:
     solo = world.compared
     view = solo.state.view()
     assert view is not None
@@ -427,12 +429,12 @@ def test_a_heartbeat_encoded_from_the_view_is_one_of_the_state_s_own_r34(world: 
 
 
 @pytest.mark.parametrize("slots", [(), (9,)], ids=["slotless", "with slots"])
-def test_a_node_held_pfail_is_mentioned_by_the_view_as_by_the_state_also_without_link_and_slots_s2_r34(
+def test_heartbeats_from_the_view_mention_a_pfail_node_even_without_link_and_slots_s2_r34(
     slots: tuple[int, ...],
 ) -> None:
     solo = Solo()
     receiver, dead = solo.puppet("a", slots=[1]), solo.puppet("b", slots=slots)
-    for voter in "cd":  # so that our suspicion alone is no quorum
+    for voter in "cd":  # so that our suspicion alone is not a quorum
         solo.puppet(voter, slots=[ord(voter)])
     solo.state.handle_link_closed(dead.dialled, "eof", solo.now_ms)
     while not solo.node(dead).is_pfail:

@@ -1,4 +1,4 @@
-"""MEET in both directions, the true id in place of the made-up one, expiry, duplicates (S1, H21-H23, H30)."""
+"""MEET in both directions, the true id in place of the made-up one, expiry, duplicate ids (S1, H21-H23, H30)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.cluster.harness import Network, all_connected
 from tests.cluster.solo import Puppet, Solo, entry, node_id
 
 KEYS = dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_ca_cert_file"), __file__)
-"""Files that are there; nothing in these tests reads them."""
+"""Files that exist. Nothing in these tests reads them."""
 
 
 def meet(solo: Solo, ip: str = "10.0.1.1", port: int = 7001) -> Dial:
@@ -22,7 +22,7 @@ def meet(solo: Solo, ip: str = "10.0.1.1", port: int = 7001) -> Dial:
 
 
 def stranger(solo: Solo, letter: str = "a", ip: str = "10.0.1.1", port: int = 7001) -> Puppet:
-    """A puppet nobody has met, with an inbound link."""
+    """A puppet that the state does not know, with an inbound link."""
     return Puppet(node_id(letter), ip, port, 0, solo.accept(ip))
 
 
@@ -39,7 +39,7 @@ def test_s1_two_nodes_meet_both_ways_and_agree() -> None:
         assert not known.in_handshake
 
 
-def test_s1_meet_dials_the_address_and_says_meet_under_a_made_up_id() -> None:
+def test_s1_meet_dials_the_address_under_a_made_up_id_and_sends_meet() -> None:
     solo = Solo()
     dial = meet(solo)
     assert (dial.ip, dial.cport) == ("10.0.1.1", 17001)
@@ -62,7 +62,7 @@ def test_s1_the_answer_gives_the_node_its_true_id() -> None:
     assert solo.node(puppet).pong_received_ms == solo.now_ms
 
 
-def test_s1_redialled_within_a_handshake_says_meet_again() -> None:
+def test_s1_a_redial_within_a_handshake_sends_meet_again() -> None:
     solo = Solo()
     dial = meet(solo)
     link = solo.open(dial)
@@ -115,7 +115,7 @@ def test_s1_tls_puts_the_tls_port_first() -> None:
     assert (solo.node(puppet).port, solo.node(puppet).tls_port) == (7001, 7101)
 
 
-def test_s1_a_ping_of_a_stranger_is_answered_and_no_more() -> None:
+def test_s1_a_ping_of_a_stranger_is_answered_and_changes_nothing() -> None:
     solo = Solo()
     puppet = stranger(solo)
     solo.says(puppet, c.PING, current_epoch=9)
@@ -200,7 +200,7 @@ def test_h30_handshakes_are_capped_and_expire() -> None:
     assert solo.state.known_nodes_count == 1
 
 
-def test_h30_inbound_links_of_nobody_known_are_capped() -> None:
+def test_h30_inbound_links_of_unknown_peers_are_capped() -> None:
     solo = Solo()
     for _ in range(c.UNBOUND_LINKS_MAX):
         solo.accept()
@@ -213,7 +213,7 @@ def test_h30_inbound_links_of_nobody_known_are_capped() -> None:
 
 
 def kinds_sent(solo: Solo, puppet: Puppet, duration_ms: int) -> list[int]:
-    """What goes out on our link while the puppet answers and does not dial us."""
+    """The types of the messages on our link, while the puppet answers and does not dial us."""
     kinds = []
     for _ in range(duration_ms // 100):
         solo.tick()
@@ -224,7 +224,7 @@ def kinds_sent(solo: Solo, puppet: Puppet, duration_ms: int) -> list[int]:
 
 
 def test_s1_an_operators_meet_is_repeated_for_a_minute_while_the_peer_does_not_dial_us() -> None:
-    """The peer may have given up its handshake with us; the newer servers do the same."""
+    """The peer may have given up its handshake with us. Newer servers repeat it too."""
     solo = Solo(cluster_node_timeout=1_000)
     puppet = Puppet(node_id("a"), "10.0.1.1", 7001, solo.open(meet(solo)), 0)
     solo.says(puppet, c.PONG)
@@ -235,8 +235,8 @@ def test_s1_an_operators_meet_is_repeated_for_a_minute_while_the_peer_does_not_d
     assert set(kinds_sent(solo, puppet, 5_000)) == {c.PING}
 
 
-def test_s1_the_meet_of_nobody_is_not_repeated() -> None:
-    """Not of a node that met us, of one that dialled us, nor of one that does not say it takes MEET again."""
+def test_s1_no_other_meet_is_repeated() -> None:
+    """None for a node that met us, one that dialled us, or one that does not announce that it accepts MEET again."""
     solo = Solo(cluster_node_timeout=1_000)
     heard_of = Puppet(node_id("b"), "10.0.2.2", 7200, 0, 0)
     solo.gossips(solo.puppet("a"), entry(heard_of.node_id))

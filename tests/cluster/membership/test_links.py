@@ -1,4 +1,4 @@
-"""Links that come up late, twice, for nobody, or stay silent (S1, H30, H32, H39)."""
+"""Links that come up late, or twice, or for no known node, or that stay silent (S1, H30, H32, H39)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_link_to_an_address_the_node_has_left_is_closed_and_the_new_one_dialle
     assert solo.only(Dial, solo.tick()).ip == "10.5.5.5"
 
 
-def test_links_of_known_nodes_are_told_as_events() -> None:
+def test_links_of_known_nodes_are_reported_as_events() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     solo.state.handle_link_closed(puppet.dialled, "reset", solo.now_ms)
@@ -82,7 +82,7 @@ def test_h32_an_inbound_link_with_traffic_stays() -> None:
         assert not solo.closed()
 
 
-def test_s9_what_was_forgotten_long_ago_takes_no_memory() -> None:
+def test_s9_expired_forgotten_ids_take_no_memory() -> None:
     solo = Solo()
     solo.puppet("a")
     solo.state.forget(node_id("a"), solo.now_ms)

@@ -1,4 +1,4 @@
-"""The arithmetic of slot bitmaps, and that no slot has two owners (S4)."""
+"""The arithmetic of slot bitmaps, and the rule that no slot has two owners (S4)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_s4_slot_n_is_bit_n_mod_8_of_byte_n_div_8() -> None:
 
 
 @pytest.mark.parametrize("slot", [-1, 16384])
-def test_s4_what_is_no_slot_is_refused(slot: int) -> None:
+def test_s4_a_number_that_is_not_a_slot_is_refused(slot: int) -> None:
     with pytest.raises(IndexError):
         bits_of([slot])
 

@@ -1,4 +1,4 @@
-"""The table of nodes: every index says the same, picks are even, what is forgotten expires (S2, S9, H30)."""
+"""The table of nodes: all indexes agree, random picks are even, forgotten ids expire (S2, S9, H30)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_s1_a_renamed_node_is_found_under_its_new_id_alone() -> None:
         table.rename(node, table.myself.node_id)
 
 
-def test_s1_an_id_stands_in_the_table_once() -> None:
+def test_s1_an_id_is_in_the_table_once() -> None:
     table = new_table()
     with pytest.raises(ValueError, match="in the table already"):
         table.add(node_named(0))

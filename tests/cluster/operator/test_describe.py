@@ -1,6 +1,6 @@
-"""CLUSTER NODES, INFO, SLOTS, SHARDS and LINKS word for word as Valkey 9.1.2 (S11).
+"""CLUSTER NODES, INFO, SLOTS and SHARDS, word for word as in Valkey 9.1.2 (S11).
 
-The expected texts are what a 9.1.2 server answered about the same situation, with ids and times replaced.
+The expected texts are what a 9.1.2 server answered in the same situation, with ids and times replaced.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NODENAME = Extension.nodename_of("human1")
 
 
 def of_9_1_2() -> tuple[Solo, Puppet, Puppet]:
-    """We own most slots, b some, a has a hostname and a nodename and no slots."""
+    """We own most slots, b owns some. a has a hostname and a nodename, but no slots."""
     solo = Solo(port=50503)
     named = solo.puppet("a", config_epoch=2)
     shard = Extension.shard_id_of(node_id("d"))
@@ -123,7 +123,7 @@ def test_s11_cluster_info_of_suspected_slots() -> None:
     third = solo.puppet("c", config_epoch=7)
     third.slots = frozenset({16383})
     solo.state.del_slots(third.slots, solo.now_ms)
-    solo.says(third)  # a third voter, so that our own suspicion is no quorum
+    solo.says(third)  # a third voter, so that our own suspicion is not a quorum
     for _ in range(40):
         if not solo.node(owner).is_pfail:
             solo.tick()

@@ -1,4 +1,4 @@
-"""What operators ask, with Valkey's own error texts (S1, S4, S9)."""
+"""Orders of operators, and Valkey's error texts for wrong ones (S1, S4, S9)."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_s1_meet_takes_an_ip_in_any_form_and_a_bus_port(ip: str, cport: int | No
     assert (dial.ip, dial.cport) == dialled
 
 
-def test_s9_forget_of_a_node_a_peers_gossip_removed_already_succeeds() -> None:
+def test_s9_forget_of_a_node_that_a_peer_had_us_forget_succeeds() -> None:
     solo = Solo()
     solo.puppet("a")
     solo.state.forget(node_id("a"), solo.now_ms)

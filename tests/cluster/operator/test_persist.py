@@ -1,4 +1,4 @@
-"""nodes.conf: Valkey's own lines in, Valkey's own lines out, damage named by its line (S10, H12, H44)."""
+"""nodes.conf: Valkey's lines are read and written back unchanged, and errors name the damaged line (S10, H12, H44)."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ GOOD = f"{A} 127.0.0.1:7000@17000,h,shard-id={B} myself,master - 0 0 1 connected
         (GOOD.replace("7000@17000", "7000@99999"), "'99999' is no port"),
         (GOOD.replace("7000@17000", "x@1"), "is no ip:port@cport"),
         (GOOD.replace(",h,", ",h=1,"), "'h=1' is no hostname"),
-        (GOOD.replace("shard-id=", "colour="), "is no field known here"),
+        (GOOD.replace("shard-id=", "colour="), "is an unknown field"),
         (GOOD.replace(f"shard-id={B}", "shard-id=xyz"), "'xyz' is no node id"),
         (GOOD.replace("master", "mistress"), "'mistress' is no flag of a node"),
         (GOOD.replace(" - ", " ? "), "'?' is no node id"),
@@ -97,8 +97,8 @@ GOOD = f"{A} 127.0.0.1:7000@17000,h,shard-id={B} myself,master - 0 0 1 connected
         (GOOD.replace("0-10", "0-16384"), "16384 is no slot"),
         (GOOD.replace("0-10", "10-0"), "'10-0' runs backwards"),
         (GOOD.replace("0-10", "ten"), "'ten' is no slot"),
-        (GOOD.replace("0-10", "0-10 5"), "a slot stands twice"),
-        (GOOD + "\n" + GOOD, "stands in the file twice"),
+        (GOOD.replace("0-10", "0-10 5"), "a slot is twice"),
+        (GOOD + "\n" + GOOD, "is in the file twice"),
         (GOOD + f"\n{B} 127.0.0.1:7001@17001 master - 0 0 2 connected 10", "a slot has two owners"),
         (GOOD + "\nvars currentEpoch", "'vars' without a value"),
     ],
@@ -176,7 +176,7 @@ def test_s10_ports_of_a_tls_cluster() -> None:
         (",,tls-port=7443", True, (7001, 7443)),
         (",,tcp-port=7009", True, (7009, 7001)),
     ]
-    keys = dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_ca_cert_file"), __file__)  # there, and read by nobody
+    keys = dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_ca_cert_file"), __file__)  # exists, is not read
     for aux, tls, ports in cases:
         state = restored(line.format("7000@17000") + other.format(aux), tls_cluster=tls, **(keys if tls else {}))
         node = state.find(B)
@@ -184,7 +184,7 @@ def test_s10_ports_of_a_tls_cluster() -> None:
         assert (node.port, node.tls_port) == ports
 
 
-def test_s10_handshakes_and_nodes_not_borne_out_are_not_saved() -> None:
+def test_s10_provisional_nodes_and_those_in_handshake_are_not_saved() -> None:
     solo = Solo()
     solo.puppet("a")
     solo.state.meet("10.0.9.9", 7009, None, solo.now_ms)
@@ -206,8 +206,8 @@ def test_s10_every_text_of_a_node_survives_a_restart() -> None:
     solo = Solo()
     puppet = solo.puppet("a", slots=[5])
     texts = {0: "h.example", 1: "name", 4: "1.2.3.4", 5: "::5", 8: "zone"}
-    told = [Extension(kind, text.encode() + bytes(8 - len(text) % 8)) for kind, text in texts.items()]
-    solo.says(puppet, extensions=[*told, Extension.shard_id_of(D)])
+    sent = [Extension(kind, text.encode() + bytes(8 - len(text) % 8)) for kind, text in texts.items()]
+    solo.says(puppet, extensions=[*sent, Extension.shard_id_of(D)])
     text = solo.state.nodes_conf_text()
     record = next(record for record in parse(text).nodes if record.node_id == puppet.node_id)
     assert record.hostname == "h.example"

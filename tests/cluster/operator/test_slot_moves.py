@@ -1,4 +1,4 @@
-"""Slots on the move: SETSLOT, how moves end, what nodes.conf and CLUSTER NODES say of them, RESET (S4, S11)."""
+"""Slots that move: SETSLOT, how moves end, how nodes.conf and CLUSTER NODES show them; and RESET (S4, S11)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def solo_with(*own: int, **directives: object) -> Solo:
 
 
 def keep(solo: Solo, *slots: int) -> None:
-    """Gives this node keys in these slots."""
+    """Puts keys of these slots into this node's data plane."""
     solo.state._core.data_plane = Keys(*slots)
 
 
@@ -92,7 +92,7 @@ def test_s11_mistakes_get_valkeys_texts_and_change_nothing(order: Order, text: s
     assert solo.state.nodes_conf_text() == before
 
 
-def test_s11_a_replica_takes_no_setslot() -> None:
+def test_s11_a_replica_refuses_setslot() -> None:
     solo = Solo()
     primary = solo.puppet("a", slots=[3])
     solo.state.replicate(primary.node_id, solo.now_ms)
@@ -106,7 +106,7 @@ def test_s11_a_replica_takes_no_setslot() -> None:
             order()
 
 
-def test_s4_moves_are_told_in_our_own_line_by_ascending_slot_and_end_with_stable() -> None:
+def test_s4_moves_are_shown_in_our_own_line_by_ascending_slot_and_end_with_stable() -> None:
     solo = solo_with(7, 90)
     a, b = solo.puppet("a", slots=[3]), solo.puppet("b", slots=[80])
     for slot in (90, 7):
@@ -143,7 +143,7 @@ def test_s10_moves_survive_a_restart_also_to_a_node_without_a_line() -> None:
     assert f"[3-<-{node_id('f')}] [7->-{a.node_id}]" in again.nodes_conf_text()
 
 
-def test_s4_the_importing_node_that_takes_a_slot_takes_a_new_epoch_and_tells_everybody() -> None:
+def test_s4_the_importing_node_that_takes_a_slot_takes_a_new_epoch_and_announces_it() -> None:
     solo = solo_with(7)
     a, b = solo.puppet("a", slots=[3], config_epoch=30), solo.puppet("b", slots=[4], config_epoch=31)
     solo.state.import_slot(3, a.node_id, solo.now_ms)
@@ -154,8 +154,8 @@ def test_s4_the_importing_node_that_takes_a_slot_takes_a_new_epoch_and_tells_eve
     assert solo.state.importing_from(3) is None
     assert solo.sent(a.dialled, c.PONG)
     assert solo.sent(b.dialled, c.PONG)
-    first_told = next(index for index, effect in enumerate(effects) if isinstance(effect, Send))
-    assert Save(durable=True) in effects[:first_told], "on disk before it is told"
+    first_sent = next(index for index, effect in enumerate(effects) if isinstance(effect, Send))
+    assert Save(durable=True) in effects[:first_sent], "on disk before it is announced"
 
 
 def test_s4_a_slot_taken_without_an_import_keeps_the_epoch() -> None:
@@ -178,7 +178,7 @@ def test_s4_a_migration_stays_open_while_keys_are_left() -> None:
     assert solo.state.migrating_to(7) is None
 
 
-def test_s10_a_claim_of_ours_is_durable_and_word_of_others_is_not() -> None:
+def test_s10_a_slot_that_we_take_is_saved_durably_and_one_that_we_give_is_not() -> None:
     solo = solo_with(7, 8)
     a = solo.puppet("a", slots=[3, 4])
     solo.state.assign_slot(3, MYSELF_ID, solo.now_ms)
@@ -201,7 +201,7 @@ def test_s4_giving_a_slot_away_ends_its_migration() -> None:
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_s6_the_owner_of_no_slots_follows_the_taker_of_the_last_one_if_it_may(allowed: bool) -> None:
+def test_s6_a_primary_without_slots_follows_the_taker_of_its_last_one_if_it_may(allowed: bool) -> None:
     solo = solo_with(7, cluster_allow_replica_migration=allowed)
     a = solo.puppet("a", slots=[3])
     solo.state.assign_slot(7, a.node_id, solo.now_ms)
@@ -247,7 +247,7 @@ def test_s4_moves_follow_a_failover_at_their_other_end() -> None:
     assert solo.state.importing_from(3) is solo.node(heir)
 
 
-def test_s4_a_slot_its_source_gives_up_is_ours_with_a_new_epoch() -> None:
+def test_s4_an_imported_slot_that_its_source_gives_up_is_ours_with_a_new_epoch() -> None:
     solo = solo_with(7)
     a = solo.puppet("a", slots=[3, 4], config_epoch=30)
     solo.state.import_slot(3, a.node_id, solo.now_ms)

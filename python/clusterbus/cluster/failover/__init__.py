@@ -3,10 +3,10 @@
 failure            PFAIL by our own timeouts, FAIL by a quorum of reports
 health             the state of the cluster: ok or fail
 epochs             the current epoch, and collisions of config epochs
-roles              who is a primary of which slots, by the claims of others
+roles              which nodes are primaries of which slots, by the claims of others
 election           this node's own election in the place of its primary
 vote               our vote in the election of another node
-replication        this node's own role, and how far its data is
+replication        this node's own role, and its replication offset
 manual_failover    CLUSTER FAILOVER
 replica_migration  a replica moves to a primary without one
 """

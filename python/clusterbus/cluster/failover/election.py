@@ -1,11 +1,11 @@
-"""The election of this node in the place of its failed primary (S5): when, with which delay, and the counting.
+"""The election of this node in place of its failed primary (S5): its conditions, its delay, and the count of votes.
 
-Owns `Core.election`. A vote of ours for another node is `vote`'s; what winning does is `replication`'s. Must
-never count a vote given in another epoch, nor two of one voter. Main loop only. Source:
-`clusterHandleReplicaFailover`, `clusterGetReplicaRank`; the delays are those of newer servers.
+Owns `Core.election`. Our votes for other nodes are in `vote`, the change of role after a win in `replication`. Must
+never count a vote of another epoch, or two of one voter. Main thread. Source: `clusterHandleReplicaFailover`,
+`clusterGetReplicaRank`; the delays are those of newer servers.
 
-    primary FAIL -> planned: delay + random part + rank -> votes asked for in a new epoch, on disk before
-                 -> majority: promoted | too late: lost; planned again after the retry time
+    primary FAIL -> planned: base delay + random part + rank -> new epoch, on disk -> votes requested
+                 -> majority: promoted | too late: lost, and planned again after the retry time
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from clusterbus.wire import Packet
 
 
 def step(core: Core) -> None:
-    """Takes the election as far as it goes now: at every tick, and when something it waits for is there."""
+    """Moves the election on as far as possible. Called at every tick, and when a vote or a start condition arrives."""
     primary = core.myself.replicaof
     manual = core.manual.can_start
     if primary is None or not (manual or _is_wanted(core, primary)):
         _stand_down(core)
         return
     if not manual and _data_is_too_old(core, primary):
-        _hindered(core, "Disconnected from primary for longer than allowed (cluster-replica-validity-factor)")
+        _log_blocked(core, "Disconnected from primary for longer than allowed (cluster-replica-validity-factor)")
         return
     if _may_be_planned(core, manual=manual):
         _plan(core, primary, manual=manual)
@@ -38,20 +38,20 @@ def step(core: Core) -> None:
     if not election.is_requested and not manual:
         _update_rank(core, primary)
     if core.now_ms < election.start_ms:
-        _hindered(core, "Waiting the delay before I can start a new failover")
+        _log_blocked(core, "Waiting the delay before I can start a new failover")
     elif election.is_over or core.now_ms - election.start_ms > timeout_ms(core):
         replication.lose_election(core, "no majority in time")
-        _hindered(core, "Failover attempt expired")
+        _log_blocked(core, "Failover attempt expired")
     elif not election.is_requested:
         _ask_for_votes(core, manual=manual)
     elif len(election.voters) >= _votes_needed(core):
         _win(core)
     else:
-        _hindered(core, "Waiting for votes, but majority still not reached")
+        _log_blocked(core, "Waiting for votes, but majority still not reached")
 
 
 def take_vote(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
-    """A FAILOVER_AUTH_ACK: counted once per voter, and only for the epoch it was given in."""
+    """A FAILOVER_AUTH_ACK. Counts once for each voter, and only in the epoch that it was given for."""
     election = core.election
     if not election.is_open or not sender.is_voting or packet.current_epoch != election.epoch:
         core.counters["votes_ignored"] += 1
@@ -61,26 +61,26 @@ def take_vote(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
 
 
 def quorum(core: Core) -> int:
-    """The majority of the shards that vote, those that are down included.
+    """The majority of the shards that vote, including those that are down.
 
-    Every owner of slots counts. One that is a replica by now has been deposed by a primary not heard of yet, which
-    votes in its place: left out, two candidates of one epoch could each find a majority.
+    Every owner of slots counts. One that is a replica by now was deposed by a primary that we have not heard of yet and
+    that votes in its place. If it did not count, two candidates in one epoch could each find a majority.
     """
     return len(core.slots.owners) // 2 + 1
 
 
 def _votes_needed(core: Core) -> int:
-    """The quorum, and never less than when the votes were asked for: who votes may change meanwhile."""
+    """The quorum, but never less than at the time of the request: the set of voters may change meanwhile."""
     return max(core.election.quorum, quorum(core))
 
 
 def timeout_ms(core: Core) -> int:
-    """How long votes are waited for."""
+    """How long votes count after the request."""
     return max(core.node_timeout_ms * c.ELECTION_TIMEOUT, c.ELECTION_TIMEOUT_MIN_MS)
 
 
 def rank(core: Core, primary: Node) -> int:
-    """How many replicas of the same primary go first: greater offset, or the same and a smaller id."""
+    """How many replicas of the same primary go first: those with a greater offset, or the same and a smaller id."""
     myself = core.myself
     mine = (-core.repl_offset, myself.node_id)
     return sum(
@@ -91,7 +91,7 @@ def rank(core: Core, primary: Node) -> int:
 
 
 def shard_rank(core: Core, primary: Node) -> int:
-    """How many other failed primaries come first by their shard, so that shards do not split the votes."""
+    """How many other failed primaries go first, by shard id, so that elections of several shards do not split votes."""
     return sum(
         node is not primary and node.is_failed and node.is_voting and node.shard_id < primary.shard_id
         for node in core.table.failing.values()
@@ -102,13 +102,14 @@ def shard_rank(core: Core, primary: Node) -> int:
 
 
 def _is_wanted(core: Core, primary: Node) -> bool:
-    """An election without an operator's order: the primary is FAIL, has slots, and we may take its place."""
+    """Whether to hold an election without an order: the primary is FAIL and has slots, and we may take its place."""
     return primary.is_failed and bool(primary.slot_bits) and not core.myself.flags & c.FLAG_NOFAILOVER
 
 
 def _data_is_too_old(core: Core, primary: Node) -> bool:
-    """Whether the data lags behind what cluster-replica-validity-factor (0: whatever) allows. The node timeout,
-    which FAIL takes anyway, does not count.
+    """Whether our data is older than cluster-replica-validity-factor allows (0 allows any age).
+
+    One node timeout is not counted, because FAIL takes that long anyway.
     """
     factor = core.config.cluster_replica_validity_factor
     if not factor:
@@ -122,7 +123,7 @@ def _data_is_too_old(core: Core, primary: Node) -> bool:
 
 
 def _may_be_planned(core: Core, *, manual: bool) -> bool:
-    """No election yet, or the last one is long enough ago; an operator need not wait for the retry time."""
+    """Whether there is no election yet, or the last one is long enough ago. An operator has to wait less."""
     start_ms = core.election.start_ms
     if start_ms is None:
         return True
@@ -133,7 +134,7 @@ def _may_be_planned(core: Core, *, manual: bool) -> bool:
 
 
 def _stand_down(core: Core) -> None:
-    """There is no reason for an election (any more). One that was asked for still keeps the next one waiting."""
+    """There is no reason for an election (any more). One whose votes were requested still delays the next one."""
     if core.election.start_ms is None:
         return
     if core.election.is_requested:
@@ -162,11 +163,11 @@ def _plan(core: Core, primary: Node, *, manual: bool) -> None:
         f"Start of election delayed for {delay_ms} milliseconds"
         f" (rank #{election.rank}, primary rank #{election.shard_rank}, offset {core.repl_offset}).",
     )
-    heartbeat.broadcast_pong(core, primary.replicas.values())  # they may find that they come after us
+    heartbeat.broadcast_pong(core, primary.replicas.values())  # so that they learn our offset, and their rank
 
 
 def _base_delay_ms(core: Core) -> int:
-    """Time for FAIL to reach everybody."""
+    """The time that FAIL needs to reach all nodes."""
     return min(core.node_timeout_ms // c.ELECTION_DELAY_PARTS, c.ELECTION_DELAY_MAX_MS)
 
 
@@ -175,7 +176,7 @@ def _rank_delay_ms(core: Core, replica_rank: int, failed_primary_rank: int) -> i
 
 
 def _update_rank(core: Core, primary: Node) -> None:
-    """Offsets and failures heard of since the election was planned move it."""
+    """Adjusts the delay to offsets and failures that we have learnt of since the election was planned."""
     election = core.election
     assert election.start_ms is not None
     new_rank, new_shard_rank = rank(core, primary), shard_rank(core, primary)
@@ -192,7 +193,7 @@ def _update_rank(core: Core, primary: Node) -> None:
 
 
 def _ask_for_votes(core: Core, *, manual: bool) -> None:
-    """A new epoch, on disk before anybody hears of it."""
+    """Requests votes in a new epoch, which is on disk before the request is sent."""
     if core.current_epoch >= c.EPOCH_MAX:
         core.refuse("epoch_exhausted", "cluster", "the current epoch has reached its maximum")
         return
@@ -211,14 +212,14 @@ def _win(core: Core) -> None:
     election = core.election
     election.is_over = True
     core.log("notice", f"Failover election won: I'm the new primary, config epoch {election.epoch}.")
-    if election.epoch > core.myself.config_epoch:  # an operator's BUMPEPOCH meanwhile is the greater one
+    if election.epoch > core.myself.config_epoch:  # a BUMPEPOCH meanwhile has given us a greater one
         core.set_config_epoch(core.myself, election.epoch)
     replication.promote(core)
     core.notify(ElectionWon(core.myself.node_id, election.epoch))
 
 
-def _hindered(core: Core, why: str) -> None:
-    """Says why there is no failover: when the reason is new, and again now and then."""
+def _log_blocked(core: Core, why: str) -> None:
+    """Logs why there is no failover: if the reason is new, and then every LOG_INTERVAL_MS."""
     election = core.election
     if why == election.blocked_reason and core.now_ms - election.blocked_logged_ms < c.LOG_INTERVAL_MS:
         return

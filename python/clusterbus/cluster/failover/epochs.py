@@ -1,8 +1,7 @@
 """Epochs: the current one never goes down or wraps, and no two primaries keep the same config epoch.
 
-Owns every change of `Core.current_epoch`. Must never take an epoch from a sender that is not known (H28).
-Main loop only. Source: `clusterGetMaxEpoch`, `clusterHandleConfigEpochCollision`,
-`clusterBumpConfigEpochWithoutConsensus`.
+Owns the rules by which epochs rise. Must never take an epoch from an unknown sender (H28). Main thread. Source:
+`clusterGetMaxEpoch`, `clusterHandleConfigEpochCollision`, `clusterBumpConfigEpochWithoutConsensus`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from clusterbus.cluster.model.node import Node
 
 
 def observe(core: Core, sender: Node, current_epoch: int) -> None:
-    """A known sender's current epoch: ours is the greatest seen. A wild jump is taken, counted and told."""
+    """Raises our current epoch to that of a known sender. A huge jump is followed too, but counted and logged."""
     if current_epoch <= core.current_epoch:
         return
     if current_epoch - core.current_epoch > c.EPOCH_JUMP_SUSPECT:
@@ -22,18 +21,18 @@ def observe(core: Core, sender: Node, current_epoch: int) -> None:
 
 
 def observe_config(core: Core, sender: Node, config_epoch: int) -> None:
-    """A known primary publishes a newer config epoch of its own."""
+    """Raises the config epoch of a known primary to the one that it announces."""
     if config_epoch > sender.config_epoch:
         core.set_config_epoch(sender, config_epoch)
 
 
 def max_epoch(core: Core) -> int:
-    """The greatest epoch known, config epochs included."""
+    """The greatest epoch that we know of, config epochs included."""
     return max(core.current_epoch, max(node.config_epoch for node in core.table))
 
 
 def resolve_collision(core: Core, sender: Node) -> None:
-    """Two primaries share a config epoch: the one with the smaller id takes a new one, once (H27)."""
+    """Two primaries have the same config epoch: the one with the smaller id takes a new one, once (H27)."""
     myself = core.myself
     if sender.config_epoch != myself.config_epoch or not sender.is_primary or not myself.is_primary:
         return
@@ -47,7 +46,7 @@ def resolve_collision(core: Core, sender: Node) -> None:
 
 
 def bump(core: Core) -> bool:
-    """CLUSTER BUMPEPOCH: a new config epoch with nobody's consent, unless ours is the greatest already."""
+    """CLUSTER BUMPEPOCH: takes a new config epoch without votes, unless ours is the greatest. True if there is one."""
     myself = core.myself
     if myself.config_epoch != 0 and myself.config_epoch == max_epoch(core):
         return False
@@ -58,7 +57,7 @@ def bump(core: Core) -> bool:
 
 
 def _take_next_epoch(core: Core) -> bool:
-    """Raises the current epoch by one and makes it our config epoch, on disk before it is told (H28)."""
+    """Raises the current epoch by one and makes it our config epoch, on disk before a message announces it (H28)."""
     if core.current_epoch >= c.EPOCH_MAX:
         core.refuse("epoch_exhausted", "cluster", "the current epoch has reached its maximum")
         return False

@@ -1,7 +1,7 @@
-"""Failure detection: PFAIL by our own timeouts, FAIL by a quorum of reports, and the way back (S3).
+"""Failure detection: PFAIL by our own timeouts, FAIL by a quorum of reports, and recovery (S3).
 
-Owns PFAIL and FAIL of every node and the reports about it. Who is late is measured in `cron`; this module
-says what follows. Main loop only. Source: `markNodeAsFailingIfNeeded`, `clearNodeFailureIfNeeded`,
+Owns the flags PFAIL and FAIL of every node, and the failure reports. `cron` measures which nodes are late; this module
+decides what follows. Main thread. Source: `markNodeAsFailingIfNeeded`, `clearNodeFailureIfNeeded`,
 `clusterNodeAddFailureReport`.
 """
 
@@ -15,7 +15,7 @@ from clusterbus.cluster.model.node import Node
 
 
 def suspect(core: Core, node: Node) -> None:
-    """A node has been silent for longer than the node timeout: PFAIL, and FAIL if the quorum stands."""
+    """A node was silent for longer than the node timeout: it is PFAIL, and FAIL if a quorum agrees."""
     if node.flags & c.FAILING:
         return
     core.set_failure_flags(node, c.FLAG_PFAIL)
@@ -25,7 +25,7 @@ def suspect(core: Core, node: Node) -> None:
 
 
 def report(core: Core, node: Node, reporter: Node) -> None:
-    """A voting primary says that a node is failing."""
+    """A voting primary reports that a node is failing."""
     if reporter not in node.fail_reports:
         core.log("notice", f"Node {reporter.name} reported node {node.name} as not reachable.")
         core.table.reported[node.node_id] = node
@@ -36,7 +36,7 @@ def report(core: Core, node: Node, reporter: Node) -> None:
 
 
 def withdraw(core: Core, node: Node, reporter: Node) -> None:
-    """The same primary says that it is well."""
+    """The same primary reports that the node is well."""
     if node.fail_reports.pop(reporter, None) is not None:
         node.touch()
         reporter.touch()
@@ -45,7 +45,7 @@ def withdraw(core: Core, node: Node, reporter: Node) -> None:
 
 
 def count_reports(core: Core, node: Node) -> int:
-    """How many reports stand, the expired ones (older than 2 x node timeout) dropped."""
+    """The number of valid reports. Drops the expired ones, which are older than 2 x node timeout."""
     oldest_ms = core.now_ms - core.node_timeout_ms * c.FAIL_REPORT_VALIDITY
     expired = [
         reporter
@@ -62,7 +62,7 @@ def count_reports(core: Core, node: Node) -> int:
 
 
 def mark_failed_if_agreed(core: Core, node: Node) -> None:
-    """PFAIL here and reported by enough voting primaries: FAIL, told to everybody."""
+    """Flags a node FAIL and broadcasts it, if it is PFAIL here and a majority of the voting primaries agrees."""
     if not node.is_pfail:
         return
     count_reports(core, node)
@@ -76,7 +76,7 @@ def mark_failed_if_agreed(core: Core, node: Node) -> None:
 
 
 def take_fail_message(core: Core, node: Node, sender: Node) -> None:
-    """A known node broadcasts that `node` is FAIL: believed."""
+    """A known node broadcasts that `node` is FAIL: we believe it."""
     if node.is_failed or node is core.myself:
         return
     core.log("notice", f"FAIL message received from {sender.name} about {node.name}")
@@ -84,7 +84,7 @@ def take_fail_message(core: Core, node: Node, sender: Node) -> None:
 
 
 def note_answer(core: Core, node: Node) -> None:
-    """A node answered our PING: PFAIL is over, FAIL under conditions."""
+    """A node answered our PING: it is no longer PFAIL. FAIL ends only under conditions."""
     if node.is_pfail:
         core.set_failure_flags(node, 0)
         core.notify(NodeRecovered(node.node_id, was_failed=False))
@@ -101,7 +101,7 @@ def _set_failed(core: Core, node: Node, *, reported_by: str | None) -> None:
 
 
 def _clear_failed_if_due(core: Core, node: Node) -> None:
-    """Without a vote: at once. With one: when FAIL is older than 2 x node timeout and the slots are its."""
+    """Clears FAIL: at once if the node has no slots, else if it still has them 2 x node timeout after the failure."""
     if node.is_voting:
         if core.now_ms - node.fail_time_ms <= core.node_timeout_ms * c.FAIL_UNDO:
             return

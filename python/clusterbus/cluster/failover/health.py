@@ -1,7 +1,7 @@
-"""The state of the cluster as CLUSTER INFO and every header tell it: ok or fail (S4).
+"""The state of the cluster, ok or fail, as CLUSTER INFO and every header announce it (S4).
 
-Owns `Core.state_is_ok` and the delays before it may turn ok. Runs after an input that may have changed
-coverage or majority, and at every tick while the state is fail. Main loop only. Source: `clusterUpdateState`.
+Owns `Core.state_is_ok` and the delays before it may turn ok. Runs after an input that may have changed coverage or
+majority, and at every tick while the state is fail. Main thread. Source: `clusterUpdateState`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from clusterbus.cluster.events import StateChanged
 
 
 def update(core: Core) -> None:
-    """Evaluates coverage and majority; a change is logged and notified."""
+    """Evaluates coverage and majority. A change is logged and reported as an event."""
     core.wants_state_update = False
     myself = core.myself
     now_ms = core.now_ms

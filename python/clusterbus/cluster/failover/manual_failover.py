@@ -1,11 +1,12 @@
-"""Manual failover (S6): an operator makes a replica the primary, without a failure and without losing writes.
+"""Manual failover (S6): an operator makes a replica the primary, without a failure and without the loss of writes.
 
-Owns `Core.manual` until it ends. Must never let writes be paused for longer than promised. Main loop only.
-Source: `clusterCommandSpecial` (FAILOVER), `clusterHandleManualFailover`, `clusterSendMFStart`.
+Owns `Core.manual` until it ends. Must never keep writes paused for longer than announced. Main thread. Source:
+`clusterCommandSpecial` (FAILOVER), `clusterHandleManualFailover`, `clusterSendMFStart`.
 
-    replica: MFSTART -> primary: writes paused, PINGs say so and where it stands -> replica: stands there too
-             -> election with force-ack and no delay
-    FORCE leaves the primary out of it; TAKEOVER takes a new epoch with nobody's vote
+    replica: MFSTART -> primary: pauses writes, and announces that and its offset in PINGs
+             -> replica: has the same offset -> election with FORCE_ACK and without delay
+
+FORCE leaves out the primary. TAKEOVER takes a new epoch without any vote.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from clusterbus.wire import Packet
 
 
 def order(core: Core, *, force: bool, takeover: bool) -> None:
-    """CLUSTER FAILOVER [FORCE|TAKEOVER]; what comes of it is seen later. Raises StateError on a primary, for an
-    unknown primary and, without either word, for one that is down.
+    """CLUSTER FAILOVER [FORCE|TAKEOVER]. Except with TAKEOVER, the role changes later or not at all.
+
+    Raises StateError on a primary, if the primary is unknown and, without FORCE or TAKEOVER, if the primary is down.
     """
     myself = core.myself
     primary = myself.replicaof
@@ -50,7 +52,7 @@ def order(core: Core, *, force: bool, takeover: bool) -> None:
 
 
 def handle_start(core: Core, link: Link, sender: Node, _packet: Packet) -> None:
-    """MFSTART of a replica of ours: writes pause, and it is told where we stand."""
+    """MFSTART from a replica of ours: pauses writes and sends it our offset."""
     if sender.replicaof is not core.myself or not core.myself.is_primary:
         core.counters["refused_mfstart"] += 1
         return
@@ -62,20 +64,20 @@ def handle_start(core: Core, link: Link, sender: Node, _packet: Packet) -> None:
     core.log("notice", f"Manual failover requested by replica {sender.name}.")
     core.notify(WritesPaused(core.now_ms + timeout_ms * c.MANUAL_FAILOVER_PAUSE))
     replication.refresh_offset(core)
-    _tell_offset(core, sender, link)
+    _send_offset(core, sender, link)
 
 
 def note_paused(core: Core, sender: Node) -> None:
-    """A header says that its sender has paused writes, at the offset just noted for it."""
+    """A header announces that its sender has paused writes. The offset in the same header was noted just before."""
     manual = core.manual
     if sender is core.myself.replicaof and manual.primary_offset is None:
         manual.primary_offset = sender.repl_offset
         core.log("notice", f"Received replication offset of the paused primary: {manual.primary_offset}")
-        _go_on(core)
+        _start_if_caught_up(core)
 
 
 def tick(core: Core) -> None:
-    """Ends a manual failover that takes too long; else takes it on."""
+    """Ends a manual failover that takes too long, else takes its next step."""
     manual = core.manual
     if manual.end_ms is None:
         return
@@ -84,24 +86,24 @@ def tick(core: Core) -> None:
         core.log("warning", "Manual failover timed out.")
         replication.end_manual_failover(core)
     elif replica is None:
-        _go_on(core)
+        _start_if_caught_up(core)
     elif replica.replicaof is not core.myself:
         core.log("warning", "Manual failover ended: the replica is no longer ours.")
         replication.end_manual_failover(core)
     elif replica.link is not None:
-        _tell_offset(core, replica, replica.link)
+        _send_offset(core, replica, replica.link)
 
 
-def _tell_offset(core: Core, replica: Node, link: Link) -> None:
-    """A PING with our offset; one that waits for its PONG keeps its time, so that a silent replica is noticed."""
+def _send_offset(core: Core, replica: Node, link: Link) -> None:
+    """Sends a PING with our offset. A PING that waits for its PONG keeps its time, so a silent replica is noticed."""
     waiting_since_ms = replica.ping_sent_ms
     heartbeat.send(core, replica.link or link, c.PING)
     if waiting_since_ms:
         replica.ping_sent_ms = waiting_since_ms
 
 
-def _go_on(core: Core) -> None:
-    """The replica's side: with all the primary has, the election may begin."""
+def _start_if_caught_up(core: Core) -> None:
+    """On the replica: begins the election once we have all data of the primary."""
     manual = core.manual
     if manual.primary_offset is None or manual.can_start or not core.myself.is_replica:
         return

@@ -1,8 +1,8 @@
-"""Replica migration (S6): a replica moves to a primary that has lost all of its own.
+"""Replica migration (S6): a replica moves to a primary that has no working replica left.
 
-Owns `Node.orphaned_ms` and the choice of the one replica that moves. Must never move while the cluster's
-state is fail, nor leave its primary with fewer replicas than cluster-migration-barrier. Main loop only.
-Source: `clusterHandleReplicaMigration`, `clusterCron`.
+Owns `Node.orphaned_ms` and the choice of the one replica that moves. Must never move it while the state of the cluster
+is fail, or if its primary would keep fewer replicas than cluster-migration-barrier. Main thread. Source:
+`clusterHandleReplicaMigration`, `clusterCron`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ REPLICAS_SPARED_MIN = 2
 
 
 def consider(core: Core) -> None:
-    """Once a second: moves this replica to an orphaned primary if it is the one to move."""
+    """Once a second: moves this replica to an orphaned primary, if this is the replica to move."""
     my_primary = core.myself.replicaof
     if my_primary is None or not core.config.cluster_allow_replica_migration:
         return
@@ -38,9 +38,9 @@ def consider(core: Core) -> None:
 
 
 def _survey(core: Core) -> tuple[list[Node], dict[Node, int]]:
-    """(the orphaned primaries, how many working replicas each primary that is not FAIL has).
+    """(the orphaned primaries, the number of working replicas of each primary that is not FAIL).
 
-    Orphaned: serving slots, meant to have replicas, and without one that works.
+    A primary is orphaned if it has slots and should have replicas, but none of them works.
     """
     orphans: list[Node] = []
     working: dict[Node, int] = {}

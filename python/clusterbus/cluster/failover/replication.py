@@ -1,8 +1,9 @@
-"""This node's own role: becoming a replica, becoming the primary, and how far its data is.
+"""This node's own role: becoming a replica, becoming the primary, and its replication offset.
 
-Owns every change of the role of `Core.myself`, and what ends with one: an election, a manual failover. Decides
-not when: `election`, `manual_failover`, `replica_migration`, `roles` and operators do. Main loop only. Source:
-`clusterSetPrimary`, `clusterFailoverReplaceYourPrimary`, `resetManualFailover`.
+Owns every change of the role of `Core.myself` but that of CLUSTER RESET, and ends the election or manual failover that
+such a change makes pointless. Must never decide when: that is up to `election`, `manual_failover`, `replica_migration`,
+`roles` and operators. Main thread. Source: `clusterSetPrimary`, `clusterFailoverReplaceYourPrimary`,
+`resetManualFailover`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from clusterbus.cluster.model.node import Node
 
 
 def replicate(core: Core, primary: Node) -> None:
-    """Makes this node a replica of `primary`, another node, and tells everybody."""
+    """Makes this node a replica of `primary`, another node, and announces it to all."""
     myself = core.myself
     if primary is myself:
         raise ValueError("a node is not its own replica")
@@ -38,9 +39,9 @@ def replicate(core: Core, primary: Node) -> None:
 
 
 def promote(core: Core) -> None:
-    """Makes this replica the primary of its shard, with all slots of the old one, and tells everybody.
+    """Makes this replica the primary of its shard, with all slots of the old one, and announces it to all.
 
-    Its config epoch must be the new one already. All of it is on disk before it is told.
+    Its config epoch must be the new one already. All of it is on disk before it is announced.
     """
     myself = core.myself
     old = myself.primary
@@ -58,7 +59,7 @@ def promote(core: Core) -> None:
 
 
 def end_manual_failover(core: Core) -> None:
-    """Forgets a manual failover, done or not; the primary's writes go on."""
+    """Forgets a manual failover, whether it succeeded or not. On the primary, writes resume."""
     if core.manual.pauses_writes:
         core.notify(WritesResumed())
         core.version.move_own_header()
@@ -66,13 +67,13 @@ def end_manual_failover(core: Core) -> None:
 
 
 def end_election(core: Core, reason: str) -> None:
-    """Forgets an election; one that was waiting for votes is told as lost."""
+    """Forgets an election. One that waited for votes is reported as lost."""
     lose_election(core, reason)
     core.election = Election()
 
 
 def lose_election(core: Core, reason: str) -> None:
-    """The votes of an election count no more. The next one keeps its distance to it."""
+    """Ends the count of votes. The election is not forgotten, so it still delays the next one."""
     election = core.election
     if election.is_open:
         election.is_over = True
@@ -80,10 +81,10 @@ def lose_election(core: Core, reason: str) -> None:
 
 
 def refresh_offset(core: Core) -> None:
-    """Takes over how far this node's data is.
+    """Takes this node's replication offset from the data plane.
 
-    Without a data plane that tells, a replica counts as being where its primary was when last heard of: there
-    is nothing it could lack.
+    If the data plane has none, nothing is replicated. A replica then has the offset that its primary announced last,
+    because there is nothing that it could lack.
     """
     offset = core.data_plane.replication_offset()
     if offset is None:

@@ -1,8 +1,8 @@
-"""Roles and slots of the others, learnt from their headers and from UPDATE, and what they make of us (S4).
+"""Roles and slots of other nodes, from their headers and from UPDATE, and what follows for our own role (S4).
 
-Owns primary/replica switches, who replicates whom, and slot conflicts by config epoch. A shard that loses its
-last slot follows whoever took it: that makes this node a replica, or the replica of another primary. Must never
-make this node a primary: that takes an election or an operator. Main loop only. Source:
+Owns the switches between primary and replica, which node replicates which, and slot conflicts by config epoch. When a
+shard loses its last slot, its nodes follow the node that took it: this node may so become a replica, or the replica of
+another primary. Must never make this node a primary: only an election or an operator does. Main thread. Source:
 `clusterProcessPacket`, `clusterSetNodeAsPrimary`, `clusterUpdateSlotsConfigWith`.
 """
 
@@ -19,13 +19,13 @@ from clusterbus.wire import Packet, Update
 
 
 def apply_header(core: Core, sender: Node, packet: Packet) -> None:
-    """Role, primary and slots a known sender's heartbeat announces."""
+    """Applies role, primary and slots that a known sender's heartbeat announces."""
     was_replica = sender.is_replica
     primary_id = packet.replicaof
     if primary_id is not None:
         if sender.is_primary and packet.current_epoch < sender.config_epoch:
             core.counters["stale_roles"] += 1
-            return  # it was a replica before it became the primary of that epoch: the packet was long on its way
+            return  # an old packet, sent before this replica became the primary of its config epoch
         _apply_replica(core, sender, primary_id, packet.config_epoch)
         return
     set_primary(core, sender)
@@ -33,11 +33,11 @@ def apply_header(core: Core, sender: Node, packet: Packet) -> None:
     if was_replica or myslots != sender.slots or core.slots.not_claimed & sender.slot_bits:
         bits = bits_from_wire(myslots)
         apply_claims(core, sender, packet.config_epoch, bits)
-        _inform_if_stale(core, sender, packet.config_epoch, bits)
+        _send_update_if_stale(core, sender, packet.config_epoch, bits)
 
 
 def apply_update(core: Core, update: Update) -> None:
-    """An UPDATE about a node: its newer slots and config epoch. About us or an unknown id: ignored (H26)."""
+    """Applies an UPDATE: a node's newer slots and config epoch. Ignored if it is about us or an unknown id (H26)."""
     node = core.table.find(update.node_id)
     if node is None or node is core.myself or node.in_handshake:
         core.counters["refused_update_subject"] += 1
@@ -50,14 +50,14 @@ def apply_update(core: Core, update: Update) -> None:
 
 
 def set_primary(core: Core, node: Node) -> None:
-    """A node acts as primary."""
+    """Makes a node a primary, unless it is one."""
     if node.is_primary:
         return
     if node.replicaof is not None:
         extensions.set_shard_id(core, node, node.replicaof.shard_id)
         node.follow(None)
         if node is not core.myself:
-            node.flags |= c.FLAG_MIGRATE_TO  # its shard had a replica, and may need one now
+            node.flags |= c.FLAG_MIGRATE_TO  # its shard had a replica, so it should have one again
     node.flags = (node.flags & ~c.FLAG_REPLICA) | c.FLAG_PRIMARY
     core.notify_role(node)
     core.want_save()
@@ -65,10 +65,10 @@ def set_primary(core: Core, node: Node) -> None:
 
 
 def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
-    """A primary claims slots under a config epoch: the free ones and those of lower epochs become its.
+    """A primary claims slots under a config epoch. It gets those that are free or have an owner with a lower epoch.
 
-    Slots it owns and no longer claims stay its own until anybody claims them, under whatever epoch, and are told
-    to nobody.
+    Slots that it owns and no longer claims stay its own until another node claims them under any epoch. Our UPDATEs
+    leave them out.
     """
     slots = core.slots
     ours = core.myself.primary
@@ -96,8 +96,9 @@ def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> N
 
 
 def _follow_taker(core: Core, sender: Node, config_epoch: int, *, is_taker: bool, has_slots: bool) -> None:
-    """Our shard has no slots: we follow who took the last one; always within our shard, elsewhere only with
-    cluster-allow-replica-migration. Nobody took any: a newer primary of our own slotless shard.
+    """Our shard has no slots left. We follow the node that took the last one: within our shard always, into another one
+    only with cluster-allow-replica-migration. If no node took one, we follow a newer primary of our shard without
+    slots.
     """
     myself = core.myself
     is_of_our_shard = sender.shard_id == myself.shard_id
@@ -112,14 +113,17 @@ def _follow_taker(core: Core, sender: Node, config_epoch: int, *, is_taker: bool
     replication.replicate(core, sender)
 
 
-def _inform_if_stale(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
-    """The sender claims slots that have an owner of a greater epoch: it is told, one owner at a time."""
+def _send_update_if_stale(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
+    """Sends UPDATE to a sender that claims slots of an owner with a greater epoch. One owner at a time."""
     contested = claimed & core.slots.assigned & ~core.slots.not_claimed & ~sender.slot_bits
     if not contested or sender.link is None:
         return
     for owner in core.slots.owners.values():
         if owner.slot_bits & contested and owner.config_epoch > config_epoch:
-            core.log("verbose", f"Node {sender.name} has old slots configuration, told about {owner.name}")
+            core.log(
+                "verbose",
+                f"Node {sender.name} has old slots configuration, sending an UPDATE message about {owner.name}",
+            )
             heartbeat.send_update(core, sender.link, owner)
             return
 
@@ -143,7 +147,7 @@ def _apply_replica(core: Core, sender: Node, primary_id: str, config_epoch: int)
 
 
 def follow_primary_of_primary(core: Core) -> None:
-    """Our primary has become a replica: its primary is ours now, for a replica has no replicas."""
+    """Our primary has become a replica. We follow its primary, because a replica has no replicas."""
     primary = core.myself.replicaof
     if primary is None or primary.replicaof is None or primary.replicaof is core.myself:
         return
@@ -152,7 +156,7 @@ def follow_primary_of_primary(core: Core) -> None:
 
 
 def _demote(core: Core, sender: Node, primary: Node | None, config_epoch: int) -> None:
-    """A primary became a replica: of another of its shard (a failover), or it left its slots behind."""
+    """A primary became a replica. Within its shard that was a failover; else its slots have no owner now."""
     if primary is not None and primary.shard_id == sender.shard_id:
         if primary is not core.myself and config_epoch >= sender.config_epoch:
             set_primary(core, primary)

@@ -1,8 +1,8 @@
-"""Our vote in the election of another node (S5): for whom, and at most once in an epoch.
+"""Our votes in the elections of other nodes (S5): for which candidates, and at most one in an epoch.
 
-Owns `Core.last_vote_epoch` and `Node.voted_ms`. Must never let a vote out that is not on disk: the durable
-save comes before the message, and whoever carries effects out withholds the message when the save fails.
-Main loop only. Source: `clusterSendFailoverAuthIfNeeded`.
+Owns `Core.last_vote_epoch` and `Node.voted_ms`. Must never send a vote that is not on disk: the durable save comes
+before the message, and the driver withholds the message if the save fails. Main thread. Source:
+`clusterSendFailoverAuthIfNeeded`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from clusterbus.wire import Packet
 
 
 def handle_request(core: Core, link: Link, sender: Node, packet: Packet) -> None:
-    """A FAILOVER_AUTH_REQUEST of a known node: answered by FAILOVER_AUTH_ACK, or by nothing."""
+    """A FAILOVER_AUTH_REQUEST of a known node. Answers with FAILOVER_AUTH_ACK, or not at all."""
     if not core.myself.is_voting:
-        return  # no vote, and nothing to say about it: everybody is asked
+        return  # not worth a log line, because the request goes to all nodes, with a vote or without
     refusal = _refusal(core, sender, packet)
     if not refusal:
         rival = _newer_owner(core, sender, packet)
@@ -40,7 +40,7 @@ def handle_request(core: Core, link: Link, sender: Node, packet: Packet) -> None
 
 
 def _refusal(core: Core, sender: Node, packet: Packet) -> str:
-    """Why the sender does not get our vote, "" when only its slots are still to be looked at."""
+    """Why the sender does not get our vote; "" if only its claimed slots remain to be checked."""
     primary = sender.replicaof
     if packet.current_epoch < core.current_epoch:
         return f"the epoch is behind {core.current_epoch}"
@@ -59,7 +59,7 @@ def _refusal(core: Core, sender: Node, packet: Packet) -> str:
 
 
 def _newer_owner(core: Core, sender: Node, packet: Packet) -> Node | None:
-    """An owner of a claimed slot whose config epoch is greater than the one the claim is made under."""
+    """An owner of a claimed slot whose config epoch is greater than that of the claim."""
     claimed = bits_from_wire(packet.myslots) & ~core.slots.not_claimed
     for owner in core.slots.owners.values():
         if owner is not sender and owner.config_epoch > packet.config_epoch and owner.slot_bits & claimed:

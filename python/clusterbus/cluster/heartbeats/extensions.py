@@ -1,8 +1,8 @@
 """Extensions of heartbeats: which ones we send, and what those of a peer change.
 
-Owns the mapping from extension types to node fields, and FORGET's way through the cluster (S8, S9). Unknown
-types are skipped (H15); bad text never gets here, the wire layer names it in `Packet.refused` (H12). Main
-loop only. Source: `writePingExtensions`, `clusterProcessPingExtensions`.
+Owns the mapping from extension types to node fields, and the way of a FORGET through the cluster (S8, S9). Unknown
+types are skipped (H15). Bad text never gets here: the wire layer names it in `Packet.refused` (H12). Main thread.
+Source: `writePingExtensions`, `clusterProcessPingExtensions`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ TEXT_FIELDS: Final = {
     c.EXTENSION_CLIENT_IPV6: "client_ipv6",
     c.EXTENSION_AVAILABILITY_ZONE: "availability_zone",
 }
-"""Node field of each text extension, in the order they are sent."""
+"""The node field of each text extension, in the order in which they are sent."""
 
 
 def own_extensions(core: Core) -> list[Extension]:
-    """What goes with a heartbeat to a peer that takes extensions."""
+    """The extensions of a heartbeat to a peer that takes them."""
     myself = core.myself
     extensions = [
         Extension(number, padded(text)) for number, field in TEXT_FIELDS.items() if (text := getattr(myself, field))
@@ -41,16 +41,16 @@ def own_extensions(core: Core) -> list[Extension]:
 
 
 def padded(text: str) -> bytes:
-    """A text with its NUL, filled up to a multiple of eight bytes."""
+    """A text with its NUL, padded to a multiple of eight bytes."""
     data = text.encode() + b"\0"
     return data + bytes(-len(data) % 8)
 
 
 def apply(core: Core, sender: Node, packet: Packet) -> None:
-    """Takes over what a known sender's extensions say.
+    """Applies the extensions of a known sender.
 
-    A text that is not sent has been withdrawn, except that a peer which does not know yet that we take
-    extensions sends none at all, and that a refused one leaves the old value.
+    A text that is missing was withdrawn. There are two exceptions: a peer that does not know yet that we take
+    extensions sends none at all, and a packet with a refused field withdraws nothing.
     """
     extensions = packet.extensions
     asks_to_forget = any(extension.type == c.EXTENSION_FORGOTTEN_NODE for extension in extensions)
@@ -84,7 +84,7 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
 
 
 def set_shard_id(core: Core, node: Node, shard_id: str) -> None:
-    """A node belongs to a shard; our own follows when the node is our primary (`updateShardId`)."""
+    """Sets the shard of a node. Our own shard follows if the node is our primary (`updateShardId`)."""
     if node.shard_id != shard_id:
         node.shard_id = shard_id
         core.want_save()
@@ -94,7 +94,7 @@ def set_shard_id(core: Core, node: Node, shard_id: str) -> None:
 
 
 def _apply_forgotten(core: Core, sender: Node, extension: Extension) -> None:
-    """A peer's operator said FORGET: so do we, unless it is the sender, ourselves or our primary (H19)."""
+    """Forgets a node because a peer did, unless it is the sender, ourselves, our primary or in handshake (H19)."""
     forgotten = extension.forgotten_node
     if forgotten is None:
         return

@@ -1,7 +1,7 @@
-"""The gossip section of a peer: what its mentions of other nodes change (S2, S3).
+"""The gossip section of a peer: what its entries about other nodes change (S2, S3).
 
-Owns the rules for entries; a report about a failing node goes on to `failure`. Must never take anything but
-unknown ids from a sender that is not known yet. Main loop only. Source: `clusterProcessGossipSection`.
+Owns the rules for entries; a report about a failing node goes on to `failure`. From an unknown sender it must take
+nothing but nodes that are unknown too. Main thread. Source: `clusterProcessGossipSection`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from clusterbus.wire import GossipEntry, Packet
 
 
 def apply(core: Core, sender: Node, packet: Packet) -> None:
-    """Takes over what a known sender mentions."""
+    """Applies the gossip of a known sender."""
     myself = core.myself
     nodes = core.table.nodes
     reports = sender.is_voting
@@ -32,7 +32,7 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
 
 
 def apply_from_stranger(core: Core, packet: Packet) -> None:
-    """A MEET of a node not known yet: only what it says of nodes we do not know counts."""
+    """Applies the gossip in the MEET of an unknown sender: only its entries about unknown nodes."""
     for entry in packet.gossip:
         if entry.flags & c.GOSSIP_FLAGS_PRIVATE:
             _note_private_flags(core, packet.sender)
@@ -41,7 +41,7 @@ def apply_from_stranger(core: Core, packet: Packet) -> None:
 
 
 def _note_private_flags(core: Core, sender_id: str) -> None:
-    """The entry counts, the flags do not (H25): nothing below looks at them."""
+    """Counts an entry with private flags (H25). No rule here reads these flags; the rest of the entry is applied."""
     core.refuse("gossip_flags", sender_id, "mentions a node with private flags (myself, handshake): masked")
 
 
@@ -63,7 +63,7 @@ def _apply_known(core: Core, sender: Node, node: Node, entry: GossipEntry, *, re
 
 
 def _move_failing(core: Core, node: Node, entry: GossipEntry) -> None:
-    """We cannot reach the node and the sender can, at another address: that is where it is."""
+    """Moves a node that we cannot reach to the address where the sender can reach it."""
     port, tls_port = core.ports_of(entry)
     if not entry.ip or not entry.cport:
         return
@@ -72,10 +72,10 @@ def _move_failing(core: Core, node: Node, entry: GossipEntry) -> None:
 
 
 def _meet_by_gossip(core: Core, entry: GossipEntry, *, stranger: bool) -> None:
-    """A node not heard of: it is added by the id the sender gives, and the first PONG must bear it out.
+    """Adds an unknown node under the id that the sender gives. The node's first PONG must confirm the id.
 
-    No handshake with a made-up id: the address may have been reused, and a node of another cluster there
-    must not be asked to join (the rule of the running servers).
+    There is no handshake under a made-up id, as in the real servers. A node of another cluster may have the address by
+    now, and it must not be asked to join.
     """
     if entry.flags & c.FLAG_NOADDR or not entry.ip or not entry.cport or not c.NODE_ID.match(entry.node_id):
         return

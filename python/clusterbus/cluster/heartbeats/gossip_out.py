@@ -1,7 +1,7 @@
-"""The gossip section we send: which nodes a heartbeat mentions, and what it says of each (S2).
+"""The gossip section that we send: which nodes a heartbeat mentions, and what it says of each (S2).
 
-Owns the selection. What a peer's gossip changes is in `gossip_in`. Changes no state but that of the
-random numbers. Main loop only. Source: `clusterSendPing`, `clusterSetGossipEntry`.
+Owns the choice; what a peer's gossip changes is in `gossip_in`. Changes nothing but the state of the random source.
+Main thread. Source: `clusterSendPing`, `clusterSetGossipEntry`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ NOT_GOSSIPED = c.FLAG_MYSELF | c.FLAG_HANDSHAKE | c.FLAG_MEET
 def select(core: Core, receiver: Node | None) -> list[Node]:
     """The nodes to mention to `receiver`: a random tenth (at least 3), and every PFAIL node on top.
 
-    Not mentioned: ourselves, the receiver, nodes in handshake, without address, well with neither link nor slots.
+    Left out are ourselves, the receiver (unless it is PFAIL), and the nodes of which `is_gossiped` is False.
     """
     table = core.table
     fresh = len(table) - 2
@@ -53,8 +53,10 @@ def entry_about(core: Core, node: Node) -> GossipEntry:
 
 
 def is_gossiped(node: Node) -> bool:
-    """Whether gossip may mention a node: past its handshake, somewhere, and of use, for it is held PFAIL, which has
-    to be told also of a node with neither link nor slots, or has one of them.
+    """Whether gossip may mention a node.
+
+    The node must have an address and be past its handshake, and must not be provisional. It must also have a link or
+    slots, or be PFAIL: that has to be gossiped of every node.
     """
     if node.flags & (c.FLAG_HANDSHAKE | c.FLAG_NOADDR) or node.provisional or not node.ip:
         return False

@@ -1,7 +1,8 @@
-"""What goes out: the header, PING, PONG and MEET with gossip and extensions, FAIL, UPDATE, and those of a header.
+"""Outgoing messages: PING, PONG and MEET with gossip and extensions, FAIL, UPDATE, and messages that are only a header.
 
-Owns building every message this layer sends. Whom to ping and when is in `cron`; the decision to answer is in
-`receive`. Main loop only. Source: `clusterBuildMessageHdr`, `clusterSendPing`, `clusterSendUpdate`.
+Owns the building of all messages of this layer but those of `pubsub`. Which nodes to ping and when is in `cron`; the
+decision to answer is in `receive`. Main thread. Source: `clusterBuildMessageHdr`, `clusterSendPing`,
+`clusterSendUpdate`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _NO_RECEIVER: Final = c.FLAG_MYSELF | c.FLAG_HANDSHAKE
 
 
 def header(core: Core, mflags: int = 0) -> Header:
-    """The header of a message: we speak for our primary's slots and epoch when we are a replica."""
+    """The header of a message. A replica announces the slots and the config epoch of its primary."""
     myself = core.myself
     speaker = myself.primary
     if core.manual.pauses_writes:
@@ -44,7 +45,9 @@ def header(core: Core, mflags: int = 0) -> Header:
 
 
 def send(core: Core, link: Link, kind: int) -> None:
-    """Queues a PING, PONG or MEET (`kind`) on a link. On a link we dialled, PING and MEET await a PONG."""
+    """Queues a PING, PONG or MEET (`kind`) on a link. If we dialled the link, a PING or MEET begins the wait for a
+    PONG.
+    """
     node = link.node
     if kind != c.PONG and node is not None and not link.inbound:
         core.take_gossiped_pong(node)
@@ -57,10 +60,10 @@ def send(core: Core, link: Link, kind: int) -> None:
 
 
 def build(core: Core, node: Node | None, kind: int) -> Heartbeat:
-    """A PING, PONG or MEET for a node, None for one nobody knows yet.
+    """A PING, PONG or MEET for a node, or for an unknown peer if `node` is None.
 
-    The flag for extensions is always set: it tells the peer that we take them. They are sent only to a
-    peer known to take them.
+    The flag for extensions is always set, which tells the peer that we take them. They are sent only to a peer that is
+    known to take them.
     """
     takes_extensions = node is not None and node.flags & c.FLAG_EXTENSIONS
     return Heartbeat(
@@ -72,24 +75,24 @@ def build(core: Core, node: Node | None, kind: int) -> Heartbeat:
 
 
 def broadcast_fail(core: Core, node: Node) -> None:
-    """Tells every connected node that `node` is FAIL."""
+    """Announces to every connected node that `node` is FAIL."""
     _broadcast(core, Fail(header(core), node.node_id))
 
 
 def broadcast_header(core: Core, kind: int, mflags: int) -> None:
-    """Sends every connected node a message that is a header and nothing else: FAILOVER_AUTH_REQUEST."""
+    """Sends a message that is only a header to every connected node: FAILOVER_AUTH_REQUEST."""
     _broadcast(core, HeaderOnly(kind, header(core, mflags)))
 
 
 def broadcast_pong(core: Core, nodes: Iterable[Node] | None = None) -> None:
-    """Tells every connected node, or those of `nodes`, at once what we own and are (`clusterBroadcastPong`)."""
+    """Announces what we are and own at once, to every connected node or those in `nodes` (`clusterBroadcastPong`)."""
     for node in core.table if nodes is None else nodes:
         if node.link is not None and not node.flags & _NO_RECEIVER:
             send(core, node.link, c.PONG)
 
 
 def send_header(core: Core, link: Link, kind: int) -> None:
-    """Queues a message that is a header and nothing else on a link: FAILOVER_AUTH_ACK, MFSTART."""
+    """Queues a message that is only a header on a link: FAILOVER_AUTH_ACK, MFSTART."""
     core.send(link, HeaderOnly(kind, header(core)))
 
 
@@ -101,6 +104,6 @@ def _broadcast(core: Core, message: Fail | HeaderOnly) -> None:
 
 
 def send_update(core: Core, link: Link, owner: Node) -> None:
-    """Tells a stale sender who owns slots by now, without those the owner has stopped claiming."""
+    """Sends the owner of some slots to a peer with older claims. Slots that the owner no longer claims are left out."""
     slots = bits_to_wire(owner.slot_bits & ~core.slots.not_claimed)
     core.send(link, Update(header(core), owner.config_epoch, owner.node_id, slots))

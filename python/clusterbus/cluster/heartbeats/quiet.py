@@ -1,7 +1,7 @@
-"""Heartbeats that say nothing new: the view they are recognised by, and what they still do (R33).
+"""Quiet heartbeats, which say nothing new: the view that they are recognised by, and their effects (R33).
 
-Owns the rows of the view: what each node's next heartbeat looks like if it changes nothing. Every reason for
-which `receive` would do more than note a time must make it look different here. Main loop only.
+Owns the rows of the view: what each node's next heartbeat looks like if it changes nothing. Whatever makes `receive` do
+more than note times and the replication offset must make a heartbeat differ from its row. Main thread.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ def _row(core: Core, node: Node) -> NodeRow:
 
 
 def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
-    """What a heartbeat of the node looks like if it changes nothing; None if each one must be looked at."""
+    """The look of a heartbeat of the node that changes nothing; None if all its heartbeats must be applied in full."""
     if node is core.myself or node.raw_extensions is None or node.flags & (c.FLAG_HANDSHAKE | c.FLAG_MEET):
         return None
     is_primary = node.is_primary
     myself = core.myself
     if is_primary and node.config_epoch == myself.config_epoch and node.node_id > myself.node_id:
-        return None  # an epoch collision that is ours to resolve
+        return None  # an epoch collision, and it is ours to resolve
     raw, raw_len = node.raw_extensions
     return ExpectedHeartbeat(
         config_epoch=node.config_epoch if is_primary else None,
@@ -81,20 +81,20 @@ def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
 
 
 def take(core: Core, pings: int, answered: int, pongs: list[int]) -> None:
-    """Quiet heartbeats of the present version: PINGs, the PONGs they were answered with, and PONGs on these links."""
+    """Applies quiet heartbeats of the present version: the number of PINGs and of our answers, the links of PONGs."""
     core.counters[MESSAGES_RECEIVED[c.PING]] += pings
     core.counters[MESSAGES_RECEIVED[c.PONG]] += len(pongs)
     core.counters[MESSAGES_SENT[c.PONG]] += answered
     for link_id in pongs:
         link = core.links.get(link_id)
         if link is not None and link.node is not None:
-            # Quiet: it carries the extensions of the packet applied last.
+            # A quiet heartbeat has the same extensions as the packet that was applied last.
             raw = link.node.raw_extensions
             note_pong(core, link, link.node, has_extensions=bool(raw and raw[1]))
 
 
 def note_pong(core: Core, link: Link, node: Node, *, has_extensions: bool) -> None:
-    """A node answered on the link we dialled."""
+    """A node answered on the link that we dialled."""
     if has_extensions and not link.takes_light:
         pubsub.prove_link(link, node)
     node.pong_received_ms = core.now_ms

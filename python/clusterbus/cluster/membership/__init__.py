@@ -1,7 +1,7 @@
-"""Who is in the cluster and where.
+"""Which nodes are in the cluster, and where.
 
 handshake  MEET in both directions, until the true id is known
-links      dials, links that come up, and links that go away
+links      dials, links that come up, and links that end
 address    where other nodes are, by their own packets
-myself     what this node says of itself
+myself     what this node announces of itself
 """

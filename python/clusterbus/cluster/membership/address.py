@@ -1,7 +1,7 @@
-"""Where the other nodes are: address updates from the headers of their own packets.
+"""The addresses of other nodes, and their changes by the headers of the nodes' own packets.
 
-Owns the rule of when a header may move a node, and the guard against two peers that fight over one id (H22).
-Gossip's rule for failing nodes is in `gossip_in`. Main loop only. Source: `nodeUpdateAddressIfNeeded`.
+Owns the rule of when a header may move a node, and the guard against two peers that use one id in turn (H22). The rule
+for addresses of failing nodes in gossip is in `gossip_in`. Main thread. Source: `nodeUpdateAddressIfNeeded`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from clusterbus.wire import Packet
 
 
 def update_from_header(core: Core, node: Node, link: Link, packet: Packet) -> bool:
-    """Moves `node` to the address its packet names, or came from when it names none. True when it moved.
+    """Moves `node` to the address that its packet names, or if there is none, came from. True if it moved.
 
-    Nothing happens on the link we dialled to that very node; a second move within the node timeout waits.
+    On the link that we dialled to the node, nothing happens. A second move within the node timeout is refused.
     """
     if link is node.link:
         return False
@@ -27,14 +27,14 @@ def update_from_header(core: Core, node: Node, link: Link, packet: Packet) -> bo
     if not ip or not packet.cport or "myip" in packet.refused:
         return False
     if node.address_changed_ms and core.now_ms - node.address_changed_ms < core.node_timeout_ms:
-        core.refuse("address_flapping", node.node_id, f"address {ip}:{packet.cport} not taken: changed just now")
+        core.refuse("address_flapping", node.node_id, f"address {ip}:{packet.cport} refused: it has only just changed")
         return False
     core.set_address(node, ip, port, tls_port, packet.cport)
     return True
 
 
 def lose_address(core: Core, node: Node) -> None:
-    """Somebody else answers where this node was (H24): it has no address until it shows itself."""
+    """Another node answers at this one's address (H24). It has no address until it sends us a packet."""
     node.flags |= c.FLAG_NOADDR
     node.ip, node.port, node.tls_port, node.cport = "", 0, 0, 0
     node.dialing = None

@@ -1,8 +1,8 @@
-"""Handshakes: MEET in both directions, the true id in place of the made-up one, and their end (S1).
+"""Handshakes: MEET in both directions, the true id in place of the made-up one, and the end of those that fail (S1).
 
-Owns nodes flagged HANDSHAKE and who is let in by one. Must never move a node that is well at its address
-because somebody elsewhere uses its id (H21, H22). Main loop only. Source: `clusterStartHandshake`,
-`clusterProcessPacket`, `clusterRenameNode`.
+Owns the nodes flagged HANDSHAKE, and which nodes join through one. Must never move a node that is well at its address
+because another peer uses its id (H21, H22). Main thread. Source: `clusterStartHandshake`, `clusterProcessPacket`,
+`clusterRenameNode`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from clusterbus.wire import Packet
 
 
 def start(core: Core, ip: str, port: int, tls_port: int, cport: int, *, asked_by_us: bool) -> Node | None:
-    """A node of unknown id at an address: it is dialled at the next tick, and met when we were asked to.
+    """Adds a node of unknown id at an address. The next tick dials it, with a MEET if our operator asked for it.
 
-    `ip` in its normal form. None when a handshake with that address is under way, or there is no room (H30).
+    `ip` must be in its normal form. Returns None if a handshake with that address is under way or if there is no room
+    (H30).
     """
     if (ip, cport) in core.table.handshakes:
         return None
@@ -34,12 +35,12 @@ def start(core: Core, ip: str, port: int, tls_port: int, cport: int, *, asked_by
 
 
 def accept_meet(core: Core, link: Link, packet: Packet) -> None:
-    """A MEET from an id we do not know: we start a handshake with the address it gives (H23: once)."""
+    """A MEET from an unknown id: starts a handshake with the address that it gives, unless one is under way (H23)."""
     if not c.NODE_ID.match(packet.sender):
-        core.refuse("sender_id", link.peer_ip, "MEET of a sender whose id is no node id")
+        core.refuse("sender_id", link.peer_ip, "MEET with an invalid sender id")
         return
     if core.forgotten.has(packet.sender, core.now_ms):
-        core.refuse("forgotten_meet", packet.sender, "MEET of a node forgotten lately: ignored")
+        core.refuse("forgotten_meet", packet.sender, "MEET of a node that was forgotten recently: ignored")
         return
     ip = packet.myip or link.peer_ip
     if not ip or not packet.cport or "myip" in packet.refused:
@@ -55,9 +56,10 @@ def accept_meet(core: Core, link: Link, packet: Packet) -> None:
 
 
 def complete(core: Core, link: Link, packet: Packet) -> Node | None:
-    """The first answer on the link we dialled in a handshake: now we know who is there.
+    """The first answer on the link that we dialled in a handshake: it names the node that is there.
 
-    The node, under its true id; None when it is let go: the id is known already, or may not come back.
+    Returns the node, now under its true id. Returns None if the handshake is given up, because the id is known already,
+    may not come back, or is no id.
     """
     node = link.node
     assert node is not None
@@ -68,7 +70,7 @@ def complete(core: Core, link: Link, packet: Packet) -> Node | None:
         _let_go(core, node, "already known")
         return None
     if not c.NODE_ID.match(node_id):
-        core.refuse("sender_id", link.peer_ip, "answered a handshake with an id that is no node id")
+        core.refuse("sender_id", link.peer_ip, "answered a handshake with an invalid node id")
         _let_go(core, node, "bad id")
         return None
     if node.met_by_operator:
@@ -90,7 +92,7 @@ def complete(core: Core, link: Link, packet: Packet) -> Node | None:
 
 
 def bind(core: Core, link: Link, node: Node) -> None:
-    """An inbound link is found to be this node's."""
+    """Makes an inbound link that of `node`."""
     if node.inbound_link is not None:
         core.close_link(node.inbound_link, "replaced by a newer one")
     link.node = node
@@ -102,7 +104,7 @@ def bind(core: Core, link: Link, node: Node) -> None:
 
 
 def expire(core: Core, node: Node) -> bool:
-    """Forgets a handshake, or a node known only from a stranger, that took too long. True when it is gone."""
+    """Removes a node that did not answer in time, in handshake or provisional. True if it is gone."""
     if core.now_ms - node.created_ms <= core.handshake_timeout_ms:
         return False
     core.counters["handshakes_expired"] += 1
@@ -111,7 +113,7 @@ def expire(core: Core, node: Node) -> bool:
 
 
 def _meet_again(core: Core, known: Node, link: Link, packet: Packet) -> None:
-    """Somebody we know answers at the address: that is where it is now, unless it is well where it was."""
+    """A known node answers at the address of a handshake. So it moved there, unless it is well at its old address."""
     elsewhere = (known.ip, known.cport) != (packet.myip or link.peer_ip, packet.cport)
     if elsewhere and known.link is not None and not known.flags & c.FAILING:
         core.refuse("duplicate_id", known.node_id, f"answers at {link.peer_ip} too, while it is well at {known.ip}")
@@ -120,14 +122,14 @@ def _meet_again(core: Core, known: Node, link: Link, packet: Packet) -> None:
 
 
 def _let_go(core: Core, node: Node, reason: str) -> None:
-    """Ends a handshake; the link its peer dialled to us stays, to be bound anew by its next packet."""
+    """Gives up a handshake. The link that its peer dialled to us stays, and its next packet says whose it is."""
     if node.inbound_link is not None:
         unbind(core, node, node.inbound_link)
     core.remove_node(node, reason)
 
 
 def unbind(core: Core, node: Node, inbound: Link) -> None:
-    """The inbound link of a node in handshake is not its own after all; the link's next packet says whose it is."""
+    """The inbound link of a node in handshake is not its own after all. The link's next packet says whose it is."""
     node.inbound_link = None
     inbound.node = None
     core.unbound_links += 1

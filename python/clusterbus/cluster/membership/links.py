@@ -1,7 +1,7 @@
-"""Links coming up, failing to, and going away; when a lost one is dialled again.
+"""Links that come up, fail to, or end; and the wait before a lost one is dialled again.
 
-Owns `Node.link`, `Node.dialing` and the backoff of dials (H39). Inbound links get their node in `receive`.
-Main loop only. Source: `clusterLinkConnectHandler`, `clusterNodeCronHandleReconnect`.
+Owns `Node.link`, `Node.dialing` and the backoff of dials (H39). The node of an inbound link is found in `receive`. Main
+thread. Source: `clusterLinkConnectHandler`, `clusterNodeCronHandleReconnect`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def dial(core: Core, node: Node) -> None:
 
 
 def opened(core: Core, node_id: str, link_id: int, local_ip: str) -> None:
-    """Our dial came up: the first thing on the link is a PING, or the MEET of a handshake.
+    """Our dial succeeded. The first message on the link is a PING, or the MEET of a handshake.
 
-    A PING that was waiting for its PONG before the link was lost keeps its time, so that redialling does
-    not hide a silent node.
+    If a PING still waited for its PONG when the old link was lost, its time stays. So a redial does not hide that the
+    node is silent.
     """
     node = core.table.find(node_id)
     if node is None or node.link is not None or node.dialing != (node.ip, node.cport):
@@ -48,7 +48,7 @@ def opened(core: Core, node_id: str, link_id: int, local_ip: str) -> None:
 
 
 def dial_failed(core: Core, node_id: str, error: str) -> None:
-    """Our dial did not come up."""
+    """Our dial failed."""
     node = core.table.find(node_id)
     if node is None or node.dialing is None:
         return
@@ -61,9 +61,9 @@ def dial_failed(core: Core, node_id: str, error: str) -> None:
 
 
 def accepted(core: Core, link_id: int, ip: str, local_ip: str) -> None:
-    """A peer dialled us; whose link it is will be told by its packets."""
+    """A peer dialled us. Its packets will say whose link it is."""
     if core.unbound_links >= c.UNBOUND_LINKS_MAX:
-        core.refuse("link_cap", ip, "too many inbound links of nobody known")
+        core.refuse("link_cap", ip, "too many inbound links of unknown peers")
         core.emit(CloseLink(link_id, "too many links"))
         return
     core.links[link_id] = Link(link_id, node=None, inbound=True, peer_ip=ip, local_ip=local_ip, created_ms=core.now_ms)
@@ -71,7 +71,7 @@ def accepted(core: Core, link_id: int, ip: str, local_ip: str) -> None:
 
 
 def closed(core: Core, link_id: int, reason: str) -> None:
-    """A connection is gone, from whichever side."""
+    """A connection ended, on either side."""
     link = core.links.get(link_id)
     if link is None:
         return
@@ -82,7 +82,7 @@ def closed(core: Core, link_id: int, reason: str) -> None:
 
 
 def silence_ms(core: Core, node: Node) -> int:
-    """Milliseconds since anything at all was read from a node, on either link (R23)."""
+    """Milliseconds since any bytes were read from a node, on either link (R23)."""
     silence = core.now_ms - node.data_received_ms
     for link in (node.link, node.inbound_link):
         if link is not None:
@@ -93,7 +93,7 @@ def silence_ms(core: Core, node: Node) -> int:
 
 
 def _back_off(core: Core, node: Node) -> None:
-    """The next dial waits: twice as long after each failure in a row, with jitter, up to a limit."""
+    """Delays the next dial: twice as long after each failure in a row, up to a limit, and half of it by chance."""
     parts = c.REDIAL_FAILING_PARTS if node.flags & c.FAILING else c.REDIAL_ALIVE_PARTS
     longest_ms = core.node_timeout_ms // parts
     delay_ms = min(c.REDIAL_FIRST_MS << min(node.dial_failures, 16), longest_ms)

@@ -1,7 +1,7 @@
-"""What this node says of itself: ports, address, names and flags, from the configuration at the time of use.
+"""What this node announces of itself: ports, address, names and flags, from the configuration at the time of use.
 
-Owns the fields of `Core.myself` that come from directives or from the sockets of our links. Must never touch
-role, slots or epochs. Main loop only. Source: `deriveAnnouncedPorts`, `clusterUpdateMyself*`.
+Owns the fields of `Core.myself` that come from directives or from the sockets of our links. Must never touch role,
+slots or epochs. Main thread. Source: `deriveAnnouncedPorts`, `clusterUpdateMyself*`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ TEXTS: Final = (
     ("client_ipv6", "cluster_announce_client_ipv6"),
     ("availability_zone", "availability_zone"),
 )
-"""Field of the node, directive it comes from. A configuration that lacks a directive announces nothing."""
+"""(field of the node, its directive). A configuration without the directive announces nothing."""
 
 ABILITIES: Final = c.FLAG_EXTENSIONS | c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE
+"""The flags that tell peers what this implementation can do."""
 
 
 def refresh_myself(core: Core) -> None:
-    """Takes over what CONFIG SET changed; the first call fills a new node in."""
+    """Applies the present configuration. The first call fills in a new node, later ones follow CONFIG SET."""
     config, myself = core.config, core.myself
     before = (myself.ip, myself.port, myself.tls_port, myself.cport, myself.flags)
     myself.port = config.cluster_announce_port or config.port
@@ -51,7 +52,7 @@ def refresh_myself(core: Core) -> None:
 
 
 def learn_ip(core: Core, link: Link, *, sure: bool) -> None:
-    """Takes our end of a link for our own address: when `sure` (a MEET came in), or when we have none."""
+    """Takes our end of a link as our own address, if we are `sure` of it (a MEET arrived there) or have none."""
     myself = core.myself
     if core.config.cluster_announce_ip or not link.local_ip or link.local_ip == myself.ip:
         return

@@ -1,10 +1,10 @@
-"""What a node knows, as plain data. Holds fields and the invariants between them, and no rule of the protocol.
+"""What a node knows, as plain data. Holds fields and the invariants between them, but no rule of the protocol.
 
     node            `Node` and `Link`: one member of the cluster, one connection
     table           all nodes, and the ids that were forgotten
-    slots           who owns which slot, and the arithmetic of slot bitmaps
+    slots           the owner of each slot, and the arithmetic of slot bitmaps
     election_state  this node's own election, and a manual failover
     records         the lines of nodes.conf
 
-Imports nothing of the other rooms.
+Imports nothing from the other folders of the cluster layer.
 """

@@ -1,7 +1,7 @@
 """What a node remembers of its own election and of a manual failover: `Election`, `ManualFailover`.
 
-Owns the fields alone; the rules are in `election`, `manual_failover` and `replication`. Plain data, one of each
-in `Core`, replaced by a fresh one when it is over. Main loop only.
+Owns the fields alone; the rules are in `election`, `manual_failover` and `replication`. Plain data. `Core` has one of
+each, and replaces it by a new one when it is over. Main thread.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from clusterbus.cluster.model.node import Node
 
 @dataclass(slots=True)
 class Election:
-    """An election of this node, planned, under way or over.
+    """An election of this node: planned, under way or over.
 
-    `start_ms` is when votes are, or were, asked for, None while no election is planned. `epoch`, `voters` (ids of
-    those who voted for us in it) and `quorum`, the votes that were needed when they were asked for, count once
-    `is_requested`. `is_over`: told as won or lost.
+    `start_ms` is the time of the vote request, past or planned; None if no election is planned. `rank` and `shard_rank`
+    lengthened the delay. Once `is_requested` these count: `epoch`, `voters` (the ids of those who voted for us in it)
+    and `quorum` (the votes needed at the time of the request). `is_over`: won or lost, and reported. `blocked_reason`
+    is the reason logged last why there is no failover.
     """
 
     start_ms: int | None = None
@@ -33,16 +34,17 @@ class Election:
 
     @property
     def is_open(self) -> bool:
-        """Whether votes count."""
+        """Whether votes still count."""
         return self.is_requested and not self.is_over
 
 
 @dataclass(slots=True)
 class ManualFailover:
-    """A manual failover this node takes part in, until `end_ms`; None when there is none.
+    """A manual failover that this node takes part in, until `end_ms`; None if there is none.
 
-    On the primary: `replica` asked for it, and writes are paused. On the replica: `primary_offset` is where the
-    paused primary stands, None until it has told; with `can_start` the election may begin.
+    On the primary, `replica` is the node that asked for it, and writes are paused. On the replica, `primary_offset` is
+    the replication offset of the paused primary, None until the primary has sent it; with `can_start` the election may
+    begin.
     """
 
     end_ms: int | None = None
@@ -52,5 +54,5 @@ class ManualFailover:
 
     @property
     def pauses_writes(self) -> bool:
-        """Whether this node is the primary of it: its headers say that writes are paused."""
+        """Whether this node is the primary of the failover. Its headers then announce that writes are paused."""
         return self.replica is not None

@@ -1,7 +1,7 @@
-"""`Node` and `Link`: what this process knows of one member and of one TCP connection.
+"""`Node` and `Link`: what this process knows of one member of the cluster and of one TCP connection.
 
-Owns the fields and the questions that follow from them; the rules that change them live in the modules by
-topic. Mutable, and mutated by the main loop only. A `Node` is in the table exactly once, under `node_id`.
+Owns the fields and the properties that follow from them; the rules that change them are in the other folders. Only the
+main thread changes a node. A `Node` is in the table exactly once, under `node_id`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ T = TypeVar("T")
 _VIEWED: Final = object()
 _TIMED: Final = object()
 Viewed: TypeAlias = Annotated[T, _VIEWED]
-"""A field of `Node` that decides what its heartbeats can change, or what ours say: a change is a new version."""
+"""A field of `Node` that decides what the node's heartbeats can change, or what ours say. Another value in it is a new
+version of the state."""
 Timed: TypeAlias = Annotated[T, _TIMED]
-"""A field that gossip tells and that changes without a new version: workers read it from `Node.times`."""
+"""A field of `Node` that our gossip carries and that changes without a new version. Workers read it in `Node.times`."""
 
 
 class Version:
-    """The number of the state: two heartbeats are alike to a state only while it stays the same (R33).
+    """The version of the state. What says nothing new to one version may say something new to the next (R33).
 
-    `own_header` moves with it only when what our own heartbeats say of ourselves changes: what gossip they carry
-    may be a moment old.
+    `own_header` moves only with what our heartbeats say of ourselves. The gossip in them may be a moment old, so
+    changes of other nodes need not move it.
     """
 
     __slots__ = ("myself", "number", "own_header")
@@ -39,12 +40,12 @@ class Version:
         self.number += 1
 
     def move_own_header(self) -> None:
-        """Something about ourselves changed."""
+        """Something changed that our own header or extensions announce."""
         self.number += 1
         self.own_header += 1
 
     def move_node(self, node: Node) -> None:
-        """Something about a node changed: about ourselves if it is the one we speak for."""
+        """A field of `node` changed. Our header announces those of ourselves and of our primary."""
         if node is self.myself or node is self.myself.replicaof:
             self.move_own_header()
         else:
@@ -52,8 +53,9 @@ class Version:
 
 
 class Link:
-    """One connection to or from a peer. `node` is None for an inbound link whose owner is not proven yet.
-    `takes_light`: the peer is proven to know whose link it is, so a light header will do (`pubsub`).
+    """One connection to or from a peer. `node` is None for an inbound link whose peer is not proven yet.
+
+    `takes_light`: the peer has shown that it knows whose link this is, so light messages may go out on it (`pubsub`).
     """
 
     __slots__ = ("created_ms", "inbound", "link_id", "local_ip", "node", "peer_ip", "takes_light")
@@ -75,11 +77,11 @@ class Link:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Node:
-    """One member of the cluster, or one being met (flag HANDSHAKE, then `node_id` is made up).
+    """One member of the cluster, or a node in handshake (flag HANDSHAKE), whose `node_id` is made up until it answers.
 
-    Invariants: `slots` is `slot_bits` as the wire carries it; only nodes with slots are in
-    `SlotMap.owners`; `link.node is self` and `inbound_link.node is self` when they are set; `replicas` holds
-    exactly the nodes whose `replicaof` is this node. Times are unix milliseconds, 0 = never.
+    Invariants: `slots` is `slot_bits` in the form of the wire; `SlotMap.owners` holds only nodes with slots; `link.node
+    is self` and `inbound_link.node is self` if they are set; `replicas` holds exactly the nodes whose `replicaof` is
+    this node. Times are unix milliseconds, 0 for never.
     """
 
     node_id: Viewed[str]
@@ -91,6 +93,7 @@ class Node:
     table_index: int = -1
     version: Version | None = None
     row: NodeRow | None = None
+    """This node's row of the next view; None if it must be made anew."""
     times: NodeTimes = field(default_factory=NodeTimes)
 
     ip: Viewed[str] = ""
@@ -104,7 +107,10 @@ class Node:
     client_ipv6: Viewed[str] = ""
     availability_zone: Viewed[str] = ""
     sends_shard_id: Viewed[bool] = False
+    """The node has sent its shard id. Older peers never do."""
     raw_extensions: Viewed[tuple[bytes, int] | None] = None
+    """The bytes and the number of the extensions in the last heartbeat applied. None if each heartbeat must be applied
+    in full."""
 
     config_epoch: Viewed[int] = 0
     slot_bits: int = 0
@@ -115,28 +121,34 @@ class Node:
     link: Viewed[Link | None] = None
     inbound_link: Viewed[Link | None] = None
     inbound_lost_ms: int = 0
+    """When the node's last inbound link ended; before the first one, when the node was added."""
     dialing: tuple[str, int] | None = None
+    """The address of the dial under way: ip and bus port."""
     dial_failures: int = 0
     next_dial_ms: int = 0
     met_by_operator: bool = False
     provisional: Viewed[bool] = False
+    """Known only from the gossip of a stranger's MEET. It is removed unless it answers in time."""
 
     ping_sent_ms: Timed[int] = 0
     pong_received_ms: Timed[int] = 0
     data_received_ms: int = 0
     fail_time_ms: int = 0
     fail_reports: dict[Node, int] = field(default_factory=dict)
+    """The nodes that report this one as failing, and when each did so last in a heartbeat that was applied in full."""
     voted_ms: int = 0
+    """When we last voted for a replica of this node."""
     orphaned_ms: int = 0
+    """Since when this primary has been without a working replica that it should have."""
 
     def __post_init__(self, now_ms: int) -> None:
         self.created_ms = self.inbound_lost_ms = now_ms
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Setting a field declared `Viewed` or `Timed` to another value does what its change asks for.
+        """Sets a field. Another value in a `Viewed` or `Timed` field also changes the version or the shared times.
 
-        Not a descriptor for each field, because then every read of one would cost what now only a write does, and a
-        tick reads a dozen of them per node.
+        A descriptor for each field would do the same, but would slow down reads. Reads are frequent: a tick reads a
+        dozen fields of every node.
         """
         changed = _CHANGED.get(name)
         if changed is None:
@@ -149,14 +161,14 @@ class Node:
                 changed(self)
 
     def touch(self) -> None:
-        """Something about the node changed that no field shows: who reports whom."""
+        """Begins a new version because this node's failure reports changed, by it or about it. No field was set."""
         self.row = None
         if self.version is not None:
             self.version.move()
 
     @property
     def repl_offset(self) -> int:
-        """The replication offset the node told last; workers note that of quiet heartbeats."""
+        """The replication offset that the node announced last. `Engine.answer` sets it for quiet heartbeats."""
         return self.times.repl_offset
 
     @repl_offset.setter
@@ -190,16 +202,19 @@ class Node:
 
     @property
     def primary(self) -> Node:
-        """The node whose slots and epoch this one speaks for: its primary, if it has a known one."""
+        """The node whose slots and config epoch this one announces: its primary if that is known, else itself."""
         return self.replicaof if self.replicaof is not None else self
 
     @property
     def name(self) -> str:
-        """Id and nodename or address, for the log."""
+        """Id, and nodename or address, for the log."""
         return f"{self.node_id} ({self.nodename or f'{self.ip}:{self.cport}'})"
 
     def follow(self, primary: Node | None) -> None:
-        """Makes `primary` the node this one replicates, keeping both sides of the relation."""
+        """Makes `primary` the node that this one replicates, None for no node. Keeps both sides of the relation.
+
+        A primary with replicas is flagged MIGRATE_TO: if it loses them, another replica should move to it.
+        """
         if self.replicaof is primary:
             return
         if self.replicaof is not None:

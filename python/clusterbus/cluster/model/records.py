@@ -1,10 +1,10 @@
 """The lines of nodes.conf as data, and their text: `NodeRecord`, `NodesConf`, `text_of`.
 
-Owns the format (aux fields of newer servers included), the names of the flags and of slot ranges. Reads and
-writes no file (the runtime does) and never looks at live state (`persist` does). Plain data, any thread.
+Owns the format, with the aux fields of newer servers, the names of the flags and the notation of slots. Must never read
+or write the file (the runtime does) or look at live state (`persist` does). Plain data, any thread.
 
-A line: `id ip:port@cport,hostname,aux=value,... flags primary|- ping_sent pong_received epoch link slots...`,
-then `vars currentEpoch N lastVoteEpoch N`. Source: `clusterGenNodeDescription`, `clusterSaveConfig`.
+A line: `id ip:port@cport,hostname,aux=value,... flags primary|- ping_sent pong_received epoch link slots...`, then
+`vars currentEpoch N lastVoteEpoch N`. Source: `clusterGenNodeDescription`, `clusterSaveConfig`.
 """
 
 from __future__ import annotations
@@ -31,25 +31,26 @@ FLAG_OF_NAME: Final = {name: flag for flag, name in FLAG_NAMES} | {
     "replica": c.FLAG_REPLICA,
     NO_FLAGS: 0,
 }
-"""The flag of each name that may stand in a file; `primary` and `replica` are other spellings."""
+"""The flag of each name that may occur in a file. `primary` and `replica` are other spellings of `master` and `slave`.
+"""
 
 AUX_FIELDS: Final = (
     "availability-zone", "client-ipv6", "client-ipv4", "tls-port", "tcp-port", "nodename", "shard-id",
 )  # fmt: skip
-"""Names of the aux fields, in the order they are written. Every one may stand in a file, in any order."""
+"""The names of the aux fields, in the order in which they are written. A file may have any of them in any order."""
 
 
 Moves: TypeAlias = tuple[tuple[int, str], ...]
-"""Slots on the move: (slot, id of the node at the other end)."""
+"""Slots that move to or from this node: (slot, id of the node at the other end)."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """One node's line.
+    """The line of one node.
 
-    `aux` holds the aux fields by name (see AUX_FIELDS). `flags` is the number made of FLAG_OF_NAME.
-    `slots` are inclusive (first, last) ranges; `migrating` and `importing` are (slot, other node's id).
-    Times are unix milliseconds, 0 for none.
+    `aux` holds the aux fields by name (see AUX_FIELDS). `flags` is a number, made of the flags in FLAG_OF_NAME. `slots`
+    are inclusive (first, last) ranges; `migrating` and `importing` are (slot, id of the other node). Times are unix
+    milliseconds, 0 for none.
     """
 
     node_id: str
@@ -71,7 +72,7 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class NodesConf:
-    """A whole nodes.conf. Invariant: exactly one record carries the flag MYSELF."""
+    """A whole nodes.conf. Invariant: exactly one record has the flag MYSELF."""
 
     nodes: tuple[NodeRecord, ...]
     current_epoch: int = 0
@@ -79,17 +80,17 @@ class NodesConf:
 
 
 def flags_text(flags: int) -> str:
-    """The names of the flags joined by commas, or `noflags`."""
+    """The names of the flags, joined by commas, or `noflags`."""
     return ",".join(name for flag, name in FLAG_NAMES if flags & flag) or NO_FLAGS
 
 
 def ranges_text(ranges: Iterable[tuple[int, int]]) -> str:
-    """` 5 10-20` for ((5, 5), (10, 20)): each range after one blank, "" for none."""
+    """` 5 10-20` for ((5, 5), (10, 20)): each range after one space, "" for none."""
     return "".join(f" {first}" if first == last else f" {first}-{last}" for first, last in ranges)
 
 
 def moves_text(migrating: Moves, importing: Moves) -> str:
-    """` [5->-id] [7-<-id]`: slots on the move by ascending number; one that does both is told as migrating."""
+    """` [5->-id] [7-<-id]`: moving slots in ascending order. A slot that is in both lists is shown as migrating."""
     ends = {slot: f" [{slot}-<-{other}]" for slot, other in importing}
     ends |= {slot: f" [{slot}->-{other}]" for slot, other in migrating}
     return "".join(ends[slot] for slot in sorted(ends))
@@ -108,7 +109,7 @@ def line_of(record: NodeRecord) -> str:
 
 
 def text_of(conf: NodesConf) -> str:
-    """The text of nodes.conf, newline at the end."""
+    """The text of nodes.conf, with a newline at the end."""
     lines = [line_of(record) for record in conf.nodes]
     lines.append(f"vars currentEpoch {conf.current_epoch} lastVoteEpoch {conf.last_vote_epoch}")
     return "\n".join(lines) + "\n"

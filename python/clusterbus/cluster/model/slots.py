@@ -1,8 +1,8 @@
-"""Who owns which slot: `SlotMap`, and the arithmetic of slot bitmaps.
+"""The owner of each slot: `SlotMap`, and the arithmetic of slot bitmaps.
 
-Owns every change of `Node.slot_bits` and `Node.slots`, so that no slot has two owners. A bitmap is an integer
-whose bit n is slot n; on the wire it is the same number, little-endian, in 2,048 bytes. Knows no epochs and
-no rules of who may take what (`roles` does). Main loop only.
+Owns every change of `Node.slot_bits` and `Node.slots`, so that no slot has two owners. A bitmap is an integer whose bit
+n is slot n; on the wire the same number is little-endian in 2,048 bytes. Knows no epochs, and not which node may take
+which slot (`roles` does). Main thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from clusterbus.cluster.model.node import Node
 
 
 def bits_of(slots: Iterable[int]) -> int:
-    """The bitmap of some slots. Raises IndexError for a number that is no slot."""
+    """The bitmap of some slots. Raises IndexError for a number that is not a slot."""
     bitmap = bytearray(c.SLOTS // 8)
     for slot in slots:
         if slot < 0:
@@ -32,7 +32,7 @@ def bits_of_ranges(ranges: Iterable[tuple[int, int]]) -> int:
 
 
 def bits_from_wire(slots: bytes) -> int:
-    """The bitmap a header or UPDATE carries."""
+    """The bitmap that a header or UPDATE carries."""
     return int.from_bytes(slots, "little")
 
 
@@ -42,7 +42,7 @@ def bits_to_wire(bits: int) -> bytes:
 
 
 def ranges_of(bits: int) -> tuple[tuple[int, int], ...]:
-    """A bitmap as inclusive (first, last) ranges, ascending. Work grows with the number of ranges."""
+    """A bitmap as ascending inclusive (first, last) ranges. The work grows with the number of ranges, not of slots."""
     ranges = []
     offset = 0
     while bits:
@@ -58,10 +58,10 @@ def ranges_of(bits: int) -> tuple[tuple[int, int], ...]:
 class SlotMap:
     """The owner of each slot.
 
-    Invariants: `owners` are exactly the nodes with slots, their bitmaps are disjoint and their union is
-    `assigned`. `not_claimed` marks slots whose owner has stopped claiming them: they stay with the owner
-    until somebody takes them, but are not told to others in UPDATE. `migrating` and `importing` hold this
-    node's slots on the move, with the node at the other end.
+    Invariants: `owners` are exactly the nodes with slots; their bitmaps are disjoint, and their union is `assigned`.
+    `not_claimed` are slots whose owner has stopped claiming them. They stay with the owner until another node claims
+    them, but our UPDATEs about the owner leave them out. `migrating` and `importing` are the slots that move from and
+    to this node, with the node at the other end.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class SlotMap:
         self.importing: dict[int, Node] = {}
 
     def owner_of(self, slot: int) -> Node | None:
-        """The owner of one slot. Scans the owners: for operators' questions, not for packets."""
+        """The owner of one slot. Scans all owners, so it is for operators' questions and not for packets."""
         if not self.assigned >> slot & 1:
             return None
         return next(node for node in self.owners.values() if node.slot_bits >> slot & 1)
@@ -88,7 +88,7 @@ class SlotMap:
         self._set(node, node.slot_bits | bits)
 
     def free(self, bits: int) -> None:
-        """Takes slots from whoever owns them."""
+        """Takes slots away from their owners."""
         bits &= self.assigned
         if not bits:
             return
@@ -99,7 +99,7 @@ class SlotMap:
         self.not_claimed &= ~bits
 
     def settle(self, slot: int) -> None:
-        """The slot is on the move neither way."""
+        """The slot no longer moves, in either direction."""
         self.migrating.pop(slot, None)
         self.importing.pop(slot, None)
 
@@ -110,7 +110,7 @@ class SlotMap:
                 del moves[slot]
 
     def voting_count(self) -> int:
-        """The size of the cluster: primaries with slots."""
+        """The size of the cluster: the number of primaries with slots."""
         return sum(1 for node in self.owners.values() if node.flags & c.FLAG_PRIMARY)
 
     def _set(self, node: Node, bits: int) -> None:

@@ -1,7 +1,7 @@
-"""The table of nodes: by id, for random picks, the failing ones, the handshakes; and who was forgotten.
+"""The table of nodes: by id, for random picks, the failing ones, those in handshake; and the list of forgotten ids.
 
-Owns which nodes exist and the caps on them (H30). Decides nothing about roles, slots or failures; whoever
-adds or removes a node through `Core` keeps the rest of the state in step. Main loop only.
+Owns which nodes exist, and the caps on their number (H30). Decides nothing about roles, slots or failures. Nodes are
+removed through `Core.remove_node`, which keeps the rest of the state consistent. Main thread.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from clusterbus.cluster.model.node import Node, Version
 
 
 class NodeTable:
-    """All known nodes, this one included.
+    """All known nodes, including this one.
 
-    Invariants: `nodes[n.node_id] is n`; `failing` holds exactly the nodes flagged PFAIL or FAIL (kept by
-    `Core.set_failure_flags`); `reported` those with a failure report; `handshakes` maps the address of every
-    node in handshake to it; `provisional` counts the nodes marked so.
+    Invariants: `nodes[n.node_id] is n`; `failing` holds exactly the nodes flagged PFAIL or FAIL
+    (`Core.set_failure_flags` keeps it so); `reported` holds those with a failure report; `handshakes` maps the address
+    of every node in handshake to the node; `provisional_count` counts the provisional nodes.
     """
 
     def __init__(self, myself: Node) -> None:
@@ -40,7 +40,7 @@ class NodeTable:
 
     @property
     def all_nodes(self) -> Sequence[Node]:
-        """Every node, uncopied: for loops that add and remove none."""
+        """Every node, not copied: for loops that add and remove none."""
         return self._order
 
     @property
@@ -48,11 +48,11 @@ class NodeTable:
         return len(self._order) >= c.NODES_MAX
 
     def find(self, node_id: str) -> Node | None:
-        """The node of that id, this one and those in handshake included."""
+        """The node with that id, even if it is this one or in handshake."""
         return self.nodes.get(node_id)
 
     def add(self, node: Node) -> None:
-        """Puts a node in. Its id must be new."""
+        """Adds a node. Its id must be new."""
         if node.node_id in self.nodes:
             raise ValueError(f"node {node.node_id} is in the table already")
         self.nodes[node.node_id] = node
@@ -68,7 +68,7 @@ class NodeTable:
             self.provisional_count += 1
 
     def remove(self, node: Node) -> None:
-        """Takes a node out; constant time."""
+        """Removes a node, in constant time."""
         del self.nodes[node.node_id]
         last = self._order.pop()
         if last is not node:
@@ -76,7 +76,7 @@ class NodeTable:
             last.table_index = node.table_index
         node.table_index = -1
         node.version = None
-        self.version.move_own_header()  # our heartbeats may tell that it is to be forgotten
+        self.version.move_own_header()  # our heartbeats may ask others to forget it
         self.failing.pop(node.node_id, None)
         self.reported.pop(node.node_id, None)
         if node.flags & c.FLAG_HANDSHAKE:
@@ -84,7 +84,7 @@ class NodeTable:
         self.confirm(node)
 
     def rename(self, node: Node, node_id: str) -> None:
-        """A handshake is done: the node gets its true id and leaves the handshakes."""
+        """Ends a handshake: the node gets its true id."""
         if node_id in self.nodes:
             raise ValueError(f"node {node_id} is in the table already")
         del self.nodes[node.node_id]
@@ -96,13 +96,13 @@ class NodeTable:
         node.flags &= ~c.FLAG_HANDSHAKE
 
     def confirm(self, node: Node) -> None:
-        """A provisional node has proven itself (or is leaving)."""
+        """A provisional node has answered, or is leaving."""
         if node.provisional:
             node.provisional = False
             self.provisional_count -= 1
 
     def pick(self, random: Random) -> Node:
-        """One node at random, this one included."""
+        """One node at random, possibly this one."""
         return self._order[int(random.random() * len(self._order))]
 
     def _end_handshake(self, node: Node) -> None:
@@ -112,12 +112,12 @@ class NodeTable:
 
 
 def handshake_key(node: Node) -> tuple[str, int]:
-    """What makes two handshakes the same: the address dialled. It does not change while a handshake lasts."""
+    """The address that is dialled, which makes two handshakes the same. It does not change during a handshake."""
     return node.ip, node.cport
 
 
 class ForgottenNodes:
-    """Ids that may not come back before their time (`clusterBlacklist*`). At most FORGOTTEN_MAX."""
+    """Ids that may not come back before a certain time (`clusterBlacklist*`). At most FORGOTTEN_MAX."""
 
     def __init__(self) -> None:
         self._until_ms: dict[str, int] = {}
@@ -126,18 +126,18 @@ class ForgottenNodes:
         return len(self._until_ms)
 
     def add(self, node_id: str, until_ms: int) -> None:
-        """Keeps an id out until then; when the list is full the id that was added first goes."""
+        """Keeps an id out until then. If the list is full, the id added first is dropped."""
         self._until_ms.pop(node_id, None)
         if len(self._until_ms) >= c.FORGOTTEN_MAX:
             del self._until_ms[next(iter(self._until_ms))]
         self._until_ms[node_id] = until_ms
 
     def remove(self, node_id: str) -> None:
-        """Lets an id in again (an operator met it anew)."""
+        """Lets an id in again: an operator met the node anew."""
         self._until_ms.pop(node_id, None)
 
     def clear(self) -> None:
-        """Lets everybody in again."""
+        """Lets all ids in again."""
         self._until_ms.clear()
 
     def has(self, node_id: str, now_ms: int) -> bool:
@@ -145,13 +145,13 @@ class ForgottenNodes:
         return until_ms is not None and until_ms > now_ms
 
     def expire(self, now_ms: int) -> None:
-        """Drops what is over."""
+        """Drops the ids whose time is over."""
         over = [node_id for node_id, until_ms in self._until_ms.items() if until_ms <= now_ms]
         for node_id in over:
             del self._until_ms[node_id]
 
     def remaining(self, now_ms: int) -> Iterator[tuple[str, int]]:
-        """(id, whole seconds left), the latest first, of those with at least a second left."""
+        """(id, whole seconds left) of the ids with at least a second left, the one added last first."""
         for node_id in reversed(self._until_ms):
             left_s = (self._until_ms[node_id] - now_ms) // 1000
             if left_s > 0:

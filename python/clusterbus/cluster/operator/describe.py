@@ -1,8 +1,8 @@
-"""What CLUSTER NODES, INFO, SLOTS, SHARDS and LINKS say, as Valkey 9.1 says it: texts and plain structures.
+"""The content of CLUSTER NODES, INFO, SLOTS and SHARDS as Valkey 9.1 has it: texts and plain structures.
 
-Owns names, order and wording. Changes nothing; replies on the wire of clients are the RESP port's. Main loop
-only. Source: `clusterGenNodeDescription`, `genClusterInfoString`, `clusterCommandShards`, and what a running
-9.1.2 answers.
+Owns names, order and wording. Must never change anything. The client port turns the structures into replies. Main
+thread. Source: `clusterGenNodeDescription`, `genClusterInfoString`, `clusterCommandShards`, and the answers of a
+running 9.1.2.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ BYTE_COUNTERS: Final = (
     "cluster_stats_module_bytes_received",
     "total_cluster_links_buffer_limit_exceeded",
 )
-"""Lines of CLUSTER INFO whose numbers the engine counts, in their order (R10, R18)."""
+"""The lines of CLUSTER INFO whose numbers the engine counts, in their order (R10, R18)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A node as a client sees it. `metadata` are the pairs of CLUSTER SLOTS' fourth field."""
+    """A node as a client sees it. `metadata` holds the pairs in the fourth field of CLUSTER SLOTS."""
 
     node_id: str
     ip: str
@@ -41,7 +41,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class SlotRange:
-    """An inclusive range of slots, who serves it, and the replicas that are not FAIL."""
+    """An inclusive range of slots, its primary, and those of its replicas that are not FAIL."""
 
     first: int
     last: int
@@ -59,17 +59,17 @@ class Shard:
 
 
 def client_ip(node: Node, *, ipv6: bool = False) -> str:
-    """The address for a client that came over IPv4 or IPv6: the announced one, else that of the bus."""
+    """The address for a client that uses IPv4 or IPv6: the announced one, else that of the bus."""
     return (node.client_ipv6 if ipv6 else node.client_ipv4) or node.ip
 
 
 def nodes_text(core: Core, *, tls: bool = False, ipv6: bool = False) -> str:
-    """CLUSTER NODES, a newline after each line."""
+    """CLUSTER NODES, with a newline after each line."""
     return "".join(node_line(core, node, tls=tls, ipv6=ipv6) + "\n" for node in core.table)
 
 
 def node_line(core: Core, node: Node, *, tls: bool = False, ipv6: bool = False) -> str:
-    """One node's line of CLUSTER NODES; `tls`: the client asking came over TLS."""
+    """The line of one node in CLUSTER NODES. `tls`: the client uses TLS."""
     port = node.tls_port if tls else node.port
     hostname = f",{node.hostname}" if node.hostname else ""
     primary_id = node.replicaof.node_id if node.replicaof is not None else "-"
@@ -83,7 +83,7 @@ def node_line(core: Core, node: Node, *, tls: bool = False, ipv6: bool = False) 
 
 
 def moves_of(core: Core, node: Node) -> tuple[Moves, Moves]:
-    """The slots this node migrates and imports, with the other node's id; those of others nobody is told."""
+    """The slots that `node` migrates and imports, with the other node's id. Empty unless `node` is this one."""
     if node is not core.myself:
         return (), ()
     slots = core.slots
@@ -94,7 +94,7 @@ def moves_of(core: Core, node: Node) -> tuple[Moves, Moves]:
 
 
 def info_lines(core: Core, engine_counters: Mapping[str, int]) -> Iterator[tuple[str, str | int]]:
-    """CLUSTER INFO's names and values; `engine_counters` gives those of BYTE_COUNTERS, 0 when left out."""
+    """The names and values of CLUSTER INFO. `engine_counters` gives those of BYTE_COUNTERS; missing ones are 0."""
     assigned = suspected = failed = voting = voting_suspected = voting_failed = 0
     for owner in core.slots.owners.values():
         slots = owner.slot_bits.bit_count()
@@ -133,7 +133,7 @@ def info_lines(core: Core, engine_counters: Mapping[str, int]) -> Iterator[tuple
 
 
 def slot_ranges(core: Core, *, tls: bool = False, ipv6: bool = False) -> list[SlotRange]:
-    """CLUSTER SLOTS, by ascending slot."""
+    """CLUSTER SLOTS, in ascending order."""
     rows = []
     for owner in core.slots.owners.values():
         primary = _endpoint(owner, tls=tls, ipv6=ipv6)
@@ -155,7 +155,7 @@ def _endpoint(node: Node, *, tls: bool, ipv6: bool) -> Endpoint:
 
 
 def shards(core: Core, *, ipv6: bool = False) -> list[Shard]:
-    """CLUSTER SHARDS: every known node, by shard."""
+    """CLUSTER SHARDS: every known node, grouped by shard."""
     members: dict[str, list[Node]] = {}
     for node in core.table:
         if not node.flags & c.FLAG_HANDSHAKE:

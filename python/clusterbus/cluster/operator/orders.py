@@ -1,8 +1,7 @@
-"""What an operator may ask of the cluster: MEET, FORGET, slots, epochs, counts (S1, S9, S4).
+"""What an operator may order: MEET, FORGET, REPLICATE, RESET, slots, epochs; and the failure reports (S1, S9, S4).
 
-Owns the checks of the arguments and Valkey's own error texts, raised as StateError without the leading
-"ERR". Parsing of the command line is the RESP port's. Main loop only. Source: `clusterCommandSpecial`,
-`checkSlotAssignmentsOrReply`.
+Owns the checks of the arguments and Valkey's error texts, raised as StateError without the leading "ERR". The client
+port parses the command line. Main thread. Source: `clusterCommandSpecial`, `checkSlotAssignmentsOrReply`.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from clusterbus.errors import StateError
 
 
 def meet(core: Core, ip: str, port: int, cport: int | None) -> None:
-    """CLUSTER MEET: starts a handshake; does nothing when one with that address is under way.
+    """CLUSTER MEET: starts a handshake. Does nothing if one with that address is under way.
 
-    `cport` None is `port` + 10000. Raises StateError for an address that is none.
+    `cport` None means `port` + 10000. Raises StateError for an invalid address.
     """
     if cport is None:
         cport = port + c.BUS_PORT_OFFSET
@@ -39,11 +38,11 @@ def meet(core: Core, ip: str, port: int, cport: int | None) -> None:
 
 
 def forget(core: Core, node_id: str) -> None:
-    """CLUSTER FORGET: removes a node and keeps it out for a minute, here and at peers with extensions."""
+    """CLUSTER FORGET: removes a node and keeps it out for a minute, here and at peers that take extensions."""
     node = core.table.find(node_id)
     if node is None:
         if core.forgotten.has(node_id, core.now_ms):
-            return  # a peer's gossip was faster
+            return  # we forgot it already, perhaps because a peer asked for it
         raise StateError(f"Unknown node {node_id}")
     if node is core.myself:
         raise StateError("I tried hard but I can't forget myself...")
@@ -54,29 +53,29 @@ def forget(core: Core, node_id: str) -> None:
 
 
 def add_slots(core: Core, slots: Iterable[int]) -> None:
-    """CLUSTER ADDSLOTS: all of them or, with StateError, none."""
-    bits = _checked(core, slots, busy=True)
+    """CLUSTER ADDSLOTS: all slots or none. Raises StateError."""
+    bits = _checked(core, slots, free=True)
     core.move_slots(core.myself, bits)
     for slot in [slot for slot in core.slots.importing if bits >> slot & 1]:
         del core.slots.importing[slot]
 
 
 def del_slots(core: Core, slots: Iterable[int]) -> None:
-    """CLUSTER DELSLOTS: leaves slots without an owner, as this node sees it."""
-    core.take_slots(_checked(core, slots, busy=False))
+    """CLUSTER DELSLOTS: leaves slots without an owner, as this node sees it. All or none. Raises StateError."""
+    core.take_slots(_checked(core, slots, free=False))
 
 
 def flush_slots(core: Core) -> None:
-    """CLUSTER FLUSHSLOTS: this node owns nothing. Refused while it has keys."""
+    """CLUSTER FLUSHSLOTS: this node gives up all its slots. Raises StateError if it has keys."""
     if core.data_plane.count_keys():
         raise StateError("DB must be empty to perform CLUSTER FLUSHSLOTS.")
     core.take_slots(core.myself.slot_bits)
 
 
 def reset(core: Core, *, hard: bool) -> None:
-    """CLUSTER RESET: a primary with no slots that knows nobody; `hard`: under a new id, with epochs of 0.
+    """CLUSTER RESET: this node becomes a primary without slots that knows no other node.
 
-    Refused to a primary that has keys.
+    `hard` also gives it a new id and epochs of 0. Raises StateError for a primary that has keys.
     """
     myself = core.myself
     if myself.is_primary and core.data_plane.count_keys():
@@ -102,7 +101,7 @@ def reset(core: Core, *, hard: bool) -> None:
 
 
 def set_config_epoch(core: Core, epoch: int) -> None:
-    """CLUSTER SET-CONFIG-EPOCH: only for a node that knows nobody and has none yet."""
+    """CLUSTER SET-CONFIG-EPOCH. Raises StateError if this node knows another node or has a config epoch already."""
     if not 0 <= epoch <= c.EPOCH_MAX:
         raise StateError(f"Invalid config epoch specified: {epoch}")
     if len(core.table) > 1:
@@ -116,13 +115,14 @@ def set_config_epoch(core: Core, epoch: int) -> None:
 
 
 def bump_epoch(core: Core) -> bool:
-    """CLUSTER BUMPEPOCH: True when there is a new config epoch, False when ours was the greatest already."""
+    """CLUSTER BUMPEPOCH. True if there is a new config epoch, False if ours was the greatest already."""
     return epochs.bump(core)
 
 
 def replicate(core: Core, node_id: str) -> None:
-    """CLUSTER REPLICATE: this node, which must own no slots, becomes a replica of a primary; does nothing when
-    it is one already. Raises StateError.
+    """CLUSTER REPLICATE: this node becomes a replica of a primary; nothing happens if it is one already.
+
+    Raises StateError, among others while this node is a primary with slots or keys.
     """
     node = known(core, node_id)
     if node is core.myself:
@@ -141,15 +141,15 @@ def count_failure_reports(core: Core, node_id: str) -> int:
 
 
 def known(core: Core, node_id: str) -> Node:
-    """The node of that id. Raises StateError when there is none."""
+    """The node with that id. Raises StateError if there is none."""
     node = core.table.find(node_id)
     if node is None:
         raise StateError(f"Unknown node {node_id}")
     return node
 
 
-def _checked(core: Core, slots: Iterable[int], *, busy: bool) -> int:
-    """The bitmap of the slots. `busy`: having an owner is wrong; else having none is."""
+def _checked(core: Core, slots: Iterable[int], *, free: bool) -> int:
+    """The bitmap of some slots, which must all be without an owner if `free`, else all have one. Raises StateError."""
     wanted = list(slots)
     for slot in wanted:
         if not 0 <= slot < c.SLOTS:
@@ -159,9 +159,9 @@ def _checked(core: Core, slots: Iterable[int], *, busy: bool) -> int:
     taken = assigned.to_bytes(c.SLOTS // 8, "little")
     for slot in wanted:
         has_owner = bool(taken[slot >> 3] >> (slot & 7) & 1)
-        if has_owner and busy:
+        if has_owner and free:
             raise StateError(f"Slot {slot} is already busy")
-        if not has_owner and not busy:
+        if not has_owner and not free:
             raise StateError(f"Slot {slot} is already unassigned")
         if seen[slot]:
             raise StateError(f"Slot {slot} specified multiple times")

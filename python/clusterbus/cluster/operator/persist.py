@@ -1,8 +1,7 @@
-"""nodes.conf as meaning: text to records, records to state, state to text (S10).
+"""The meaning of nodes.conf: text to records, records to state, state to text (S10).
 
-Owns the reading of lines with every check that names the line at fault, and what of a node survives a
-restart. The file itself (lock, atomic replacement) is the runtime's. Main loop only. Source:
-`clusterLoadConfig`, `clusterSaveConfig`.
+Owns the parser, whose errors name the line at fault, and the decision which facts about a node survive a restart. The
+runtime owns the file itself (lock, atomic replacement). Main thread. Source: `clusterLoadConfig`, `clusterSaveConfig`.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ _AUX_TEXTS: Final = (
 
 
 class _DamagedError(Exception):
-    """What is wrong with a line; `parse` adds its number."""
+    """What is wrong with a line. `parse` adds the number of the line."""
 
 
 # ---------------------------------------------------------------- text -> records
 
 
 def parse(text: str) -> NodesConf:
-    """Reads a whole nodes.conf. Raises ConfigError naming the line and what is wrong with it."""
+    """Reads a whole nodes.conf. Raises ConfigError, which names the line and what is wrong with it."""
     records: dict[str, NodeRecord] = {}
     variables: dict[str, int] = {}
     owned = 0
@@ -56,7 +55,7 @@ def parse(text: str) -> NodesConf:
                 continue
             record = _record(fields)
             if record.node_id in records:
-                raise _DamagedError(f"node {record.node_id} stands in the file twice")
+                raise _DamagedError(f"node {record.node_id} is in the file twice")
             bits = bits_of_ranges(record.slots)
             if bits & owned:
                 raise _DamagedError("a slot has two owners")
@@ -84,7 +83,7 @@ def _record(fields: list[str]) -> NodeRecord:
     if len(fields) < FIELDS_MIN:
         raise _DamagedError(f"a node's line has at least {FIELDS_MIN} fields, this one {len(fields)}")
     node_id, where, flag_names, primary, ping_sent, pong_received, epoch, connection = fields[:FIELDS_MIN]
-    ip, port, cport, hostname, aux = _whereabouts(where)
+    ip, port, cport, hostname, aux = _address_field(where)
     flags = _flags(flag_names)
     slots, migrating, importing = _slots(fields[FIELDS_MIN:])
     if connection not in ("connected", "disconnected"):
@@ -108,7 +107,7 @@ def _record(fields: list[str]) -> NodeRecord:
     )
 
 
-def _whereabouts(text: str) -> tuple[str, int, int, str, dict[str, str]]:
+def _address_field(text: str) -> tuple[str, int, int, str, dict[str, str]]:
     """(ip, port, cport, hostname, aux fields) of `ip:port@cport,hostname,aux=value,...`."""
     where, *rest = text.split(",")
     match = _ADDRESS.match(where)
@@ -128,7 +127,7 @@ def _whereabouts(text: str) -> tuple[str, int, int, str, dict[str, str]]:
     for item in rest[1:]:
         name, equals, value = item.partition("=")
         if not equals or name not in AUX_FIELDS:
-            raise _DamagedError(f"'{item}' is no field known here")
+            raise _DamagedError(f"'{item}' is an unknown field")
         if not _TEXT.match(value):
             raise _DamagedError(f"{value!r} cannot be the value of {name}")
         if name == "shard-id":
@@ -165,7 +164,7 @@ def _slots(
         else:
             raise _DamagedError(f"'{field}' is no slot")
     if bits_of_ranges(ranges).bit_count() != sum(last - first + 1 for first, last in ranges):
-        raise _DamagedError("a slot stands twice in the line")
+        raise _DamagedError("a slot is twice in the line")
     return tuple(ranges), tuple(moving[">"]), tuple(moving["<"])
 
 
@@ -210,7 +209,7 @@ def myself_of(conf: NodesConf) -> NodeRecord:
 
 
 def restore(core: Core, conf: NodesConf) -> None:
-    """Fills a fresh state: `core.myself` is there already, under the id of `myself_of(conf)`."""
+    """Fills a new state. `core.myself` exists already, under the id of `myself_of(conf)`."""
     nodes: dict[str, Node] = {}
     for record in conf.nodes:
         if record.flags & c.FLAG_HANDSHAKE:
@@ -236,7 +235,7 @@ def restore(core: Core, conf: NodesConf) -> None:
 
 
 def _mentioned(core: Core, nodes: dict[str, Node], node_id: str) -> Node:
-    """The node another line speaks of; one without a line of its own is known by its id alone."""
+    """The node that another line names. If it has no line of its own, nothing but its id is known."""
     node = nodes.get(node_id)
     if node is None:
         node = nodes[node_id] = Node(node_id, c.FLAG_NOADDR, core.new_id(), core.now_ms)
@@ -276,7 +275,7 @@ def _restored_node(core: Core, record: NodeRecord) -> Node:
 
 
 def nodes_conf_text(core: Core) -> str:
-    """The text of nodes.conf as of now; nodes in handshake or not borne out yet stay out of it."""
+    """The text of nodes.conf for the state as it is now, without provisional nodes and those in handshake."""
     return text_of(
         NodesConf(
             nodes=tuple(

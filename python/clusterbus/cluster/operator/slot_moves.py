@@ -1,9 +1,8 @@
-"""Slots on the move between two primaries, one by one, as an operator says (S4).
+"""Slots that move one by one between two primaries, as an operator orders (S4).
 
-Owns CLUSTER SETSLOT with Valkey's error texts, and how moves end when somebody claims or gives up a slot. What
-is on the move stands in `SlotMap.migrating` and `.importing`. Must never touch a key: moving them is the
-operator's (or redis-cli's) work. Main loop only. Source: `clusterParseSetSlotCommand`,
-`clusterCommandSetSlot`, `clusterUpdateSlotsConfigWith`.
+Owns CLUSTER SETSLOT with Valkey's error texts, and the end of a move when a node claims or gives up the slot. The moves
+are in `SlotMap.migrating` and `.importing`. Must never touch a key: moving keys is the work of the operator or of
+redis-cli. Main thread. Source: `clusterParseSetSlotCommand`, `clusterCommandSetSlot`, `clusterUpdateSlotsConfigWith`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from clusterbus.errors import StateError
 
 
 def migrate(core: Core, slot: int, node_id: str) -> None:
-    """SETSLOT MIGRATING: our slot is about to go to another primary; keys we lack are asked for there."""
+    """SETSLOT MIGRATING: our slot will go to another primary. Clients that want keys we lack are redirected there."""
     _check_slot(core, slot)
     if core.slots.owner_of(slot) is not core.myself:
         raise StateError(f"I'm not the owner of hash slot {slot}")
@@ -28,7 +27,7 @@ def migrate(core: Core, slot: int, node_id: str) -> None:
 
 
 def import_slot(core: Core, slot: int, node_id: str) -> None:
-    """SETSLOT IMPORTING: a slot is about to come to us; clients that say ASKING are served."""
+    """SETSLOT IMPORTING: a slot will come to us. Clients that send ASKING are served."""
     _check_slot(core, slot)
     if core.slots.owner_of(slot) is core.myself:
         raise StateError(f"I'm already the owner of hash slot {slot}")
@@ -38,8 +37,8 @@ def import_slot(core: Core, slot: int, node_id: str) -> None:
     core.want_save()
 
 
-def stay(core: Core, slot: int) -> None:
-    """SETSLOT STABLE: the slot moves neither way."""
+def settle(core: Core, slot: int) -> None:
+    """SETSLOT STABLE: the slot no longer moves, in either direction."""
     _check_slot(core, slot)
     core.slots.settle(slot)
     core.log("notice", f"Slot {slot} is stable")
@@ -47,10 +46,10 @@ def stay(core: Core, slot: int) -> None:
 
 
 def assign(core: Core, slot: int, node_id: str) -> None:
-    """SETSLOT NODE: the slot is that node's from now on.
+    """SETSLOT NODE: the slot belongs to that node from now on.
 
-    An importing node that takes the slot itself takes a new config epoch with it and tells everybody at once, so
-    that its claim beats the former owner's.
+    A node that imports the slot and takes it also takes a new config epoch and announces it at once, so that its claim
+    beats that of the former owner.
     """
     _check_slot(core, slot)
     node = core.table.find(node_id)
@@ -80,7 +79,7 @@ def assign(core: Core, slot: int, node_id: str) -> None:
 
 
 def _lose_last_slot(core: Core, taker: Node) -> None:
-    """We own nothing now: we replicate whoever took the last slot, if cluster-allow-replica-migration lets us."""
+    """We own no slot now. If cluster-allow-replica-migration permits it, we replicate the node with the last one."""
     if core.config.cluster_allow_replica_migration:
         core.log("notice", f"My last slot went to node {taker.name}, whose replica I am now")
         replication.replicate(core, taker)
@@ -89,8 +88,10 @@ def _lose_last_slot(core: Core, taker: Node) -> None:
 
 
 def follow_claims(core: Core, sender: Node, config_epoch: int, claimed: int, gained: int) -> None:
-    """A primary announces its slots: `claimed` all of them, `gained` those that become its by it. Moves these
-    slots were in end, or follow a failover at their other end. Before the slots change hands.
+    """Adjusts our moves to the slots that a primary announces. Called before the slots change hands.
+
+    `claimed` are all its slots, `gained` those that it gets now. A move of a gained slot ends. If a failover replaced
+    the node at the other end of a move, the move goes on with the new primary.
     """
     _end_moves(core, sender, gained)
     migrating = core.slots.migrating
@@ -98,11 +99,11 @@ def follow_claims(core: Core, sender: Node, config_epoch: int, claimed: int, gai
         if claimed >> slot & 1 or target is sender or target.shard_id != sender.shard_id:
             continue
         if target.config_epoch < config_epoch or target.is_replica:
-            core.log("notice", f"Slot {slot} is migrating to node {sender.name} now, which took its shard over")
+            core.log("notice", f"Slot {slot} is now migrating to node {sender.name}, which took over the shard")
             migrating[slot] = sender
             core.want_save(durable=True)
     if core.myself.is_primary:
-        _take_given_up(core, sender, claimed)
+        _take_unclaimed(core, sender, claimed)
 
 
 def _end_moves(core: Core, sender: Node, gained: int) -> None:
@@ -115,21 +116,21 @@ def _end_moves(core: Core, sender: Node, gained: int) -> None:
         if not gained >> slot & 1 or source is sender:
             continue
         if source.shard_id == sender.shard_id:
-            core.log("notice", f"Slot {slot} is being imported from node {sender.name} now, which took its shard over")
+            core.log("notice", f"Slot {slot} is now imported from node {sender.name}, which took over the shard")
             slots.importing[slot] = sender
         else:
             core.log("notice", f"Slot {slot} is no longer being imported from node {source.name}")
             del slots.importing[slot]
 
 
-def _take_given_up(core: Core, sender: Node, claimed: int) -> None:
-    """The source of an import has stopped claiming the slot: we missed the order that made it ours."""
+def _take_unclaimed(core: Core, sender: Node, claimed: int) -> None:
+    """The source of an import no longer claims the slot. So we missed the order that made it ours, and take it now."""
     importing = core.slots.importing
     for slot in [slot for slot, source in importing.items() if source is sender and not claimed >> slot & 1]:
         del importing[slot]
         core.want_save(durable=True)
         if core.slots.owner_of(slot) is not core.myself:
-            core.log("notice", f"Slot {slot} was given up by node {sender.name}, and is ours")
+            core.log("notice", f"Slot {slot} was given up by node {sender.name} and is now mine")
             core.move_slots(core.myself, 1 << slot)
             epochs.bump(core)
 
