@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from clusterbus.client_port.commands.introspection import standard_registry
@@ -258,7 +259,7 @@ def own_address() -> str | None:
 @pytest.mark.parametrize(
     ("keywords", "served"), [({}, False), ({"protected_mode": False}, True), ({"requirepass": "x"}, True)]
 )
-def test_protected_mode_serves_this_machine_only(keywords: dict[str, object], served: bool) -> None:
+def test_protected_mode_serves_this_machine_only(keywords: dict[str, Any], served: bool) -> None:
     address = own_address()
     if address is None:
         pytest.skip("needs an address besides loopback")
@@ -400,7 +401,7 @@ def test_several_addresses_and_missing_optional_ones() -> None:
             client.ask(b"PING\r\n", b"+PONG\r\n")
 
 
-def start_failure(**keywords: object) -> str:
+def start_failure(**keywords: Any) -> str:
     async def start() -> None:
         config = Config.from_keywords(**{"bind": "127.0.0.1", **keywords})
         await RespServer(None, config, standard_registry()).start()
@@ -484,7 +485,7 @@ def test_keepalive_is_on_for_clients(running_server: Running, client: Client) ->
 # ---------------------------------------------------------------- TLS
 
 
-def tls_keywords(certificates: Certificates, auth_clients: str) -> dict[str, object]:
+def tls_keywords(certificates: Certificates, auth_clients: str) -> dict[str, Any]:
     return {
         "tls_cert_file": certificates.cert_file,
         "tls_key_file": certificates.key_file,

@@ -224,7 +224,7 @@ class Server:
             self._connection.disconnect()
             self._connection = None
 
-    def call(self, *words: str | int) -> Any:
+    def call(self, *words: str | int | bytes) -> Any:
         """One command on the server's kept connection; an error reply raises."""
         if self._connection is None:
             self._connection = self.connect()

@@ -150,7 +150,8 @@ def test_a_step_that_fails_is_named_and_the_old_file_stays(
 ) -> None:
     """H47."""
     nodes.save(WHOLE, durable=True)
-    real, failures = getattr(os, call), []
+    real = getattr(os, call)
+    failures: list[str] = []
 
     def fail_once(*arguments: object) -> object:
         if not failures:
