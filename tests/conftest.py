@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.loops import LOOPS, Run, run_on
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
@@ -22,6 +24,12 @@ def pytest_runtest_makereport(
     if report.failed:
         item.stash[FAILED] = True
     return report
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine; the test runs once on asyncio's loop and once on uvloop's."""
+    return partial(run_on, LOOPS[request.param])
 
 
 @pytest.fixture(scope="session")

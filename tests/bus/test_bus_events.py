@@ -27,12 +27,10 @@ from clusterbus import (
     StateChanged,
 )
 
-from tests.bus.test_bus import DEADLINE_S, NODE_TIMEOUT_MS, Run, run, settings, until, well
-from tests.bus.test_bus_messages import order
+from tests.bus.harness import DEADLINE_S, NODE_TIMEOUT_MS, order, settings, well
+from tests.loops import Run, until
 from tests.peers.cluster import assign_slots, form, node_id
 from tests.peers.server import Server
-
-__all__ = ["run"]
 
 Peers = Callable[..., Server]
 

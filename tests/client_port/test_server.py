@@ -20,7 +20,8 @@ from clusterbus.client_port.server import RespServer
 from clusterbus.config import Config
 from clusterbus.errors import ConfigError, StateError
 
-from tests.client_port.harness import ANSWER_DEADLINE_S, LOOPS, Client, Node, Running, multibulk, running
+from tests.client_port.harness import ANSWER_DEADLINE_S, Client, Node, Running, multibulk, running
+from tests.loops import LOOPS
 from tests.peers.ports import free_port
 from tests.peers.tls import Certificates
 
@@ -116,7 +117,7 @@ def test_a_handler_that_waits_holds_back_its_own_client_only(running_server: Run
     running_server.wait_until(lambda: running_server.node.gate is not None, "the handler runs")
     with running_server.connect() as other:
         other.ask(b"PING\r\n", b"+PONG\r\n")
-    running_server.call(lambda: running_server.node.gate.set_result(b"now"))  # type: ignore[union-attr]
+    running_server.call(lambda: running_server.node.open_gate(b"now"))
     client.expect(b"$3\r\nnow\r\n+PONG\r\n")
 
 
@@ -201,7 +202,7 @@ def test_requests_behind_a_waiting_one_are_bounded(running_server: Running, clie
     one = next(iter(running_server.server.clients.values()))
     held = running_server.call(one.connection.query_buffer_len_bytes)
     assert READ_AHEAD_BYTES < held < 2 * READ_AHEAD_BYTES + 2**18
-    running_server.call(lambda: running_server.node.gate.set_result(b"now"))  # type: ignore[union-attr]
+    running_server.call(lambda: running_server.node.open_gate(b"now"))
     client.expect(b"$3\r\nnow\r\n")
     client.expect(b":1\r\n" * (sent // len(line)))
 

@@ -58,17 +58,19 @@ def start_node(peers: Peers, tls: Certificates | None, **directives: object) -> 
     return peers("clusterbus", certificates=tls, **directives)
 
 
+def wait_for_packets(node: Server, count: int) -> None:
+    least = node.counter("cluster_stats_messages_received") + count
+    wait_until(
+        lambda: node.counter("cluster_stats_messages_received") >= least,
+        JOIN_DEADLINE_S,
+        f"{node} receives {count} more packets",
+    )
+
+
 def check_work_ran_on_workers(nodes: Sequence[Server], *, with_tls: bool) -> None:
     """R1, R4, R16, R24, R30: packets and handshakes went over workers, and in a calm cluster all did."""
     for node in nodes:
-        received = node.counter("cluster_stats_messages_received")
-        wait_until(
-            lambda node=node, least=received + CALM_PACKETS: (  # type: ignore[misc]
-                node.counter("cluster_stats_messages_received") >= least
-            ),
-            JOIN_DEADLINE_S,
-            f"{node} receives {CALM_PACKETS} more packets",
-        )
+        wait_for_packets(node, CALM_PACKETS)
         assert node.counter("cluster_threaded_reads_processed") > 0
         assert node.counter("cluster_threaded_writes_processed") > 0
         assert node.counter("cluster_io_main_thread_fallbacks") == 0
@@ -121,6 +123,10 @@ def shared_view(server: Server) -> frozenset[tuple[object, ...]]:
     )
 
 
+def wait_for_refusal(node: Server, before: int) -> None:
+    wait_until(lambda: accepts_refused(node) > before, JOIN_DEADLINE_S, lambda: f"a refusal is counted: {node.info()}")
+
+
 @pytest.mark.parametrize("io_threads", [1, 3])
 def test_a_client_the_authority_does_not_vouch_for_is_refused_on_the_bus_h35_h36(
     peers: Peers,
@@ -137,13 +143,9 @@ def test_a_client_the_authority_does_not_vouch_for_is_refused_on_the_bus_h35_h36
     stranger = stranger_certificates.client_context()
     stranger.load_verify_locations(certificates.ca_cert_file)
     for context in (without, stranger, None):  # None: plain bytes where TLS is spoken
-        refused = accepts_refused(node)
+        before = accepts_refused(node)
         assert bus.loop.run(ask_once(node, context, good.heartbeat())) is None
-        wait_until(
-            lambda before=refused: accepts_refused(node) > before,  # type: ignore[misc]
-            JOIN_DEADLINE_S,
-            lambda: f"a refusal is counted: {node.info()}",
-        )
+        wait_for_refusal(node, before)
     # The good one is still served, on its old link and on a new one.
     assert bus.loop.run(good.ping()) is not None
     assert bus.loop.run(ask_once(node, certificates.client_context(), good.heartbeat())) is not None

@@ -99,6 +99,13 @@ def all_know_all(servers: Sequence[Server]) -> bool:
     )
 
 
+def wait_for_state(server: Server, state: str, deadline_s: float) -> None:
+    """Waits until the server holds the cluster "ok" or "fail"."""
+    wait_until(
+        lambda: server.info()["cluster_state"] == state, deadline_s, lambda: f"{server} says {state}\n{views([server])}"
+    )
+
+
 def meet(servers: Sequence[Server]) -> None:
     """Tells the first server to meet each of the others; returns at once."""
     for other in servers[1:]:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +19,18 @@ from clusterbus.errors import ConfigError
 from clusterbus.runtime.node import EXIT_ERROR, AsyncioNode
 from clusterbus.runtime.process import event_loop_factory
 
+from tests.loops import Run, until
 from tests.peers.ports import free_port
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 DEADLINE_S = 10.0
 OWN_ID = "d" * 40
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine on asyncio's loop and on uvloop's."""
-
-    def runner(scenario: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as loop:
-            return loop.run(asyncio.wait_for(scenario, DEADLINE_S))
-
-    return runner
 
 
 def config(folder: Path, **directives: Any) -> Config:
     words: dict[str, Any] = {"dir": str(folder), "port": free_port(), "bind": "127.0.0.1", "io_threads": 1}
     return Config.from_keywords(**(words | directives))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 # ---------------------------------------------------------------- in an event loop

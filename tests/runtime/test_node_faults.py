@@ -6,13 +6,11 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import clusterbus
 import pytest
-import uvloop
 from clusterbus import ClusterBusError
 from clusterbus.cluster import constants
 from clusterbus.config import Config
@@ -20,25 +18,13 @@ from clusterbus.errors import ConfigError
 from clusterbus.runtime.live_config import FIRST_PACKET_TIMEOUT_MS
 from clusterbus.runtime.node import AsyncioNode
 
+from tests.loops import Run
 from tests.peers.ports import free_port
 from tests.peers.tls import Certificates
 
 DEADLINE_S = 10.0
 ABSENT_ADDRESS = "192.0.2.1"  # for documentation: no machine has it
 THREADS = Path("/proc/self/task")
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine on asyncio's loop and on uvloop's."""
-
-    def runner(scenario: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=request.param) as loop:
-            return loop.run(asyncio.wait_for(scenario, DEADLINE_S))
-
-    return runner
 
 
 @pytest.fixture
