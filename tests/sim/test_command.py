@@ -113,7 +113,7 @@ def test_a_replay_prints_the_trace_and_how_it_ended_r38() -> None:
 
 
 def test_a_replay_of_a_broken_rule_ends_with_it_and_status_1_r38(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterbus.cluster.failover.epochs.resolve_collision", lambda core, sender: None)
+    monkeypatch.setattr("clusterbus.cluster.failover.election.quorum", lambda core: 1)
     seed = next(seed for seed in range(60) if scenario.play(seed).failure)
     result = run("--replay", str(seed))
     assert result.exit_code == 1
