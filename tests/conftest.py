@@ -1,4 +1,7 @@
-"""Fixtures for every test: certificates, and `peers`, which starts real servers and always stops them."""
+"""Fixtures for every test: certificates, event loops, and `peers`, which starts real servers and always stops them.
+
+The hooks tell how to repeat what failed (`repeat`), and keep processes to the tests marked so (`processes`).
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,59 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests import processes, repeat
 from tests.loops import LOOPS, Run, run_on
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
 FAILED = pytest.StashKey[bool]()
 
+# A slow machine is no failure, and what fails is repeated by its seed: a database would change what that draws.
+settings.register_profile(
+    "clusterbus", deadline=None, database=None, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("clusterbus")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    repeat.draw_seed(config)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    processes.mark(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    processes.begin(item)
+    try:
+        return (yield)
+    finally:
+        processes.end()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints for each failed test the one command that repeats it."""
+    reports = [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]
+    if reports:
+        terminalreporter.section("to repeat")
+        for line in repeat.lines(config, reports):
+            terminalreporter.line(line)
+
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remembers that a test failed, so that its fixtures can print what its servers logged."""
+    """Remembers that a test failed, so that its fixtures can print what its servers logged, and its seed."""
     report = yield
     if report.failed:
         item.stash[FAILED] = True
+        repeat.keep_seed(item, report)
     return report
 
 

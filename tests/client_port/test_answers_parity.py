@@ -14,6 +14,8 @@ import redis
 
 from tests.peers.server import PlainConnection, Server
 
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("answers_parity")]
+
 Peers = Callable[..., Server]
 
 COMMANDS = (

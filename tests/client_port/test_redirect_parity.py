@@ -17,6 +17,8 @@ import redis
 from tests.peers.cluster import SLOT_COUNT, all_know_all, meet, node_id, views, wait_for_state, wait_until
 from tests.peers.server import Server
 
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("redirect_parity")]
+
 DEADLINE_S = 20.0
 SPLIT = 10_000
 """Slots below are the first node's. `b` is 3300, `c` is 7365, `a` is 15495, `d` is 11298."""

@@ -149,6 +149,7 @@ def refused_start(folder: Path, *arguments: str) -> str:
     return complaints[0]
 
 
+@pytest.mark.processes
 def test_a_bus_port_in_use_is_named(tmp_path: Path) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port + 10_000)):
@@ -157,12 +158,14 @@ def test_a_bus_port_in_use_is_named(tmp_path: Path) -> None:
     assert "already in use" in line
 
 
+@pytest.mark.processes
 def test_a_client_port_in_use_is_named(tmp_path: Path) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         assert f"127.0.0.1:{port}" in refused_start(tmp_path, "--port", str(port))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -184,12 +187,14 @@ def test_a_damaged_nodes_conf_is_refused_named_and_left_alone_h44_h45(tmp_path: 
     assert file.read_text() == text
 
 
+@pytest.mark.processes
 def test_a_nodes_conf_of_another_process_is_refused_h46(tmp_path: Path) -> None:
     with (tmp_path / "nodes.conf.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "already used" in refused_start(tmp_path, "--port", str(free_port()))
 
 
+@pytest.mark.processes
 def test_a_certificate_that_is_none_is_refused_by_name(tmp_path: Path, certificates: Certificates) -> None:
     bad = tmp_path / "bad.pem"
     bad.write_text("no certificate\n")
@@ -199,6 +204,7 @@ def test_a_certificate_that_is_none_is_refused_by_name(tmp_path: Path, certifica
     assert str(bad) in line
 
 
+@pytest.mark.processes
 def test_a_logfile_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     assert "logfile" in refused_start(tmp_path, "--port", str(free_port()), "--logfile", "no/such/folder/log")
 

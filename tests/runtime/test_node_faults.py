@@ -61,6 +61,7 @@ def test_an_address_that_is_not_optional_is_named_with_the_systems_own_words(run
 # ---------------------------------------------------------------- nodes.conf (H47)
 
 
+@pytest.mark.processes
 def test_a_node_that_cannot_write_nodes_conf_does_not_start_h47(unwritable: Path) -> None:
     words = [f"--{name.replace('_', '-')}={value}" for name, value in settings(unwritable).items()]
     words = [part for word in words for part in word.split("=", 1)]

@@ -105,6 +105,7 @@ def lock_from_another_process(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.processes
 def test_a_second_process_is_refused_also_after_the_file_was_replaced(nodes: NodesFile, path: Path) -> None:
     """H46."""
     for text in (None, WHOLE, NODE + WHOLE):

@@ -132,6 +132,7 @@ def test_a_histogram_counts_every_time_once() -> None:
     assert sum(int(line.split()[-1]) for line in lines[1:]) == 100
 
 
+@pytest.mark.processes
 def test_the_example_shows_both_sides_of_a_partition_and_the_same_each_time_r38() -> None:
     def output(*arguments: str) -> str:
         command = [sys.executable, str(EXAMPLE), *arguments]
