@@ -1,6 +1,7 @@
 """Fixtures for every test: certificates, event loops, and `peers`, which starts real servers and always stops them.
 
-The hooks tell how to repeat what failed (`repeat`), and keep processes to the tests marked so (`processes`).
+The hooks tell how to repeat what failed (`repeat`), keep processes to the tests marked so (`processes`), and keep
+together what shares a fixture (`workers`).
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import processes, repeat
+from tests import processes, repeat, workers
 from tests.loops import LOOPS, Run, run_on
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
@@ -34,6 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     processes.mark(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Any:
+    return workers.scheduler(config, log) if config.option.dist == "load" else None
 
 
 @pytest.hookimpl(wrapper=True)

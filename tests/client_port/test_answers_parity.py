@@ -14,7 +14,7 @@ import redis
 
 from tests.peers.server import PlainConnection, Server
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("answers_parity")]
+pytestmark = pytest.mark.processes
 
 Peers = Callable[..., Server]
 

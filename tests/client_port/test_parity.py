@@ -12,7 +12,7 @@ from clusterbus.client_port.requests import INLINE_LEN_MAX_BYTES
 from tests.client_port.harness import Client, multibulk, running
 from tests.peers.server import Server
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("parity")]
+pytestmark = pytest.mark.processes
 
 PASSWORD = "secret word"
 

@@ -16,7 +16,7 @@ from tests.client_port.harness import Client, multibulk
 from tests.peers.cluster import wait_for_state, wait_until
 from tests.peers.server import Server
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("pubsub_parity")]
+pytestmark = pytest.mark.processes
 
 DEADLINE_S = 10.0
 Step = tuple[str, bytes]

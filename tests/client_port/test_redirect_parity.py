@@ -17,7 +17,7 @@ import redis
 from tests.peers.cluster import SLOT_COUNT, all_know_all, meet, node_id, views, wait_for_state, wait_until
 from tests.peers.server import Server
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("redirect_parity")]
+pytestmark = pytest.mark.processes
 
 DEADLINE_S = 20.0
 SPLIT = 10_000

@@ -6,7 +6,7 @@ import pytest
 from clusterbus.sim.runner import FAILURES_KEPT_MAX, Summary, run_seeds
 from clusterbus.sim.scenario import FAULTS, NODES_MAX, NODES_MIN, Outcome, Scenario, play, replay
 
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("scenario")]
+pytestmark = pytest.mark.processes
 
 SEEDS = range(80)
 
