@@ -1,4 +1,5 @@
-"""The one command that repeats a failed test: its name, and the seed if Hypothesis drew its examples.
+"""The one command that repeats a failed test: its name, and the seed if Hypothesis drew its examples. A test that
+knows a shorter one gives it with `record_property(COMMAND_PROPERTY, ...)`.
 
 Owns how that command is written; `conftest.py` asks for it. Runs in the process that prints the summary, so what
 only the process of the test knows comes as a property of its report.
@@ -17,7 +18,9 @@ import hypothesis
 import pytest
 
 REPEATS_SHOWN_MAX = 20
-OPTION_PROPERTY = "repeat"
+OPTION_PROPERTY = "repeat option"
+COMMAND_PROPERTY = "repeat command"
+"""Its value is a command of the environment that runs the tests: "clusterbus simulate --replay 7"."""
 
 
 def draw_seed(config: pytest.Config) -> None:
@@ -34,17 +37,22 @@ def keep_seed(item: pytest.Item, report: pytest.TestReport) -> None:
 
 
 def command(config: pytest.Config, report: pytest.TestReport | pytest.CollectReport) -> str:
-    """What to type, where pytest was started, to run this test alone with the same examples."""
+    """What to type, where pytest was started, to run what failed alone and with the same examples."""
     here = config.invocation_params.dir
 
     def from_here(path: Path) -> str:
         return os.path.relpath(path, here) if path.is_relative_to(config.rootpath) else str(path)
 
+    properties = [(name, str(value)) for name, value in getattr(report, "user_properties", ())]
+    python = Path(sys.executable)
+    for name, value in properties:
+        if name == COMMAND_PROPERTY:
+            program, *arguments = value.split()
+            return shlex.join([from_here(python.with_name(program)), *arguments])
     file, *names = report.nodeid.split("::", 1)
     test = "::".join([from_here(config.rootpath / file), *names])
-    properties = getattr(report, "user_properties", ())
-    options = [str(value) for name, value in properties if name == OPTION_PROPERTY]
-    return shlex.join([from_here(Path(sys.executable)), "-m", "pytest", test, *options])
+    options = [value for name, value in properties if name == OPTION_PROPERTY]
+    return shlex.join([from_here(python), "-m", "pytest", test, *options])
 
 
 def lines(config: pytest.Config, reports: Iterable[pytest.TestReport | pytest.CollectReport]) -> list[str]:
