@@ -13,7 +13,7 @@ import uvloop
 
 WAIT_DEADLINE_S = 30.0
 """What is awaited comes at once on a quiet machine; the bound is for one that is not."""
-SCENARIO_DEADLINE_S = 60.0
+SCENARIO_DEADLINE_S = 120.0
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,

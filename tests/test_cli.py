@@ -21,7 +21,7 @@ from clusterbus.config import BY_NAME, DIRECTIVES, Config
 from tests.peers.ports import free_port
 from tests.peers.server import Server
 
-RUN_DEADLINE_S = 30.0
+RUN_DEADLINE_S = 60.0
 LOG_LINE = re.compile(r"\d+:M \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d\.\d{3} [.\-*#] .+")
 
 

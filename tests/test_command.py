@@ -15,7 +15,7 @@ from clusterbus.client_port.registry import CommandSpec
 from tests.peers.cluster import wait_until
 from tests.peers.ports import free_port
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 # redis-py does not annotate what its client executes.
 Client = Any
 

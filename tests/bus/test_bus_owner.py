@@ -16,7 +16,7 @@ from clusterbus.errors import StateError
 
 from tests.peers.ports import free_port
 
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 
 FORKING = """
 import os, sys, warnings

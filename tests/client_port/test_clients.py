@@ -16,7 +16,7 @@ from tests.peers.redis_cli import redis_cli
 from tests.peers.server import Server
 
 Peers = Callable[..., Server]
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 
 
 def test_redis_cli_creates_checks_and_extends_a_mixed_cluster(peers: Peers) -> None:

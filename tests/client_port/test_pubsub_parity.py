@@ -18,7 +18,7 @@ from tests.peers.server import Server
 
 pytestmark = pytest.mark.processes
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 Step = tuple[str, bytes]
 
 SCENARIOS: dict[str, list[Step]] = {

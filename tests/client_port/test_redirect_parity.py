@@ -19,7 +19,7 @@ from tests.peers.server import Server
 
 pytestmark = pytest.mark.processes
 
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 SPLIT = 10_000
 """Slots below are the first node's. `b` is 3300, `c` is 7365, `a` is 15495, `d` is 11298."""
 

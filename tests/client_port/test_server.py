@@ -452,7 +452,7 @@ def test_a_missing_address_is_an_error_unless_optional() -> None:
 def test_close_lets_queued_replies_out_then_ends_every_client(running_server: Running) -> None:
     with running_server.connect() as one:
         one.ask(b"PING\r\n", b"+PONG\r\n")
-        asyncio.run_coroutine_threadsafe(running_server.server.close(), running_server.loop).result(10)
+        asyncio.run_coroutine_threadsafe(running_server.server.close(), running_server.loop).result(ANSWER_DEADLINE_S)
         assert one.expect_close() == b""
     with pytest.raises(ConnectionRefusedError):
         running_server.connect()

@@ -19,7 +19,7 @@ from tests.peers.tls import Certificates
 
 Peers = Callable[..., Server]
 
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 RECEIVE_BUFFER_BYTES = 4096
 KERNEL_BUFFERS_MAX_BYTES = 16 * 1024 * 1024
 MESSAGE = "x" * 8_192

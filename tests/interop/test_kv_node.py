@@ -21,7 +21,7 @@ from tests.peers.server import CALL_TIMEOUT_S, START_DEADLINE_S, STOP_DEADLINE_S
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "kv_node.py"
 KEYS = 300
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 
 
 class KvNode(Server):

@@ -23,7 +23,7 @@ from tests.peers.tls import Certificates
 Peers = Callable[..., Server]
 
 KILLS = 10
-DEADLINE_S = 15.0
+DEADLINE_S = 30.0
 LIMIT_BYTES = 4 << 20
 MESSAGE_BYTES = 512 << 10
 # More than the limit and all that the kernel may buffer on both sides.

@@ -22,7 +22,7 @@ Peers = Callable[..., Server]
 LINK_COUNT = 32
 RESIZES = 30
 ROUNDS_BETWEEN_RESIZES = 5
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 
 
 class Load:

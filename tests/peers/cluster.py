@@ -121,7 +121,7 @@ def assign_slots(primaries: Sequence[Server]) -> None:
         assert server.call("CLUSTER", "ADDSLOTSRANGE", first, last) == "OK"
 
 
-def form(servers: Sequence[Server], primaries: Sequence[Server], deadline_s: float = 10.0) -> None:
+def form(servers: Sequence[Server], primaries: Sequence[Server], deadline_s: float = 30.0) -> None:
     """Gives all slots to `primaries` and joins `servers`, until each lists all as connected."""
     assign_slots(primaries)
     meet(servers)

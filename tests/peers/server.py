@@ -23,10 +23,10 @@ import redis.connection
 from tests.peers.ports import BUS_PORT_OFFSET, free_port
 from tests.peers.tls import Certificates
 
-START_DEADLINE_S = 20.0
-STOP_DEADLINE_S = 10.0
+START_DEADLINE_S = 60.0
+STOP_DEADLINE_S = 30.0
 START_TRIES = 5
-CALL_TIMEOUT_S = 10.0
+CALL_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 60
 
 # redis-py does not annotate its plain connections.

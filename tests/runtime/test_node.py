@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tests.peers.ports import free_port
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 OWN_ID = "d" * 40
 
 
@@ -45,7 +46,9 @@ def test_a_node_ticks_ten_times_a_second(run: Run, tmp_path: Path) -> None:
         node.member.driver.tick = lambda: (ticks.append(time.monotonic()), tick())[1]  # type: ignore[method-assign, func-returns-value]
         await until(lambda: len(ticks) >= 11)
         await node.stop()
-        assert 0.9 < ticks[10] - ticks[0] < 2.0, "ten periods; more only on a loaded machine"
+        assert ticks[10] - ticks[0] > 0.9, "ten periods"
+        periods = sorted(after - before for before, after in pairwise(ticks))
+        assert periods[len(periods) // 2] < 0.2, "most are no longer even on a loaded machine"
 
     run(scenario())
 
