@@ -1,8 +1,11 @@
-"""What fails prints the one command that repeats it, and that command does: with workers, from a subfolder too."""
+"""The hooks of `conftest.py`, in a project of their own: what fails prints the one command that repeats it, with
+workers and from a subfolder too; a shared fixture is made once; a process is started by marked tests alone.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -43,6 +46,31 @@ def test_that_passes():
     pass
 """
 
+SHARED = """
+import os
+import pytest
+
+@pytest.fixture(scope="module")
+def maker():
+    return os.getpid()
+
+@pytest.mark.parametrize("number", range(8))
+def test_share(maker, number):
+    print(f"made by {maker}")
+"""
+
+STARTING = """
+import subprocess
+import pytest
+
+def test_unmarked():
+    subprocess.run(["true"])
+
+@pytest.mark.processes
+def test_marked():
+    subprocess.run(["true"])
+"""
+
 CARGO = """\
      Running unittests src/lib.rs (target/debug/deps/clusterbus_engine-0630ce7cc75bc493)
 test links::tests::seeded ... FAILED
@@ -63,17 +91,16 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a broken module of tests in a subfolder, which runs with this project's hooks."""
+    """An empty project with a subfolder, whose tests run with our hooks."""
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "test_broken.py").write_text(BROKEN)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = processes\n")
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.conftest -p no:cacheprovider")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return tmp_path
 
 
-def run(command: str, folder: Path, drawn: Path) -> str:
-    """What a command prints that is to fail."""
+def run(command: str, folder: Path, drawn: Path, status: int = 1) -> str:
+    """What a command prints that is to end so."""
     done = subprocess.run(
         shlex.split(command),
         cwd=folder,
@@ -82,7 +109,7 @@ def run(command: str, folder: Path, drawn: Path) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 
 
@@ -98,6 +125,7 @@ def repeats(output: str) -> list[str]:
 def test_every_failed_test_prints_the_command_that_repeats_it(
     project: Path, options: str, folder: str, repeated: list[str]
 ) -> None:
+    (project / "sub" / "test_broken.py").write_text(BROKEN)
     here = project / folder
     output = run(f"{sys.executable} -m pytest {options}", here, project / "first")
     assert "1 passed" in output
@@ -109,6 +137,20 @@ def test_every_failed_test_prints_the_command_that_repeats_it(
         assert "1 failed" in (again := run(command, here, project / "again"))
         assert repeats(again) == [command]
     assert (project / "first").read_text() == (project / "again").read_text(), "the same examples are drawn"
+
+
+def test_tests_that_share_a_fixture_stay_on_one_worker(project: Path) -> None:
+    (project / "test_shared.py").write_text(SHARED)
+    output = run(f"{sys.executable} -m pytest -n 3 -rP", project, project / "nothing", status=0)
+    assert "8 passed" in output
+    assert len(set(re.findall(r"made by \d+", output))) == 1
+
+
+def test_only_a_marked_test_may_start_a_process(project: Path) -> None:
+    (project / "test_starting.py").write_text(STARTING)
+    output = run(f"{sys.executable} -m pytest", project, project / "nothing")
+    assert "1 failed, 1 passed" in output
+    assert "test_unmarked starts a process, so it needs the mark processes" in output
 
 
 def test_every_failed_rust_test_has_one_command() -> None:
