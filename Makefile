@@ -2,6 +2,10 @@
 # Everything Python lives in .venv, pinned by requirements.lock; everything Rust in target/, pinned by Cargo.lock.
 # Every target depends on what it needs, so each works on a fresh clone.
 
+# A pipe fails with its first part.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,9 +17,15 @@ BUILT := $(VENV)/.built
 BENCH_INSTALLED := $(VENV)/.bench-installed
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name build.rs)
 PYTHON_FILES := python tests examples
+CORES := $(shell nproc)
+# Tests with real servers mostly wait, so several of them share a core.
+TEST_WORKERS ?= $(shell echo $$(( $(CORES) < 5 ? 3 * $(CORES) : 16 )))
+# What `make check` runs side by side; each is a target of its own too.
+CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo sim test loom test-rust test-python lint format bench bench-peers instructions lock clean
+.PHONY: help build demo check sim sim-hundred test loom test-rust test-units test-python lint lint-rust lint-python \
+	format bench bench-peers instructions lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,27 +46,63 @@ $(BUILT): $(INSTALLED) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml
 demo: build ## six nodes over mutual TLS: join, fail, come back
 	$(BIN)/clusterbus demo
 
+check: ## lint, tests without servers, a hundred simulated clusters: before each commit
+	@rm -rf target/check && mkdir -p target/check
+	@$(MAKE) --no-print-directory --jobs=$(CORES) --keep-going --output-sync $(CHECKS:%=check-%) \
+		&& echo "make check: all is well, $$SECONDS s" \
+		|| { cd target/check; printf '\nfailed: %s\n' "$$(ls | sed -n 's/.failed$$//p' | xargs)"; \
+			grep -h '^repeat: ' *.failed; exit 1; }
+
+# One part of it: its output goes to a file, whose end is shown when it fails. It knows nothing of the jobs beside it,
+# or cargo would ask for its share of them.
+ALONE := env -u MAKEFLAGS -u MFLAGS $(MAKE) --no-print-directory $(MAKEOVERRIDES)
+check-%:
+	@$(ALONE) $* >target/check/$*.log 2>&1 && echo "$*: ok, $$SECONDS s" \
+		|| { mv target/check/$*.log target/check/$*.failed; echo "---- the end of target/check/$*.failed"; \
+			tail -n 200 target/check/$*.failed; exit 1; }
+
+# These would build it each for itself.
+check-lint-python check-test-units check-sim-hundred: check-build
+
 sim: build ## a thousand simulated clusters in trouble, every rule checked after every event
 	$(BIN)/clusterbus simulate --seeds 1000
 
+sim-hundred: build
+	$(BIN)/clusterbus simulate --seeds 100
+
 test: test-rust loom test-python ## run every test, Rust and Python
 
+# Runs cargo; when a test fails, prints the command that repeats it, which begins with the second argument.
+define cargo_tests
+	@mkdir -p target
+	$(1) 2>&1 | tee target/$@.log || { awk -v prefix='$(2)' -f .ci/repeat.awk target/$@.log; exit 1; }
+endef
+
+LOOM := RUSTFLAGS="--cfg loom" cargo test --release --target-dir target/loom
+
 test-rust:
-	cargo test --workspace --locked
+	$(call cargo_tests,cargo test --workspace --locked --no-fail-fast,cargo test)
 
 loom: ## model-check the thread pool's protocol under every interleaving
-	RUSTFLAGS="--cfg loom" cargo test --package clusterbus-engine --lib --release --locked --target-dir target/loom
+	$(call cargo_tests,$(LOOM) --package clusterbus-engine --lib --locked,$(LOOM))
 
 test-python: build
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS)
 
-lint: build ## rustfmt, clippy, ruff, mypy and stubtest; any finding fails
+test-units: build
+	$(BIN)/python -m pytest -n $(CORES) -m "not processes"
+
+lint: lint-rust lint-python ## rustfmt, clippy, ruff, mypy and stubtest; any finding fails
+
+lint-rust:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+lint-python: build
 	$(BIN)/ruff check $(wildcard $(PYTHON_FILES))
 	$(BIN)/ruff format --check $(wildcard $(PYTHON_FILES))
 	$(BIN)/mypy
-	$(BIN)/mypy tests/conftest.py tests/peers tests/interop tests/test_architecture.py
+	$(BIN)/mypy tests
 	$(BIN)/python -m mypy.stubtest clusterbus._core --concise
 
 format: build ## rewrite the sources as rustfmt and ruff want them

@@ -1,16 +1,64 @@
-"""Fixtures for all tests: certificates, and `peers`, which starts real servers and always stops them."""
+"""Fixtures for every test: certificates, event loops, and `peers`, which starts real servers and always stops them.
+
+The hooks tell how to repeat what failed (`repeat`), keep processes to the tests marked so (`processes`), and keep
+together what shares a fixture (`workers`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from tests import processes, repeat, workers
+from tests.loops import LOOPS, Run, run_on
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
 FAILED = pytest.StashKey[bool]()
+
+# A slow machine is no failure, and what fails is repeated by its seed: a database would change what that draws.
+settings.register_profile(
+    "clusterbus", deadline=None, database=None, derandomize=False, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("clusterbus")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    repeat.draw_seed(config)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    processes.mark(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Any:
+    return workers.scheduler(config, log) if config.option.dist == "load" else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    processes.begin(item)
+    try:
+        return (yield)
+    finally:
+        processes.end()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints for each failed test the one command that repeats it."""
+    reports = [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]
+    if reports:
+        terminalreporter.section("to repeat")
+        for line in repeat.lines(config, reports):
+            terminalreporter.line(line)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -21,7 +69,14 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         item.stash[FAILED] = True
+        repeat.keep_seed(item, report)
     return report
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine; the test runs once on asyncio's loop and once on uvloop's."""
+    return partial(run_on, LOOPS[request.param])
 
 
 @pytest.fixture(scope="session")

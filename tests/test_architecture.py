@@ -297,7 +297,35 @@ def unfinished_complaints(text: str, path: str) -> list[str]:
     ]
 
 
-# ---------------------------------------------------------------- the whole tree
+def fixtures_of(text: str) -> set[str]:
+    """The names of the fixtures a module of tests defines."""
+    return {
+        function.name
+        for function in ast.walk(ast.parse(text))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        and any(re.match(r"pytest\.fixture\b", ast.unparse(mark)) for mark in function.decorator_list)
+    }
+
+
+def fixture_complaints(sources: dict[str, str]) -> list[str]:
+    """Fixtures of others come by their name from a conftest.py: pytest runs an imported one a second time, and
+    linters take its name for unused. `sources` are the modules of the tests by dotted name."""
+    complaints = []
+    fixtures = {module: fixtures_of(text) for module, text in sources.items()}
+    for module, text in sources.items():
+        last = module.rpartition(".")[2]
+        if last != "conftest" and not last.startswith("test_"):
+            complaints += [f"{module} defines the fixture {own}, and is no conftest.py" for own in fixtures[module]]
+        for target in imported_modules(text, module):
+            home, _, imported = target.rpartition(".")
+            if imported in fixtures.get(home, ()):
+                complaints.append(f"{module} imports the fixture {imported} of {home}")
+        if re.search(r"^pytest_plugins\b", text, re.MULTILINE):
+            complaints.append(f"{module} loads fixtures with pytest_plugins")
+    return complaints
+
+
+# ---------------------------------------------------------------- the tree
 
 
 def package_sources() -> dict[str, str]:
@@ -378,6 +406,13 @@ def test_unsafe_code_stands_only_in_the_binding_crate_and_is_explained_r37() -> 
     for crate in ("wire", "engine"):
         library = ROOT / "rust" / crate / "src" / "lib.rs"
         gather(iter([forbid_complaints(library.read_text(), name(library))]))
+
+
+def test_fixtures_come_from_conftest_or_stay_with_the_tests_that_use_them() -> None:
+    sources = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text() for path in python_files("tests")
+    }
+    gather(iter([fixture_complaints(sources)]))
 
 
 def test_nothing_is_left_for_later() -> None:
@@ -518,6 +553,17 @@ def test_unexplained_or_misplaced_unsafe_code_is_seen() -> None:
     assert not unsafe_complaints('// unsafe\nlet a = "unsafe";', "rust/engine/src/a.rs")
     assert forbid_complaints("// #![forbid(unsafe_code)]\n", "rust/wire/src/lib.rs")
     assert not forbid_complaints("#![forbid(unsafe_code)]\n", "rust/wire/src/lib.rs")
+
+
+def test_an_imported_fixture_is_seen() -> None:
+    fixture = "import pytest\n@pytest.fixture(scope='module')\ndef pair(): ...\ndef other(): ...\n"
+    well = {"tests.a.conftest": fixture, "tests.a.test_b": fixture, "tests.a.test_c": "def test_c(pair): ...\n"}
+    assert fixture_complaints(well) == []
+    assert fixture_complaints(well | {"tests.a.test_d": "from tests.a.test_b import other\n"}) == []
+    assert fixture_complaints(well | {"tests.a.test_d": "from tests.a.test_b import other, pair\n"})
+    assert fixture_complaints(well | {"tests.a.test_d": "from tests.a.conftest import pair\n"})
+    assert fixture_complaints({"tests.a.harness": fixture})
+    assert fixture_complaints({"tests.conftest": "pytest_plugins = ['tests.a.fixtures']\n"})
 
 
 def test_a_note_for_later_is_seen() -> None:

@@ -7,55 +7,22 @@ import gc
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import clusterbus
 import pytest
-import uvloop
 from clusterbus.errors import ConfigError, StateError
 
+from tests.bus.harness import DEADLINE_S, NODE_TIMEOUT_MS, knows_all, pair, settings, well
+from tests.loops import Run, until
 from tests.peers.cluster import assign_slots, cluster_nodes, node_id, views, wait_until
 from tests.peers.ports import free_port
 from tests.peers.server import Server
 
 Peers = Callable[..., Server]
-DEADLINE_S = 15.0
-NODE_TIMEOUT_MS = 1000
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine, once on asyncio's event loop and once on uvloop's."""
-    factory = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}[request.param]
-
-    def runner(scenario: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=factory) as loop:
-            return loop.run(asyncio.wait_for(scenario, 2 * DEADLINE_S))
-
-    return runner
-
-
-def settings(folder: Path, **directives: object) -> dict[str, Any]:
-    folder.mkdir(exist_ok=True)
-    return {
-        "port": free_port(),
-        "bind": "127.0.0.1",
-        "dir": str(folder),
-        "cluster_node_timeout": NODE_TIMEOUT_MS,
-        "io_threads": 2,
-    } | directives
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def next_of(events: clusterbus.EventStream, *kinds: type) -> Any:
@@ -64,22 +31,6 @@ async def next_of(events: clusterbus.EventStream, *kinds: type) -> Any:
             if isinstance(event, kinds):
                 return event
     raise AssertionError(f"the events ended before a {' or '.join(kind.__name__ for kind in kinds)}")
-
-
-@asynccontextmanager
-async def pair(folder: Path, **directives: object) -> AsyncIterator[tuple[clusterbus.Bus, clusterbus.Bus]]:
-    """Two members that know each other."""
-    async with (
-        clusterbus.Bus(**settings(folder / "a", **directives)) as first,
-        clusterbus.Bus(**settings(folder / "b", **directives)) as second,
-    ):
-        await first.meet("127.0.0.1", second._config.port)
-        await until(lambda: all(well(bus) == 2 for bus in (first, second)))
-        yield first, second
-
-
-def well(bus: clusterbus.Bus | clusterbus.BlockingBus) -> int:
-    return sum(node.connected and not node.is_suspected and not node.is_failed for node in bus.nodes.values())
 
 
 def test_a_bus_joins_a_live_valkey_cluster_and_sees_a_primary_fail_and_come_back(
@@ -337,11 +288,6 @@ def wait_for(bus: clusterbus.BlockingBus, kind: type) -> Any:
             if isinstance(event, kind):
                 return event
     raise AssertionError(f"no {kind.__name__} within {DEADLINE_S} s")
-
-
-def knows_all(server: Server, count: int) -> bool:
-    """Whether the server has links to so many members; the server itself counts as one."""
-    return sum(line.is_well for line in cluster_nodes(server).values()) == count
 
 
 def test_a_blocking_twin_that_is_not_driven_hangs_and_comes_back(peers: Peers, tmp_path: Path) -> None:

@@ -17,12 +17,11 @@ from clusterbus import MessagesLost, ModuleReceived, ShardChannelEnded
 from clusterbus.errors import StateError
 from clusterbus.wire import key_slot
 
-from tests.bus.test_bus import DEADLINE_S, Run, knows_all, pair, run, settings, until, well
+from tests.bus.harness import DEADLINE_S, knows_all, order, pair, settings, well
+from tests.loops import Run, until
 from tests.peers.cluster import cluster_nodes, node_id, wait_until
 from tests.peers.ports import free_port
 from tests.peers.server import Server
-
-__all__ = ["run"]
 
 Peers = Callable[..., Server]
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -240,15 +239,6 @@ def test_shard_channels_are_heard_in_their_shard_alone_and_end_with_their_slot_s
                 assert texts(await take(messages, 1)) == [b"still ours"]
 
     run(scenario())
-
-
-async def order(bus: clusterbus.Bus, line: bytes) -> None:
-    """Sends an operator's command to the bus's own client port."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", bus._config.port)
-    writer.write(line + b"\r\n")
-    assert await asyncio.wait_for(reader.readline(), DEADLINE_S) == b"+OK\r\n"
-    writer.close()
-    await writer.wait_closed()
 
 
 # ---------------------------------------------------------------- module messages

@@ -16,7 +16,7 @@ from clusterbus.errors import StateError
 
 from tests.peers.ports import free_port
 
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 
 FORKING = """
 import os, sys, warnings
@@ -88,6 +88,7 @@ def test_a_blocking_bus_is_its_makers_alone(tmp_path: Path) -> None:
         assert bus.wait_until(lambda: True, 0)
 
 
+@pytest.mark.processes
 def test_a_fork_has_no_part_in_the_bus_and_ends_as_it_likes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORKING, str(free_port()), str(tmp_path)],

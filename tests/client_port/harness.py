@@ -13,19 +13,15 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import uvloop
 from clusterbus.client_port.commands.introspection import standard_registry
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.server import RespServer
 from clusterbus.config import Config
 
+from tests.loops import LOOPS
 from tests.peers.ports import free_port
 
-ANSWER_DEADLINE_S = 10.0
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.new_event_loop,
-    "uvloop": uvloop.new_event_loop,
-}
+ANSWER_DEADLINE_S = 30.0
 
 
 class Node:
@@ -34,6 +30,11 @@ class Node:
     def __init__(self) -> None:
         self.seen: list[list[bytes]] = []
         self.gate: asyncio.Future[bytes] | None = None
+
+    def open_gate(self, answer: bytes) -> None:
+        """Lets the handler that waits at the gate give its answer."""
+        assert self.gate is not None
+        self.gate.set_result(answer)
 
 
 class Running:

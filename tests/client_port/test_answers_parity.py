@@ -14,6 +14,8 @@ import redis
 
 from tests.peers.server import PlainConnection, Server
 
+pytestmark = pytest.mark.processes
+
 Peers = Callable[..., Server]
 
 COMMANDS = (

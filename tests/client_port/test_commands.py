@@ -14,7 +14,7 @@ from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
 Peers = Callable[..., Server]
-DEADLINE_S = 15.0
+DEADLINE_S = 30.0
 
 
 def links_of(server: Server, peer_id: str) -> dict[str, int]:
@@ -98,7 +98,7 @@ def test_resetstat_sets_every_counter_back_r24(peers: Peers) -> None:
     ours, _theirs = joined(peers)
     with pytest.raises(redis.ResponseError):
         ours.call("NONSENSE")
-    wait_until(lambda: ours.counter("cluster_threaded_reads_processed") > 20, DEADLINE_S, "there is much to reset")
+    wait_until(lambda: ours.counter("cluster_threaded_reads_processed") > 10, DEADLINE_S, "there is much to reset")
     before = ours.info()
     assert int(before["cluster_stats_messages_received"]) > 0
     assert int(before["total_error_replies"]) > 0

@@ -12,6 +12,8 @@ from clusterbus.client_port.requests import INLINE_LEN_MAX_BYTES
 from tests.client_port.harness import Client, multibulk, running
 from tests.peers.server import Server
 
+pytestmark = pytest.mark.processes
+
 PASSWORD = "secret word"
 
 

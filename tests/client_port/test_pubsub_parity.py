@@ -13,10 +13,12 @@ from random import Random
 import pytest
 
 from tests.client_port.harness import Client, multibulk
-from tests.peers.cluster import wait_until
+from tests.peers.cluster import wait_for_state, wait_until
 from tests.peers.server import Server
 
-DEADLINE_S = 10.0
+pytestmark = pytest.mark.processes
+
+DEADLINE_S = 30.0
 Step = tuple[str, bytes]
 
 SCENARIOS: dict[str, list[Step]] = {
@@ -275,7 +277,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side
             server.start()
             assert server.call("CLUSTER", "ADDSLOTSRANGE", 0, 16_383) == "OK"
         for server in servers:
-            wait_until(lambda s=server: s.info()["cluster_state"] == "ok", DEADLINE_S, "ok")  # type: ignore[misc]
+            wait_for_state(server, "ok", DEADLINE_S)
         yield Side(servers[0]), Side(servers[1])
     finally:
         for server in servers:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 import redis
 
-from tests.peers.cluster import SLOT_COUNT, all_know_all, meet, node_id, views, wait_until
+from tests.peers.cluster import SLOT_COUNT, all_know_all, meet, node_id, views, wait_for_state, wait_until
 from tests.peers.server import Server
 
-DEADLINE_S = 20.0
+pytestmark = pytest.mark.processes
+
+DEADLINE_S = 30.0
 SPLIT = 10_000
 """The first node owns the slots below this one. The slot of `b` is 3300, `c` 7365, `a` 15495, `d` 11298."""
 
@@ -81,11 +84,9 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pair, Pair
             pair.second.call("CLUSTER", "ADDSLOTSRANGE", SPLIT, SLOT_COUNT - 2)
             both = [pair.first, pair.second]
             meet(both)
-            wait_until(
-                lambda both=both: all_know_all(both) and all(s.info()["cluster_state"] == "ok" for s in both),  # type: ignore[misc]
-                DEADLINE_S,
-                lambda both=both: views(both),  # type: ignore[misc]
-            )
+            wait_until(partial(all_know_all, both), DEADLINE_S, partial(views, both))
+            for server in both:
+                wait_for_state(server, "ok", DEADLINE_S)
         yield made
     finally:
         for server in servers:
@@ -129,13 +130,13 @@ def test_a_cluster_that_is_down_serves_no_keys_s11(pairs: tuple[Pair, Pair]) -> 
     for pair in pairs:
         pair.first.call("CONFIG", "SET", "cluster-require-full-coverage", "yes")
         pair.first.call("CLUSTER", "DELSLOTS", 9999)  # makes the node check the state of the cluster
-        wait_until(lambda pair=pair: pair.first.info()["cluster_state"] == "fail", DEADLINE_S, "down")  # type: ignore[misc]
+        wait_for_state(pair.first, "fail", DEADLINE_S)
         replies = pair.ask("GET a;SET a 1;MGET a d;CONFIG SET cluster-allow-reads-when-down yes;GET a;SET a 1")
         pair.ask(
             "CLUSTER ADDSLOTS 9999;CONFIG SET cluster-allow-reads-when-down no;"
             "CONFIG SET cluster-require-full-coverage no"
         )
-        wait_until(lambda pair=pair: pair.first.info()["cluster_state"] == "ok", DEADLINE_S, "up")  # type: ignore[misc]
+        wait_for_state(pair.first, "ok", DEADLINE_S)
         answers.append(replies)
     assert answers[0] == answers[1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import tracemalloc
 from itertools import pairwise
+from random import Random
 
 import pytest
 from clusterbus.client_port.requests import (
@@ -50,9 +51,9 @@ def test_requests_are_the_same_however_the_stream_is_cut(size: int) -> None:
 
 
 @given(st.lists(st.lists(st.binary(max_size=20), min_size=1, max_size=5), max_size=6), st.randoms())
-def test_any_request_comes_back(requests: list[list[bytes]], random: object) -> None:
+def test_any_request_comes_back(requests: list[list[bytes]], random: Random) -> None:
     stream = b"".join(multibulk(*words) for words in requests)
-    cuts = sorted({0, len(stream), *(random.randint(0, len(stream)) for _ in range(5))})  # type: ignore[attr-defined]
+    cuts = sorted({0, len(stream), *(random.randint(0, len(stream)) for _ in range(5))})
     assert requests_of(*(stream[a:b] for a, b in pairwise(cuts))) == requests
 
 

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from clusterbus.client_port.commands.introspection import standard_registry
@@ -19,7 +20,8 @@ from clusterbus.client_port.server import RespServer
 from clusterbus.config import Config
 from clusterbus.errors import ConfigError, StateError
 
-from tests.client_port.harness import ANSWER_DEADLINE_S, LOOPS, Client, Node, Running, multibulk, running
+from tests.client_port.harness import ANSWER_DEADLINE_S, Client, Node, Running, multibulk, running
+from tests.loops import LOOPS
 from tests.peers.ports import free_port
 from tests.peers.tls import Certificates
 
@@ -115,7 +117,7 @@ def test_a_handler_that_waits_holds_back_its_own_client_only(running_server: Run
     running_server.wait_until(lambda: running_server.node.gate is not None, "the handler runs")
     with running_server.connect() as other:
         other.ask(b"PING\r\n", b"+PONG\r\n")
-    running_server.call(lambda: running_server.node.gate.set_result(b"now"))  # type: ignore[union-attr]
+    running_server.call(lambda: running_server.node.open_gate(b"now"))
     client.expect(b"$3\r\nnow\r\n+PONG\r\n")
 
 
@@ -200,7 +202,7 @@ def test_requests_behind_a_waiting_one_are_bounded(running_server: Running, clie
     one = next(iter(running_server.server.clients.values()))
     held = running_server.call(one.connection.query_buffer_len_bytes)
     assert READ_AHEAD_BYTES < held < 2 * READ_AHEAD_BYTES + 2**18
-    running_server.call(lambda: running_server.node.gate.set_result(b"now"))  # type: ignore[union-attr]
+    running_server.call(lambda: running_server.node.open_gate(b"now"))
     client.expect(b"$3\r\nnow\r\n")
     client.expect(b":1\r\n" * (sent // len(line)))
 
@@ -258,7 +260,7 @@ def own_address() -> str | None:
 @pytest.mark.parametrize(
     ("keywords", "served"), [({}, False), ({"protected_mode": False}, True), ({"requirepass": "x"}, True)]
 )
-def test_protected_mode_serves_this_machine_only(keywords: dict[str, object], served: bool) -> None:
+def test_protected_mode_serves_this_machine_only(keywords: dict[str, Any], served: bool) -> None:
     address = own_address()
     if address is None:
         pytest.skip("needs an address besides loopback")
@@ -400,7 +402,7 @@ def test_several_addresses_and_missing_optional_ones() -> None:
             client.ask(b"PING\r\n", b"+PONG\r\n")
 
 
-def start_failure(**keywords: object) -> str:
+def start_failure(**keywords: Any) -> str:
     async def start() -> None:
         config = Config.from_keywords(**{"bind": "127.0.0.1", **keywords})
         await RespServer(None, config, standard_registry()).start()
@@ -450,7 +452,7 @@ def test_a_missing_address_is_an_error_unless_optional() -> None:
 def test_close_lets_queued_replies_out_then_ends_every_client(running_server: Running) -> None:
     with running_server.connect() as one:
         one.ask(b"PING\r\n", b"+PONG\r\n")
-        asyncio.run_coroutine_threadsafe(running_server.server.close(), running_server.loop).result(10)
+        asyncio.run_coroutine_threadsafe(running_server.server.close(), running_server.loop).result(ANSWER_DEADLINE_S)
         assert one.expect_close() == b""
     with pytest.raises(ConnectionRefusedError):
         running_server.connect()
@@ -484,7 +486,7 @@ def test_keepalive_is_on_for_clients(running_server: Running, client: Client) ->
 # ---------------------------------------------------------------- TLS
 
 
-def tls_keywords(certificates: Certificates, auth_clients: str) -> dict[str, object]:
+def tls_keywords(certificates: Certificates, auth_clients: str) -> dict[str, Any]:
     return {
         "tls_cert_file": certificates.cert_file,
         "tls_key_file": certificates.key_file,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import (
@@ -74,13 +74,13 @@ class Puppet:
 
 
 START_MS = 1_700_000_000_000
-DEFAULTS = {"cluster_node_timeout": 2_000}
+DEFAULTS: dict[str, Any] = {"cluster_node_timeout": 2_000}
 
 
 class Solo:
     """A state and its puppets."""
 
-    def __init__(self, *, seed: int = 7, **directives: object) -> None:
+    def __init__(self, *, seed: int = 7, **directives: Any) -> None:
         self.now_ms = START_MS
         self.config = Config.from_keywords(**(DEFAULTS | directives))
         self.last_read_ms: dict[int, int] = {}
@@ -112,7 +112,7 @@ class Solo:
 
     def _as_carried_out(self, effects: list[Effect]) -> list[Effect]:
         """Turns heartbeats into messages, after all other effects of the input, as a driver without a view does."""
-        carried_out = [effect for effect in effects if not isinstance(effect, SendHeartbeat)]
+        carried_out: list[Effect] = [effect for effect in effects if not isinstance(effect, SendHeartbeat)]
         for effect in self.of(SendHeartbeat, effects):
             if (message := self.state.heartbeat(effect.link, effect.kind)) is not None:
                 carried_out.append(Send(effect.link, message))
@@ -165,8 +165,8 @@ class Solo:
 
     # ------------------------------------------------------------ puppets
 
-    def header(self, puppet: Puppet, **changes: object) -> Header:
-        fields: dict[str, object] = {
+    def header(self, puppet: Puppet, **changes: Any) -> Header:
+        fields: dict[str, Any] = {
             "sender": puppet.node_id,
             "port": puppet.port,
             "cport": puppet.cport,
@@ -177,7 +177,7 @@ class Solo:
             "flags": puppet.flags,
             "mflags": c.MFLAG_EXTENSIONS,
         }
-        return Header(**(fields | changes))  # type: ignore[arg-type]
+        return Header(**(fields | changes))
 
     def heartbeat(
         self,
@@ -185,16 +185,16 @@ class Solo:
         kind: int = c.PING,
         gossip: Sequence[GossipEntry] = (),
         extensions: Sequence[Extension] | None = None,
-        **changes: object,
+        **changes: Any,
     ) -> Heartbeat:
         if extensions is None:
             extensions = [Extension.shard_id_of(puppet.node_id[::-1])]
         return Heartbeat(kind, self.header(puppet, **changes), list(gossip), list(extensions))
 
-    def says(self, puppet: Puppet, kind: int = c.PING, **parts: object) -> list[Effect]:
+    def says(self, puppet: Puppet, kind: int = c.PING, **parts: Any) -> list[Effect]:
         """The puppet sends a heartbeat: a PONG on the link that we dialled, others on its own."""
         link = puppet.dialled if kind == c.PONG else puppet.inbound
-        return self.receive(link, self.heartbeat(puppet, kind, **parts))  # type: ignore[arg-type]
+        return self.receive(link, self.heartbeat(puppet, kind, **parts))
 
     def gossips(self, puppet: Puppet, *entries: GossipEntry) -> list[Effect]:
         return self.says(puppet, gossip=entries)
@@ -276,13 +276,12 @@ class Solo:
         return len(self.sent(link, c.PONG)) == 1
 
 
-def entry(
-    about: Puppet | str, *, flags: int = c.FLAG_PRIMARY, pong_received_s: int = 0, **changes: object
-) -> GossipEntry:
+def entry(about: Puppet | str, *, flags: int = c.FLAG_PRIMARY, pong_received_s: int = 0, **changes: Any) -> GossipEntry:
     """A gossip entry about a puppet, or about an id that no test has introduced."""
+    where: dict[str, Any]
     if isinstance(about, Puppet):
         where = {"node_id": about.node_id, "ip": about.ip, "port": about.port, "cport": about.cport}
     else:
         where = {"node_id": about, "ip": "10.0.2.2", "port": 7200, "cport": 17200}
     fields = where | {"flags": flags, "pong_received_s": pong_received_s} | changes
-    return GossipEntry(**fields)  # type: ignore[arg-type]
+    return GossipEntry(**fields)

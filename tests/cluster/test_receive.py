@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
@@ -331,7 +332,7 @@ def test_packets_of_a_link_that_is_gone_are_ignored() -> None:
     ],
     ids=["ip", "port", "tls-port", "cport", "no-cport"],
 )
-def test_s1_a_ping_updates_the_address(changes: dict[str, object], expected: tuple[str, int, int, int]) -> None:
+def test_s1_a_ping_updates_the_address(changes: dict[str, Any], expected: tuple[str, int, int, int]) -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     solo.says(puppet, **changes)
@@ -379,7 +380,8 @@ def test_s1_an_announced_address_is_not_overwritten() -> None:
     solo.says(Puppet(node_id("a"), "10.0.1.1", 7001, 0, link), c.MEET)
     assert solo.state.myself.ip == "192.168.0.1"
     (pong,) = solo.sent(link, c.PONG)
-    assert pong.header.myip == "192.168.0.1"  # type: ignore[union-attr]
+    assert pong.header is not None
+    assert pong.header.myip == "192.168.0.1"
 
 
 def test_packets_are_well_formed_for_the_offsets_used_here() -> None:

@@ -7,6 +7,7 @@ import sys
 import typing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from clusterbus.config import BY_NAME, DIRECTIVES, Config, Directive
@@ -222,7 +223,7 @@ def test_tls_without_its_files_is_one_clear_error(certificates: Certificates) ->
         ({"port": 55535}, 65535),
     ],
 )
-def test_the_bus_port_follows_the_client_port(keywords: dict[str, object], bus_port: int) -> None:
+def test_the_bus_port_follows_the_client_port(keywords: dict[str, Any], bus_port: int) -> None:
     assert Config.from_keywords(**keywords).bus_port == bus_port
 
 

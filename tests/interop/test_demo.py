@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-DEMO_LIMIT_S = 60.0
-STOP_LIMIT_S = 20.0
+DEMO_LIMIT_S = 120.0
+STOP_LIMIT_S = 60.0
 
 
 @contextmanager

@@ -18,7 +18,7 @@ Peers = Callable[..., Server]
 
 NODE_TIMEOUT_MS = 2000
 FAILOVER_DEADLINE_S = 2 * NODE_TIMEOUT_MS / 1000 + 3
-SETTLE_DEADLINE_S = 15.0
+SETTLE_DEADLINE_S = 30.0
 VOTES_SENT = "cluster_stats_messages_auth-ack_sent"
 VOTES_RECEIVED = "cluster_stats_messages_auth-ack_received"
 

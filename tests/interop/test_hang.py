@@ -17,7 +17,7 @@ Peers = Callable[..., Server]
 
 NODE_TIMEOUT_MS = 1500
 SLEEP_S = 8
-BACK_DEADLINE_S = 15.0
+BACK_DEADLINE_S = 30.0
 
 
 @pytest.mark.parametrize("victim_has_slots", [False, True])

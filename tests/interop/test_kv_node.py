@@ -14,14 +14,14 @@ import redis.cluster
 import valkey.cluster
 from clusterbus.wire import key_slot
 
-from tests.interop.test_redis_cli import cluster
 from tests.peers.cluster import all_know_all, cluster_nodes, form, node_id, views, wait_until
 from tests.peers.ports import free_port
+from tests.peers.redis_cli import cluster
 from tests.peers.server import CALL_TIMEOUT_S, START_DEADLINE_S, STOP_DEADLINE_S, Server, redis_cli_command
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "kv_node.py"
 KEYS = 300
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 
 
 class KvNode(Server):

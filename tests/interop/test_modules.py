@@ -12,7 +12,8 @@ import pytest
 from clusterbus import ModuleReceived
 from clusterbus.wire import module_id
 
-from tests.bus.test_bus import DEADLINE_S, knows_all, settings, until, well
+from tests.bus.harness import DEADLINE_S, knows_all, settings, well
+from tests.loops import until
 from tests.peers.cluster import node_id
 from tests.peers.server import Server
 

@@ -16,7 +16,7 @@ from tests.peers.server import Server
 
 Peers = Callable[..., Server]
 
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 CHANGES = [("clusterbus", "valkey"), ("valkey", "clusterbus")]
 
 

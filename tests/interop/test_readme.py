@@ -17,7 +17,7 @@ Peers = Callable[..., Server]
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
-DEADLINE_S = 15.0
+DEADLINE_S = 30.0
 
 
 def blocks(language: str = "") -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -12,37 +10,15 @@ import redis.cluster
 import valkey.cluster
 
 from tests.peers.cluster import SLOT_COUNT, all_know_all, cluster_nodes, node_id, views, wait_until
+from tests.peers.redis_cli import cluster, redis_cli
 from tests.peers.server import Server, redis_cli_command
 
 Peers = Callable[..., Server]
 
 DEADLINE_S = 30.0
-COMMAND_DEADLINE_S = 120.0
 SIX = 6
 COVERED = "All 16384 slots covered"
-ERROR = re.compile(r"(?<!0 )ERR|\[ERR\]")
 AGREED = "All nodes agree about slots configuration"
-
-
-def redis_cli(*words: str, may_fail: bool = False) -> str:
-    """Returns what redis-cli prints on both outputs. It must end with status 0, unless `may_fail`."""
-    done = subprocess.run(
-        [*redis_cli_command(), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        input="yes\n",  # `fix` asks before it assigns a slot without owner
-        text=True,
-        timeout=COMMAND_DEADLINE_S,
-        check=False,
-    )
-    assert may_fail or done.returncode == 0, done.stdout
-    return done.stdout
-
-
-def cluster(operation: str, *words: str) -> str:
-    output = redis_cli("--cluster", operation, *words)
-    assert not ERROR.search(output), output
-    return output
 
 
 def address(server: Server) -> str:

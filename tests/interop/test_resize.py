@@ -22,7 +22,7 @@ Peers = Callable[..., Server]
 LINK_COUNT = 32
 RESIZES = 30
 ROUNDS_BETWEEN_RESIZES = 5
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 
 
 class Load:
@@ -45,6 +45,15 @@ class Load:
         """Returns when the last PING of every peer is answered. Raises TimeoutError if one is not."""
         await asyncio.gather(*map(self._drive, self._peers))
 
+    def wait_for_answers(self, count: int, when: str) -> None:
+        """Waits until so many more were answered."""
+        least = sum(self.answered.values()) + count
+        wait_until(
+            lambda: sum(self.answered.values()) >= least,
+            DEADLINE_S,
+            lambda: f"answers go on {when}: {self.answered}",
+        )
+
     def stop(self) -> None:
         self._stopping = True
 
@@ -66,14 +75,7 @@ def test_io_threads_change_under_load_without_loss_r22_r35(
     for io_threads in islice(cycle((1, 4, 2, 3)), RESIZES):
         assert node.call("CONFIG", "SET", "io-threads", io_threads) == "OK"
         assert node.call("CONFIG", "GET", "io-threads") == ["io-threads", str(io_threads)]
-        answered = sum(load.answered.values())
-        wait_until(
-            lambda least=answered + ROUNDS_BETWEEN_RESIZES * LINK_COUNT: (  # type: ignore[misc]
-                sum(load.answered.values()) >= least
-            ),
-            DEADLINE_S,
-            f"answers go on with {io_threads} I/O threads: {load.answered}",
-        )
+        load.wait_for_answers(ROUNDS_BETWEEN_RESIZES * LINK_COUNT, f"with {io_threads} I/O threads")
     load.stop()
     running.result(DEADLINE_S)
     assert load.lost == []

@@ -17,7 +17,7 @@ from tests.peers.tls import Certificates
 Peers = Callable[..., Server]
 
 RESTARTS = 3
-DEADLINE_S = 15.0
+DEADLINE_S = 30.0
 
 
 def memory(node: Server) -> tuple[object, ...]:

@@ -26,7 +26,7 @@ from clusterbus.runtime.live_config import build_engine
 from clusterbus.runtime.log import write_line
 from clusterbus.runtime.nodes_conf import NodesFile
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 PEER_ID = "b" * 40
 
 Answer = Callable[..., list[Effect] | None]

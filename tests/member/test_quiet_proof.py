@@ -15,7 +15,7 @@ from clusterbus.view import ExpectedHeartbeat, NodeRow, NodeTimes, View
 
 from tests.peers.tls import Certificates
 
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 MYSELF, KNOWN, MENTIONED = "0" * 40, "a" * 40, "c" * 40
 IP, PORT, CPORT = "127.0.0.1", 7001, 17001
 PRIMARY = 1

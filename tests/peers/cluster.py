@@ -99,6 +99,13 @@ def all_know_all(servers: Sequence[Server]) -> bool:
     )
 
 
+def wait_for_state(server: Server, state: str, deadline_s: float) -> None:
+    """Waits until the server holds the cluster "ok" or "fail"."""
+    wait_until(
+        lambda: server.info()["cluster_state"] == state, deadline_s, lambda: f"{server} says {state}\n{views([server])}"
+    )
+
+
 def meet(servers: Sequence[Server]) -> None:
     """Tells the first server to meet each of the others; returns at once."""
     for other in servers[1:]:
@@ -114,7 +121,7 @@ def assign_slots(primaries: Sequence[Server]) -> None:
         assert server.call("CLUSTER", "ADDSLOTSRANGE", first, last) == "OK"
 
 
-def form(servers: Sequence[Server], primaries: Sequence[Server], deadline_s: float = 10.0) -> None:
+def form(servers: Sequence[Server], primaries: Sequence[Server], deadline_s: float = 30.0) -> None:
     """Gives all slots to `primaries` and joins `servers`. Waits until each lists all as connected."""
     assign_slots(primaries)
     meet(servers)

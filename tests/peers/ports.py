@@ -1,23 +1,53 @@
 """Free pairs of ports for the servers of a test: a client port and the bus port 10,000 above it.
 
-Both ports lie below the ephemeral range, so that no outgoing connection takes one between the check of the port and its
-use. Two test runs at the same time may still pick the same pair: the server then fails to start, and its starter asks
-for another pair.
+Every process that runs tests takes its ports from a lane of its own, so tests that run side by side, in one session
+or in several, never pick the same. A lane is held by an abstract socket, whose name the kernel gives free when the
+process ends. All ports stay below the ephemeral range, so no outgoing connection takes one between the test of the
+port and its use; a server of somebody else still may, and then its starter asks for another pair.
 """
 
 from __future__ import annotations
 
-import random
 import socket
+from functools import cache
 
 FIRST_PORT = 11_000
-LAST_PORT = 22_700
+LANE_PORTS = 250
+LANES = 40
+LAST_PORT = FIRST_PORT + LANES * LANE_PORTS - 1
 BUS_PORT_OFFSET = 10_000
-MAX_TRIES = 500
 
-_given: set[int] = set()
-# Not seeded, because two test runs must not try the same ports in the same order.
-_random = random.SystemRandom()
+
+class Lane:
+    """LANE_PORTS client ports, and their bus ports, that no other process gives out while this one lives."""
+
+    def __init__(self) -> None:
+        self._claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        number = next((number for number in range(LANES) if self._claims(number)), None)
+        if number is None:
+            self._claim.close()
+            raise RuntimeError(f"{LANES} processes run tests already")
+        self.ports = range(FIRST_PORT + number * LANE_PORTS, FIRST_PORT + (number + 1) * LANE_PORTS)
+        self._given = 0
+
+    def _claims(self, number: int) -> bool:
+        try:
+            self._claim.bind(f"\0clusterbus-tests-ports-{number}")
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._claim.close()
+
+    def free_port(self) -> int:
+        """The next port of the lane that is free, as is its bus port; one comes again when all others came."""
+        for _ in self.ports:
+            port = self.ports[self._given % LANE_PORTS]
+            self._given += 1
+            if _is_free(port) and _is_free(port + BUS_PORT_OFFSET):
+                return port
+        raise RuntimeError(f"no free pair of ports among {LANE_PORTS}")
 
 
 def _is_free(port: int) -> bool:
@@ -30,11 +60,11 @@ def _is_free(port: int) -> bool:
         return True
 
 
+@cache
+def _lane() -> Lane:
+    return Lane()
+
+
 def free_port() -> int:
-    """A client port that is free now together with its bus port, and was not returned before in this run."""
-    for _ in range(MAX_TRIES):
-        port = _random.randint(FIRST_PORT, LAST_PORT)
-        if port not in _given and _is_free(port) and _is_free(port + BUS_PORT_OFFSET):
-            _given.update((port, port + BUS_PORT_OFFSET))
-            return port
-    raise RuntimeError(f"no free pair of ports found in {MAX_TRIES} tries")
+    """A client port such that it and its bus port are free, and given to nobody else."""
+    return _lane().free_port()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 import pytest
 
 from tests.peers.cluster import NodeLine, all_know_all, form, hold_failed, node_id, views, wait_until
-from tests.peers.ports import BUS_PORT_OFFSET, FIRST_PORT, LAST_PORT, free_port
+from tests.peers.ports import BUS_PORT_OFFSET, FIRST_PORT, LANE_PORTS, LAST_PORT, Lane, free_port
 from tests.peers.server import Server, redis_command
 from tests.peers.tls import Certificates
 
 Peers = Callable[..., Server]
+DEADLINE_S = 30.0
 
 
 def test_valkey_primaries_join_and_agree_on_a_dead_one(peers: Peers) -> None:
@@ -21,7 +23,7 @@ def test_valkey_primaries_join_and_agree_on_a_dead_one(peers: Peers) -> None:
     victim_id = node_id(servers[2])
     servers[2].kill()
     survivors = servers[:2]
-    wait_until(lambda: hold_failed(survivors, victim_id), 10, lambda: views(survivors))
+    wait_until(lambda: hold_failed(survivors, victim_id), DEADLINE_S, lambda: views(survivors))
 
 
 def test_redis_joins_over_mutual_tls_and_keeps_its_id_over_a_restart(peers: Peers, certificates: Certificates) -> None:
@@ -30,7 +32,7 @@ def test_redis_joins_over_mutual_tls_and_keeps_its_id_over_a_restart(peers: Peer
     before = node_id(servers[1])
     servers[1].restart()
     assert node_id(servers[1]) == before
-    wait_until(lambda: all_know_all(servers), 10, lambda: views(servers))
+    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: views(servers))
 
 
 def test_servers_are_stopped_by_pid(peers: Peers) -> None:
@@ -50,10 +52,30 @@ def test_wait_until_fails_at_its_deadline_and_says_what_was_awaited() -> None:
         wait_until(lambda: False, 0.1, "the sky falls")
 
 
-def test_ports_come_in_pairs_below_the_ephemeral_range_and_never_twice() -> None:
+def test_ports_come_in_pairs_below_the_ephemeral_range_and_none_again_before_the_others() -> None:
     ports = [free_port() for _ in range(50)]
     assert len(set(ports)) == 50
-    assert all(FIRST_PORT <= port <= LAST_PORT and port + BUS_PORT_OFFSET < 32_768 for port in ports)
+    assert all(FIRST_PORT <= port <= LAST_PORT < FIRST_PORT + BUS_PORT_OFFSET for port in ports)
+    assert LAST_PORT + BUS_PORT_OFFSET < 32_768
+
+
+def test_a_port_somebody_listens_on_is_passed_over_and_so_is_one_whose_bus_port_is_taken() -> None:
+    taken, halved = free_port(), free_port()
+    with (
+        socket.create_server(("127.0.0.1", taken)),
+        socket.create_server(("127.0.0.1", halved + BUS_PORT_OFFSET)),
+    ):
+        assert not {taken, halved} & {free_port() for _ in range(LANE_PORTS)}
+    assert {taken, halved} <= {free_port() for _ in range(LANE_PORTS)}
+
+
+def test_processes_that_run_tests_share_no_port() -> None:
+    ours, others = Lane(), Lane()
+    try:
+        assert not set(ours.ports) & set(others.ports)
+    finally:
+        ours.close()
+        others.close()
 
 
 def test_a_missing_peer_skips_with_its_package_name_and_fails_under_ci(

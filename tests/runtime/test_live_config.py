@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusterbus import wire
+from clusterbus import _core, wire
 from clusterbus.errors import ConfigError
 from clusterbus.runtime.live_config import follow_config, tls_config
 
@@ -22,7 +22,9 @@ def tls_directives(certificates: Certificates) -> dict[str, Any]:
 
 
 def followed(loop: Loop) -> Loop:
-    follow_config(loop.driver.config, loop.driver.engine)
+    engine = loop.driver.engine
+    assert isinstance(engine, _core.Engine)
+    follow_config(loop.driver.config, engine)
     return loop
 
 

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +20,18 @@ from clusterbus.errors import ConfigError
 from clusterbus.runtime.node import EXIT_ERROR, AsyncioNode
 from clusterbus.runtime.process import event_loop_factory
 
+from tests.loops import Run, until
 from tests.peers.ports import free_port
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
-LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 OWN_ID = "d" * 40
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine, once on asyncio's event loop and once on uvloop's."""
-
-    def runner(scenario: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as loop:
-            return loop.run(asyncio.wait_for(scenario, DEADLINE_S))
-
-    return runner
 
 
 def config(folder: Path, **directives: Any) -> Config:
     words: dict[str, Any] = {"dir": str(folder), "port": free_port(), "bind": "127.0.0.1", "io_threads": 1}
     return Config.from_keywords(**(words | directives))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 # ---------------------------------------------------------------- in an event loop
@@ -64,7 +46,9 @@ def test_a_node_ticks_ten_times_a_second(run: Run, tmp_path: Path) -> None:
         node.member.driver.tick = lambda: (ticks.append(time.monotonic()), tick())[1]  # type: ignore[method-assign, func-returns-value]
         await until(lambda: len(ticks) >= 11)
         await node.stop()
-        assert 0.9 < ticks[10] - ticks[0] < 2.0, "ten periods; more only on a loaded machine"
+        assert ticks[10] - ticks[0] > 0.9, "ten periods"
+        periods = sorted(after - before for before, after in pairwise(ticks))
+        assert periods[len(periods) // 2] < 0.2, "most are no longer even on a loaded machine"
 
     run(scenario())
 
@@ -168,6 +152,7 @@ def refused_start(folder: Path, *arguments: str) -> str:
     return complaints[0]
 
 
+@pytest.mark.processes
 def test_a_bus_port_in_use_is_named(tmp_path: Path) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port + 10_000)):
@@ -176,12 +161,14 @@ def test_a_bus_port_in_use_is_named(tmp_path: Path) -> None:
     assert "already in use" in line
 
 
+@pytest.mark.processes
 def test_a_client_port_in_use_is_named(tmp_path: Path) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         assert f"127.0.0.1:{port}" in refused_start(tmp_path, "--port", str(port))
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("text", "place"),
     [
@@ -203,12 +190,14 @@ def test_a_damaged_nodes_conf_is_refused_named_and_left_alone_h44_h45(tmp_path: 
     assert file.read_text() == text
 
 
+@pytest.mark.processes
 def test_a_nodes_conf_of_another_process_is_refused_h46(tmp_path: Path) -> None:
     with (tmp_path / "nodes.conf.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "already used" in refused_start(tmp_path, "--port", str(free_port()))
 
 
+@pytest.mark.processes
 def test_a_certificate_that_is_none_is_refused_by_name(tmp_path: Path, certificates: Certificates) -> None:
     bad = tmp_path / "bad.pem"
     bad.write_text("no certificate\n")
@@ -218,6 +207,7 @@ def test_a_certificate_that_is_none_is_refused_by_name(tmp_path: Path, certifica
     assert str(bad) in line
 
 
+@pytest.mark.processes
 def test_a_logfile_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     assert "logfile" in refused_start(tmp_path, "--port", str(free_port()), "--logfile", "no/such/folder/log")
 

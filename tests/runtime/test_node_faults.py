@@ -6,13 +6,11 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import clusterbus
 import pytest
-import uvloop
 from clusterbus import ClusterBusError
 from clusterbus._core import FIRST_PACKET_TIMEOUT_MS
 from clusterbus.cluster import constants
@@ -20,25 +18,13 @@ from clusterbus.config import Config
 from clusterbus.errors import ConfigError
 from clusterbus.runtime.node import AsyncioNode
 
+from tests.loops import Run
 from tests.peers.ports import free_port
 from tests.peers.tls import Certificates
 
-DEADLINE_S = 10.0
-ABSENT_ADDRESS = "192.0.2.1"  # reserved for documentation, so no machine has it
+DEADLINE_S = 30.0
+ABSENT_ADDRESS = "192.0.2.1"  # for documentation: no machine has it
 THREADS = Path("/proc/self/task")
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine, once on asyncio's event loop and once on uvloop's."""
-
-    def runner(scenario: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=request.param) as loop:
-            return loop.run(asyncio.wait_for(scenario, DEADLINE_S))
-
-    return runner
 
 
 @pytest.fixture
@@ -75,6 +61,7 @@ def test_an_address_that_is_not_optional_is_named_with_the_systems_own_words(run
 # ---------------------------------------------------------------- nodes.conf (H47)
 
 
+@pytest.mark.processes
 def test_a_node_that_cannot_write_nodes_conf_does_not_start_h47(unwritable: Path) -> None:
     words = [f"--{name.replace('_', '-')}={value}" for name, value in settings(unwritable).items()]
     words = [part for word in words for part in word.split("=", 1)]

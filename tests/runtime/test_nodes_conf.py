@@ -105,6 +105,7 @@ def lock_from_another_process(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.processes
 def test_a_second_process_is_refused_also_after_the_file_was_replaced(nodes: NodesFile, path: Path) -> None:
     """H46."""
     for text in (None, WHOLE, NODE + WHOLE):
@@ -150,7 +151,8 @@ def test_a_step_that_fails_is_named_and_the_old_file_stays(
 ) -> None:
     """H47."""
     nodes.save(WHOLE, durable=True)
-    real, failures = getattr(os, call), []
+    real = getattr(os, call)
+    failures: list[str] = []
 
     def fail_once(*arguments: object) -> object:
         if not failures:

@@ -7,6 +7,7 @@ be. In `test_mutations`, scenarios find broken rules without a hint where to loo
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
@@ -24,8 +25,8 @@ from clusterbus.wire import HeaderOnly, MessageType
 Patch = pytest.MonkeyPatch
 
 
-def formed(nodes: int = 4, **arguments: object) -> Simulation:
-    simulation = Simulation(7, nodes, **arguments)  # type: ignore[arg-type]
+def formed(nodes: int = 4, **arguments: Any) -> Simulation:
+    simulation = Simulation(7, nodes, **arguments)
     simulation.form()
     simulation.sync_disks()
     return simulation

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+from clusterbus.cli.simulate import replay_command
 from clusterbus.sim.runner import FAILURES_KEPT_MAX, Summary, run_seeds
 from clusterbus.sim.scenario import FAULTS, NODES_MAX, NODES_MIN, Outcome, Scenario, play, replay
+
+from tests.repeat import COMMAND_PROPERTY
+
+pytestmark = pytest.mark.processes
 
 SEEDS = range(80)
 
@@ -14,9 +21,14 @@ def outcomes() -> list[Outcome]:
     return sorted(run_seeds(SEEDS, processes=2), key=lambda outcome: outcome.seed)
 
 
-def test_every_rule_holds_under_every_seed_r38(outcomes: list[Outcome]) -> None:
+def test_every_rule_holds_under_every_seed_r38(
+    outcomes: list[Outcome], record_property: Callable[[str, object], None]
+) -> None:
     assert [outcome.seed for outcome in outcomes] == list(SEEDS)
-    assert [(outcome.seed, outcome.failure) for outcome in outcomes if outcome.failure] == []
+    failed = [(outcome.seed, outcome.failure) for outcome in outcomes if outcome.failure]
+    for seed, _ in failed[:1]:
+        record_property(COMMAND_PROPERTY, replay_command(seed))
+    assert failed == []
 
 
 def test_seeds_draw_clusters_of_5_to_12_nodes_and_every_fault_r38(outcomes: list[Outcome]) -> None:

@@ -96,6 +96,7 @@ def test_one_seed_gives_one_trace_and_another_gives_another_r38() -> None:
     assert first != trace_of(2)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("hash_seed", ["1", "77"])
 def test_a_trace_does_not_depend_on_the_order_of_hashes_r38(hash_seed: str) -> None:
     script = "from clusterbus.sim.scenario import replay; replay(11, print, heartbeats=True)"

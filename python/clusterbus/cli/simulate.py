@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -175,14 +176,15 @@ def _play_many(seeds: range, processes: int | None) -> int:
                 progress.console.print(f"[red]seed {outcome.seed}[/red]: {escape(outcome.failure)}")
                 if outcome.traceback:
                     progress.console.print(outcome.traceback, markup=False, highlight=False)
-                progress.console.print(f"  replay: {replay_command(outcome.seed)}", highlight=False)
+                progress.console.print(f"repeat: {replay_command(outcome.seed)}", highlight=False)
     _print_summary(console, summary, time.monotonic() - begun_s)
     return 1 if summary.failed else 0
 
 
 def replay_command(seed: int) -> str:
-    """The shell line that plays one seed again."""
-    return f"clusterbus simulate --replay {seed}"
+    """What to type to see one seed again, with the program as it was started."""
+    program = sys.argv[0] if Path(sys.argv[0]).name == "clusterbus" else "clusterbus"
+    return f"{program} simulate --replay {seed}"
 
 
 def _print_summary(console: Console, summary: Summary, took_s: float) -> None:

@@ -5,7 +5,7 @@ mod support;
 use bytes::Bytes;
 use clusterbus_wire::*;
 use proptest::prelude::*;
-use support::{CAPTURES, RawPacket, all_captured, captured};
+use support::{CAPTURES, RawPacket, all_captured, captured, seeded};
 
 /// Reads everything a packet has to say; a panic anywhere fails the test.
 fn read_all(frame: &[u8]) -> Result<Message, PacketError> {
@@ -286,7 +286,7 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(seeded::config(300))]
 
     #[test]
     fn a_message_survives_encoding_and_decoding(message in message()) {

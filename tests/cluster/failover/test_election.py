@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Broadcast, Effect, Save, Send
@@ -20,8 +22,8 @@ SLOTS = [100, 101, 102]
 class Shard:
     """We replicate "a", which owns SLOTS. "c", "d" and "e" own one slot each: four voters, and the quorum is three."""
 
-    def __init__(self, **directives: object) -> None:
-        self.solo = Solo(**directives)  # type: ignore[arg-type]
+    def __init__(self, **directives: Any) -> None:
+        self.solo = Solo(**directives)
         self.primary = self.solo.puppet("a", slots=SLOTS)
         self.voters = [self.solo.puppet(letter, slots=[200 + number]) for number, letter in enumerate("cde")]
         replicate(self.solo, self.primary)

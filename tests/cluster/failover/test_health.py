@@ -97,9 +97,11 @@ def test_s4_headers_announce_the_state() -> None:
     puppet = solo.puppet("a")
     solo.says(puppet)
     (pong,) = solo.sent(puppet.inbound, c.PONG)
-    assert pong.header.state == 1  # type: ignore[union-attr]
+    assert pong.header is not None
+    assert pong.header.state == 1
     solo.state.add_slots(ALL, solo.now_ms)
     settle_for(solo, 6_000, [puppet])
     solo.says(puppet)
     (pong,) = solo.sent(puppet.inbound, c.PONG)
-    assert pong.header.state == 0  # type: ignore[union-attr]
+    assert pong.header is not None
+    assert pong.header.state == 0

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Effect, Send
+from clusterbus.cluster.effects import Effect, Notify, Send
 from clusterbus.cluster.events import ElectionLost, WritesPaused, WritesResumed
 from clusterbus.cluster.model.slots import bits_of
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import StateError
 
 from tests.cluster.shards import lives, make_replica, promoted, replicate, requests, sends
-from tests.cluster.solo import Puppet, Solo
+from tests.cluster.solo import KindOfEvent, Puppet, Solo
 
 SLOTS = [100, 101]
 TIMEOUT_MS = 5_000
@@ -20,8 +22,8 @@ TIMEOUT_MS = 5_000
 class Shard:
     """We replicate "a", which owns SLOTS and is well. "c" and "d" own one slot each."""
 
-    def __init__(self, **directives: object) -> None:
-        self.solo = Solo(**directives)  # type: ignore[arg-type]
+    def __init__(self, **directives: Any) -> None:
+        self.solo = Solo(**directives)
         self.primary = self.solo.puppet("a", slots=SLOTS)
         self.voters = [self.solo.puppet(letter, slots=[200 + number]) for number, letter in enumerate("cd")]
         replicate(self.solo, self.primary)
@@ -182,8 +184,8 @@ def test_s6_takeover_takes_a_new_epoch_without_votes() -> None:
 class Primary:
     """We own a slot, and "b" replicates us. "c" is another primary."""
 
-    def __init__(self, **directives: object) -> None:
-        self.solo = Solo(**directives)  # type: ignore[arg-type]
+    def __init__(self, **directives: Any) -> None:
+        self.solo = Solo(**directives)
         self.solo.state.add_slots(SLOTS, self.solo.now_ms)
         self.other = self.solo.puppet("c", slots=[200])
         self.replica = make_replica(self.solo, "b", self.solo.state.myself.node_id)
@@ -274,5 +276,5 @@ def test_s3_s6_a_replica_pinged_at_every_tick_is_still_found_silent() -> None:
     assert primary.solo.node(primary.replica).is_pfail
 
 
-def _events(effects: list[Effect], kind: type) -> list:  # type: ignore[type-arg]
-    return [effect.event for effect in effects if hasattr(effect, "event") and isinstance(effect.event, kind)]
+def _events(effects: list[Effect], kind: type[KindOfEvent]) -> list[KindOfEvent]:
+    return [effect.event for effect in effects if isinstance(effect, Notify) and isinstance(effect.event, kind)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Effect
@@ -14,8 +16,8 @@ from tests.cluster.solo import Puppet, Solo
 class Cluster:
     """We and "9" replicate "a"; "c" has the replica "b", which is about to fail."""
 
-    def __init__(self, *, sibling: str = "9", **directives: object) -> None:
-        self.solo = Solo(cluster_require_full_coverage=False, **directives)  # type: ignore[arg-type]
+    def __init__(self, *, sibling: str = "9", **directives: Any) -> None:
+        self.solo = Solo(cluster_require_full_coverage=False, **directives)
         self.primary = self.solo.puppet("a", slots=[1, 2])
         self.other = self.solo.puppet("c", slots=[100])
         self.lonely = self.solo.puppet("f", slots=[250])
@@ -52,8 +54,8 @@ def test_s6_a_replica_to_spare_moves_to_an_orphaned_primary_after_a_while() -> N
     [{"cluster_allow_replica_migration": False}, {"cluster_migration_barrier": 2}],
     ids=["forbidden", "barrier"],
 )
-def test_s6_a_directive_forbids_replica_migration(directives: dict[str, object]) -> None:
-    cluster = Cluster(**directives)  # type: ignore[arg-type]
+def test_s6_a_directive_forbids_replica_migration(directives: dict[str, Any]) -> None:
+    cluster = Cluster(**directives)
     cluster.orphan()
     cluster.live(10_000)
     assert cluster.my_primary is cluster.solo.node(cluster.primary)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Save, Send
@@ -75,9 +77,9 @@ def while_it_owns_slots(solo: Solo) -> str:
         (while_it_owns_slots, "To set a master the node must be empty and without assigned slots."),
     ],
 )
-def test_s6_replicate_is_refused(target: object, text: str) -> None:
+def test_s6_replicate_is_refused(target: Callable[[Solo], str], text: str) -> None:
     solo = Solo()
-    primary_id = target(solo)  # type: ignore[operator]
+    primary_id = target(solo)
     with pytest.raises(StateError, match=text):
         solo.state.replicate(primary_id, solo.now_ms)
     assert solo.state.myself.is_primary

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Dial
@@ -36,7 +38,8 @@ def forgotten(message: Heartbeat) -> list[tuple[str, int]]:
 
 
 def test_s8_what_is_announced_goes_to_peers_that_take_extensions() -> None:
-    solo = Solo(**{directive: text for directive, (_, text) in EVERY_TEXT.items()})
+    announced: dict[str, Any] = {directive: text for directive, (_, text) in EVERY_TEXT.items()}
+    solo = Solo(**announced)
     extensions = pong(solo, solo.puppet("a")).extensions
     assert [extension.type for extension in extensions] == [0, 1, 4, 5, 8, 3]  # in the order of 9.1.2
     texts = {extension.type: extension.text for extension in extensions if extension.type != 3}

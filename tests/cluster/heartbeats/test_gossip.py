@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Dial
@@ -126,9 +128,9 @@ def test_s2_a_gossiped_node_is_dialled_and_pinged_under_its_id() -> None:
     [{"flags": c.FLAG_PRIMARY | c.FLAG_NOADDR}, {"ip": ""}, {"cport": 0}],
     ids=["noaddr", "no-ip", "no-cport"],
 )
-def test_s2_a_node_without_an_address_is_not_added(changes: dict[str, object]) -> None:
+def test_s2_a_node_without_an_address_is_not_added(changes: dict[str, Any]) -> None:
     solo = Solo()
-    solo.gossips(solo.puppet("a"), entry(node_id("b"), **changes))  # type: ignore[arg-type]
+    solo.gossips(solo.puppet("a"), entry(node_id("b"), **changes))
     assert not solo.knows(node_id("b"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
@@ -12,7 +13,7 @@ from clusterbus.cluster.events import NodeJoined
 from tests.cluster.harness import Network, all_connected
 from tests.cluster.solo import Puppet, Solo, entry, node_id
 
-KEYS = dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_ca_cert_file"), __file__)
+KEYS: dict[str, Any] = dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_ca_cert_file"), __file__)
 """Files that exist. Nothing in these tests reads them."""
 
 
@@ -109,6 +110,7 @@ def test_s1_tls_puts_the_tls_port_first() -> None:
     puppet = stranger(solo)
     solo.says(puppet, c.MEET, port=7101, pport=7001)
     (pong,) = solo.sent(puppet.inbound, c.PONG)
+    assert pong.header is not None
     assert (pong.header.port, pong.header.pport, pong.header.cport) == (6380, 6379, 16380)
     puppet.dialled = solo.open(solo.only(Dial, solo.tick()))
     solo.says(puppet, c.PONG, port=7101, pport=7001)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
@@ -37,7 +38,7 @@ vars currentEpoch 6 lastVoteEpoch 0
 """
 
 
-def restored(text: str, **directives: object) -> ClusterState:
+def restored(text: str, **directives: Any) -> ClusterState:
     return ClusterState(
         config=Config.from_keywords(**directives),
         random=Random(1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
@@ -34,8 +35,8 @@ class Keys(DataPlane):
         return len(self.slots)
 
 
-def solo_with(*own: int, **directives: object) -> Solo:
-    solo = Solo(**directives)  # type: ignore[arg-type]
+def solo_with(*own: int, **directives: Any) -> Solo:
+    solo = Solo(**directives)
     solo.state.add_slots(own, solo.now_ms)
     solo.poll()
     return solo
@@ -96,12 +97,13 @@ def test_s11_a_replica_refuses_setslot() -> None:
     solo = Solo()
     primary = solo.puppet("a", slots=[3])
     solo.state.replicate(primary.node_id, solo.now_ms)
-    for order in (
+    orders: tuple[Callable[[], object], ...] = (
         lambda: solo.state.migrate_slot(3, primary.node_id, solo.now_ms),
         lambda: solo.state.import_slot(3, primary.node_id, solo.now_ms),
         lambda: solo.state.settle_slot(3, solo.now_ms),
         lambda: solo.state.assign_slot(3, primary.node_id, solo.now_ms),
-    ):
+    )
+    for order in orders:
         with pytest.raises(StateError, match=r"Please use SETSLOT only with masters\."):
             order()
 

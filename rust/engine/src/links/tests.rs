@@ -4,6 +4,7 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -212,6 +213,27 @@ impl World {
     }
 }
 
+/// The seeds to play: all, or the one that `SEED` names.
+fn seeds() -> RangeInclusive<u64> {
+    let asked = std::env::var("SEED").ok();
+    asked.map_or(1..=SEEDS, |seed| {
+        let seed = seed.parse().expect("SEED is a number");
+        seed..=seed
+    })
+}
+
+/// Says how to repeat a seed when the test fails in it.
+struct Playing(u64);
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let test = "links::tests::what_is_counted_is_what_is_there";
+            println!("repeat: SEED={} cargo test --package clusterbus-engine --lib {test}", self.0);
+        }
+    }
+}
+
 #[test]
 fn what_is_counted_is_what_is_there() {
     // The socket panics on purpose, inside a job that catches it.
@@ -220,7 +242,8 @@ fn what_is_counted_is_what_is_there() {
             eprintln!("{info}");
         }
     }));
-    for seed in 1..=SEEDS {
+    for seed in seeds() {
+        let _playing = Playing(seed);
         let mut world = World::new(seed);
         for _ in 0..EVENTS {
             world.step();
@@ -240,6 +263,6 @@ fn what_is_counted_is_what_is_there() {
         }
         world.check();
         let left = (world.links.len(), world.links.handshakes(), world.links.has_awaited());
-        assert_eq!(left, (0, 0, false), "seed {seed}");
+        assert_eq!(left, (0, 0, false));
     }
 }

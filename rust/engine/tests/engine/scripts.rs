@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 
 use crate::support::packets::{self, module, ping, publish};
-use crate::support::{FOUR_WAYS, MemoryLink, Mode, Rig, Side, message};
+use crate::support::{FOUR_WAYS, MemoryLink, Mode, Rig, Side, message, seeded};
 
 const LINKS: usize = 3;
 const CASES: u32 = 60;
@@ -215,8 +215,7 @@ fn check_link(rig: &Rig, scripted: &Scripted) {
 }
 
 fn check_many(mode: Mode) {
-    let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new(config);
+    let mut runner = TestRunner::new(seeded::config(CASES));
     let outcome = runner.run(&vec(act(), 1..120), |script| {
         check(mode, script);
         Ok(())

@@ -1,6 +1,8 @@
 //! Captured packets of real servers, and a hand-made one to break field by field.
 #![allow(dead_code)] // Each test binary uses a part.
 
+pub mod seeded;
+
 use std::path::Path;
 
 use clusterbus_wire::peek_frame_len;

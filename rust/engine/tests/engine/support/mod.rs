@@ -6,6 +6,8 @@ pub mod certs;
 pub mod memory;
 pub mod packets;
 pub mod peer;
+#[path = "../../../../wire/tests/support/seeded.rs"]
+pub mod seeded;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
