@@ -161,7 +161,7 @@ def test_a_shard_hears_its_shard_messages_and_nobody_else_does_s7(peers: Peers, 
 
 
 def replicate(replicas: Sequence[Server], primary: Server, servers: Sequence[Server]) -> None:
-    """Makes nodes replicas of a primary, and waits until every server knows it."""
+    """Makes nodes replicas of a primary. Waits until every server knows it, and knows an owner of every slot."""
     primary_id = node_id(primary)
     for replica in replicas:
         assert replica.call("CLUSTER", "REPLICATE", primary_id) == "OK"
@@ -169,6 +169,7 @@ def replicate(replicas: Sequence[Server], primary: Server, servers: Sequence[Ser
     wait_until(
         lambda: all(
             {line.node_id for line in cluster_nodes(server).values() if line.primary == primary_id} == ids
+            and server.info()["cluster_state"] == "ok"
             for server in servers
         ),
         DEADLINE_S,
