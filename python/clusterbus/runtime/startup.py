@@ -7,11 +7,9 @@ the directive, the file or the address. Main thread.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import random
 import secrets
-from typing import Final
 
 from clusterbus._core import Engine
 from clusterbus.cluster.operator import persist
@@ -23,8 +21,6 @@ from clusterbus.runtime.clock import Clock
 from clusterbus.runtime.live_config import build_engine, follow_config
 from clusterbus.runtime.log import logger, write_line
 from clusterbus.runtime.nodes_conf import NodesFile
-
-_ABSENT_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
 def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Member, Engine]:
@@ -64,7 +60,7 @@ def _listen(engine: Engine, config: Config) -> None:
         try:
             engine.listen(address.ip, config.bus_port, tls=config.tls_cluster, backlog=max(1, config.tcp_backlog))
         except OSError as error:
-            if address.optional and error.errno in _ABSENT_ADDRESS:
+            if address.excuses(error):
                 continue
             reason = os.strerror(error.errno) if error.errno else str(error)
             raise ConfigError(
