@@ -17,7 +17,7 @@ from clusterbus.errors import ConfigError, StateError
 
 from tests.bus.harness import DEADLINE_S, NODE_TIMEOUT_MS, knows_all, pair, settings, well
 from tests.loops import Run, until
-from tests.peers.cluster import assign_slots, cluster_nodes, node_id, views, wait_until
+from tests.peers.cluster import assign_slots, cluster_nodes, listings, node_id, wait_until
 from tests.peers.ports import free_port
 from tests.peers.server import Server
 
@@ -296,7 +296,7 @@ def test_a_blocking_twin_that_is_not_driven_hangs_and_comes_back(peers: Peers, t
         bus.meet("127.0.0.1", server.port)
         assert bus.wait_until(lambda: well(bus) == 2 and knows_all(server, 2), int(DEADLINE_S * 1000))
         own_id = bus.node_id
-        wait_until(lambda: cluster_nodes(server)[own_id].is_suspected, DEADLINE_S, lambda: views([server]))
+        wait_until(lambda: cluster_nodes(server)[own_id].is_suspected, DEADLINE_S, lambda: listings([server]))
         assert bus.wait_until(lambda: cluster_nodes(server)[own_id].is_well, int(DEADLINE_S * 1000))
 
 
@@ -322,7 +322,7 @@ def test_the_example_watches_a_cluster(peers: Peers, tmp_path: Path) -> None:
         assert watcher.stdout.readline().startswith("I am ")
         joined = f"{node_id(server)} joined from 127.0.0.1:{server.port}, now 2 nodes\n"
         assert joined in iter(watcher.stdout.readline, "")
-        wait_until(lambda: knows_all(server, 2), DEADLINE_S, lambda: views([server]))
+        wait_until(lambda: knows_all(server, 2), DEADLINE_S, lambda: listings([server]))
         server.call("PUBLISH", "news", "hello")
         assert "published on b'news': b'hello'\n" in iter(watcher.stdout.readline, "")
     finally:

@@ -11,7 +11,7 @@ import redis.cluster
 import valkey
 import valkey.cluster
 
-from tests.peers.cluster import all_know_all, form, views, wait_until
+from tests.peers.cluster import all_know_all, form, listings, wait_until
 from tests.peers.redis_cli import redis_cli
 from tests.peers.server import Server
 
@@ -23,10 +23,10 @@ def test_redis_cli_creates_checks_and_extends_a_mixed_cluster(peers: Peers) -> N
     servers = [peers(kind) for kind in ("clusterbus", "valkey", "clusterbus")]
     addresses = [f"127.0.0.1:{server.port}" for server in servers]
     assert "All 16384 slots covered" in redis_cli("--cluster", "create", *addresses, "--cluster-yes")
-    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: views(servers))
+    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: listings(servers))
     late = peers("clusterbus")
     redis_cli("--cluster", "add-node", f"127.0.0.1:{late.port}", addresses[0])
-    wait_until(lambda: all_know_all([*servers, late]), DEADLINE_S, lambda: views([*servers, late]))
+    wait_until(lambda: all_know_all([*servers, late]), DEADLINE_S, lambda: listings([*servers, late]))
     assert "All nodes agree about slots configuration" in redis_cli("--cluster", "check", addresses[0])
     assert "0 keys in 4 masters" in redis_cli("--cluster", "info", addresses[2])
     answer = redis_cli("--cluster", "call", addresses[0], "cluster", "myshardid")

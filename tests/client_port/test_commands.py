@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.peers.cluster import all_know_all, cluster_nodes, form, node_id, views, wait_until
+from tests.peers.cluster import all_know_all, cluster_nodes, form, listings, node_id, wait_until
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
@@ -26,7 +26,7 @@ def links_of(server: Server, peer_id: str) -> dict[str, int]:
 def joined(peers: Peers, **directives: object) -> tuple[Server, Server]:
     ours, theirs = peers("clusterbus", **directives), peers("valkey", **directives)
     form([ours, theirs], [ours, theirs])
-    wait_until(lambda: len(links_of(ours, node_id(theirs))) == 2, DEADLINE_S, lambda: views([ours]))
+    wait_until(lambda: len(links_of(ours, node_id(theirs))) == 2, DEADLINE_S, lambda: listings([ours]))
     return ours, theirs
 
 
@@ -122,11 +122,11 @@ def test_config_set_is_read_at_the_time_of_use(peers: Peers) -> None:
     ours, theirs = joined(peers, cluster_node_timeout=60_000)
     third = peers("clusterbus", cluster_node_timeout=60_000)
     ours.call("CLUSTER", "MEET", "127.0.0.1", third.port)
-    wait_until(lambda: all_know_all([ours, theirs, third]), DEADLINE_S, lambda: views([ours, theirs, third]))
+    wait_until(lambda: all_know_all([ours, theirs, third]), DEADLINE_S, lambda: listings([ours, theirs, third]))
     victim_id = node_id(third)
     third.kill()
     assert ours.call("CONFIG", "SET", "cluster-node-timeout", 500) == "OK"
-    wait_until(lambda: cluster_nodes(ours)[victim_id].is_suspected, DEADLINE_S, lambda: views([ours]))
+    wait_until(lambda: cluster_nodes(ours)[victim_id].is_suspected, DEADLINE_S, lambda: listings([ours]))
     assert not cluster_nodes(theirs)[victim_id].is_suspected
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.peers.cluster import SLOT_COUNT, all_know_all, meet, node_id, views, wait_for_state, wait_until
+from tests.peers.cluster import SLOT_COUNT, all_know_all, listings, meet, node_id, wait_for_state, wait_until
 from tests.peers.server import Server
 
 pytestmark = pytest.mark.processes
@@ -84,7 +84,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pair, Pair
             pair.second.call("CLUSTER", "ADDSLOTSRANGE", SPLIT, SLOT_COUNT - 2)
             both = [pair.first, pair.second]
             meet(both)
-            wait_until(partial(all_know_all, both), DEADLINE_S, partial(views, both))
+            wait_until(partial(all_know_all, both), DEADLINE_S, partial(listings, both))
             for server in both:
                 wait_for_state(server, "ok", DEADLINE_S)
         yield made

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.peers.cluster import NodeLine, cluster_nodes, form, node_id, views, wait_until
+from tests.peers.cluster import NodeLine, cluster_nodes, form, listings, node_id, wait_agreed, wait_until
 from tests.peers.server import Server
 
 Peers = Callable[..., Server]
@@ -38,7 +38,7 @@ def replicate(servers: Sequence[Server], replica: Server, primary: Server) -> No
             and replica.info()["master_link_status"] == "up"
         ),
         SETTLE_DEADLINE_S,
-        lambda: f"{replica} replicates {primary}\n{views(servers)}",
+        lambda: f"{replica} replicates {primary}\n{listings(servers)}",
     )
 
 
@@ -60,27 +60,7 @@ def wait_promoted(servers: Sequence[Server], promoted: Server, slots: tuple[str,
             for server in servers
         ),
         begun_s + FAILOVER_DEADLINE_S - time.monotonic(),
-        lambda: f"{promoted} is the primary of {slots}\n{views(servers)}\n{promoted.log_tail()}",
-    )
-
-
-def wait_agreed(servers: Sequence[Server]) -> None:
-    """Waits until all members agree on roles, slots and epochs, and the state is ok on each of them."""
-    wait_until(
-        lambda: (
-            len({shared_view(server) for server in servers}) == 1
-            and all(server.info()["cluster_state"] == "ok" for server in servers)
-        ),
-        SETTLE_DEADLINE_S,
-        lambda: views(servers),
-    )
-
-
-def shared_view(server: Server) -> frozenset[tuple[object, ...]]:
-    """What all members must agree on: the nodes, their roles, primaries, slots and epochs."""
-    return frozenset(
-        (line.node_id, line.flags - {"myself"}, line.primary, line.config_epoch, line.slots)
-        for line in cluster_nodes(server).values()
+        lambda: f"{promoted} is the primary of {slots}\n{listings(servers)}\n{promoted.log_tail()}",
     )
 
 
@@ -111,9 +91,9 @@ def test_our_vote_is_needed_to_elect_their_replica_s5_s12(peers: Peers, kind: st
     wait_until(
         lambda: all(cluster_nodes(server)[doomed_id].primary == node_id(replica) for server in living),
         SETTLE_DEADLINE_S,
-        lambda: views(living),
+        lambda: listings(living),
     )
-    wait_agreed([*living, doomed])
+    wait_agreed([*living, doomed], SETTLE_DEADLINE_S)
 
 
 def test_without_our_vote_no_valkey_replica_is_elected_s5(peers: Peers) -> None:
@@ -126,7 +106,7 @@ def test_without_our_vote_no_valkey_replica_is_elected_s5(peers: Peers) -> None:
     assert ours.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "5") == "OK"
     doomed.kill()
     wait_until(
-        lambda: count_of(replica, VOTES_RECEIVED) == 1, FAILOVER_DEADLINE_S, lambda: views([other, ours, replica])
+        lambda: count_of(replica, VOTES_RECEIVED) == 1, FAILOVER_DEADLINE_S, lambda: listings([other, ours, replica])
     )
     assert count_of(ours, VOTES_SENT) == 0
     assert not primary_of(cluster_nodes(replica)[node_id(replica)])
@@ -135,7 +115,7 @@ def test_without_our_vote_no_valkey_replica_is_elected_s5(peers: Peers) -> None:
     wait_until(
         lambda: primary_of(cluster_nodes(ours)[node_id(replica)]),
         4 * NODE_TIMEOUT_MS / 1000 + SETTLE_DEADLINE_S,
-        lambda: views([other, ours, replica]),
+        lambda: listings([other, ours, replica]),
     )
     assert count_of(ours, VOTES_SENT) == 1
 
@@ -163,9 +143,9 @@ def test_they_elect_our_replica_and_our_old_primary_comes_back_as_one_s5_s12(
     wait_until(
         lambda: all(cluster_nodes(server)[doomed_id].primary == node_id(replica) for server in [*living, doomed]),
         SETTLE_DEADLINE_S,
-        lambda: views([*living, doomed]),
+        lambda: listings([*living, doomed]),
     )
-    wait_agreed([*living, doomed])
+    wait_agreed([*living, doomed], SETTLE_DEADLINE_S)
     assert doomed.info()["role"] == "slave"
     role, ip, port, _link, _offset = doomed.call("ROLE")
     assert (role, ip, port) == ("slave", "127.0.0.1", replica.port)
@@ -186,9 +166,9 @@ def test_an_operator_makes_our_replica_the_primary_s6(peers: Peers, how: tuple[s
     wait_until(
         lambda: cluster_nodes(primary)[node_id(primary)].primary == node_id(replica),
         SETTLE_DEADLINE_S,
-        lambda: views(servers),
+        lambda: listings(servers),
     )
-    wait_agreed(servers)
+    wait_agreed(servers, SETTLE_DEADLINE_S)
     assert (count_of(primary, "cluster_stats_messages_mfstart_received") == 1) is (how == ())
     votes = sum(count_of(server, VOTES_SENT) for server in servers)
     assert (votes >= 2) is (how != ("TAKEOVER",)), "TAKEOVER asks nobody"
@@ -209,7 +189,7 @@ def test_manual_failover_within_a_shard_of_both_kinds_s6_s12(peers: Peers, kinds
     wait_until(
         lambda: all(cluster_nodes(server)[replica_id].primary == primary_id for server in servers),
         SETTLE_DEADLINE_S,
-        lambda: views(servers),
+        lambda: listings(servers),
     )
     slots = slots_of(primary)
     # Valkey's replica cannot copy data from a node without a data plane, so it must take over without (FORCE).
@@ -217,7 +197,7 @@ def test_manual_failover_within_a_shard_of_both_kinds_s6_s12(peers: Peers, kinds
     begun_s = time.monotonic()
     assert replica.call("CLUSTER", "FAILOVER", *how) == "OK"
     wait_promoted(servers, replica, slots, begun_s)
-    wait_agreed(servers)
+    wait_agreed(servers, SETTLE_DEADLINE_S)
     assert cluster_nodes(replica)[primary_id].primary == replica_id
 
 

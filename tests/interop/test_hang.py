@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.peers.cluster import all_know_all, cluster_nodes, form, node_id, views, wait_until
+from tests.peers.cluster import all_know_all, cluster_nodes, form, listings, node_id, wait_until
 from tests.peers.server import Server
 
 Peers = Callable[..., Server]
@@ -35,13 +35,13 @@ def test_a_hung_main_loop_is_held_failing_and_comes_back_by_itself_s3_r23(peers:
     wait_until(
         lambda: all(cluster_nodes(server)[victim_id].is_failed for server in others),
         SLEEP_S,
-        lambda: f"the others hold the sleeper failing\n{views(others)}",
+        lambda: f"the others hold the sleeper failing\n{listings(others)}",
     )
     assert sleeper.read_response() == "OK"
     sleeper.disconnect()
-    wait_until(lambda: all_know_all(servers), BACK_DEADLINE_S, lambda: f"it is back\n{views(servers)}")
+    wait_until(lambda: all_know_all(servers), BACK_DEADLINE_S, lambda: f"it is back\n{listings(servers)}")
     wait_until(
         lambda: all(server.info()["cluster_state"] == "ok" for server in servers),
         BACK_DEADLINE_S,
-        lambda: views(servers),
+        lambda: listings(servers),
     )

@@ -16,7 +16,7 @@ import pytest
 from clusterbus import wire
 
 from tests.interop.bus_peer import Link, Peer, PeerGroup
-from tests.peers.cluster import cluster_nodes, node_id, views, wait_until
+from tests.peers.cluster import cluster_nodes, listings, node_id, wait_until
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
@@ -111,7 +111,7 @@ def introduce(bus: PeerGroup, node: Server, *ids: str) -> list[Peer]:
     wait_until(
         lambda: sum(line.is_well for line in cluster_nodes(node).values()) == len(ids) + 1,
         DEADLINE_S,
-        lambda: views([node]),
+        lambda: listings([node]),
     )
     return members
 
@@ -168,7 +168,7 @@ def test_private_flags_in_gossip_are_masked_counted_and_logged_h25(node: Server,
     wait_until(
         lambda: sum(line.is_well for line in cluster_nodes(node).values()) == 4,
         DEADLINE_S,
-        lambda: views([node]),
+        lambda: listings([node]),
     )
     table = cluster_nodes(node)
     assert [key for key, line in table.items() if "myself" in line.flags] == [node_id(node)]

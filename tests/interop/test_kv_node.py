@@ -14,7 +14,7 @@ import redis.cluster
 import valkey.cluster
 from clusterbus.wire import key_slot
 
-from tests.peers.cluster import all_know_all, cluster_nodes, form, node_id, views, wait_until
+from tests.peers.cluster import all_know_all, cluster_nodes, form, listings, node_id, wait_until
 from tests.peers.ports import free_port
 from tests.peers.redis_cli import cluster
 from tests.peers.server import CALL_TIMEOUT_S, START_DEADLINE_S, STOP_DEADLINE_S, Server, redis_cli_command
@@ -49,7 +49,7 @@ def nodes(tmp_path: Path) -> Iterator[list[Server]]:
         wait_until(
             lambda: all(server.info()["cluster_state"] == "ok" for server in servers),
             DEADLINE_S,
-            lambda: views(servers),
+            lambda: listings(servers),
         )
         yield servers
     finally:
@@ -127,7 +127,9 @@ def test_requests_are_answered_by_the_rules_of_slots_on_the_move_s4(nodes: list[
     assert other.call("MGET", "a", "{a}2") == ["1", "2"]
     assert f"MovedError {slot} 127.0.0.1:{other.port}" in refused(owner, "GET", "a")
     wait_until(
-        lambda: all(cluster_nodes(s)[node_id(other)].config_epoch > 2 for s in nodes), DEADLINE_S, lambda: views(nodes)
+        lambda: all(cluster_nodes(s)[node_id(other)].config_epoch > 2 for s in nodes),
+        DEADLINE_S,
+        lambda: listings(nodes),
     )
 
 
@@ -137,7 +139,7 @@ def test_keys_of_a_slot_that_is_lost_are_dropped_and_said_so_s4(nodes: list[Serv
     slot = key_slot(b"a")
     assert other.call("CLUSTER", "SETSLOT", slot, "IMPORTING", node_id(owner)) == "OK"
     assert other.call("CLUSTER", "SETSLOT", slot, "NODE", node_id(other)) == "OK"
-    wait_until(lambda: owner.call("DBSIZE") == 0, DEADLINE_S, lambda: views(nodes))
+    wait_until(lambda: owner.call("DBSIZE") == 0, DEADLINE_S, lambda: listings(nodes))
     assert f"slot {slot} went to another node: 1 keys dropped" in owner.log_text()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from clusterbus import BlockingBus
 
-from tests.peers.cluster import all_know_all, cluster_nodes, form, node_id, views, wait_until
+from tests.peers.cluster import all_know_all, cluster_nodes, form, listings, node_id, wait_until
 from tests.peers.ports import free_port
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
@@ -66,7 +66,7 @@ def test_links_killed_again_and_again_come_back_and_leave_nothing_behind_r15_r25
 
     for _ in range(KILLS):
         kill_links(node, peer_id)
-    wait_until(lambda: all_know_all(nodes), DEADLINE_S, lambda: views(nodes))
+    wait_until(lambda: all_know_all(nodes), DEADLINE_S, lambda: listings(nodes))
     wait_until(
         lambda: open_files(node) == files,
         DEADLINE_S,
@@ -110,7 +110,7 @@ def test_a_peer_that_stops_reading_costs_its_link_and_no_more_than_the_limit_r18
         assert bus.wait_until(lambda: well_connected(bus) == 3, deadline_ms)
         assert exceeded(bus) == 1
         own_id = bus.node_id
-        wait_until(lambda: cluster_nodes(reader)[own_id].is_well, DEADLINE_S, lambda: views([reader]))
+        wait_until(lambda: cluster_nodes(reader)[own_id].is_well, DEADLINE_S, lambda: listings([reader]))
 
 
 def well_connected(bus: BlockingBus) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from tests.interop.bus_peer import PeerGroup, ask_once
-from tests.peers.cluster import cluster_nodes, form, hold_failed, node_id, views, wait_until
+from tests.peers.cluster import cluster_nodes, form, hold_failed, listings, node_id, wait_agreed, wait_until
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
@@ -38,17 +38,17 @@ def test_three_primaries_and_three_nodes_join_and_agree_on_the_dead_r1_r25_s3_s1
     dead_id = node_id(ours[-1])
     ours.pop().kill()
     servers = primaries + ours
-    wait_until(lambda: hold_failed(servers, dead_id), FAIL_DEADLINE_S, lambda: views(servers))
+    wait_until(lambda: hold_failed(servers, dead_id), FAIL_DEADLINE_S, lambda: listings(servers))
 
     dead_id = node_id(primaries[-1])
     primaries.pop().kill()
     servers = primaries + ours
-    wait_until(lambda: hold_failed(servers, dead_id), FAIL_DEADLINE_S, lambda: views(servers))
+    wait_until(lambda: hold_failed(servers, dead_id), FAIL_DEADLINE_S, lambda: listings(servers))
     # The slots of the dead primary are not served, so the state is fail on every member.
     wait_until(
         lambda: all(server.info()["cluster_state"] == "fail" for server in servers),
         FAIL_DEADLINE_S,
-        lambda: views(servers),
+        lambda: listings(servers),
     )
 
 
@@ -108,23 +108,10 @@ def test_valkey_redis_and_clusterbus_agree_on_members_slots_and_epochs_s12(peers
     ours = [start_node(peers, None) for _ in range(2)]
     servers = theirs + ours
     form(servers, [theirs[0], theirs[1], ours[0]], JOIN_DEADLINE_S)
-    wait_until(lambda: len({shared_view(server) for server in servers}) == 1, JOIN_DEADLINE_S, lambda: views(servers))
-    wait_until(
-        lambda: all(server.info()["cluster_state"] == "ok" for server in servers),
-        JOIN_DEADLINE_S,
-        lambda: views(servers),
-    )
+    wait_agreed(servers, JOIN_DEADLINE_S)
     assert {server.counter("cluster_slots_assigned") for server in servers} == {16_384}
     assert {server.counter("cluster_size") for server in servers} == {3}
     assert len({server.counter("cluster_current_epoch") for server in servers}) == 1
-
-
-def shared_view(server: Server) -> frozenset[tuple[object, ...]]:
-    """What all members must agree on: the nodes, their ports, roles, slots and epochs."""
-    return frozenset(
-        (line.node_id, line.port, line.cport, line.flags - {"myself"}, line.config_epoch, line.slots)
-        for line in cluster_nodes(server).values()
-    )
 
 
 def wait_for_refusal(node: Server, before: int) -> None:
@@ -141,7 +128,7 @@ def test_a_client_the_authority_does_not_vouch_for_is_refused_on_the_bus_h35_h36
 ) -> None:
     node = start_node(peers, certificates, io_threads=io_threads)
     good = bus.peer(GOOD_ID, node)
-    wait_until(lambda: knows_well(node, GOOD_ID), JOIN_DEADLINE_S, lambda: views([node]))
+    wait_until(lambda: knows_well(node, GOOD_ID), JOIN_DEADLINE_S, lambda: listings([node]))
 
     without = certificates.client_context(with_certificate=False)
     stranger = stranger_certificates.client_context()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.cluster import NodeLine, all_know_all, cluster_nodes, form, node_id, views, wait_until
+from tests.peers.cluster import NodeLine, all_know_all, cluster_nodes, form, listings, node_id, wait_until
 from tests.peers.server import Server
 
 Peers = Callable[..., Server]
@@ -62,7 +62,7 @@ def test_a_member_comes_back_as_the_other_kind_with_all_it_knew_s10(peers: Peers
     wait_until(
         lambda: all(cluster_nodes(server)[node_id(replica)].primary == changed_id for server in servers),
         DEADLINE_S,
-        lambda: views(servers),
+        lambda: listings(servers),
     )
     own = [int(bound) for bound in cluster_nodes(changed)[changed_id].slots[0].split("-")]
     moving = (own[0] + 5, own[0] + 7)
@@ -71,7 +71,7 @@ def test_a_member_comes_back_as_the_other_kind_with_all_it_knew_s10(peers: Peers
         assert changed.call("CLUSTER", "SETSLOT", slot, "MIGRATING", mover_id) == "OK"
     assert changed.call("CLUSTER", "SETSLOT", foreign, "IMPORTING", mover_id) == "OK"
     victim.kill()
-    wait_until(lambda: cluster_nodes(changed)[victim_id].is_failed, DEADLINE_S, lambda: views([changed]))
+    wait_until(lambda: cluster_nodes(changed)[victim_id].is_failed, DEADLINE_S, lambda: listings([changed]))
 
     before, epoch, text = told(changed), epochs(changed), changed.call("CLUSTER", "NODES")
     for name in (
@@ -95,7 +95,7 @@ def test_a_member_comes_back_as_the_other_kind_with_all_it_knew_s10(peers: Peers
                 and all(cluster_nodes(heir)[node_id(server)].is_well for server in others)
             ),
             DEADLINE_S,
-            lambda: views([heir, *others]),
+            lambda: listings([heir, *others]),
         )
         assert heir.call("CLUSTER", "SETSLOT", moving[0], "STABLE") == "OK"
     finally:
@@ -112,7 +112,7 @@ def test_a_replica_comes_back_as_the_other_kind_of_replica_s10(peers: Peers, wri
     wait_until(
         lambda: all(cluster_nodes(server)[replica_id].primary == primary_id for server in servers),
         DEADLINE_S,
-        lambda: views(servers),
+        lambda: listings(servers),
     )
     shard = replica.call("CLUSTER", "MYSHARDID")
     before = told(replica)
@@ -121,7 +121,7 @@ def test_a_replica_comes_back_as_the_other_kind_of_replica_s10(peers: Peers, wri
         assert (node_id(heir), heir.call("CLUSTER", "MYSHARDID")) == (replica_id, shard)
         assert told(heir) == before
         now = [*servers[:2], heir]
-        wait_until(lambda: all_know_all(now), DEADLINE_S, lambda: views(now))
+        wait_until(lambda: all_know_all(now), DEADLINE_S, lambda: listings(now))
         assert cluster_nodes(heir)[replica_id].primary == primary_id
     finally:
         heir.stop()

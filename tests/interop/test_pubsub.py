@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.client_port.harness import Client, multibulk
-from tests.peers.cluster import cluster_nodes, form, node_id, views, wait_until
+from tests.peers.cluster import cluster_nodes, form, listings, node_id, wait_until
 from tests.peers.server import Connection, Server
 
 Peers = Callable[..., Server]
@@ -70,7 +70,7 @@ def warm_up(servers: Sequence[Server]) -> None:
             after = [node.counter("cluster_stats_messages_light_publish_sent") for node in ours]
             return all(one - other == takers for one, other in zip(after, before, strict=True))
 
-        wait_until(is_warm, 2 * DEADLINE_S, lambda: f"everybody hears everybody\n{views(servers)}")
+        wait_until(is_warm, 2 * DEADLINE_S, lambda: f"everybody hears everybody\n{listings(servers)}")
     for node in ours:
         assert node.call("CONFIG", "RESETSTAT") == "OK"
 
@@ -173,7 +173,7 @@ def replicate(replicas: Sequence[Server], primary: Server, servers: Sequence[Ser
             for server in servers
         ),
         DEADLINE_S,
-        lambda: f"everybody sees the replicas\n{views(servers)}",
+        lambda: f"everybody sees the replicas\n{listings(servers)}",
     )
 
 
@@ -193,7 +193,7 @@ def test_clients_are_sent_to_the_shard_of_a_channel_as_valkey_sends_them_s7_s11(
         peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS) for kind in ("clusterbus", "valkey", "valkey")
     ]
     form(servers, servers, DEADLINE_S)
-    wait_until(lambda: all(s.info()["cluster_state"] == "ok" for s in servers), DEADLINE_S, lambda: views(servers))
+    wait_until(lambda: all(s.info()["cluster_state"] == "ok" for s in servers), DEADLINE_S, lambda: listings(servers))
     channel = channel_of(third, cluster_nodes(third)[node_id(third)].slots)
     for command in ("SSUBSCRIBE", "SUNSUBSCRIBE", "SPUBLISH"):
         words = [channel, "message"] if command == "SPUBLISH" else [channel]
@@ -209,7 +209,7 @@ def test_clients_are_sent_to_the_shard_of_a_channel_as_valkey_sends_them_s7_s11(
 
     third.kill()
     wait_until(
-        lambda: all(s.info()["cluster_state"] == "fail" for s in (ours, theirs)), DEADLINE_S, lambda: views([ours])
+        lambda: all(s.info()["cluster_state"] == "fail" for s in (ours, theirs)), DEADLINE_S, lambda: listings([ours])
     )
     # Each still serves its own channels while the cluster is down, until a directive forbids it.
     for server in (ours, theirs):
@@ -245,7 +245,7 @@ def test_a_shard_channel_ends_when_its_slot_is_taken_by_another_s7(peers: Peers)
     """
     ours, theirs = servers = [peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS) for kind in ("clusterbus", "valkey")]
     form(servers, servers, DEADLINE_S)
-    wait_until(lambda: all(s.info()["cluster_state"] == "ok" for s in servers), DEADLINE_S, lambda: views(servers))
+    wait_until(lambda: all(s.info()["cluster_state"] == "ok" for s in servers), DEADLINE_S, lambda: listings(servers))
     slots = cluster_nodes(ours)[node_id(ours)].slots
     channel = channel_of(ours, slots)
     slot = ours.call("CLUSTER", "KEYSLOT", channel)
@@ -299,7 +299,7 @@ def test_messages_over_new_links_start_with_the_full_header_of_a_heartbeat_h17_s
             wait_until(
                 lambda: cluster_nodes(node)[other_id].connected and cluster_nodes(other)[node_id(node)].connected,
                 DEADLINE_S,
-                lambda: views(servers),
+                lambda: listings(servers),
             )
             node.call("PUBLISH", "news", f"end of {number}")
             while clients[other].read_response()[2] != f"end of {number}":

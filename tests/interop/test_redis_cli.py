@@ -9,7 +9,7 @@ import pytest
 import redis.cluster
 import valkey.cluster
 
-from tests.peers.cluster import SLOT_COUNT, all_know_all, cluster_nodes, node_id, views, wait_until
+from tests.peers.cluster import SLOT_COUNT, all_know_all, cluster_nodes, listings, node_id, wait_until
 from tests.peers.redis_cli import cluster, redis_cli
 from tests.peers.server import Server, redis_cli_command
 
@@ -54,7 +54,7 @@ def create_six(peers: Peers) -> list[Server]:
     output = cluster("create", *map(address, servers), "--cluster-replicas", "1", "--cluster-yes")
     assert AGREED in output
     assert COVERED in output
-    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: views(servers))
+    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: listings(servers))
     return servers
 
 
@@ -71,7 +71,7 @@ def test_a_cluster_is_created_with_replicas_and_lived_with_s11_s4(peers: Peers) 
     assert "Failed retrieving Functions" not in output
     servers.append(new)
     new_id = node_id(new)
-    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: views(servers))
+    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: listings(servers))
 
     cluster(
         "reshard", address(servers[0]), "--cluster-from", "all", "--cluster-to", new_id, "--cluster-slots", "30",
@@ -89,7 +89,7 @@ def test_a_cluster_is_created_with_replicas_and_lived_with_s11_s4(peers: Peers) 
     wait_for_checks(servers)
     cluster("del-node", address(servers[0]), new_id)
     servers.remove(new)
-    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: views(servers))
+    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: listings(servers))
     lone = cluster_nodes(new)
     # After RESET SOFT the node knows no other node, keeps its id, and is a primary without slots.
     assert list(lone) == [new_id]
@@ -108,7 +108,7 @@ def empty_by_reshard(servers: list[Server], victim: Server) -> None:
         str(slot_count(servers[0], source)), "--cluster-yes",
     )  # fmt: skip
     wait_until(
-        lambda: cluster_nodes(servers[0])[source].primary == target, DEADLINE_S, lambda: views([servers[0], victim])
+        lambda: cluster_nodes(servers[0])[source].primary == target, DEADLINE_S, lambda: listings([servers[0], victim])
     )
 
 

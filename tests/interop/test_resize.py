@@ -13,7 +13,7 @@ from itertools import cycle, islice
 import pytest
 
 from tests.interop.bus_peer import Peer, PeerGroup
-from tests.peers.cluster import cluster_nodes, views, wait_until
+from tests.peers.cluster import cluster_nodes, listings, wait_until
 from tests.peers.server import Server
 from tests.peers.tls import Certificates
 
@@ -67,7 +67,7 @@ def test_io_threads_change_under_load_without_loss_r22_r35(
     wait_until(
         lambda: sum(line.is_well for line in cluster_nodes(node).values()) == LINK_COUNT + 1,
         DEADLINE_S,
-        lambda: f"all peers are known\n{views([node])}",
+        lambda: f"all peers are known\n{listings([node])}",
     )
 
     load = Load(senders)
@@ -86,7 +86,7 @@ def test_io_threads_change_under_load_without_loss_r22_r35(
 def test_workers_take_over_and_hand_back_at_run_time_r22_r25(peers: Peers, bus: PeerGroup) -> None:
     node = peers("clusterbus", io_threads=1)
     sender = bus.peer("a" * 40, node)
-    wait_until(lambda: len(cluster_nodes(node)) == 2, DEADLINE_S, lambda: views([node]))
+    wait_until(lambda: len(cluster_nodes(node)) == 2, DEADLINE_S, lambda: listings([node]))
     assert node.counter("cluster_threaded_reads_processed") == 0
 
     assert node.call("CONFIG", "SET", "io-threads", 3) == "OK"

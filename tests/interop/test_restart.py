@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.peers.cluster import all_know_all, cluster_nodes, form, node_id, views, wait_until
+from tests.peers.cluster import all_know_all, cluster_nodes, form, listings, node_id, wait_until
 from tests.peers.server import STOP_DEADLINE_S, Server
 from tests.peers.tls import Certificates
 
@@ -30,7 +30,7 @@ def memory(node: Server) -> tuple[object, ...]:
 
 
 def settle(servers: Sequence[Server]) -> None:
-    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: views(servers))
+    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: listings(servers))
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
@@ -42,7 +42,7 @@ def test_a_node_keeps_id_epochs_and_known_nodes_over_restarts_s10_r25(
     wait_until(
         lambda: len({node.info()["cluster_current_epoch"] for node in nodes}) == 1,
         DEADLINE_S,
-        lambda: views(nodes),
+        lambda: listings(nodes),
     )
     first, *others = nodes
     for _ in range(RESTARTS):

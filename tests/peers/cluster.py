@@ -86,7 +86,7 @@ def node_id(server: Server) -> str:
     return str(server.call("CLUSTER", "MYID"))
 
 
-def views(servers: Iterable[Server]) -> str:
+def listings(servers: Iterable[Server]) -> str:
     """CLUSTER NODES of every server, for the text of a failure."""
     return "\n".join(f"--- {server}\n{server.call('CLUSTER', 'NODES')}" for server in servers)
 
@@ -102,7 +102,9 @@ def all_know_all(servers: Sequence[Server]) -> bool:
 def wait_for_state(server: Server, state: str, deadline_s: float) -> None:
     """Waits until the server holds the cluster "ok" or "fail"."""
     wait_until(
-        lambda: server.info()["cluster_state"] == state, deadline_s, lambda: f"{server} says {state}\n{views([server])}"
+        lambda: server.info()["cluster_state"] == state,
+        deadline_s,
+        lambda: f"{server} says {state}\n{listings([server])}",
     )
 
 
@@ -125,7 +127,31 @@ def form(servers: Sequence[Server], primaries: Sequence[Server], deadline_s: flo
     """Gives all slots to `primaries` and joins `servers`. Waits until each lists all as connected."""
     assign_slots(primaries)
     meet(servers)
-    wait_until(lambda: all_know_all(servers), deadline_s, lambda: f"all list all as connected\n{views(servers)}")
+    wait_until(lambda: all_know_all(servers), deadline_s, lambda: f"all list all as connected\n{listings(servers)}")
+
+
+def wait_agreed(servers: Sequence[Server], deadline_s: float) -> None:
+    """Waits until all servers agree on the nodes, their ports, roles, slots and epochs, and hold the cluster ok."""
+
+    def is_agreed() -> bool:
+        tables = {
+            frozenset(
+                (
+                    line.node_id,
+                    line.port,
+                    line.cport,
+                    line.flags - {"myself"},
+                    line.primary,
+                    line.config_epoch,
+                    line.slots,
+                )
+                for line in cluster_nodes(server).values()
+            )
+            for server in servers
+        }
+        return len(tables) == 1 and all(server.info()["cluster_state"] == "ok" for server in servers)
+
+    wait_until(is_agreed, deadline_s, lambda: listings(servers))
 
 
 def hold_failed(servers: Iterable[Server], victim_id: str) -> bool:

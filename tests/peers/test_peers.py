@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.peers.cluster import NodeLine, all_know_all, form, hold_failed, node_id, views, wait_until
+from tests.peers.cluster import NodeLine, all_know_all, form, hold_failed, listings, node_id, wait_until
 from tests.peers.ports import BUS_PORT_OFFSET, FIRST_PORT, LANE_PORTS, LAST_PORT, Lane, free_port
 from tests.peers.server import Server, redis_command
 from tests.peers.tls import Certificates
@@ -23,7 +23,7 @@ def test_valkey_primaries_join_and_agree_on_a_dead_one(peers: Peers) -> None:
     victim_id = node_id(servers[2])
     servers[2].kill()
     survivors = servers[:2]
-    wait_until(lambda: hold_failed(survivors, victim_id), DEADLINE_S, lambda: views(survivors))
+    wait_until(lambda: hold_failed(survivors, victim_id), DEADLINE_S, lambda: listings(survivors))
 
 
 def test_redis_joins_over_mutual_tls_and_keeps_its_id_over_a_restart(peers: Peers, certificates: Certificates) -> None:
@@ -32,7 +32,7 @@ def test_redis_joins_over_mutual_tls_and_keeps_its_id_over_a_restart(peers: Peer
     before = node_id(servers[1])
     servers[1].restart()
     assert node_id(servers[1]) == before
-    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: views(servers))
+    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: listings(servers))
 
 
 def test_servers_are_stopped_by_pid(peers: Peers) -> None:
