@@ -24,8 +24,8 @@ FAMILIES = "RSHP"
 TABLE_HEAD = ("| Row | Rule | Built in | Open |", "|---|---|---|---|")
 HEADING = re.compile(rf"## ([{FAMILIES}]): \S")
 CODE = re.compile(rf"[{FAMILIES}][1-9]\d?")
-STEMS = re.compile(r"-|`[\w/]+`(, `[\w/]+`)*")
-STEM = re.compile(r"[\w/]+")
+NAMES = re.compile(r"-|`[\w/]+`(, `[\w/]+`)*")
+NAME_OF_MODULE = re.compile(r"[\w/]+")
 OPEN = re.compile(r"(?:(not built|no test|in part): \S.*)?")
 UNTESTED = ("not built", "no test")
 
@@ -100,11 +100,11 @@ def _read_row(line: str, number: int, family: str) -> Row | str:
         return f"'{code}' is no row of the section {family or 'above any'}"
     if not rule.endswith("."):
         return "a rule is one or more sentences"
-    if not STEMS.fullmatch(built_in):
-        return "where it is built is stems in backquotes, or -"
+    if not NAMES.fullmatch(built_in):
+        return "where it is built is names in backquotes, or -"
     if open_as is None:
         return f"open is empty or begins with {', '.join(UNTESTED)} or in part, and a colon"
-    return Row(code, number, open_as[1] or "", frozenset(STEM.findall(built_in)))
+    return Row(code, number, open_as[1] or "", frozenset(NAME_OF_MODULE.findall(built_in)))
 
 
 def order_complaints(rows: list[Row], path: str) -> list[str]:
@@ -121,10 +121,30 @@ def place(code: str) -> tuple[int, int]:
     return FAMILIES.index(code[0]), int(code[1:])
 
 
-def stem_complaints(rows: list[Row], stems: set[str], path: str) -> list[str]:
-    """Rows built in modules that there are not."""
-    missing = [(row, stem) for row in rows for stem in sorted(row.built_in - stems)]
-    return [f"{path}:{row.line}: {row.code} is built in '{stem}', and there is no such file" for row, stem in missing]
+def places(files: Iterable[str]) -> set[str]:
+    """Where a row can be built: modules without their suffix, and folders. Rust's `src` and `mod.rs` add no name."""
+    found = set()
+    for file in files:
+        parts = [part for part in Path(file).with_suffix("").parts if part not in ("src", "mod")]
+        found.update("/".join(parts[:count]) for count in range(1, len(parts) + 1))
+    return found
+
+
+def built_in_complaints(rows: list[Row], places: set[str], path: str) -> list[str]:
+    """Rows whose modules do not exist, or are not named so that there is only one of that name.
+
+    Modules of the package and of the crates come first. Only a name that none of them has is looked for in the tests.
+    """
+    own = {place for place in places if place.startswith(("python/", "rust/")) and "/tests" not in place}
+    complaints = []
+    for row in rows:
+        for name in sorted(row.built_in):
+            ends = [[place for place in group if f"/{place}".endswith(f"/{name}")] for group in (own, places - own)]
+            meant = sorted(ends[0] or ends[1])
+            if len(meant) != 1:
+                which = f"that may be {', '.join(meant)}" if meant else "there is no such file"
+                complaints.append(f"{path}:{row.line}: {row.code} is built in '{name}', and {which}")
+    return complaints
 
 
 # ---------------------------------------------------------------- codes in use
@@ -215,8 +235,7 @@ def test_rows_are_well_formed_and_in_order() -> None:
 
 
 def test_rows_are_built_in_modules_that_there_are() -> None:
-    stems = {stem for path in sources() for stem in (Path(path).stem, *Path(path).parent.parts)}
-    complaints = stem_complaints(defined_rows(), stems, ROWS)
+    complaints = built_in_complaints(defined_rows(), places(sources()), ROWS)
     assert not complaints, "\n" + "\n".join(complaints)
 
 
@@ -259,8 +278,9 @@ None.
 """
 
 
-def page(row: str) -> str:
-    return f"# Rows\n\n## R: threads\n\n{HEAD}\n{row}\n"
+def page(*rows: str) -> str:
+    lines = "\n".join(rows)
+    return f"# Rows\n\n## R: threads\n\n{HEAD}\n{lines}\n"
 
 
 def test_a_sound_page_is_read() -> None:
@@ -271,9 +291,17 @@ def test_a_sound_page_is_read() -> None:
 
 def test_a_row_built_nowhere_is_seen() -> None:
     rows, _ = read_rows(page("| R1 | One. | `pool`, `tls` | |"), "x.md")
-    assert stem_complaints(rows, {"pool", "tls"}, "x.md") == []
-    (complaint,) = stem_complaints(rows, {"pool"}, "x.md")
-    assert complaint.startswith("x.md:7: R1 is built in 'tls'")
+    files = {"rust/engine/src/pool/mod.rs", "rust/engine/src/tls.rs", "tests/peers/tls.py"}
+    assert built_in_complaints(rows, places(files), "x.md") == []
+    (complaint,) = built_in_complaints(rows, places(files - {"rust/engine/src/tls.rs", "tests/peers/tls.py"}), "x.md")
+    assert complaint == "x.md:7: R1 is built in 'tls', and there is no such file"
+
+
+def test_a_row_built_in_one_of_two_modules_of_a_name_is_seen() -> None:
+    files = {"python/clusterbus/cluster/pubsub.py", "python/clusterbus/member/pubsub.py"}
+    rows, _ = read_rows(page("| R1 | One. | `cluster/pubsub` | |", "| R2 | Two. | `pubsub` | |"), "x.md")
+    (complaint,) = built_in_complaints(rows, places(files), "x.md")
+    assert complaint.startswith("x.md:8: R2 is built in 'pubsub', and that may be python/clusterbus/cluster/pubsub, ")
 
 
 @pytest.mark.parametrize(
