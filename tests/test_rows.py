@@ -123,7 +123,7 @@ def place(code: str) -> tuple[int, int]:
 
 def places(files: Iterable[str]) -> set[str]:
     """Where a row can be built: modules without their suffix, and folders. Rust's `src` and `mod.rs` add no name."""
-    found = set()
+    found: set[str] = set()
     for file in files:
         parts = [part for part in Path(file).with_suffix("").parts if part not in ("src", "mod")]
         found.update("/".join(parts[:count]) for count in range(1, len(parts) + 1))

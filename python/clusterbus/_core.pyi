@@ -757,11 +757,11 @@ class Engine:
     def publish(self, view: View) -> None:
         """Publishes a view: from now on heartbeats are compared with it and encoded from it."""
     def bind(self, link: int, node_id: str) -> None:
-        """Names the node at the other end of a link, once that is proven. Only the heartbeats of a named link can be
-        quiet."""
+        """Binds a link to the node that it is of. Only the heartbeats of a bound link can be quiet, and only those that
+        name that node as their sender."""
     def send_heartbeat(self, link: int, message_type: int) -> bool:
-        """Queues a PING or PONG on a named link; the sending job encodes it. False where `send` gives False, and if
-        the link has no name, no view is published, or the published view has no row for the node. The caller then
+        """Queues a PING or PONG on a bound link; the sending job encodes it. False where `send` gives False, and if
+        the link is not bound, no view is published, or the published view has no row for the node. The caller then
         encodes the heartbeat itself."""
     def answer(self, heartbeats: QuietHeartbeats) -> int:
         """Quiet heartbeats take effect: their replication offsets are kept, and a PONG is queued for each PING. Returns

@@ -311,7 +311,7 @@ def test_a_callback_may_answer_and_one_that_fails_harms_nobody_s7(
     run(scenario())
 
 
-def test_module_messages_are_light_once_the_link_is_proven_s7(run: Run, tmp_path: Path) -> None:
+def test_module_messages_are_light_once_the_peer_knows_the_link_s7(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with pair(tmp_path) as (first, second):
 

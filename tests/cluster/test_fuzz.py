@@ -79,7 +79,7 @@ def check_invariants(solo: Solo) -> None:
     assert not state.myself.flags & (c.FAILING | c.FLAG_HANDSHAKE)
     assert state.current_epoch <= c.EPOCH_MAX
     core = state._core
-    assert core.unbound_links == sum(link.node is None for link in core.links.values())
+    assert core.anonymous_links == sum(link.node is None for link in core.links.values())
     assert set(core.table.failing) == {node.node_id for node in state.nodes if node.flags & c.FAILING}
     assert {node.node_id for node in core.table.handshakes.values()} == {
         node.node_id for node in state.nodes if node.in_handshake

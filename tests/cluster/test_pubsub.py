@@ -19,7 +19,7 @@ NO_LIGHT = c.FLAG_PRIMARY | c.FLAG_EXTENSIONS
 
 
 def prove(solo: Solo, *puppets: Puppet) -> None:
-    """The puppets answer PINGs with extensions until the state counts their links as proven."""
+    """The puppets answer PINGs with extensions until the state sends light messages on their links."""
     for _ in range(50):
         solo.tick()
         for puppet in puppets:
@@ -114,7 +114,7 @@ def test_the_answer_to_a_meet_proves_nothing_h17_s7() -> None:
     assert is_light(solo)
 
 
-def test_a_new_link_must_be_proven_anew_h17_s7() -> None:
+def test_a_new_link_starts_with_full_headers_h17_s7() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
     prove(solo, puppet)

@@ -177,6 +177,7 @@ def running(folder: Path, state: ScriptedState | None = None, **directives: Any)
     engine: Engine = build_engine(config)
     listener = engine.listen("127.0.0.1", 0, tls=config.tls_cluster)
     clock = Clock()
+    counters: Counter[str] = Counter()
     driver = Driver(
         config=config,
         engine=engine,
@@ -184,7 +185,8 @@ def running(folder: Path, state: ScriptedState | None = None, **directives: Any)
         nodes_file=NodesFile(config.path("cluster-config-file")),
         clock=clock,
         log=write_line,
-        faults=Faults(clock, write_line),
+        counters=counters,
+        faults=Faults(clock, write_line, counters),
     )
     loop = Loop(driver, state, engine.listener_port(listener))
     try:

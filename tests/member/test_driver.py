@@ -221,7 +221,7 @@ def test_a_dial_that_comes_up_names_the_node_it_was_for(loop: Loop) -> None:
         loop.until(lambda: loop.state.heard("opened"), "the dial comes up")
         node_id, link, local_ip = loop.state.heard("opened")[0]
         assert (node_id, local_ip) == (OTHER_ID, "127.0.0.1")
-        assert loop.driver.links[link].peer == f"127.0.0.1:{port}"
+        assert loop.driver.links[link] == f"127.0.0.1:{port}"
         raw, _ = server.accept()
         with raw:
             peer = Peer(raw)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster import receive
@@ -24,12 +26,13 @@ class Lines:
 
 def test_a_fault_is_counted_every_time_and_logged_once_in_an_interval() -> None:
     log = Lines()
-    faults = Faults(Clock(), log)
+    counters: Counter[str] = Counter()
+    faults = Faults(Clock(), log, counters)
     error = ZeroDivisionError("a bug")
     for _ in range(3):
         faults.survive(error, "packet_errors", "10.0.0.1:7000", "a packet of type 0 could not be applied")
     faults.survive(error, "tick_errors", "tick", "the clock tick failed")
-    assert faults.counters == {"packet_errors": 3, "tick_errors": 1}
+    assert counters == {"packet_errors": 3, "tick_errors": 1}
     assert [(level, text, raised is error) for level, text, raised in log.lines] == [
         ("warning", f"10.0.0.1:7000: a packet of type 0 could not be applied: {error!r}", True),
         ("warning", f"tick: the clock tick failed: {error!r}", True),
@@ -38,10 +41,11 @@ def test_a_fault_is_counted_every_time_and_logged_once_in_an_interval() -> None:
 
 def test_in_strict_mode_a_fault_is_raised_where_it_was_met_r42() -> None:
     log = Lines()
-    faults = Faults(Clock(), log, strict=True)
+    counters: Counter[str] = Counter()
+    faults = Faults(Clock(), log, counters, strict=True)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         faults.survive(ZeroDivisionError("a bug"), "packet_errors", "a peer", "a packet could not be applied")
-    assert (faults.counters, log.lines) == ({}, [])
+    assert (counters, log.lines) == ({}, [])
 
 
 def divide_by_zero(*_arguments: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -80,9 +81,8 @@ class Rig:
             node_id=ME, slot_bits=bits_of(slots), replicaof=primary, is_replica=primary is not None
         )
         self.driver = SimpleNamespace(event_listeners=self.listeners, state=SimpleNamespace(myself=myself))
-        faults = Faults(Clock(), write_line)
-        self.counters = faults.counters
-        self.guard = GuardedDataPlane(plane, faults)
+        self.counters: Counter[str] = Counter()
+        self.guard = GuardedDataPlane(plane, Faults(Clock(), write_line, self.counters))
         self.guard.attach(cast(Driver, self.driver))
 
     def event(self, event: Event) -> None:

@@ -7,19 +7,21 @@ Theory of operation
 second), an operator gave an order. Each input takes the time as an argument. What the state wants done it returns as
 effects: dial, send, save, close, notify. It does nothing itself, so the same code runs on sockets and in a simulation.
 
-**The life of a node.** An operator's MEET, or gossip about a node that we do not know, begins a handshake: a `Node`
-with an id that we made up and the flag HANDSHAKE. It is dialled, and the answer to our MEET or PING brings its true id.
-From then on the node is known: we send it a PING at least every half node timeout, and each heartbeat that it sends
-says who it is, what it owns and, about a tenth of the cluster, whom it hears. If it owes us a PONG for longer than the
-node timeout, we hold it PFAIL. If most primaries that own slots report it, it is FAIL, and every node is sent that. A
-node that answers again loses both, a primary with slots only after a while. A node ends by FORGET; then its id stays
-out for a minute, so that the gossip of others does not bring it back.
+**The life of a node.** A MEET, our operator's or a stranger's, begins a handshake: a `Node` with an id that we made up
+and the flag HANDSHAKE. It is dialled, and the answer to our MEET or PING brings its true id. Gossip adds a node that we
+do not know under the id that it gives; the node that is dialled must then answer under that id. A known node gets a
+PING at least every half node timeout, and each heartbeat that it sends says who it is, what it owns and, about a tenth
+of the cluster, whom it hears. If it owes us a PONG for longer than the node timeout, we hold it PFAIL. If most
+primaries that own slots report it, it is FAIL, and every node is sent that. A node that answers again loses both, a
+primary with slots only after a while. A node ends by FORGET; then its id stays out for a minute, so that the gossip of
+others does not bring it back.
 
 **The life of a link.** Two nodes have two TCP connections, one dialled by each. We send PING on the link that we
 dialled and take its PONG there; requests of the peer come in on the link that it dialled. An outbound link has its node
-from the start. An inbound link belongs to no node until a packet proves whose it is: the sender must be known, and must
-not have another inbound link that is alive. The proof is an effect, `BindLink`. A link is then its node's until it
-ends, and packets under another id end it. A lost outbound link is dialled again with growing delay.
+from the start. An inbound link belongs to no node until a packet says whose it is: the sender must be known, or send a
+MEET, and must not have another inbound link that is alive. A link is then its node's until it ends, and packets under
+another id end it. When the node is known, not in handshake, the effect `BindLink` tells the engine whose link it is. A
+lost outbound link is dialled again with growing delay.
 
 **Epochs.** The current epoch is the greatest that was seen anywhere. A config epoch belongs to one primary and decides
 who owns a slot: the claim under the greater config epoch wins. An election takes the next current epoch; a voter gives

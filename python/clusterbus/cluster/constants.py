@@ -137,6 +137,6 @@ PROVISIONAL_MAX: Final = 2_048
 FORGOTTEN_MAX: Final = 4_096
 FORGOTTEN_PER_HEARTBEAT_MAX: Final = 256
 DIALS_PER_TICK_MAX: Final = 256
-UNBOUND_LINKS_MAX: Final = 1_024
+ANONYMOUS_LINKS_MAX: Final = 1_024
 EPOCH_JUMP_SUSPECT: Final = 2**32
 """A current epoch that is more than this above ours is taken, but counted and logged (H28)."""

@@ -107,7 +107,8 @@ class Core:
         self.slots = SlotMap()
         self.forgotten = ForgottenNodes()
         self.links: dict[int, Link] = {}
-        self.unbound_links = 0
+        self.anonymous_links = 0
+        """Inbound links without a node."""
         self._current_epoch = 0
         self.last_vote_epoch = 0
         self.election = Election()
@@ -201,7 +202,7 @@ class Core:
         self._effects.append(Refuse(peer, reason, text))
 
     def bind(self, link: Link, node_id: str) -> None:
-        """Reports to the engine that the peer on a link is proven to be this node."""
+        """Gives the engine the name of the known node whose link it is."""
         self._effects.append(BindLink(link.link_id, node_id))
 
     def want_save(self, *, durable: bool = False) -> None:
@@ -274,7 +275,7 @@ class Core:
             return
         node, link.node = link.node, None
         if node is None:
-            self.unbound_links -= 1
+            self.anonymous_links -= 1
             return
         age_ms = self.read_age_ms(link.link_id)
         if age_ms is not None:  # a quiet PING leaves no other trace, and this one goes with the link

@@ -49,8 +49,8 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class BindLink:
-    """The peer on this link is proven to be this known node. Before that, no heartbeat on the link counts as quiet
-    (H21). The link stays that node's until it ends.
+    """The link is that of this known node: we dialled the node, or packets of it came on the link. Before that, no
+    heartbeat on the link counts as quiet (H21). The link stays that node's until it ends.
     """
 
     link: int

@@ -6,7 +6,7 @@ form share one `Broadcast`, which is encoded once. Must never keep a message. Ma
 
 Messages go out only on links that we dialled. A light packet names no sender, so a peer that does not know yet whose
 link it is closes the link (H17). Our earlier PING proves nothing, since the peer may not have known us then. So a link
-takes light packets only after the peer has shown that it knows that the link is ours (`prove_link`).
+takes light packets only after the peer has shown that it knows that the link is ours (`links.note_pong`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from clusterbus.cluster.core import MESSAGES_SENT, Core
 from clusterbus.cluster.effects import Broadcast
 from clusterbus.cluster.events import Message, ModuleReceived
 from clusterbus.cluster.heartbeats import heartbeat
-from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.node import Node
 from clusterbus.errors import StateError
 from clusterbus.wire import (
     HEADER_LEN_BYTES,
@@ -93,8 +93,8 @@ def _send(
     ability: int,
     build: Callable[[Header | None], Publish | ModuleMessage],
 ) -> int:
-    """Queues a message for each connected node in `nodes`. It is light if the node announced `ability` and its link is
-    proven, else it has the full header.
+    """Queues a message for each connected node in `nodes`. It is light if the node announced `ability` and its link
+    takes light messages, else it has the full header.
     """
     light: list[int] = []
     full: list[int] = []
@@ -117,17 +117,6 @@ def _send(
         core.emit(Broadcast(tuple(full), message))
     core.counters[MESSAGES_SENT[kind]] += count
     return count
-
-
-def prove_link(link: Link, node: Node) -> None:
-    """A node answered with extensions on the link that we dialled. Lets light messages out on it if the node knows us.
-
-    A peer sends extensions only to a node that it has met. But if we have met just now, it may still hold us as a node
-    in handshake. That is ruled out if it had dialled us before we sent the PING.
-    """
-    inbound = node.inbound_link
-    if inbound is not None and inbound.created_ms < node.ping_sent_ms:
-        link.takes_light = True
 
 
 def receive(core: Core, sender: Node, packet: Packet) -> None:

@@ -15,8 +15,8 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster import pubsub
 from clusterbus.cluster.core import MESSAGES_RECEIVED, Core
 from clusterbus.cluster.failover import election, epochs, failure, manual_failover, roles, vote
-from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat, quiet
-from clusterbus.cluster.membership import address, handshake
+from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat
+from clusterbus.cluster.membership import address, handshake, links
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.wire import Fail, Packet, Update
@@ -79,11 +79,11 @@ def _sender_of(core: Core, link: Link, packet: Packet) -> tuple[Node | None, boo
     if node is not None:
         if not link.inbound:
             return None, True  # our handshake reached a known node; `handshake.complete` handles that
-        handshake.unbind(core, node, link)
+        links.release(core, node, link)
     if _inbound_is_live(core, sender):
         core.refuse("duplicate_id", sender.node_id, f"is claimed by a second link, from {link.peer_ip}")
         return None, False
-    handshake.bind(core, link, sender)
+    links.assign(core, link, sender)
     return sender, True
 
 
@@ -169,7 +169,7 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
     if kind == c.PING:
         address.update_from_header(core, sender, link, packet)
     elif kind == c.PONG and not link.inbound:
-        quiet.note_pong(core, link, sender, has_extensions=packet.raw_extensions[1] > 0)
+        links.note_pong(core, link, sender, has_extensions=packet.raw_extensions[1] > 0)
     roles.apply_header(core, sender, packet)
     if sender.config_epoch == core.myself.config_epoch:
         epochs.resolve_collision(core, sender)

@@ -11,7 +11,8 @@ run (R42).
 **A step of the driver.** `Driver.step` polls the engine and applies its events in order. After each event it carries
 out the effects of the state; at the end it saves nodes.conf if that is due, publishes the view if the state has
 changed, and flushes the engine, which sends what was queued. `Driver.tick` does the same around `ClusterState.tick`.
-`Member.settle` does it after an order, which may come at any time between two steps.
+An order may come at any time between two steps: `Member.settle` carries out its effects and saves, and the rest of a
+step follows at the latest at the end of the event loop's round (`schedule_step`).
 
 **The order of effects.** Effects are carried out in the order in which the state gave them, with two exceptions. A save
 that need not be durable waits for the end of the step, so that many changes are one write. Heartbeats come last,

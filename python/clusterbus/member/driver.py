@@ -7,6 +7,7 @@ event loop and no socket: asyncio, the blocking bus and the simulator all drive 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -60,18 +61,8 @@ FILTER_EVERYTHING: Final = -2
 
 
 @dataclass(slots=True)
-class LinkRecord:
-    """What the driver knows of a link that is up. `node_id` is None for an inbound link."""
-
-    link: int
-    node_id: str | None
-    peer: str
-    opened_ms: int
-
-
-@dataclass(slots=True)
 class DialRecord:
-    """A dial under way. Invariant: the engine knows its link, and the state does not know it yet."""
+    """A dial under way, to the address `peer`. Invariant: the engine knows its link, the state does not know it yet."""
 
     link: int
     node_id: str
@@ -81,8 +72,8 @@ class DialRecord:
 class Driver:
     """Applies what the engine reports, and carries out what the state asks for.
 
-    `event_listeners` are called with every event of the state; one of them feeds `Bus.events()`. Every method is called
-    on the main thread.
+    `counters` go by the names in `counters.DRIVER`. `event_listeners` are called with every event of the state; one of
+    them feeds `Bus.events()`. Every method is called on the main thread.
     """
 
     def __init__(
@@ -94,6 +85,7 @@ class Driver:
         nodes_file: NodesFile,
         clock: Clock,
         log: ports.Log,
+        counters: Counter[str],
         faults: Faults,
     ) -> None:
         self.config = config
@@ -102,10 +94,11 @@ class Driver:
         self.clock = clock
         self.log = log
         self.saver = Saver(nodes_file, state.nodes_conf_text, clock)
-        self.links: dict[int, LinkRecord] = {}
+        self.links: dict[int, str] = {}
+        """The links that are up, each with the address of its peer."""
         self.packet_filter = FILTER_NOTHING
         self.faults = faults
-        self.counters = faults.counters
+        self.counters = counters
         self.busy_ns = 0
         self.event_listeners: list[Callable[[Event], None]] = []
         self.at_close: list[Callable[[], None]] = []
@@ -160,23 +153,25 @@ class Driver:
         return more
 
     def tick(self) -> None:
-        """The tick of the state, ten times a second. Also tries a failed save again, and ends with `settle`."""
+        """The tick of the state, ten times a second. Also tries a failed save again, and ends as a step does."""
         begun_ns = self.clock.monotonic_ns()
         self.saver.want_again()
         try:
             self.state.tick(self.clock.now_ms())
         except Exception as error:
             self.faults.survive(error, "tick_errors", "tick", "the clock tick failed")
-        self.settle()
+        self.finish_step()
         self.busy_ns += self.clock.monotonic_ns() - begun_ns
 
-    def settle(self) -> bool:
+    def finish_step(self) -> bool:
         """Carries out pending effects, publishes the view, dispatches sends. True if there is more to do at once."""
         self._carry_out_effects()
         return self._end_step()
 
-    def carry_out(self) -> None:
-        """Carries out pending effects and writes nodes.conf if they ask for it. Messages stay queued."""
+    def settle(self) -> None:
+        """Carries out pending effects and writes nodes.conf if they ask for it. Messages stay queued until
+        `finish_step`.
+        """
         self._carry_out_effects()
         self._tell_failed_dials()
         self._save_if_wanted()
@@ -235,29 +230,29 @@ class Driver:
     # ------------------------------------------------------------ engine -> state
 
     def _apply_packets(self, event: PacketsReceived, now_ms: int) -> None:
-        record = self.links.get(event.link)
-        if record is None:
+        peer = self.links.get(event.link)
+        if peer is None:
             return  # closed by an earlier event of this batch
         for refusal in event.dropped:
-            self._refuse_packet(record, refusal, now_ms)
+            self._refuse_packet(peer, refusal, now_ms)
         for number, packet in enumerate(event.packets):
             if number:
                 self._carry_out_effects()  # those of the packet before, which may close the link
                 if event.link not in self.links:
                     return
-            self._apply_packet(record, packet, now_ms)
+            self._apply_packet(event.link, peer, packet, now_ms)
 
-    def _apply_packet(self, record: LinkRecord, packet: Packet, now_ms: int) -> None:
+    def _apply_packet(self, link: int, peer: str, packet: Packet, now_ms: int) -> None:
         kind = packet.type
         if self.packet_filter != FILTER_NOTHING and self.packet_filter in (FILTER_EVERYTHING, kind):
             self.counters["packets_filtered"] += 1
             return
         try:
-            self.state.handle_packet(record.link, packet, now_ms)
+            self.state.handle_packet(link, packet, now_ms)
         except Exception as error:
             what = f"a packet of type {kind} could not be applied"
-            self.faults.survive(error, "packet_errors", record.peer, what)
-            self._drop_link(record.link, "error while applying a packet", now_ms)
+            self.faults.survive(error, "packet_errors", peer, what)
+            self._drop_link(link, "error while applying a packet", now_ms)
 
     def _apply_quiet(self, event: QuietHeartbeats, now_ms: int) -> None:
         """Applies heartbeats that a worker found quiet, when it compared them with the view of some version.
@@ -271,19 +266,18 @@ class Driver:
             self.counters["quiet_heartbeats"] += pings + len(pongs)
             return
         for link, packet in event.packets:
-            record = self.links.get(link)
-            if record is not None:
-                self._apply_packet(record, packet, now_ms)
+            peer = self.links.get(link)
+            if peer is not None:
+                self._apply_packet(link, peer, packet, now_ms)
                 self._carry_out_effects()
 
-    def _refuse_packet(self, record: LinkRecord, refusal: str, now_ms: int) -> None:
+    def _refuse_packet(self, peer: str, refusal: str, now_ms: int) -> None:
         """Counts and logs a refused packet. The engine gives up a link that had several (H4)."""
         self.counters["packets_refused"] += 1
-        self._note(record.peer, "packet refused", refusal, now_ms)
+        self._note(peer, "packet refused", refusal, now_ms)
 
     def _apply_link_accepted(self, event: LinkAccepted, now_ms: int) -> None:
-        peer = address_text(event.ip, event.port)
-        self.links[event.link] = LinkRecord(event.link, None, peer, now_ms)
+        self.links[event.link] = address_text(event.ip, event.port)
         self.state.handle_link_accepted(event.link, event.ip, event.local_ip, now_ms)
 
     def _apply_link_connected(self, event: LinkConnected, now_ms: int) -> None:
@@ -291,16 +285,16 @@ class Driver:
         if dial is None:
             self.engine.close(event.link)
             return
-        self.links[event.link] = LinkRecord(event.link, dial.node_id, dial.peer, now_ms)
+        self.links[event.link] = dial.peer
         self.state.handle_link_opened(dial.node_id, event.link, event.local_ip, now_ms)
 
     def _apply_link_lost(self, event: LinkLost, now_ms: int) -> None:
         self.engine.close(event.link)
         reason = f"{event.kind}: {event.detail}" if event.detail else event.kind
         level = "verbose" if event.kind in ORDINARY_LOSSES else "warning"
-        record = self.links.pop(event.link, None)
-        if record is not None:
-            self._note(record.peer, f"link lost ({event.kind})", event.detail, now_ms, level=level)
+        peer = self.links.pop(event.link, None)
+        if peer is not None:
+            self._note(peer, f"link lost ({event.kind})", event.detail, now_ms, level=level)
             self.state.handle_link_closed(event.link, reason, now_ms)
             return
         dial = self._dials.get(event.owner)
@@ -425,9 +419,9 @@ class Driver:
         self.engine.bind(effect.link, effect.node_id)
 
     def _carry_close_link(self, effect: CloseLink) -> None:
-        record = self.links.pop(effect.link, None)
-        if record is not None:
-            self._note(record.peer, "link closed", effect.reason, self.clock.now_ms(), level="verbose")
+        peer = self.links.pop(effect.link, None)
+        if peer is not None:
+            self._note(peer, "link closed", effect.reason, self.clock.now_ms(), level="verbose")
         self.engine.close(effect.link)
 
     def _carry_log(self, effect: Log) -> None:

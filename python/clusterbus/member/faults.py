@@ -13,10 +13,10 @@ from clusterbus.member.refusals import RefusalLog
 
 
 class Faults:
-    """`counters` are all counters of the member, under the names in `counters.DRIVER`. The driver counts there too."""
+    """What was survived is counted in `counters`, under the name that the caller gives."""
 
-    def __init__(self, clock: Clock, log: Log, *, strict: bool = False) -> None:
-        self.counters: Counter[str] = Counter()
+    def __init__(self, clock: Clock, log: Log, counters: Counter[str], *, strict: bool = False) -> None:
+        self._counters = counters
         self._clock = clock
         self._log = log
         self._strict = strict
@@ -26,7 +26,7 @@ class Faults:
         """Counts an error and logs it, at most one line of its kind in an interval. Raises `error` in strict mode."""
         if self._strict:
             raise error
-        self.counters[counter] += 1
+        self._counters[counter] += 1
         line = self._refusals.line(who, what, f"{what}: {error!r}", self._clock.now_ms())
         if line is not None:
             self._log("warning", line, error)

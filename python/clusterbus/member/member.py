@@ -7,6 +7,7 @@ may set, `schedule_step` and `on_stop_request`. Main thread.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -52,7 +53,8 @@ class Member:
         self.clock = clock
         self.started_ms = clock.now_ms()
         self.run_id = f"{random.getrandbits(160):040x}"
-        faults = Faults(clock, log, strict=strict)
+        counters: Counter[str] = Counter()
+        faults = Faults(clock, log, counters, strict=strict)
         self.data_plane = GuardedDataPlane(data_plane if data_plane is not None else DataPlane(), faults)
         self.state = state_class(
             config=config,
@@ -69,6 +71,7 @@ class Member:
             nodes_file=nodes_file,
             clock=clock,
             log=log,
+            counters=counters,
             faults=faults,
         )
         self.pubsub = PubSub(self.driver)
@@ -77,7 +80,7 @@ class Member:
         """Set when a client port is opened."""
         self.event_loop_name = ""
         """The event loop that drives the member, for INFO."""
-        self.schedule_step: Callable[[], object] = self.driver.settle
+        self.schedule_step: Callable[[], object] = self.driver.finish_step
         """Sends what was queued: at once, unless the runner of the member postpones it to the end of its round."""
         self.on_stop_request: Callable[[], None] = lambda: None
         self.save_on_stop = True
@@ -89,7 +92,7 @@ class Member:
         Messages may leave later in the same round (`schedule_step`), so that the commands of one read, or of many
         clients, share system calls.
         """
-        self.driver.carry_out()
+        self.driver.settle()
         self.schedule_step()
 
     def listen(self, listener: Callable[[Event], None]) -> None:

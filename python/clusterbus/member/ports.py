@@ -67,7 +67,7 @@ class Engine(Protocol):
         """Publishes a view: from now on heartbeats are compared with it and encoded from it."""
 
     def bind(self, link: int, node_id: str) -> None:
-        """Names the node at the other end of a link, once it is proven."""
+        """Tells which node a link is of. From now on that node's heartbeats on it are compared with the view."""
 
     def send_heartbeat(self, link: int, message_type: int) -> bool:
         """Queues a PING or PONG, to be encoded from the published view when it is sent. Returns False if that fails."""

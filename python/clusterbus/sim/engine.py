@@ -310,7 +310,7 @@ class SimEngine:
     def _quiet_version(self, end: End, packet: Packet) -> int | None:
         """The version of the view that a heartbeat is quiet to; None if it must be applied in full.
 
-        Only heartbeats of a proven sender are compared (H21): PINGs on the link that the peer dialled, PONGs on ours.
+        Only heartbeats of a bound link are compared (H21): PINGs on the link that the peer dialled, PONGs on ours.
         """
         view = self._view
         kind = packet.type

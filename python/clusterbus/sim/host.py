@@ -198,7 +198,7 @@ class Host:
             self.world.stats["starts failed"] += 1
             self.kill()
             return
-        self._run(self._member.driver.settle)
+        self._run(self._member.driver.finish_step)
         phase_us = int(self._random.random() * self._tick_period_us)
         self._timeline.after(phase_us, self._tick, self.boots)
 

@@ -122,14 +122,13 @@ def link_snapshots(member: Member) -> list[LinkSnapshot]:
     """Every link that is up, in the order in which they came up."""
     snapshots = []
     for link in member.state.links:
-        record = member.driver.links.get(link.link_id)
         messages, size_bytes = member.engine.send_queue(link.link_id)
         known = link.node is not None and not link.node.in_handshake
         snapshots.append(
             LinkSnapshot(
                 node_id=link.node.node_id if known and link.node is not None else None,
                 inbound=link.inbound,
-                peer=record.peer if record is not None else link.peer_ip,
+                peer=member.driver.links.get(link.link_id, link.peer_ip),
                 created_ms=link.created_ms,
                 queued_messages=messages,
                 queued_bytes=size_bytes,

@@ -204,7 +204,7 @@ def test_h30_handshakes_are_capped_and_expire() -> None:
 
 def test_h30_inbound_links_of_unknown_peers_are_capped() -> None:
     solo = Solo()
-    for _ in range(c.UNBOUND_LINKS_MAX):
+    for _ in range(c.ANONYMOUS_LINKS_MAX):
         solo.accept()
         assert not solo.closed()
     refused = next(solo._links)

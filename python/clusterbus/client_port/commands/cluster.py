@@ -11,7 +11,7 @@ from typing import Final
 
 from clusterbus.client_port.arguments import SYNTAX_ERROR, integer, port, text_of
 from clusterbus.client_port.client import Client
-from clusterbus.client_port.commands.cluster_slots import CLUSTER_SLOTS, settled
+from clusterbus.client_port.commands.cluster_slots import CLUSTER_SLOTS
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import OK, CommandError, Reply, Status, Verbatim
 from clusterbus.cluster.model.node import Node
@@ -109,25 +109,28 @@ def cluster_keyslot(_member: Member, _client: Client, arguments: list[bytes]) ->
 
 
 def cluster_meet(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """CLUSTER MEET: begins a handshake with the node at an address. That node is a member once it has answered."""
+    """CLUSTER MEET: begins a handshake with the node at an address, which is known once it has answered."""
     if len(arguments) > 3:
         raise CommandError("wrong number of arguments for 'cluster|meet' command")
     base_port = port(arguments[1], "base")
     bus_port = port(arguments[2], "bus") if len(arguments) == 3 else None
     member.state.meet(text_of(arguments[0]), base_port, bus_port, member.clock.now_ms())
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def cluster_forget(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
     """CLUSTER FORGET: removes a node and keeps it out for a minute."""
     member.state.forget(text_of(arguments[0]), member.clock.now_ms())
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def cluster_set_config_epoch(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
     """CLUSTER SET-CONFIG-EPOCH: sets the config epoch of a node that knows no other node and has none yet."""
     member.state.set_config_epoch(integer(arguments[0]), member.clock.now_ms())
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def cluster_bumpepoch(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
@@ -141,7 +144,8 @@ def cluster_bumpepoch(member: Member, _client: Client, _arguments: list[bytes]) 
 def cluster_replicate(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
     """CLUSTER REPLICATE: makes this node a replica of a primary. A primary with slots or keys refuses."""
     member.state.replicate(text_of(arguments[0]), member.clock.now_ms())
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def cluster_failover(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
@@ -152,7 +156,8 @@ def cluster_failover(member: Member, _client: Client, arguments: list[bytes]) ->
     if len(arguments) > 1 or how not in ("", "force", "takeover"):
         raise CommandError(SYNTAX_ERROR)
     member.state.failover(member.clock.now_ms(), force=how == "force", takeover=how == "takeover")
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def cluster_saveconfig(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
@@ -170,7 +175,8 @@ def cluster_reset(member: Member, _client: Client, arguments: list[bytes]) -> Re
     if kind not in (b"soft", b"hard"):
         raise CommandError(SYNTAX_ERROR)
     member.state.reset(member.clock.now_ms(), hard=kind == b"hard")
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def _known(member: Member, argument: bytes) -> Node:

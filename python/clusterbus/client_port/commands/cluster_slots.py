@@ -99,33 +99,38 @@ def _order(words: list[str]) -> tuple[int, bool]:
 def addslots(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
     """CLUSTER ADDSLOTS: this node takes slots that have no owner."""
     member.state.add_slots(slot_list(arguments), member.clock.now_ms())
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def addslotsrange(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
     """CLUSTER ADDSLOTSRANGE: the same for ranges of slots."""
     slots = slot_ranges(arguments, "cluster|addslotsrange")
     member.state.add_slots(slots, member.clock.now_ms())
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def delslots(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
     """CLUSTER DELSLOTS: this node forgets the owners of slots."""
     member.state.del_slots(slot_list(arguments), member.clock.now_ms())
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def delslotsrange(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
     """CLUSTER DELSLOTSRANGE: the same for ranges of slots."""
     slots = slot_ranges(arguments, "cluster|delslotsrange")
     member.state.del_slots(slots, member.clock.now_ms())
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def flushslots(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
     """CLUSTER FLUSHSLOTS: this node gives up all its slots."""
     member.state.flush_slots(member.clock.now_ms())
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def setslot(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
@@ -141,13 +146,15 @@ def setslot(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
     if action == "stable":
         _check_timeout(arguments[2:])
         state.settle_slot(number, now_ms)
-        return settled(member)
+        member.settle()
+        return OK
     if action not in _STATE_CHANGES or len(arguments) < 3:
         raise CommandError(_SETSLOT_MISUSED)
     orders = {"migrating": state.migrate_slot, "importing": state.import_slot, "node": state.assign_slot}
     _check_timeout(arguments[3:])
     orders[action](number, text_of(arguments[2]), now_ms)
-    return settled(member)
+    member.settle()
+    return OK
 
 
 def _check_timeout(arguments: list[bytes]) -> None:
@@ -167,12 +174,6 @@ def _check_timeout(arguments: list[bytes]) -> None:
 def no_migrations(_member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
     """Refuses: in a migration by the servers, these move the keys themselves, and the bus moves no keys."""
     raise CommandError(NO_MIGRATIONS)
-
-
-def settled(member: Member) -> Reply:
-    """Carries out the effects of an order and answers OK."""
-    member.settle()
-    return OK
 
 
 # ---------------------------------------------------------------- the table

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster import pubsub
 from clusterbus.cluster.core import MESSAGES_RECEIVED, MESSAGES_SENT, Core
-from clusterbus.cluster.failover import failure
 from clusterbus.cluster.heartbeats import extensions, gossip_out, heartbeat
-from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.membership import links
+from clusterbus.cluster.model.node import Node
 from clusterbus.view import ExpectedHeartbeat, NodeRow, View
 from clusterbus.wire import Heartbeat, encode
 
@@ -90,18 +89,4 @@ def take(core: Core, pings: int, answered: int, pongs: list[int]) -> None:
         if link is not None and link.node is not None:
             # A quiet heartbeat has the same extensions as the packet that was applied last.
             raw = link.node.raw_extensions
-            note_pong(core, link, link.node, has_extensions=bool(raw and raw[1]))
-
-
-def note_pong(core: Core, link: Link, node: Node, *, has_extensions: bool) -> None:
-    """A node answered on the link that we dialled."""
-    if has_extensions and not link.takes_light:
-        pubsub.prove_link(link, node)
-    node.pong_received_ms = core.now_ms
-    node.ping_sent_ms = 0
-    node.data_received_ms = core.now_ms
-    node.times.forget_gossiped()
-    node.dial_failures = 0
-    core.table.confirm(node)
-    if node.flags & c.FAILING:
-        failure.note_answer(core, node)
+            links.note_pong(core, link, link.node, has_extensions=bool(raw and raw[1]))

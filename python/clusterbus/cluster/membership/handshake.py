@@ -10,7 +10,7 @@ from __future__ import annotations
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import LinkUp, NodeJoined
-from clusterbus.cluster.membership import address
+from clusterbus.cluster.membership import address, links
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.wire import Packet
 
@@ -52,7 +52,7 @@ def accept_meet(core: Core, link: Link, packet: Packet) -> None:
         return
     if packet.mflags & c.MFLAG_EXTENSIONS:
         node.flags |= c.FLAG_EXTENSIONS
-    bind(core, link, node)
+    links.assign(core, link, node)
 
 
 def complete(core: Core, link: Link, packet: Packet) -> Node | None:
@@ -91,18 +91,6 @@ def complete(core: Core, link: Link, packet: Packet) -> Node | None:
     return node
 
 
-def bind(core: Core, link: Link, node: Node) -> None:
-    """Makes an inbound link that of `node`."""
-    if node.inbound_link is not None:
-        core.close_link(node.inbound_link, "replaced by a newer one")
-    link.node = node
-    node.inbound_link = link
-    core.unbound_links -= 1
-    if not node.in_handshake:
-        core.bind(link, node.node_id)
-        core.notify(LinkUp(node.node_id, inbound=True))
-
-
 def expire(core: Core, node: Node) -> bool:
     """Removes a node that did not answer in time, in handshake or provisional. True if it is gone."""
     if core.now_ms - node.created_ms <= core.handshake_timeout_ms:
@@ -124,12 +112,5 @@ def _meet_again(core: Core, known: Node, link: Link, packet: Packet) -> None:
 def _let_go(core: Core, node: Node, reason: str) -> None:
     """Gives up a handshake. The link that its peer dialled to us stays, and its next packet says whose it is."""
     if node.inbound_link is not None:
-        unbind(core, node, node.inbound_link)
+        links.release(core, node, node.inbound_link)
     core.remove_node(node, reason)
-
-
-def unbind(core: Core, node: Node, inbound: Link) -> None:
-    """The inbound link of a node in handshake is not its own after all. The link's next packet says whose it is."""
-    node.inbound_link = None
-    inbound.node = None
-    core.unbound_links += 1

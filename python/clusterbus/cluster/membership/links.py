@@ -1,7 +1,8 @@
-"""Links that come up, fail to, or end; and the wait before a lost one is dialled again.
+"""Links that come up, are answered, fail or end; and the wait before a lost one is dialled again.
 
-Owns `Node.link`, `Node.dialing` and the backoff of dials (H39). The node of an inbound link is found in `receive`. Main
-thread. Source: `clusterLinkConnectHandler`, `clusterNodeCronHandleReconnect`.
+Owns whose link is whose (`Node.link`, `Node.inbound_link`, `Link.node`), and dials with their backoff (H39). Which node
+an inbound link belongs to is decided in `receive`. Main thread. Source: `clusterLinkConnectHandler`,
+`clusterNodeCronHandleReconnect`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.effects import CloseLink, Dial
 from clusterbus.cluster.events import LinkUp
+from clusterbus.cluster.failover import failure
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Link, Node
@@ -62,12 +64,45 @@ def dial_failed(core: Core, node_id: str, error: str) -> None:
 
 def accepted(core: Core, link_id: int, ip: str, local_ip: str) -> None:
     """A peer dialled us. Its packets will say whose link it is."""
-    if core.unbound_links >= c.UNBOUND_LINKS_MAX:
+    if core.anonymous_links >= c.ANONYMOUS_LINKS_MAX:
         core.refuse("link_cap", ip, "too many inbound links of unknown peers")
         core.emit(CloseLink(link_id, "too many links"))
         return
     core.links[link_id] = Link(link_id, node=None, inbound=True, peer_ip=ip, local_ip=local_ip, created_ms=core.now_ms)
-    core.unbound_links += 1
+    core.anonymous_links += 1
+
+
+def assign(core: Core, link: Link, node: Node) -> None:
+    """Makes an inbound link that of `node`, in place of an older one."""
+    if node.inbound_link is not None:
+        core.close_link(node.inbound_link, "replaced by a newer one")
+    link.node = node
+    node.inbound_link = link
+    core.anonymous_links -= 1
+    if not node.in_handshake:
+        core.bind(link, node.node_id)
+        core.notify(LinkUp(node.node_id, inbound=True))
+
+
+def release(core: Core, node: Node, inbound: Link) -> None:
+    """The inbound link of a node in handshake is not its own after all. The link's next packet says whose it is."""
+    node.inbound_link = None
+    inbound.node = None
+    core.anonymous_links += 1
+
+
+def note_pong(core: Core, link: Link, node: Node, *, has_extensions: bool) -> None:
+    """A node answered on the link that we dialled."""
+    if has_extensions and not link.takes_light:
+        _allow_light(link, node)
+    node.pong_received_ms = core.now_ms
+    node.ping_sent_ms = 0
+    node.data_received_ms = core.now_ms
+    node.times.forget_gossiped()
+    node.dial_failures = 0
+    core.table.confirm(node)
+    if node.flags & c.FAILING:
+        failure.note_answer(core, node)
 
 
 def closed(core: Core, link_id: int, reason: str) -> None:
@@ -90,6 +125,17 @@ def silence_ms(core: Core, node: Node) -> int:
             if age_ms is not None and age_ms < silence:
                 silence = age_ms
     return silence
+
+
+def _allow_light(link: Link, node: Node) -> None:
+    """A node answered with extensions on the link that we dialled. Lets light messages out on it if the node knows us.
+
+    A peer sends extensions only to a node that it has met. But if we have met just now, it may still hold us as a node
+    in handshake. That is ruled out if it had dialled us before we sent the PING.
+    """
+    inbound = node.inbound_link
+    if inbound is not None and inbound.created_ms < node.ping_sent_ms:
+        link.takes_light = True
 
 
 def _back_off(core: Core, node: Node) -> None:

@@ -53,7 +53,7 @@ class Version:
 
 
 class Link:
-    """One connection to or from a peer. `node` is None for an inbound link whose peer is not proven yet.
+    """One connection to or from a peer. `node` is None for an inbound link until a packet says whose it is.
 
     `takes_light`: the peer has shown that it knows whose link this is, so light messages may go out on it (`pubsub`).
     """
@@ -77,7 +77,7 @@ class Link:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Node:
-    """One member of the cluster, or a node in handshake (flag HANDSHAKE), whose `node_id` is made up until it answers.
+    """A node of the cluster, or one in handshake (flag HANDSHAKE), whose `node_id` is made up until it answers.
 
     Invariants: `slots` is `slot_bits` in the form of the wire; `SlotMap.owners` holds only nodes with slots; `link.node
     is self` and `inbound_link.node is self` if they are set; `replicas` holds exactly the nodes whose `replicaof` is
@@ -128,7 +128,7 @@ class Node:
     next_dial_ms: int = 0
     met_by_operator: bool = False
     provisional: Viewed[bool] = False
-    """Known only from the gossip of a stranger's MEET. It is removed unless it answers in time."""
+    """Only the gossip of a stranger's MEET mentioned it. It goes unless it answers or a known node mentions it in time."""
 
     ping_sent_ms: Timed[int] = 0
     pong_received_ms: Timed[int] = 0

@@ -96,7 +96,7 @@ class NodeTable:
         node.flags &= ~c.FLAG_HANDSHAKE
 
     def confirm(self, node: Node) -> None:
-        """A provisional node has answered, or is leaving."""
+        """A provisional node has answered, was mentioned by a known node, or is leaving."""
         if node.provisional:
             node.provisional = False
             self.provisional_count -= 1

@@ -1,4 +1,4 @@
-"""Only heartbeats on the link of a proven node may be quiet: a stranger's claims change nothing (R33, H21)."""
+"""Only heartbeats on a bound link may be quiet: a stranger's claims change nothing (R33, H21)."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_strangers_heartbeat_under_a_known_id_is_not_quiet_and_leaves_no_times
             peer.send(rig.ping())
             rig.until(lambda: bool(rig.of(PacketsReceived)))
             assert rig.mentioned_times.gossiped_pong_ms == 0
-            engine.bind(link, MENTIONED)  # proven, but as another node
+            engine.bind(link, MENTIONED)  # bound, but to another node
             peer.send(rig.ping())
             rig.until(lambda: len(rig.of(PacketsReceived)) == 2)
             assert rig.mentioned_times.gossiped_pong_ms == 0
