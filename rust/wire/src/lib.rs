@@ -1,7 +1,7 @@
 //! The bytes of the cluster bus, protocol version 1: headers, gossip, extensions and framing.
 //!
-//! Holds no thread, clock, socket or Python; nothing in it panics on peer input. The files are small and lie side by
-//! side, because each holds one table or one structure of the wire and a packet passes through most of them.
+//! Holds no thread, clock, socket or Python; nothing in it panics on peer input. It has more than a dozen small files
+//! in one folder, because each holds one table or one structure of the wire and a packet passes through most of them.
 //!
 //! ```text
 //!  bytes --peek_frame_len--> frame --check_packet--> Checked frame --PacketRef-->  fields, no allocation
