@@ -92,7 +92,7 @@ pub(super) struct Link {
     /// There may be something to read, because a readable edge came or a job used up its budget. Independent of where
     /// the half is: an edge that comes while it is away is remembered here.
     pub(super) read_wanted: bool,
-    /// A writable edge has come since the sending half left, so if its job reports a full socket, that report is out of
+    /// A writable edge has come since the sending half left, so if its job reports a full socket, that may be out of
     /// date. Independent of `write`, which says what was found before the half left.
     pub(super) write_edge_while_away: bool,
     /// The kernel said that the peer ended its stream. Independent of everything else: it can come at any time, and it

@@ -21,8 +21,8 @@ pub(crate) trait Run<J, C>: Send + Sync + 'static {
     type Scratch: Default;
     /// Runs the job and returns its completion. Must not block and must not unwind.
     fn run(&self, job: J, scratch: &mut Self::Scratch) -> C;
-    /// Whether the main thread must be woken for it. If not, the main thread takes it at its next step, unless it waits
-    /// for all.
+    /// Whether the main thread must be woken for it. If not, it waits for the main thread's next step, unless the main
+    /// thread waits for all completions.
     fn is_urgent(&self, completion: &C) -> bool;
 }
 

@@ -15,7 +15,7 @@ pub(crate) trait Wake: Send + Sync + 'static {
 pub(crate) struct MainWaker<W> {
     /// AWAKE or ASLEEP. The main thread sets it before its last look at the outbox, and workers read it after a push;
     /// the SeqCst fences in `arm` and `notify` order the two. Every change is a swap, so that all changes have one
-    /// order and a worker that read ASLEEP cannot act on an older value.
+    /// order and a worker that read ASLEEP never swaps out an older value.
     state: AtomicU8,
     /// Whether the main thread also waits for completions that are not urgent. Set before `state`, read after a push;
     /// ordered by the same fences.
