@@ -1,8 +1,8 @@
 # Builds, tests and runs clusterbus. Needs only Rust, Python 3.11 or newer and make; `make help` lists the targets.
-# Everything Python lives in .venv, pinned by requirements.lock; everything Rust in target/, pinned by Cargo.lock.
-# Every target depends on what it needs, so each works on a fresh clone.
+# Python packages are in .venv, pinned by requirements.lock; what Rust builds is in target/, pinned by Cargo.lock. Every
+# target makes what it needs first, so each works on a fresh clone.
 
-# A pipe fails with its first part.
+# A pipe fails when any part of it fails.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
@@ -10,17 +10,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# Stamps: the environment holds the locked packages; the package in it is built from the present Rust sources.
+# Two stamp files: .venv holds the locked packages, and the package in it is built from the current Rust sources.
 INSTALLED := $(VENV)/.installed
 BUILT := $(VENV)/.built
-# What only the picture of bench-peers needs has a lock file of its own.
+# The packages that only the picture of bench-peers needs have a lock file of their own.
 BENCH_INSTALLED := $(VENV)/.bench-installed
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name build.rs)
 PYTHON_FILES := python tests examples
 CORES := $(shell nproc)
-# Tests with real servers mostly wait, so several of them share a core.
+# Tests with real servers mostly wait, so a core runs several of them.
 TEST_WORKERS ?= $(shell echo $$(( $(CORES) < 5 ? 3 * $(CORES) : 16 )))
-# What `make check` runs side by side; each is a target of its own too.
+# What `make check` runs side by side; each is also a target of its own.
 CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 
 .DEFAULT_GOAL := help
@@ -38,7 +38,7 @@ $(INSTALLED): requirements.lock
 	$(PIP) install --quiet --require-hashes --requirement requirements.lock
 	touch $@
 
-# An editable install: edits of Python files are live, only the Rust core is rebuilt.
+# An editable install: changes of Python files take effect at once, and only the Rust core is rebuilt.
 $(BUILT): $(INSTALLED) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml
 	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras test,demo,uvloop
 	touch $@
@@ -53,15 +53,15 @@ check: ## lint, tests without servers, a hundred simulated clusters: before each
 		|| { cd target/check; printf '\nfailed: %s\n' "$$(ls | sed -n 's/.failed$$//p' | xargs)"; \
 			grep -h '^repeat: ' *.failed; exit 1; }
 
-# One part of it: its output goes to a file, whose end is shown when it fails. It knows nothing of the jobs beside it,
-# or cargo would ask for its share of them.
+# One part of `make check`. Its output goes to a file, whose end is shown when the part fails. It must not see make's
+# job server, which cargo would otherwise share.
 ALONE := env -u MAKEFLAGS -u MFLAGS $(MAKE) --no-print-directory $(MAKEOVERRIDES)
 check-%:
 	@$(ALONE) $* >target/check/$*.log 2>&1 && echo "$*: ok, $$SECONDS s" \
 		|| { mv target/check/$*.log target/check/$*.failed; echo "---- the end of target/check/$*.failed"; \
 			tail -n 200 target/check/$*.failed; exit 1; }
 
-# These would build it each for itself.
+# Otherwise each of these would build the package itself.
 check-lint-python check-test-units check-sim-hundred: check-build
 
 sim: build ## a thousand simulated clusters in trouble, every rule checked after every event
@@ -72,7 +72,8 @@ sim-hundred: build
 
 test: test-rust loom test-python ## run every test, Rust and Python
 
-# Runs cargo; when a test fails, prints the command that repeats it, which begins with the second argument.
+# Runs the cargo command in the first argument. When a test fails, prints the command that repeats it, which begins with
+# the second argument.
 define cargo_tests
 	@mkdir -p target
 	$(1) 2>&1 | tee target/$@.log || { awk -v prefix='$(2)' -f .ci/repeat.awk target/$@.log; exit 1; }
@@ -83,7 +84,7 @@ LOOM := RUSTFLAGS="--cfg loom" cargo test --release --target-dir target/loom
 test-rust:
 	$(call cargo_tests,cargo test --workspace --locked --no-fail-fast,cargo test)
 
-loom: ## model-check the thread pool's protocol under every interleaving
+loom: ## model-check the thread pool in every interleaving
 	$(call cargo_tests,$(LOOM) --package clusterbus-engine --lib --locked,$(LOOM))
 
 test-python: build
@@ -118,7 +119,7 @@ $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
 	$(PIP) install --quiet --require-hashes --requirement requirements-bench.lock
 	touch $@
 
-instructions: ## hold instructions per packet to benches/instructions/counts.md; WRITE=--write makes the table anew
+instructions: ## compare instructions per packet with benches/instructions/counts.md; WRITE=--write makes a new table
 	cargo build --release --locked --package clusterbus-instructions
 	$(PYTHON) benches/instructions/check.py $(WRITE)
 

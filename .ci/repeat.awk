@@ -1,5 +1,6 @@
-# Reads what `cargo test` printed; names for each failed test the one command that repeats it. A test that drew from a
-# seed has printed its own, which counts. `prefix` is what stands before the test's target, "cargo test" by default.
+# Reads the output of `cargo test` and prints, for each failed test, the command that repeats it. A test with a random
+# seed has printed such a command itself; none is added for it. `prefix` is what comes before the test's target, by
+# default "cargo test".
 /^ +Running unittests / { match($0, /deps\/[a-z0-9_]+-/); name = substr($0, RSTART + 5, RLENGTH - 6); gsub(/_/, "-", name)
     target = "--package " name " --lib" }
 /^ +Running tests\// { match($0, /deps\/[a-z0-9_]+-/); target = "--test " substr($0, RSTART + 5, RLENGTH - 6) }

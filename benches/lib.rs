@@ -1,1 +1,1 @@
-//! Empty: this package exists for its `[[bench]]` targets.
+//! Empty: this package exists only for its `[[bench]]` targets.

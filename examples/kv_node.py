@@ -38,7 +38,7 @@ class Store(clusterbus.DataPlane):
     def is_writable(self, *keys: bytes) -> bool:
         return not self.is_paused and self.leaving.isdisjoint(keys)
 
-    # Questions of the bus.
+    # What the bus asks.
 
     def has_key(self, key: bytes) -> bool:
         return key in self.of(key)
@@ -52,7 +52,7 @@ class Store(clusterbus.DataPlane):
     def keys_in_slot(self, slot: int, count: int) -> Sequence[bytes]:
         return list(self.slots.get(slot, ()))[:count]
 
-    # Facts that the bus reports.
+    # What the bus reports.
 
     def slots_lost(self, slots: Sequence[int]) -> None:
         for slot in slots:

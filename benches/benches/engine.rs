@@ -1,4 +1,4 @@
-//! What the engine adds to the bytes: a job's way to a worker and back, and a PING answered over loopback TCP.
+//! What the engine costs on top of the bytes: a job's way to a worker and back, and a PING answered over loopback TCP.
 #![allow(missing_docs, reason = "a benchmark has no API")]
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use clusterbus_engine::{Engine, EngineConfig, Event, LinkId, OutMessage, Socket};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-/// Gossip entries of a heartbeat in a cluster of 200 nodes.
+/// How many gossip entries a heartbeat has in a cluster of 200 nodes.
 const GOSSIP_ENTRIES: u16 = 20;
 
 /// A socket that never has anything to read, so that a job on it costs only the hand-over.
@@ -71,7 +71,7 @@ fn ping() -> Vec<u8> {
     bytes
 }
 
-/// Steps the engine until that many packets have come in; answers each on its link.
+/// Steps the engine until `expected` packets have come in, and answers each on its link.
 fn answer(engine: &mut Engine, mut expected: usize, pong: &Bytes) {
     while expected > 0 {
         for event in engine.poll(None).expect("the kernel waits") {
@@ -86,7 +86,7 @@ fn answer(engine: &mut Engine, mut expected: usize, pong: &Bytes) {
     engine.flush();
 }
 
-/// A PING from each peer over loopback TCP, and the answer to each.
+/// Every peer sends a PING over loopback TCP, and the engine answers each.
 fn round_trip(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("round_trip");
     let ping = ping();

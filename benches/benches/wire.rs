@@ -11,7 +11,7 @@ use clusterbus_wire::{
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 const BATCH_PACKETS: usize = 64;
-/// Entries of a PING in a cluster of 3, 200 and 2,000 nodes.
+/// How many gossip entries a PING has in a cluster of 2, 200 and 2,000 nodes.
 const GOSSIP_ENTRIES: [usize; 3] = [0, 20, 200];
 
 fn node_id(number: usize) -> NodeId {
@@ -74,15 +74,15 @@ fn by_gossip_entries(
 
 fn packets(criterion: &mut Criterion) {
     by_gossip_entries(criterion, "check_packet", |_, bytes| {
-        black_box(check_packet(bytes)).expect("a sound packet");
+        black_box(check_packet(bytes)).expect("a valid packet");
     });
     by_gossip_entries(criterion, "read gossip in place", |_, bytes| {
-        let packet = PacketRef::new(bytes).expect("a sound packet");
+        let packet = PacketRef::new(bytes).expect("a valid packet");
         black_box(packet.gossip_entries().map(|entry| u64::from(entry.flags)).sum::<u64>());
     });
     by_gossip_entries(criterion, "decode", |_, bytes| {
-        let packet = PacketRef::new(bytes).expect("a sound packet");
-        black_box(packet.decode()).expect("a sound packet");
+        let packet = PacketRef::new(bytes).expect("a valid packet");
+        black_box(packet.decode()).expect("a valid packet");
     });
     by_gossip_entries(criterion, "encode", |message, _| {
         black_box(encoded(message));

@@ -1,5 +1,5 @@
-//! The measured paths, as a table. Each case prepares, runs once to warm buffers that are kept between packets, and
-//! then runs measured.
+//! The measured paths, as a table. Each case prepares its data, runs once to fill the buffers that are kept between
+//! packets, and then runs once more to be measured.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("engine-quiet-read-and-write-200", || quiet_read_and_write(200, NODES)),
 ];
 
-/// Warms, then measures.
+/// Runs the path once to warm up, and once to be measured.
 fn run(mut path: impl FnMut()) -> usize {
     path();
     measured(&mut path);
@@ -55,24 +55,24 @@ fn pings(entries: usize, nodes: usize) -> Vec<Vec<u8>> {
 
 fn packets(entries: usize) -> Vec<Packet> {
     let frames = pings(entries, NODES).into_iter().map(Bytes::from);
-    frames.map(|frame| Packet::new(frame).expect("a sound packet")).collect()
+    frames.map(|frame| Packet::new(frame).expect("a valid packet")).collect()
 }
 
-/// A stream of PINGs: where each ends, and whether it is sound.
+/// Finds where each PING of a stream ends, and checks it.
 fn deframe_and_check(entries: usize) -> usize {
     let stream = pings(entries, NODES).concat();
     run(|| {
         let mut rest = &stream[..];
         while let Ok(Some(len)) = peek_frame_len(black_box(rest)) {
             let (frame, after) = rest.split_at(len);
-            black_box(check_packet(frame)).expect("a sound packet");
+            black_box(check_packet(frame)).expect("a valid packet");
             rest = after;
         }
         assert!(rest.is_empty());
     })
 }
 
-/// Decodes every gossip entry into an owned value: the main thread's cost of a packet that is not quiet.
+/// Decodes every gossip entry into an owned value, which is what a packet that is not quiet costs the main thread.
 fn decode_gossip(entries: usize) -> usize {
     let packets = packets(entries);
     run(|| {
@@ -83,14 +83,14 @@ fn decode_gossip(entries: usize) -> usize {
     })
 }
 
-/// Encodes PONGs from messages: the main thread's cost without a view.
+/// Encodes PONGs from messages, which is what they cost the main thread without a view.
 fn encode_pong(entries: usize) -> usize {
     let senders = 1..=PACKETS;
     let pongs: Vec<_> =
         senders.map(|n| heartbeat(HeartbeatKind::Pong, n, entries, NODES)).collect();
     run(|| {
         for pong in &pongs {
-            black_box(pong.encode()).expect("a sound message");
+            black_box(pong.encode()).expect("a valid message");
         }
     })
 }
@@ -115,7 +115,7 @@ fn encode_from_view(nodes: usize) -> usize {
     })
 }
 
-/// One link over a socket in memory, on the main thread alone: the job code without threads and system calls.
+/// One link over a socket in memory, on the main thread only: the code of jobs without threads and system calls.
 struct OneLink {
     engine: Engine,
     socket: Arc<MemorySocket>,
@@ -131,7 +131,7 @@ impl OneLink {
         OneLink { engine, socket, link }
     }
 
-    /// Steps the engine until nothing more comes; hands over its events.
+    /// Gives the link `bytes` and steps the engine until `handle` has counted all packets in its events.
     fn receive(&mut self, bytes: &[u8], mut handle: impl FnMut(&mut Engine, Event) -> usize) {
         self.socket.give(bytes);
         self.engine.edge(self.link, true, true);
@@ -147,7 +147,7 @@ impl OneLink {
     }
 }
 
-/// A read job hands over 64 PINGs, a ready PONG is queued for each, write jobs send them.
+/// A read job hands over 64 PINGs, a prepared PONG is queued for each, and write jobs send them.
 fn read_and_write(entries: usize) -> usize {
     let stream = pings(entries, NODES).concat();
     let pong = Bytes::from(encoded(HeartbeatKind::Pong, 1, entries, NODES));

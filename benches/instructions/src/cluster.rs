@@ -1,4 +1,4 @@
-//! Packets and node tables to work on: a cluster of primaries that know each other and have no news.
+//! Packets and node tables for the cases: a cluster of primaries that know each other and have nothing new to say.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub const NOW_MS: u64 = 1_700_000_000_000;
 
 /// Id of the node with this number; ours is number 0.
 pub fn id(number: usize) -> NodeId {
-    // Spread over the alphabet, as real ids are.
+    // The first digits vary, as in real ids.
     let text =
         format!("{:016x}{number:024x}", (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     NodeId::new(text.as_bytes()).expect("forty hex characters")
@@ -53,7 +53,7 @@ fn entry(number: usize) -> GossipEntry {
     entry
 }
 
-/// A heartbeat of node `sender` that mentions the `entries` nodes after it, out of `nodes`.
+/// A heartbeat of node `sender` that mentions `entries` other nodes, out of `nodes`.
 pub fn heartbeat(kind: HeartbeatKind, sender: usize, entries: usize, nodes: usize) -> Message {
     let mentioned = (1..=entries).map(|step| 1 + (sender + step * 7) % (nodes - 1));
     let gossip = mentioned.map(entry).collect();
@@ -62,7 +62,7 @@ pub fn heartbeat(kind: HeartbeatKind, sender: usize, entries: usize, nodes: usiz
 
 /// The same as bytes.
 pub fn encoded(kind: HeartbeatKind, sender: usize, entries: usize, nodes: usize) -> Vec<u8> {
-    heartbeat(kind, sender, entries, nodes).encode().expect("a sound message")
+    heartbeat(kind, sender, entries, nodes).encode().expect("a valid message")
 }
 
 /// Our view of that cluster, in which every heartbeat of its members is quiet.

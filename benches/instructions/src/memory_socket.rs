@@ -10,12 +10,12 @@ use clusterbus_engine::Socket;
 #[derive(Default)]
 pub struct MemorySocket {
     incoming: Mutex<(Vec<u8>, usize)>,
-    /// Bytes written so far; it synchronises nothing.
+    /// Bytes written so far. Relaxed, since it synchronises nothing.
     sent_bytes: AtomicUsize,
 }
 
 impl MemorySocket {
-    /// Puts bytes where the next read finds them.
+    /// Adds bytes for the next reads.
     pub fn give(&self, bytes: &[u8]) {
         let mut incoming = self.incoming.lock().expect("no panic while it is locked");
         let (data, position) = &mut *incoming;

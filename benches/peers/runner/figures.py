@@ -14,11 +14,11 @@ from typing import Any
 from runner.workloads import Workload
 
 Window = dict[str, Any]
-# Figure -> its value, for one server in one round.
+# The value of each figure, for one server in one round.
 Row = dict[str, float]
-# Server -> its rows, in order of rounds.
+# The rows of each server, in the order of rounds.
 Rows = dict[str, list[Row]]
-# Workload -> its rows.
+# The rows of each workload.
 Tables = dict[str, Rows]
 
 MEBIBYTE = 2**20

@@ -38,7 +38,7 @@ class Setup:
 
     binaries: Path
     certificates: Path
-    # Factor for the lengths of warm-ups and windows.
+    # A factor for the lengths of warm-ups and windows.
     scale: float
 
 
@@ -142,7 +142,7 @@ def _stopped_at_the_end(process: subprocess.Popen[Any]) -> Iterator[None]:
         yield
     finally:
         if process.poll() is None:
-            # Nothing of it is kept, so it may end without closing thousands of links.
+            # Nothing that it does at its end is needed, so it need not close thousands of links.
             process.kill()
         process.wait(STOP_DEADLINE_S)
         for stream in (process.stdin, process.stdout, process.stderr):

@@ -113,7 +113,7 @@ class Endpoint(asyncio.Protocol):
         self.buffer = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are asyncio's by behaviour, not by class.
+        # uvloop's transports behave like asyncio's but do not inherit from them.
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:

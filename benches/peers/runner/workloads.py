@@ -10,10 +10,10 @@ NODES = ("redis", "valkey", "clusterbus-1", "clusterbus-3")
 IDLE = ("redis", "valkey", "clusterbus-3")
 LINKS = 200
 SIZES = (4, 201, 1_000, 2_000)
-# Long enough that no node becomes PFAIL, and none gets an extra PING because it was silent. The server's own clock then
-# only causes one PING a second, and a walk over the table ten times a second.
+# Long enough that no node becomes PFAIL, and that none gets an extra PING because it was silent. All that the server's
+# clock then causes is one PING a second, and a walk over the table ten times a second.
 QUIET_NODE_TIMEOUT_MS = 3_600_000
-# The servers' default; with it the server's own clock sends many PINGs.
+# The servers' default. With it a server sends many PINGs of its own accord.
 USUAL_NODE_TIMEOUT_MS = 15_000
 
 

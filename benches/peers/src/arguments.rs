@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::Failure;
 
-/// The arguments not taken yet.
+/// The arguments that have not been taken yet.
 pub struct Arguments(BTreeMap<String, String>);
 
 impl Arguments {
@@ -46,7 +46,7 @@ impl Arguments {
     /// Ends the reading.
     ///
     /// # Errors
-    /// A name that was not taken.
+    /// An argument that was not taken.
     pub fn finish(self) -> Result<(), Failure> {
         match self.0.into_keys().next() {
             Some(name) => Err(format!("--{name}: no such argument").into()),
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn arguments_are_taken_by_name_and_none_may_be_left() {
-        let mut arguments = parse("--links 200 --mode ping").expect("sound");
+        let mut arguments = parse("--links 200 --mode ping").expect("valid");
         assert_eq!(arguments.take::<u32>("links").ok(), Some(200));
         assert_eq!(arguments.take_or("seconds", 3).ok(), Some(3));
         let left = arguments.finish().expect_err("mode was not taken");

@@ -1,7 +1,7 @@
 //! `bus-floor`: the cost of a packet if nothing is done with it.
 //!
-//! A bare level-triggered epoll loop on one thread: read, frame, write one ready-made PONG for each PING. With a client
-//! port it also writes a ready-made PUBLISH to every link for each command. It keeps no state and decides nothing.
+//! A bare level-triggered epoll loop on one thread: it reads, frames, and writes one prepared PONG for each PING. For
+//! each command on its client port it writes a prepared PUBLISH to every link. It keeps no state and decides nothing.
 #![forbid(unsafe_code)]
 
 use std::net::{SocketAddrV4, TcpListener};
@@ -25,7 +25,7 @@ const PING: u16 = MessageType::Ping.number();
 struct Peer {
     transport: Transport,
     framer: Framer,
-    /// The bytes of a client's unfinished command; `None` for a link.
+    /// How many bytes of a client's unfinished command have come; `None` for a link.
     command_bytes: Option<usize>,
     waits_to_write: bool,
 }
@@ -150,7 +150,7 @@ impl Floor {
         Ok(())
     }
 
-    /// Writes once on each link, no matter how many commands one read brought.
+    /// Writes to each link once, however many commands one read brought.
     fn fan_out(&mut self, client: &mut Peer, commands: usize) -> Result<(), Failure> {
         let messages = self.publish.repeat(commands);
         for token in 0..self.peers.len() {

@@ -1,6 +1,6 @@
 //! Splits a stream into messages while looking only at the first 16 bytes of each.
 //!
-//! Owns the position in the stream. Must never copy a body, except those of messages that are to be checked.
+//! Owns the position in the stream. Must never copy a body, except that of a message to be checked.
 
 use clusterbus_wire::{LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT, peek_frame_len};
 
@@ -13,7 +13,7 @@ const HEAD_LEN_BYTES: usize = LIGHT_HEADER_LEN_BYTES;
 pub struct Framer {
     head: [u8; HEAD_LEN_BYTES],
     head_len: usize,
-    /// Bytes of the present message that have not come yet; 0 between messages.
+    /// Bytes of the current message that have not come yet; 0 between messages.
     remaining: usize,
     message_type: u16,
     keeps_next: bool,
@@ -21,16 +21,16 @@ pub struct Framer {
 }
 
 impl Framer {
-    /// Keeps the bytes of the next message that starts; [`Framer::feed`] hands them over.
+    /// Asks for the bytes of the next message that starts; [`Framer::feed`] hands them over.
     pub fn keep_next(&mut self) {
         self.keeps_next = true;
     }
 
-    /// Takes bytes of the stream and calls `message` with the type (light bit off) of each message they complete, and
-    /// its bytes when they were to be kept.
+    /// Takes bytes of the stream. For each message that they complete, calls `message` with its type (without the light
+    /// bit) and, if they were asked for, its bytes.
     ///
     /// # Errors
-    /// The bytes are no stream of messages, or `message` fails.
+    /// The bytes are not a stream of messages, or `message` fails.
     pub fn feed(
         &mut self,
         mut bytes: &[u8],

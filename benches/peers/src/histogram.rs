@@ -1,4 +1,4 @@
-//! A histogram of latencies in a fixed table, exact to about 3 %. Takes nanoseconds; must never allocate.
+//! A histogram of latencies in a fixed table, exact to about 3 %. Takes nanoseconds; recording must never allocate.
 
 /// Number of buckets for each doubling of the latency.
 const STEPS: u32 = 32;
@@ -38,12 +38,12 @@ impl Histogram {
         self.total
     }
 
-    /// The largest.
+    /// The largest measurement.
     pub fn max_ns(&self) -> u64 {
         self.max_ns
     }
 
-    /// The value that `thousandths` of a thousand measurements do not exceed; 0 without any.
+    /// The value that `thousandths` in a thousand measurements do not exceed; 0 without any measurement.
     pub fn quantile_ns(&self, thousandths: u64) -> u64 {
         let rank = (self.total * thousandths).div_ceil(1000);
         let mut seen = 0;

@@ -1,7 +1,7 @@
 //! The code that the load generator and the floor server of `make bench-peers` share.
 //!
 //! Owns prepared packets, framing, sockets, latency counts, and the reading of a server's CPU time from outside. Must
-//! never touch the code that it measures: of clusterbus it uses only the wire crate, to build packets and to check the
+//! never use the code that it measures: of clusterbus it uses only the wire crate, to build packets and to check
 //! answers. Everything runs on one thread.
 #![forbid(unsafe_code)]
 
@@ -15,16 +15,16 @@ pub mod roster;
 pub mod tls;
 pub mod transport;
 
-/// The error that ends a run: a text that says what went wrong.
+/// The error that ends a run; its text says what went wrong.
 pub type Failure = Box<dyn std::error::Error>;
 
-/// Bytes asked for by one read; larger than the largest heartbeat of the workloads.
+/// How many bytes one read asks for; larger than the largest heartbeat of the workloads.
 pub const READ_LEN_BYTES: usize = 256 * 1024;
-/// Events taken by one `epoll_wait`.
+/// The most events that one `epoll_wait` takes.
 pub const EVENTS_PER_WAIT: usize = 512;
-/// Channel and length of the message that the publish workload sends.
+/// The channel of the messages that the publish workload sends.
 pub const PUBLISH_CHANNEL: &str = "bench";
-/// Length of that message.
+/// The length of those messages.
 pub const PUBLISH_MESSAGE_LEN_BYTES: usize = 1024;
 
 /// The PUBLISH command as a client sends it.

@@ -16,9 +16,9 @@ pub struct CpuTimes {
 /// CPU time between two moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CpuSpent {
-    /// Of the main thread, nanoseconds.
+    /// CPU time of the main thread, nanoseconds.
     pub main_ns: u64,
-    /// Of all threads, the main one included, nanoseconds.
+    /// CPU time of all threads, including the main one, nanoseconds.
     pub all_ns: u64,
     /// The number of threads that used any CPU time.
     pub busy_threads: u64,
@@ -33,7 +33,7 @@ impl CpuTimes {
         let mut thread_ns = BTreeMap::new();
         for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
             let entry = entry?;
-            // A thread may end between the two reads; its time is then lost to both moments.
+            // A thread may end before it is read; its time is then missing.
             if let Ok(text) = fs::read_to_string(entry.path().join("schedstat"))
                 && let Some(spent) = text.split_whitespace().next()
                 && let Some(id) = entry.file_name().to_str()
@@ -69,7 +69,7 @@ pub fn resident_bytes(pid: u32) -> Result<u64, Failure> {
     Ok(kib * 1024)
 }
 
-/// The time that the machine's CPUs have been busy since it started, nanoseconds, for all processes together.
+/// How long the machine's CPUs have been busy since it started, for all processes together, nanoseconds.
 ///
 /// # Errors
 /// When `/proc/stat` is not there.

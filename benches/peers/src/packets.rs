@@ -1,7 +1,7 @@
-//! Heartbeats made ready beforehand: a header for each node, and one ring of gossip entries they all cut from.
+//! Heartbeats that are prepared before a run: a header for each node, and one ring of gossip entries for all of them.
 //!
-//! Sending a heartbeat gathers two or three slices and encodes nothing. Only the times of the entries are patched, once
-//! a second, as in a real node. A node never mentions itself, and no node mentions the server.
+//! Sending a heartbeat gathers two or three slices and encodes nothing. Only the times in the entries are updated, once
+//! a second. A node never mentions itself, and no node mentions the server.
 
 use clusterbus_wire::{
     GOSSIP_ENTRY_LEN_BYTES, GossipEntry, HEADER_LEN_BYTES, Heartbeat, HeartbeatKind, IpText,
@@ -17,21 +17,21 @@ const TOTLEN_AT: usize = 4;
 const TYPE_AT: usize = 12;
 const COUNT_AT: usize = 14;
 const PONG_RECEIVED_AT: usize = 44;
-/// Multiplier and increment of Knuth's MMIX generator: fast, and good enough to choose the mentioned nodes.
+/// Multiplier and increment of Knuth's MMIX generator, which is fast, and good enough to choose the mentioned nodes.
 const RANDOM_MULTIPLIER: u64 = 6_364_136_223_846_793_005;
 const RANDOM_INCREMENT: u64 = 1_442_695_040_888_963_407;
 
-/// Everything that is sent, made ready.
+/// Everything that is sent, prepared.
 pub struct Packets {
     pings: Vec<Vec<u8>>,
     pongs: Vec<Vec<u8>>,
     /// The healthy nodes twice over, so that a window never wraps.
     ring: Vec<u8>,
-    /// The place of each node in the ring; `None` for a node that is marked failing.
+    /// The place of each node in the ring; `None` for a node that is marked as failing.
     position: Vec<Option<usize>>,
     healthy: usize,
     gossip_count: usize,
-    /// Entries that mark nodes PFAIL, part of every PING.
+    /// The entries that mark nodes PFAIL, which are part of every PING.
     failing: Vec<u8>,
     random: u64,
 }
@@ -40,7 +40,7 @@ impl Packets {
     /// Prepares the heartbeats of all peers; the last `failing` of them are marked PFAIL in every PING.
     ///
     /// # Errors
-    /// The cluster is too small.
+    /// The cluster has fewer nodes than are to fail.
     pub fn prepare(roster: &Roster, failing: usize) -> Result<Packets, Failure> {
         let healthy = roster.peers.len().checked_sub(failing).ok_or("more failing than known")?;
         let gossip_count = roster.gossip_count().min(healthy.saturating_sub(1));
@@ -97,7 +97,7 @@ impl Packets {
         }
     }
 
-    /// A window of the ring that does not hold `peer`.
+    /// A window of the ring without `peer`.
     fn window_of(&mut self, peer: usize) -> std::ops::Range<usize> {
         let (first, choices) = match self.position[peer] {
             Some(place) => (place + 1, self.healthy - self.gossip_count),
@@ -115,7 +115,7 @@ fn draw(state: &mut u64, bound: usize) -> usize {
     ((*state >> 33) as usize) % bound
 }
 
-/// A whole PONG of the server, as the floor answers it.
+/// A whole PONG from the server, which the floor sends as its answer.
 ///
 /// # Errors
 /// A roster that cannot be encoded.
@@ -126,7 +126,7 @@ pub fn ready_made_pong(roster: &Roster) -> Result<Vec<u8>, Failure> {
     Ok(packet)
 }
 
-/// A whole PUBLISH of the server, as the floor fans it out. Full header, which every peer takes.
+/// A whole PUBLISH from the server, which the floor sends to every link. It has a full header, which every peer takes.
 ///
 /// # Errors
 /// A roster that cannot be encoded.
@@ -143,7 +143,7 @@ pub fn ready_made_publish(roster: &Roster) -> Result<Vec<u8>, Failure> {
     Ok(packet)
 }
 
-/// A header that announces `count` entries; the entries are added later.
+/// A header that announces `count` gossip entries, which are added later.
 fn heartbeat_header(
     roster: &Roster,
     node: &Node,
@@ -198,7 +198,7 @@ mod tests {
     fn every_ping_is_sound_and_mentions_neither_its_sender_nor_the_server() {
         for count in [4, 201, 1000] {
             let roster = roster(count);
-            let mut packets = Packets::prepare(&roster, 0).expect("sound");
+            let mut packets = Packets::prepare(&roster, 0).expect("valid");
             packets.patch_pong_received(1_700_000_000);
             for peer in 0..roster.peers.len() {
                 let ping = heartbeat(packets.ping_of(peer));
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn a_storm_of_failures_marks_the_last_nodes_in_every_ping() {
         let roster = roster(2000);
-        let mut packets = Packets::prepare(&roster, 500).expect("sound");
+        let mut packets = Packets::prepare(&roster, 500).expect("valid");
         assert_eq!(packets.entries(), 700);
         for peer in [0, 199, 1999 - 500 - 1] {
             let ping = heartbeat(packets.ping_of(peer));
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_ready_made_publish_carries_channel_and_message() {
-        let publish = ready_made_publish(&roster(4)).expect("sound");
+        let publish = ready_made_publish(&roster(4)).expect("valid");
         assert!(check_packet(&publish).is_ok());
         let Ok(Message::Publish(publish)) = decode(&publish) else { panic!("no PUBLISH") };
         assert_eq!(&publish.channel[..], PUBLISH_CHANNEL.as_bytes());
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn the_ready_made_pong_is_the_servers() {
         let roster = roster(201);
-        let pong = ready_made_pong(&roster).expect("sound");
+        let pong = ready_made_pong(&roster).expect("valid");
         let pong = heartbeat([&pong]);
         assert_eq!((pong.kind, pong.gossip.len()), (HeartbeatKind::Pong, 20));
         assert_eq!(pong.header.sender, roster.server.id);

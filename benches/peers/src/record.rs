@@ -5,11 +5,11 @@ use std::io::Write as _;
 
 use crate::Failure;
 
-/// The object being written.
+/// A JSON object that is being written.
 pub struct Record(String);
 
 impl Record {
-    /// A record of this kind.
+    /// Begins a record of this kind.
     pub fn new(kind: &str) -> Record {
         Record(format!("{{\"record\": \"{kind}\""))
     }
@@ -21,7 +21,7 @@ impl Record {
         self
     }
 
-    /// Prints the line at once.
+    /// Prints the record as a line, at once.
     ///
     /// # Errors
     /// When the reader is gone.

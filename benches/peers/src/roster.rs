@@ -26,7 +26,7 @@ pub struct Node {
     pub slots: SlotBitmap,
 }
 
-/// The file: the server it belongs to, the other nodes in order, and the epoch.
+/// The contents of the file: the server it belongs to, the other nodes in order, and the epoch.
 #[derive(Debug)]
 pub struct Roster {
     /// The server under test.
@@ -38,10 +38,10 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// Reads the file. Only primaries with IPv4 addresses, which is what the runner writes.
+    /// Reads the file. It may hold only primaries with IPv4 addresses, as the runner writes it.
     ///
     /// # Errors
-    /// Names what is wrong.
+    /// The file cannot be read, or a line is not as the runner writes it.
     pub fn read(file: &Path) -> Result<Roster, Failure> {
         Roster::parse(&std::fs::read_to_string(file)?)
     }
@@ -67,12 +67,13 @@ impl Roster {
         Ok(Roster { server, peers, current_epoch })
     }
 
-    /// Number of nodes, the server included.
+    /// The number of nodes, including the server.
     pub fn count(&self) -> usize {
         self.peers.len() + 1
     }
 
-    /// Gossip entries of a heartbeat between nodes of this cluster: a tenth, at least three, never about either end.
+    /// How many gossip entries a heartbeat has in this cluster: a tenth of the nodes and at least three, but never the
+    /// sender or the receiver.
     pub fn gossip_count(&self) -> usize {
         (self.count() / 10).max(3).min(self.count().saturating_sub(2))
     }
@@ -80,7 +81,7 @@ impl Roster {
     /// The header that `node` sends.
     ///
     /// # Errors
-    /// An address the wire cannot hold.
+    /// An address that the wire cannot hold.
     pub fn header_of(&self, node: &Node) -> Result<Header, Failure> {
         let mut header = Header::new(node.id);
         header.port = node.port;
@@ -140,7 +141,7 @@ pub(crate) mod tests {
             );
         }
         text += &format!("vars currentEpoch {count} lastVoteEpoch 0\n");
-        Roster::parse(&text).expect("sound")
+        Roster::parse(&text).expect("valid")
     }
 
     #[test]

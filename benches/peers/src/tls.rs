@@ -1,7 +1,7 @@
-//! TLS of the load generator: certificates for a run, and both sides of mutual TLS.
+//! The load generator's TLS: certificates for a run, and both sides of mutual TLS.
 //!
-//! The generator shows a certificate and accepts any: it measures the server, so it spends no time on checks of its
-//! own. Sessions are never resumed, so every handshake is a full one.
+//! The generator shows a certificate and accepts any: it measures the server, so it spends no time on checking.
+//! Sessions are never resumed, so every handshake is a full one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::Failure;
 
 /// Name of the authority's certificate in the folder of a run.
 pub const CA_FILE: &str = "ca.pem";
-/// Name of the certificate every node shows.
+/// Name of the certificate that every node shows.
 pub const CERT_FILE: &str = "node.pem";
 /// Name of its key.
 pub const KEY_FILE: &str = "node.key";
@@ -82,7 +82,7 @@ impl Tls {
     /// The side that dials.
     ///
     /// # Errors
-    /// None in practice; the library's.
+    /// Those of the TLS library; in practice none.
     pub fn dialling(&self) -> Result<Connection, Failure> {
         let name = ServerName::try_from("localhost")?;
         let mut connection = ClientConnection::new(self.client.clone(), name)?;
@@ -93,7 +93,7 @@ impl Tls {
     /// The side that accepts.
     ///
     /// # Errors
-    /// None in practice; the library's.
+    /// Those of the TLS library; in practice none.
     pub fn accepting(&self) -> Result<Connection, Failure> {
         let mut connection = ServerConnection::new(self.server.clone())?;
         connection.set_buffer_limit(None);
@@ -101,7 +101,7 @@ impl Tls {
     }
 }
 
-/// Accepts any certificate of the server.
+/// Accepts any certificate that the server shows.
 #[derive(Debug)]
 struct Unchecked;
 

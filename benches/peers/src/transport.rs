@@ -1,4 +1,4 @@
-//! One non-blocking connection, plain or TLS, behind one pair of calls.
+//! One non-blocking connection, plain or TLS, with the same calls for both.
 //!
 //! Owns the bytes that could not be written yet. Must never block; [`Transport::wants_write`] says whether to wait.
 
@@ -15,7 +15,7 @@ use crate::Failure;
 pub struct Transport {
     stream: TcpStream,
     tls: Option<Box<Connection>>,
-    /// Plain bytes that the socket did not take, from `written` on.
+    /// Bytes for a plain connection's socket; it has not taken those from `written` on.
     unwritten: Vec<u8>,
     written: usize,
 }
@@ -25,7 +25,7 @@ pub struct Transport {
 pub enum Received {
     /// This many bytes came.
     Bytes(usize),
-    /// Nothing is there now.
+    /// Nothing is there to read now.
     Nothing,
     /// The peer closed.
     Closed,
@@ -67,7 +67,7 @@ impl Transport {
         self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
     }
 
-    /// Whether there are bytes the socket has not taken.
+    /// Whether there are bytes that the socket has not taken.
     pub fn wants_write(&self) -> bool {
         match &self.tls {
             Some(tls) => tls.wants_write(),
@@ -75,7 +75,7 @@ impl Transport {
         }
     }
 
-    /// Sends the slices as one message, as far as the socket takes it now; the rest is kept for [`Transport::flush`].
+    /// Sends the slices as one message. What the socket does not take now is kept for [`Transport::flush`].
     ///
     /// # Errors
     /// When the connection is broken.
@@ -126,7 +126,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Reads once what is there.
+    /// Reads what is there, once.
     ///
     /// # Errors
     /// When the connection is broken.
@@ -143,7 +143,7 @@ impl Transport {
         self.receive_more(into)
     }
 
-    /// Bytes that TLS has decrypted and that the last read did not take.
+    /// Reads bytes that TLS has decrypted and the last read did not take.
     ///
     /// # Errors
     /// When the connection is broken.

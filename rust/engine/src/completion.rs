@@ -1,8 +1,7 @@
-//! What a job's end does to its link, and what is told of it. Main thread only.
+//! What the end of a job does to its link, and what is reported of it. Main thread only.
 //!
-//! Owns the order: the half comes home first, then what was read is told, then the reason reading or writing ended (R6,
-//! R14). A link's states are changed by `Links`, events are made by `Journal`; what is here only brings the two
-//! together.
+//! Owns the order: first the half comes home, then what was read is reported, then the reason why reading or writing
+//! ended (R6, R14). `Links` changes the link and `Journal` makes the events; the code here only connects the two.
 
 use std::time::Instant;
 
@@ -15,7 +14,7 @@ use crate::reason::{EndReason, LossReason, RefusalReason};
 use crate::transport::tls::{TlsReport, TlsTransport};
 use crate::transport::transfer::{ReadReport, ReadStop};
 
-/// Takes a job's end: the half comes home, its results are counted and told.
+/// Applies a completion: the half comes home, and the results are counted and reported.
 pub(crate) fn apply(
     links: &mut Links,
     journal: &mut Journal,
@@ -64,8 +63,8 @@ fn apply_tls(
         }
         let is_inbound = matches!(origin, Origin::Accepted { .. });
         journal.counters.count_handshake(is_inbound, on_worker);
-        // Sound packets prove that the handshake was good, whatever came after them: then the link comes up and is
-        // lost. Without any, a failure means that it never came up.
+        // A good packet proves that the handshake succeeded, so a failure after one makes the link come up and then be
+        // lost. A failure without one means that the link never came up.
         if let ReadStop::Ended { reason, detail } = &read.stop
             && (is_handshaking || read.packets.is_empty())
         {
@@ -84,8 +83,8 @@ fn apply_tls(
     tell_read(links, journal, link, after, read);
 }
 
-/// Tells what a read brought: the good packets first, then the reason it ended (R6), and with it the reason writing
-/// ended, if it did (R14).
+/// Reports what a read brought: the good packets first, then the reason why reading ended (R6), together with the
+/// reason why writing ended, if it did (R14).
 fn tell_read(
     links: &mut Links,
     journal: &mut Journal,
@@ -111,14 +110,14 @@ fn tell_read(
     lose(links, journal, link, reason, detail);
 }
 
-/// Tells the main loop of a link that is up.
+/// Reports a link that is up to the main loop.
 pub(crate) fn tell_up(links: &mut Links, journal: &mut Journal, link: LinkId, now: Instant) {
     if let Some(up) = links.up(link, now) {
         journal.up(link, &up);
     }
 }
 
-/// The link cannot go on. The main loop hears of it once, and of nothing after it but `Drained`.
+/// The link cannot go on. The main loop is told once, and hears nothing more of the link but `Drained`.
 pub(crate) fn lose(
     links: &mut Links,
     journal: &mut Journal,
@@ -131,7 +130,7 @@ pub(crate) fn lose(
     }
 }
 
-/// The connection ended. One that the main loop has never heard of was refused; any other link is lost.
+/// The connection ended. A link that the main loop does not know yet is refused; any other is lost.
 pub(crate) fn end(
     links: &mut Links,
     journal: &mut Journal,

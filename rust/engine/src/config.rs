@@ -1,13 +1,13 @@
-//! What an engine is made with. Plain values.
+//! The settings that an engine is made with. Plain values.
 //!
-//! The limits default to those of `limits`; whoever makes an engine leaves out what need not differ.
+//! Their defaults are the constants in `limits`, so that whoever makes an engine sets only what differs.
 
 use std::time::Duration;
 
 use crate::limits;
 use crate::transport::tls::TlsSetup;
 
-/// What an engine is made with. The limits default to those of [`limits`].
+/// The settings of an engine. Limits have the defaults in [`limits`].
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// Threads that do I/O, the main thread included; 1 means no workers.
@@ -18,17 +18,17 @@ pub struct EngineConfig {
     pub handshake_timeout: Duration,
     /// How long an inbound link may stay without a whole packet (H31).
     pub first_packet_timeout: Duration,
-    /// Links at once (H30).
+    /// How many links there may be at once (H30).
     pub max_links: usize,
-    /// Inbound TLS handshakes at once (H38).
+    /// How many inbound TLS handshakes there may be at once (H38).
     pub max_handshakes: usize,
-    /// Unsent bytes after which a link is given up; 0 for no limit (R18).
+    /// A link with more unsent bytes than this is given up; 0 means no limit (R18).
     pub link_sendbuf_limit_bytes: usize,
-    /// Room of each inbox lane.
+    /// Jobs that each lane of the inbox holds.
     pub inbox_jobs: usize,
-    /// Room of the outbox.
+    /// Completions that the outbox holds.
     pub outbox_completions: usize,
-    /// Keys for TLS links; none means that no TLS link can be made.
+    /// Keys for TLS links; without them no TLS link can be made.
     pub tls: Option<TlsSetup>,
 }
 

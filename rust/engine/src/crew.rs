@@ -1,7 +1,8 @@
-//! Who runs the jobs: the workers of the pool or, where they cannot, the main thread itself, by the same code (R3).
+//! Who runs the jobs: the workers of the pool or, if there are none or the inbox is full, the main thread itself, by
+//! the same code (R3).
 //!
-//! Keeps count of the jobs that are with the workers. Knows no link: a completion is handed to whoever collects it.
-//! Main thread only.
+//! Counts the jobs that are with the workers. Knows no link: a completion goes to whoever collects it. Main thread
+//! only.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,8 +21,8 @@ struct PollWaker(Waker);
 
 impl Wake for PollWaker {
     fn wake(&self) {
-        // An eventfd refuses a write only when its counter is full, and the counter rises by one per sleep at most.
-        self.0.wake().expect("an eventfd takes a write");
+        // An eventfd refuses a write only when its counter is full, and the counter rises by at most one per sleep.
+        self.0.wake().expect("the eventfd's counter is not full");
     }
 }
 
@@ -37,12 +38,12 @@ pub(crate) struct Crew {
     done_here: VecDeque<Completion>,
     /// Jobs that are with the workers.
     in_flight: usize,
-    /// The last time that a dispatch found every active worker busy.
+    /// When a dispatch last found every active worker busy.
     saturated_at: Instant,
 }
 
 impl Crew {
-    /// A crew of the main thread alone; `resize` starts workers.
+    /// A crew without workers; `resize` starts them.
     pub(crate) fn new(
         inbox_jobs: usize,
         outbox_completions: usize,
@@ -75,8 +76,8 @@ impl Crew {
 
     // ---- jobs
 
-    /// Gives a job to the pool, or runs it at once where there is no room for it (R3). True when it ran here although
-    /// there are workers.
+    /// Gives a job to the pool, or runs it here at once if the pool has no room for it (R3). True when it ran here
+    /// although there are workers.
     pub(crate) fn start(&mut self, lane: Lane, job: Job, now: Instant) -> bool {
         let has_workers = self.io_threads > 1;
         let job = if has_workers {
@@ -102,7 +103,7 @@ impl Crew {
         self.done_here.push_back(completion);
     }
 
-    /// Hands over the completions that are there now. Bounded, so that a flood cannot hold the step.
+    /// Hands over the completions that have come in. Bounded, so that a flood cannot hold up the step.
     pub(crate) fn collect(&mut self, mut apply: impl FnMut(Completion)) {
         let mut from_workers = 0;
         while let Some(completion) = self.pool.completed() {
@@ -121,7 +122,7 @@ impl Crew {
         }
     }
 
-    /// Completions wait to be collected.
+    /// Whether completions wait to be collected.
     pub(crate) fn has_completions(&self) -> bool {
         !self.done_here.is_empty() || self.workers_have_completions()
     }
@@ -130,25 +131,25 @@ impl Crew {
         !self.pool.shared().outbox.is_empty()
     }
 
-    /// No job is with a worker, and no completion waits.
+    /// Whether no job is with a worker and no completion waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_flight == 0 && self.done_here.is_empty()
     }
 
     // ---- sleeping
 
-    /// The main thread is about to sleep: workers wake it with completions that are news, or with all if it
-    /// `awaits_all`. False when `has_work` finds something, and then it must not sleep.
+    /// The main thread is about to sleep: workers will wake it for urgent completions, or for every completion if it
+    /// `awaits_all`. False when `has_work` finds work, and then it must not sleep.
     pub(crate) fn arm(&self, awaits_all: bool, has_work: impl FnOnce() -> bool) -> bool {
         self.pool.shared().main.arm(awaits_all, has_work)
     }
 
-    /// As `arm`, of a main thread that waits for jobs and for nothing else.
+    /// Like `arm`, for a main thread that waits for jobs to end and for nothing else.
     pub(crate) fn arm_for_jobs(&self) -> bool {
         self.arm(true, || self.workers_have_completions())
     }
 
-    /// The main thread is awake: completions need not wake it.
+    /// The main thread is awake, so completions need not wake it.
     pub(crate) fn disarm(&self) {
         self.pool.shared().main.disarm();
     }
@@ -172,7 +173,7 @@ impl Crew {
         self.pool.set_always_active(always);
     }
 
-    /// One worker fewer after a second in which the active ones had room.
+    /// Uses one worker fewer after a second in which the active ones were never all busy.
     pub(crate) fn adapt(&mut self, now: Instant) {
         let idle = Duration::from_millis(limits::WORKER_IDLE_MS);
         if self.pool.active() > 0 && now.duration_since(self.saturated_at) >= idle {
@@ -181,7 +182,7 @@ impl Crew {
         }
     }
 
-    /// Stops the workers; what they brought is dropped, and the sockets in it.
+    /// Stops the workers and drops their completions, with the sockets in them.
     pub(crate) fn dismiss(&mut self) {
         drop(self.resize(1));
         while self.pool.completed().is_some() {}

@@ -1,7 +1,7 @@
-//! The engine as its owner, the main thread, holds it: what may be asked of it, and the order of a step.
+//! The engine as its owner, the main thread, sees it: every operation, and the order of a step.
 //!
-//! Composes: `Poll` waits for the kernel, `Gate` lets connections in, `Links` keeps them, `Crew` runs their jobs,
-//! `Journal` tells of it all. Never holds cluster state. Everything here runs on the main thread.
+//! Composes: `Poll` waits for the kernel, `Gate` accepts and dials, `Links` keeps the links, `Crew` runs their jobs,
+//! `Journal` reports what happened. Never holds cluster state. Everything here runs on the main thread.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,17 +33,17 @@ use crate::transport::transfer::OutMessage;
 
 const WAKER_TOKEN: Token = Token(usize::MAX);
 
-/// I/O threads, queues and sockets. See the crate's page for how a step goes.
+/// I/O threads, queues and sockets. The crate's page explains a step.
 pub struct Engine {
     poll: Poll,
-    /// What the kernel reported; taken out while it is read.
+    /// What the kernel reported; none only while it is being read.
     kernel_events: Option<Events>,
     crew: Crew,
     gate: Gate,
     links: Links,
     journal: Journal,
     link_sendbuf_limit_bytes: usize,
-    /// Read once a step.
+    /// The time as last read; a step reads it when it starts and when its wait ends.
     now: Instant,
     /// None while the main thread sleeps.
     awake_since: Option<Instant>,
@@ -53,7 +53,7 @@ impl Engine {
     /// Starts the workers.
     ///
     /// # Errors
-    /// The system refuses a file descriptor or a thread.
+    /// The system gives no file descriptor or no thread.
     pub fn new(config: EngineConfig) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER_TOKEN)?;
@@ -83,22 +83,22 @@ impl Engine {
     // ---- the step
 
     /// Readable when `poll` with a timeout of zero has something to do. Deadlines do not make it readable, nor do
-    /// writes that have sent all they had: both wait for the next step, so take a step every tick.
+    /// writes that sent everything: both wait for the next step, so call `poll` regularly.
     #[must_use]
     pub fn fd(&self) -> RawFd {
         self.poll.as_raw_fd()
     }
 
-    /// One step: dispatches what is queued, waits at most `timeout` for something to happen, and returns what did.
+    /// One step: starts what is queued, waits up to `timeout` for something to happen, and returns what happened.
     ///
     /// # Errors
-    /// The kernel refuses to wait; nothing a peer does leads to it.
+    /// The kernel refuses to wait. No peer can cause this.
     pub fn poll(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Event>> {
         self.wake_up();
         self.look_after();
         let timeout = self.sleep_time(timeout);
-        // With a timeout of zero nobody sleeps, so workers need not be told. Otherwise `arm` tells them, and says
-        // whether there is work already.
+        // With a timeout of zero the main thread does not sleep, so workers need not wake it. Otherwise `arm` makes
+        // them wake it, and it must not sleep if `arm` finds work.
         let timeout = if timeout == Some(Duration::ZERO) || self.arm() {
             timeout
         } else {
@@ -112,16 +112,16 @@ impl Engine {
         Ok(self.journal.take_events())
     }
 
-    /// Ends a main-loop step: dispatches what was queued and arms the wake-up. True when `poll` already has something
-    /// to do.
+    /// Ends a step of the main loop: starts what was queued and arms the wake-up. True when `poll` already has
+    /// something to do.
     pub fn flush(&mut self) -> bool {
         self.wake_up();
         self.look_after();
         !self.arm()
     }
 
-    /// Accepts, starts what is ready, and applies what is done. Each takes what is there at its start and no more, so
-    /// that a flood cannot hold the step.
+    /// Accepts connections, starts jobs and applies completions. Each part is bounded, so that a flood cannot hold up
+    /// the step.
     fn look_after(&mut self) {
         let registry = self.poll.registry();
         self.gate.accept_ready(registry, &mut self.links, &mut self.journal, self.now);
@@ -129,7 +129,8 @@ impl Engine {
         self.collect();
     }
 
-    /// Starts the jobs of the links that are ready. None becomes ready by it: what jobs bring is applied afterwards.
+    /// Starts the jobs of the links that are ready. This makes no link ready, since completions are applied later, so
+    /// the loop ends.
     fn dispatch_ready(&mut self) {
         while let Some(work) = self.links.next_ready() {
             for job in work.jobs.into_iter().flatten() {
@@ -174,7 +175,7 @@ impl Engine {
         timeout.into_iter().chain(until_due).min()
     }
 
-    /// Waits for the kernel and notes which links and listeners it names.
+    /// Waits in the kernel and notes which links and listeners are ready.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let Some(mut kernel_events) = self.kernel_events.take() else { return Ok(()) };
         let outcome = self.poll.poll(&mut kernel_events, timeout);
@@ -209,7 +210,7 @@ impl Engine {
         }
     }
 
-    /// Ends what did not become useful in time (H31).
+    /// Ends links that did not become useful in time (H31).
     fn expire(&mut self) {
         let (links, journal) = (&mut self.links, &mut self.journal);
         while let Some((link, overdue)) = links.next_overdue(self.now) {
@@ -230,7 +231,7 @@ impl Engine {
         }
     }
 
-    /// Waits until no job is away; goes on emptying the outbox meanwhile, so it cannot deadlock (R20).
+    /// Waits until no job is away. It keeps emptying the outbox meanwhile, so it cannot deadlock (R20).
     ///
     /// # Errors
     /// As [`Engine::poll`].
@@ -252,12 +253,12 @@ impl Engine {
     /// Opens a listening socket and returns its number. Port 0 asks the system for one.
     ///
     /// # Errors
-    /// The address cannot be had.
+    /// The system does not give us the address.
     pub fn listen(&mut self, address: SocketAddr, tls: bool, backlog: i32) -> io::Result<u64> {
         self.gate.listeners.open(self.poll.registry(), address, tls, backlog)
     }
 
-    /// The port a listener was given.
+    /// The port that a listener got.
     #[must_use]
     pub fn listener_port(&self, listener: u64) -> Option<u16> {
         self.gate.listeners.port(listener)
@@ -268,11 +269,11 @@ impl Engine {
         self.gate.listeners.close(listener);
     }
 
-    /// Starts a dial and returns its link at once; `Connected` or `Lost` tells how it ended.
+    /// Starts a dial and returns its link at once; `Connected` or `Lost` reports how it went.
     ///
     /// # Errors
-    /// No socket can be had, or the cap on links is reached, or TLS is asked for without keys. What the peer does is
-    /// never an error here.
+    /// The system gives no socket, the limit on links is reached, or TLS is asked for without keys. What the peer does
+    /// is never an error here.
     pub fn connect(
         &mut self,
         peer: SocketAddr,
@@ -284,7 +285,7 @@ impl Engine {
         self.gate.dial(self.poll.registry(), &mut self.links, &mut self.journal, order)
     }
 
-    /// A link over any transport, up at once, or after its TLS handshake. Its owner reports readiness by
+    /// A link over any transport, open at once or after its TLS handshake. The caller reports its readiness with
     /// [`Engine::edge`].
     ///
     /// # Errors
@@ -298,20 +299,20 @@ impl Engine {
         self.gate.attach(&mut self.links, socket, owner, tls)
     }
 
-    /// Readiness of an attached link, as the kernel would report it.
+    /// Reports the readiness of an attached link, as the kernel would.
     pub fn edge(&mut self, link: LinkId, readable: bool, writable: bool) {
         let edge = Edge { is_readable: readable, is_writable: writable, is_ended: false };
         self.links.edge(link, edge);
     }
 
-    /// Names the node at the other end of a link, once that is proven. Only a named link's heartbeats can be quiet.
+    /// Binds a proven link: names the node at its other end. Only heartbeats on a bound link can be quiet.
     pub fn bind(&mut self, link: LinkId, node: IdBytes) {
         self.links.bind(link, node);
     }
 
     // ---- sending
 
-    /// Queues one message; false when the link takes none any more.
+    /// Queues one message; false when the link takes no more messages.
     pub fn send(&mut self, link: LinkId, message: OutMessage) -> bool {
         let limit_bytes = self.link_sendbuf_limit_bytes;
         let Some(unsent_bytes) = self.links.queue(link, message) else { return false };
@@ -323,18 +324,18 @@ impl Engine {
         true
     }
 
-    /// Queues one message on many links, stored once (R11); returns how many took it.
+    /// Queues one message on many links, which share its bytes (R11); returns how many links took it.
     pub fn broadcast(&mut self, links: &[LinkId], message: &OutMessage) -> usize {
         links.iter().filter(|link| self.send(**link, message.clone())).count()
     }
 
-    /// Publishes the node table that packets are compared with, and heartbeats encoded from, from now on.
+    /// Publishes a view: from now on packets are compared with it, and heartbeats encoded from it.
     pub fn publish(&mut self, view: Arc<View>) {
         self.crew.publish(view);
     }
 
-    /// Quiet heartbeats take effect: their replication offsets are kept, and a PONG is queued for each PING. How many
-    /// links took one.
+    /// Applies quiet heartbeats: keeps their replication offsets and queues a PONG for each PING. Returns how many
+    /// PONGs were queued.
     pub fn answer(&mut self, heartbeats: &[QuietHeartbeat]) -> usize {
         if let Some(view) = &*self.crew.view() {
             heartbeats.iter().for_each(|heartbeat| view.note_offset(&heartbeat.packet));
@@ -344,9 +345,9 @@ impl Engine {
         pings.filter(|ping| self.send_heartbeat(ping.link, pong)).count()
     }
 
-    /// Queues a heartbeat (PING or PONG) on a named link, to be encoded when it is sent. False when the link takes none
-    /// or has no name, and when no view has been published or the published one is older than the name and has no row
-    /// for the node: then the caller encodes the heartbeat itself.
+    /// Queues a heartbeat (PING or PONG) on a bound link, to be encoded when it is sent. False when the link is not
+    /// bound or takes no messages, and when there is no view or the view has no row for the node (the node is newer
+    /// than the view): then the caller encodes the heartbeat itself.
     pub fn send_heartbeat(&mut self, link: LinkId, message_type: u16) -> bool {
         let Some(node) = self.links.node(link) else { return false };
         let message = match &*self.crew.view() {
@@ -358,7 +359,7 @@ impl Engine {
         self.send(link, message)
     }
 
-    /// Messages and bytes not wholly sent.
+    /// The messages and bytes that are not wholly sent.
     #[must_use]
     pub fn send_queue(&self, link: LinkId) -> (usize, usize) {
         self.links.send_queue(link)
@@ -373,12 +374,12 @@ impl Engine {
         }
     }
 
-    /// Frees a drained link; its socket closes. Anything else is left alone.
+    /// Frees a drained link, which closes its socket. A link in any other state is left alone.
     pub fn free(&mut self, link: LinkId) {
         self.links.free(link);
     }
 
-    /// Stops the workers and closes every socket. Afterwards the engine can only be dropped.
+    /// Stops the workers and closes every socket. After this the engine can only be dropped.
     pub fn shutdown(&mut self) {
         self.gate.listeners = Listeners::default();
         self.crew.dismiss();
@@ -391,7 +392,7 @@ impl Engine {
     /// Brings the number of I/O threads, this one included, to `io_threads`, under any load (R22, R35).
     ///
     /// # Errors
-    /// The system refuses a thread; the engine goes on with those it has.
+    /// The system gives no thread; the engine goes on with the threads it has.
     pub fn resize(&mut self, io_threads: usize) -> io::Result<()> {
         self.crew.resize(io_threads)
     }
@@ -401,7 +402,7 @@ impl Engine {
         self.crew.set_always_active(always);
     }
 
-    /// Bytes a link may have unsent; 0 for no limit. Holds from the next message on.
+    /// Bytes that a link may have unsent; 0 means no limit. Applies from the next message on.
     pub fn set_link_sendbuf_limit(&mut self, limit_bytes: usize) {
         self.link_sendbuf_limit_bytes = limit_bytes;
     }

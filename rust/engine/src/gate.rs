@@ -1,7 +1,7 @@
-//! How links come to be: accepted, dialled, or attached by a test. Main thread only.
+//! How links are made: accepted, dialled, or attached by a test. Main thread only.
 //!
-//! Owns the listeners, the TLS keys, and the caps on what may come in; what it lets in is handed to `Links` and is
-//! theirs from then on.
+//! Owns the listeners, the TLS keys and the limits on links and handshakes. A new link is handed to `Links`, which owns
+//! it from then on.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -31,13 +31,13 @@ const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPE
 /// Which side of a TLS handshake an attached link plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsSide {
-    /// It waits for the handshake.
+    /// It waits for the other side to start the handshake.
     Accepts,
     /// It starts the handshake.
     Dials,
 }
 
-/// Where a dial goes, and how.
+/// Where to dial, and how.
 pub(crate) struct DialOrder {
     pub(crate) peer: SocketAddr,
     pub(crate) owner: u64,
@@ -45,23 +45,23 @@ pub(crate) struct DialOrder {
     pub(crate) source_ip: Option<IpAddr>,
 }
 
-/// The way in.
+/// Makes links, within the limits.
 pub(crate) struct Gate {
     pub(crate) listeners: Listeners,
-    /// Keys for TLS links; none means that no TLS link can be made.
+    /// Keys for TLS links; without them no TLS link can be made.
     pub(crate) tls: Option<TlsSetup>,
-    /// Links at once (H30).
+    /// How many links there may be at once (H30).
     pub(crate) max_links: usize,
-    /// Inbound TLS handshakes at once (H38).
+    /// How many inbound TLS handshakes there may be at once (H38).
     pub(crate) max_handshakes: usize,
-    /// What `LastRead` counts from.
+    /// The instant that `LastRead` counts from.
     pub(crate) epoch: Instant,
 }
 
 impl Gate {
     // ---- accepting
 
-    /// Accepts what waits, a bounded number from each listener.
+    /// Accepts waiting connections, a bounded number from each listener.
     pub(crate) fn accept_ready(
         &mut self,
         registry: &Registry,
@@ -85,7 +85,7 @@ impl Gate {
             }
         }
     }
-    /// Makes a link of a connection, or refuses it.
+    /// Makes a connection a link, or refuses it.
     fn admit(
         &self,
         registry: &Registry,
@@ -114,7 +114,7 @@ impl Gate {
         format!("{} links are open", self.max_links)
     }
 
-    /// A link over the connection; its id if it is up at once, as it is without TLS.
+    /// Makes a link over the connection. Returns its id if it is up at once, as it is without TLS.
     fn open_accepted(
         &self,
         registry: &Registry,
@@ -162,7 +162,7 @@ impl Gate {
             let any_port = 0;
             socket.bind(&SocketAddr::new(ip, any_port).into())?;
         }
-        // The deadline counts from the dial, not from the last step.
+        // The deadline counts from the dial, not from the step before it.
         let now = Instant::now();
         let outcome = socket.connect(&peer.into());
         let origin = Origin::Dialled { owner };
@@ -178,7 +178,7 @@ impl Gate {
         Ok(link)
     }
 
-    /// A dial's socket has news: it is up, or it failed, or it is too early to tell.
+    /// Looks at a dial whose socket became ready: it is up, it failed, or it is too early to tell.
     pub(crate) fn finish_dial(
         &self,
         links: &mut Links,
@@ -208,7 +208,7 @@ impl Gate {
         }
     }
 
-    /// The halves or the TLS transport that a connected dial goes on with.
+    /// The halves or the TLS transport for a dial that is connected.
     fn io_of(&self, dial: &Dial<'_>) -> io::Result<Io> {
         let (socket, last_read) = (dial.socket.clone(), dial.last_read.clone());
         if !dial.tls {
@@ -220,7 +220,7 @@ impl Gate {
 
     // ---- both
 
-    /// A link over a TCP stream, watched by the kernel.
+    /// Makes a link over a TCP stream that the kernel watches.
     fn insert(
         &self,
         registry: &Registry,
@@ -248,7 +248,7 @@ impl Gate {
         Ok(id)
     }
 
-    /// A link over any transport, up at once or after its TLS handshake.
+    /// Makes a link over any transport, open at once or after its TLS handshake.
     pub(crate) fn attach(
         &self,
         links: &mut Links,

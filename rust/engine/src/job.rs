@@ -1,6 +1,6 @@
-//! Jobs and completions: what crosses the queues. A job owns what it works on and its completion gives it back.
+//! Jobs and completions, which cross the queues. A job owns what it works on, and its completion gives that back.
 //!
-//! Runs on workers and on the main thread alike: one code path (R3). A panic ends here (R36).
+//! Runs on workers and on the main thread by the same code (R3). A panic in a job is caught here (R36).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::transport::plain::{RecvHalf, SendHalf};
 use crate::transport::tls::{TlsReport, TlsTransport};
 use crate::transport::transfer::{ReadReport, ReadStop, WriteReport};
 
-/// Work on one link.
+/// Work on one half of a link.
 pub(crate) enum Job {
     Read(LinkId, RecvHalf),
     Write(LinkId, SendHalf),
@@ -30,7 +30,7 @@ pub(crate) enum JobKind {
     Tls,
 }
 
-/// A job's end.
+/// The end of a job.
 pub(crate) struct Completion {
     pub(crate) link: LinkId,
     pub(crate) on_worker: bool,
@@ -41,13 +41,13 @@ pub(crate) enum Outcome {
     Read(RecvHalf, ReadReport),
     Write(SendHalf, WriteReport),
     Tls(Box<TlsTransport>, TlsReport),
-    /// The half is gone: it was dropped when the panic unwound the stack.
+    /// The half is gone: the panic dropped it with the rest of the stack.
     Panicked(JobKind, String),
 }
 
 /// Memory that a thread keeps between jobs.
 pub(crate) struct JobScratch {
-    /// What a TLS socket is read into.
+    /// The buffer that TLS sockets are read into.
     pub(crate) records: Vec<u8>,
     pub(crate) gossip: GossipScratch,
 }
@@ -58,10 +58,10 @@ impl Default for JobScratch {
     }
 }
 
-/// Runs jobs; the pool's workers and the main thread call the same function.
+/// Runs jobs, for the pool's workers and for the main thread.
 #[derive(Clone, Default)]
 pub(crate) struct JobRunner {
-    /// The view published last: swapped by the main thread, loaded once a job.
+    /// The last published view: the main thread swaps it, and each job loads it once.
     pub(crate) view: Arc<ArcSwapOption<View>>,
 }
 
@@ -79,8 +79,8 @@ impl JobRunner {
         };
         let view = self.view.load();
         let view = view.as_deref();
-        // Safe to go on after a panic: what the job owned is dropped with the stack, and nothing in the scratch is
-        // meant to outlive a job.
+        // Going on after a panic is safe: what the job owned is dropped with the stack, and no job relies on what an
+        // earlier one left in the scratch.
         let outcome = catch_unwind(AssertUnwindSafe(|| match job {
             Job::Read(_, mut half) => {
                 let report = half.read(view);
@@ -108,15 +108,15 @@ impl Run<Job, Completion> for JobRunner {
         self.complete(job, scratch, true)
     }
 
-    /// A write that has sent all it had is no news. If the link's next message waits for its half, the link is awaited,
-    /// and that is enough.
+    /// A write that sent everything is not urgent: if the link's next message waits for the half, the link is awaited,
+    /// and that already wakes the main thread.
     fn is_urgent(&self, completion: &Completion) -> bool {
         match &completion.outcome {
             Outcome::Write(half, report) => report.error.is_some() || !half.batch.is_empty(),
             Outcome::Tls(transport, report) => {
                 report.was_handshaking
                     || report.write.error.is_some()
-                    // A writable edge may have come since the socket was full; and rustls may hold bytes that the batch
+                    // A writable edge may have come since the socket was full, and rustls may hold bytes that the batch
                     // does not show.
                     || report.write.blocked
                     || report.read.stop != ReadStop::WouldBlock

@@ -1,8 +1,9 @@
-//! A link's name, which everything but the table of links treats as opaque.
+//! A link's name. Only the table of links looks inside it.
 //!
-//! Holds a slot number and the slot's generation: a slot is used again, a name never (R15). Plain value, any thread.
+//! Holds the link's place in the table and the generation of that place: a place is reused, a name never is (R15). A
+//! plain value that any thread may hold.
 
-/// A link's name. Never 0, never used twice.
+/// The name of a link. Never 0, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(u64);
 
@@ -17,7 +18,7 @@ impl LinkId {
         self.0
     }
 
-    /// The link of a number; one that names no link is found nowhere.
+    /// The name that a number stands for; a number that names no link is never found.
     #[must_use]
     pub fn from_u64(value: u64) -> Self {
         Self(value)

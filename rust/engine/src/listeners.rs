@@ -1,6 +1,6 @@
-//! Listening sockets: opening them, and taking what waits. Main thread only.
+//! Listening sockets: opening them, and accepting the connections that wait. Main thread only.
 //!
-//! Knows no link: what becomes of a connection is for `gate` to say.
+//! Knows no link: `gate` decides what becomes of a connection.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,38 +14,38 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use crate::limits;
 
-/// Tokens from here up to the waker's are listeners. A link's id would get there only after four billion uses of its
-/// slot.
+/// Tokens from here up to the waker's belong to listeners. A link's id could be one of them only after four billion
+/// uses of one place in the table.
 const FIRST_TOKEN: usize = usize::MAX - 65_536;
 
 struct Listener {
     socket: TcpListener,
     tls: bool,
-    /// An edge says that connections wait.
+    /// The kernel has reported waiting connections, and not all have been accepted since.
     is_ready: bool,
 }
 
-/// An inbound connection, not a link yet.
+/// An inbound connection that is not a link yet.
 pub(crate) struct Incoming {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) listener: u64,
-    /// Its listener wants TLS on it.
+    /// Its listener speaks TLS.
     pub(crate) tls: bool,
 }
 
-/// What an attempt to accept gave.
+/// The outcome of an attempt to accept.
 pub(crate) enum Accept {
     Connection(Incoming),
-    /// The connection is gone already, or broken: the next one may do.
+    /// The connection is gone already or broken; the next one may be good.
     Broken,
-    /// No connection waits.
+    /// No connection is waiting.
     Nothing,
-    /// The process has no file descriptor left; accepting rests for a while (H43).
+    /// No file descriptor or memory is left for a connection; accepting pauses for a while (H43).
     NoDescriptors,
 }
 
-/// All listening sockets; a listener's number is its place.
+/// All listening sockets; a listener's number is its place in the list.
 #[derive(Default)]
 pub(crate) struct Listeners {
     sockets: Vec<Option<Listener>>,
@@ -53,7 +53,7 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// The listener of a token, if it is one of theirs.
+    /// The number of the listener that the token belongs to, if it is a listener's.
     pub(crate) fn number(token: Token) -> Option<usize> {
         token.0.checked_sub(FIRST_TOKEN)
     }
@@ -64,17 +64,17 @@ impl Listeners {
         }
     }
 
-    /// Some listener has connections waiting, and accepting is not paused.
+    /// Whether some listener has connections waiting and accepting is not paused.
     pub(crate) fn any_ready(&self) -> bool {
         self.paused_until.is_none() && self.sockets.iter().flatten().any(|l| l.is_ready)
     }
 
-    /// Until when accepting rests for want of file descriptors (H43).
+    /// When the pause for want of file descriptors ends (H43); none when there is no pause.
     pub(crate) fn paused_until(&self) -> Option<Instant> {
         self.paused_until
     }
 
-    /// Opens a listening socket, has the kernel watch it, and returns its number.
+    /// Opens a listening socket that the kernel watches, and returns its number.
     pub(crate) fn open(
         &mut self,
         registry: &Registry,
@@ -114,7 +114,7 @@ impl Listeners {
         }
     }
 
-    /// The numbers of the listeners to accept from at `now`: none while accepting rests.
+    /// The numbers of the listeners to accept from at `now`; none during a pause.
     pub(crate) fn numbers(&mut self, now: Instant) -> std::ops::Range<usize> {
         if self.paused_until.is_some_and(|until| now < until) {
             return 0..0;
@@ -123,7 +123,7 @@ impl Listeners {
         0..self.sockets.len()
     }
 
-    /// Accepts one connection, if one waits.
+    /// Accepts one connection, if one is waiting.
     pub(crate) fn accept(&mut self, number: usize, now: Instant) -> Accept {
         let Some(Some(listener)) = self.sockets.get_mut(number) else { return Accept::Nothing };
         if !listener.is_ready {

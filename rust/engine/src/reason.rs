@@ -1,10 +1,10 @@
-//! Why a link ended, or a connection never became one: three enums, and the word for each that users see.
+//! Why a link ended, or why a connection never became one: three enums, and the word that users see for each reason.
 //!
-//! The words are those of `LinkLost.kind` and `AcceptRefused.kind` in Python and of the counters. A word once given is
-//! never changed: operators search logs for it. Holds no state; any thread may use it.
+//! The words appear in `LinkLost.kind` and `AcceptRefused.kind` in Python and in the names of counters. A word that
+//! users have seen is never changed, because operators search logs for it. Holds no state; any thread may use it.
 
-/// Makes an enum whose variants have words, and the list of all of them; `End` holds the reasons of `$inner` where
-/// given.
+/// Makes an enum with a word for each variant and a list of all of them. With `of $inner` its variant `End` holds the
+/// reasons of `$inner`.
 macro_rules! reasons {
     ($(#[$doc:meta])* $name:ident $(of $inner:ident)? {
         $($(#[$variant_doc:meta])* $variant:ident $word:literal,)*
@@ -13,14 +13,14 @@ macro_rules! reasons {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name {
             $(
-                /// As any connection may end.
+                /// A reason for which any connection can end.
                 End($inner),
             )?
             $($(#[$variant_doc])* $variant,)*
         }
 
         impl $name {
-            /// Every reason, each once.
+            /// All reasons, each once.
             pub fn all() -> impl Iterator<Item = $name> {
                 let own = [$($name::$variant,)*].into_iter();
                 $(let own = $inner::all().map($name::End).chain(own);)?
@@ -40,23 +40,23 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// How any connection may end, whether or not its handshake is done.
+    /// Reasons for which any connection can end, before or after its handshake.
     EndReason {
         /// The peer ended the stream.
         Eof "eof",
         /// Reading or writing failed.
         Error "error",
-        /// The peer sent bytes that start no message (H1).
+        /// The peer sent bytes that cannot be the start of a message (H1).
         BadSignature "bad-signature",
         /// The peer announced a message too short or too long (H2, H3).
         BadLength "bad-length",
-        /// The peer speaks TLS where we do not (H35).
+        /// The peer speaks TLS on a link where we do not (H35).
         TlsOnPlain "tls-on-plain",
-        /// The peer does not speak TLS where we do (H35).
+        /// The peer does not speak TLS on a link where we do (H35).
         NotTls "not-tls",
         /// The peer showed no certificate (H36).
         NoCertificate "no-certificate",
-        /// The peer's certificate does not hold (H36).
+        /// The peer's certificate cannot be verified (H36).
         BadCertificate "bad-certificate",
         /// The peer sent a TLS alert: it refuses us.
         TlsAlert "tls-alert",
@@ -64,7 +64,7 @@ reasons! {
         Tls "tls",
         /// The TLS handshake took too long (H31).
         HandshakeTimeout "handshake-timeout",
-        /// A job on the connection panicked: our own fault (R36).
+        /// A job on the connection panicked, which is our own fault (R36).
         Panic "panic",
     }
 }
@@ -74,7 +74,7 @@ reasons! {
     LossReason of EndReason {
         /// The peer sent too many packets that were refused (H4).
         BadPackets "bad-packets",
-        /// The dial failed, or was not up in time.
+        /// The dial failed, or did not connect in time.
         Connect "connect",
         /// No whole packet came in time (H31).
         FirstPacketTimeout "first-packet-timeout",
@@ -84,13 +84,13 @@ reasons! {
 }
 
 reasons! {
-    /// Why an inbound connection did not become a link. `End`: in its handshake, or by the first bytes after it.
+    /// Why an inbound connection did not become a link. `End` covers its handshake and the first bytes after it.
     RefusalReason of EndReason {
-        /// As many links are open as may be (H30).
+        /// The limit on links is reached (H30).
         MaxLinks "max-links",
-        /// As many handshakes are under way as may be (H38).
+        /// The limit on handshakes under way is reached (H38).
         MaxHandshakes "max-handshakes",
-        /// The process has no file descriptor left (H43). Counted only: there is no connection to tell of.
+        /// The process has no file descriptor left (H43). Only counted, since there is no connection to report.
         NoDescriptors "no-descriptors",
     }
 }

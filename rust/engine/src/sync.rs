@@ -1,8 +1,8 @@
-//! The synchronisation primitives the pool is built on, real or loom's.
+//! The synchronisation primitives that the pool is built on, real or loom's.
 //!
 //! Under `--cfg loom` the lock-free queue is replaced by one behind a mutex, whose length is read without the mutex and
-//! without ordering. It promises less than crossbeam's, so what loom finds true of the pool with it is true with
-//! crossbeam's as well.
+//! without ordering. It promises less than crossbeam's queue, so what loom proves about the pool with it also holds
+//! with crossbeam's.
 
 #[cfg(not(loom))]
 mod real {
@@ -61,8 +61,8 @@ mod model {
     pub(crate) struct BoundedQueue<T> {
         capacity: usize,
         items: loom::sync::Mutex<VecDeque<T>>,
-        /// How many `items` there are. Relaxed on purpose: a thread that looks without taking gets no ordering from the
-        /// queue, only from our own fences.
+        /// How many `items` there are. Relaxed on purpose: a thread that looks at the length without taking an item
+        /// must get its ordering from our own fences, not from the queue.
         len: AtomicUsize,
     }
 

@@ -1,5 +1,5 @@
-//! `Engine` and `TlsConfig`: the engine crate for Python. One lock, taken by one thread at a time; a second caller
-//! gets a StateError instead of a wait, since every method is the main thread's.
+//! `Engine` and `TlsConfig`: the engine crate for Python. Every method is for the main thread. A lock guards them: a
+//! second thread does not wait for it but gets a StateError.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -58,7 +58,7 @@ pub struct Engine {
 }
 
 impl Drop for Engine {
-    /// A fork has the engine's memory and none of its threads: it must not wait for them to end.
+    /// A forked process has the engine's memory but none of its threads, so it must not wait for them to end.
     fn drop(&mut self) {
         if std::process::id() != self.process_id {
             std::mem::forget(Arc::clone(&self.inner));
@@ -76,7 +76,7 @@ impl Engine {
         })
     }
 
-    /// Runs a call that may wait, detached from Python.
+    /// Runs a call that may block, detached from Python.
     fn detached<T: Send>(
         &self,
         py: Python<'_>,
@@ -194,24 +194,24 @@ impl Engine {
         Ok(self.locked()?.broadcast(&links, &message))
     }
 
-    /// Publishes the node table that packets are compared with and heartbeats are encoded from.
+    /// Publishes the view that packets are compared with and heartbeats are encoded from.
     fn publish(&self, view: &View) -> PyResult<()> {
         self.locked()?.publish(view.view.clone());
         Ok(())
     }
 
-    /// Names the node at the other end of a link, once that is proven.
+    /// Binds a proven link: names the node at its other end.
     fn bind(&self, link: u64, node_id: &str) -> PyResult<()> {
         self.locked()?.bind(LinkId::from_u64(link), id_bytes("node_id", node_id)?);
         Ok(())
     }
 
-    /// Queues a PING or PONG on a named link, encoded from the published view when it is sent.
+    /// Queues a PING or PONG on a bound link, to be encoded from the published view when it is sent.
     fn send_heartbeat(&self, link: u64, message_type: u16) -> PyResult<bool> {
         Ok(self.locked()?.send_heartbeat(LinkId::from_u64(link), message_type))
     }
 
-    /// Keeps the replication offsets, queues a PONG for each PING, and returns how many links took one.
+    /// Keeps the replication offsets, queues a PONG for each PING, and returns how many PONGs were queued.
     fn answer(&self, heartbeats: &QuietHeartbeats) -> PyResult<usize> {
         Ok(self.locked()?.answer(&heartbeats.heartbeats))
     }

@@ -1,4 +1,4 @@
-//! The one place where Rust errors become Python ones. The classes live in `clusterbus.errors`.
+//! The one place where Rust errors become Python exceptions. The classes are defined in `clusterbus.errors`.
 
 use std::io;
 
@@ -21,12 +21,12 @@ pub fn cannot_encode(error: EncodeError) -> PyErr {
     ConfigError::new_err(error.to_string())
 }
 
-/// A peer's bytes are no packet.
+/// A peer's bytes are not a valid packet.
 pub fn bad_packet(error: PacketError) -> PyErr {
     PeerError::new_err(error.to_string())
 }
 
-/// The system refused something: an OSError with its errno, which pyo3's own conversion leaves out.
+/// The system refused something. The OSError carries the errno, which pyo3's own conversion leaves out.
 pub fn refused_by_system(error: io::Error) -> PyErr {
     let Some(code) = error.raw_os_error() else { return error.into() };
     let text = error.to_string();

@@ -1,6 +1,6 @@
-//! The engine's events as Python sees them: frozen, one class each. Built on the main thread, once per batch.
+//! The engine's events as Python sees them: one frozen class for each. Made on the main thread, one batch at a time.
 //!
-//! Python can make them too: whoever stands in for the engine, as the simulator does, speaks in the same events.
+//! Python can make them too, so that what stands in for the engine (the simulator) reports the same events.
 
 use clusterbus_engine::{Event, LinkId, LossReason, QuietHeartbeat, RefusalReason};
 use clusterbus_wire::MessageType;
@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use crate::errors::ConfigError;
 use crate::wire::Packet;
 
-/// A peer's connection is up, its TLS handshake done.
+/// A peer's connection is up; if it is a TLS connection, its handshake is done.
 #[pyclass(frozen, get_all, module = "clusterbus._core")]
 pub struct LinkAccepted {
     link: u64,
@@ -28,7 +28,7 @@ impl LinkAccepted {
     }
 }
 
-/// Our dial came up, its TLS handshake done.
+/// Our dial is up; if it is a TLS connection, its handshake is done.
 #[pyclass(frozen, get_all, module = "clusterbus._core")]
 pub struct LinkConnected {
     link: u64,
@@ -45,7 +45,7 @@ impl LinkConnected {
     }
 }
 
-/// Whole packets of one link, in order, and the errors of those refused among them.
+/// Whole packets of one link, in order, and the errors of packets that were refused.
 #[pyclass(frozen, get_all, module = "clusterbus._core")]
 pub struct PacketsReceived {
     link: u64,
@@ -62,7 +62,7 @@ impl PacketsReceived {
     }
 }
 
-/// Heartbeats that say nothing new to the state of one version: to be checked against it, and then answered together.
+/// Heartbeats that say nothing new to the state of one version. If the state still has it, they are answered together.
 #[pyclass(frozen, module = "clusterbus._core")]
 pub struct QuietHeartbeats {
     version: u64,
@@ -104,7 +104,7 @@ impl QuietHeartbeats {
         pongs.map(|heartbeat| heartbeat.link.as_u64()).collect()
     }
 
-    /// (link, packet) of each, for a state of another version.
+    /// The link and packet of each, for a state that has another version by now.
     #[getter]
     fn packets(&self) -> Vec<(u64, Packet)> {
         let each = self.heartbeats.iter();
@@ -141,7 +141,7 @@ impl LinkLost {
     }
 }
 
-/// A closed link's last job is home; the main loop answers with `free(link)`.
+/// The last job of a closed link has ended; the main loop answers with `free(link)`.
 #[pyclass(frozen, get_all, module = "clusterbus._core")]
 pub struct LinkDrained {
     link: u64,
@@ -194,7 +194,7 @@ fn text<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
-/// One event, as a Python object.
+/// Makes the Python object of an event.
 pub fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
     Ok(match event {
         Event::Accepted { link, listener, peer, local_ip } => {

@@ -1,7 +1,7 @@
-//! The module `clusterbus._core`: the only crate that knows Python. Thin by intent.
+//! The module `clusterbus._core`. This is the only crate that knows Python, and it holds no logic of its own.
 use pyo3::prelude::*;
 
-/// Packets are allocated by workers and freed by the main thread, at which the system's allocator is slow.
+/// Workers allocate packets and the main thread frees them; the system's allocator is slow at that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

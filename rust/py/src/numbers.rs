@@ -1,6 +1,6 @@
-//! The numbers and words of the Rust core by their Python names: one table, so that Python restates none of them.
+//! The numbers and words of the Rust core with their Python names, in one table, so that Python repeats none of them.
 //!
-//! Owns the names only. Numbers of the protocol stand in the wire crate, limits and reasons in the engine crate.
+//! Owns only the names. The protocol's numbers are in the wire crate, limits and reasons in the engine crate.
 
 use clusterbus_engine::{LossReason, RefusalReason, limits};
 use clusterbus_wire::{self as wire, ExtensionType, MessageType};
@@ -75,7 +75,7 @@ const NUMBERS: &[(&str, u64)] = &[
     ("IO_THREADS_MAX", limits::IO_THREADS_MAX as u64),
 ];
 
-/// Adds every number, and the lists of words.
+/// Adds all numbers and the lists of words.
 pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for (name, number) in NUMBERS {
         module.add(*name, *number)?;

@@ -1,5 +1,5 @@
-//! `NodeTimes`, `NodeRow` and `View`: the node table as the main loop publishes it to the workers. Thin: the rules are
-//! the engine's `gossip`, the values the state's.
+//! `NodeTimes`, `NodeRow` and `View`: the node table that the main loop publishes to the workers. Thin: the rules are
+//! in the engine's `gossip`, and the values come from the state.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::errors::{ConfigError, invalid_field};
 use crate::events::QuietHeartbeats;
 use crate::wire::{Packet, Uint};
 
-/// Times about one node that change without a new view; shared with the workers.
+/// What changes about one node without a new view; shared with the workers.
 #[pyclass(frozen, module = "clusterbus._core")]
 pub struct NodeTimes {
     times: Arc<engine::NodeTimes>,
@@ -28,12 +28,12 @@ impl NodeTimes {
         Self { times: Arc::default() }
     }
 
-    /// What our gossip says of the node from now on, unix milliseconds, 0 for never.
+    /// Sets what our gossip says about the node from now on, unix milliseconds; 0 means never.
     fn set_own(&self, ping_sent_ms: u64, pong_received_ms: u64) {
         self.times.set_own(whole_seconds(ping_sent_ms), whole_seconds(pong_received_ms));
     }
 
-    /// The greatest PONG time that quiet packets gave of the node since `forget_gossiped`, unix milliseconds.
+    /// The greatest PONG time that quiet packets gave for the node since `forget_gossiped`, unix milliseconds.
     #[getter]
     fn gossiped_pong_ms(&self) -> u64 {
         u64::from(self.times.gossiped_pong_s()) * 1000
@@ -43,7 +43,7 @@ impl NodeTimes {
         self.times.forget_gossiped();
     }
 
-    /// The replication offset in the node's last heartbeat, a quiet one or another.
+    /// The replication offset in the node's last heartbeat, quiet or not.
     #[getter]
     fn repl_offset(&self) -> u64 {
         self.times.repl_offset()
@@ -53,7 +53,7 @@ impl NodeTimes {
         self.times.set_repl_offset(offset);
     }
 
-    /// When a quiet packet of the node last repeated every failure report it stands by, unix milliseconds.
+    /// When a quiet packet of the node last repeated all of its failure reports, unix milliseconds.
     #[getter]
     fn reports_repeated_ms(&self) -> u64 {
         self.times.reports_repeated_ms()
@@ -159,7 +159,7 @@ pub struct View {
 
 #[pymethods]
 impl View {
-    /// `heartbeat` is a PING of ours, encoded, without gossip and with all our extensions.
+    /// `heartbeat` is an encoded PING of ours, without gossip and with all our extensions.
     #[new]
     #[pyo3(signature = (*, version, now_ms, heartbeat, current_epoch, table_len, rows))]
     fn new(
@@ -193,23 +193,23 @@ impl View {
         self.view.version
     }
 
-    /// Whether a heartbeat of a link from `peer_ip` is quiet at `now_ms`; notes its times if so.
+    /// Whether a heartbeat that came from `peer_ip` is quiet at `now_ms`; if so, notes its times.
     fn is_quiet(&self, packet: &Packet, peer_ip: &str, now_ms: u64) -> PyResult<bool> {
         let peer_ip = IpText::new("peer_ip", peer_ip).map_err(invalid_field)?;
         Ok(self.view.is_quiet(packet.inner(), peer_ip.as_field(), now_ms))
     }
 
-    /// The heartbeats take effect, as in `Engine.answer`: their replication offsets are kept.
+    /// Keeps the heartbeats' replication offsets, as `Engine.answer` does.
     fn note_offsets(&self, heartbeats: &QuietHeartbeats) {
         heartbeats.heartbeats.iter().for_each(|heartbeat| self.view.note_offset(&heartbeat.packet));
     }
 
-    /// Whether the view has a row of the node; without one no heartbeat to it can be encoded.
+    /// Whether the view has a row for the node; without one no heartbeat to the node can be encoded.
     fn knows(&self, node_id: &str) -> PyResult<bool> {
         Ok(self.view.knows(&id_bytes("node_id", node_id)?))
     }
 
-    /// A heartbeat as the workers encode it; whom it mentions follows from `seed` alone.
+    /// A heartbeat as the workers encode it; `seed` alone decides which nodes it mentions.
     fn encode<'py>(
         &self,
         py: Python<'py>,

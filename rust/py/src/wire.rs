@@ -1,4 +1,4 @@
-//! The wire crate for Python: classes over its values, `parse`, `decode`, `encode`, `key_slot`. No logic of its own.
+//! The wire crate for Python: classes for its values, and `parse`, `decode`, `encode`, `key_slot`. No logic of its own.
 //!
 //! Every class is frozen, so any thread may read it.
 
@@ -14,7 +14,7 @@ pub use parts::{Extension, GossipEntry, Header};
 
 use pyo3::prelude::*;
 
-/// CRC16/XMODEM of the key, or of its non-empty {tag}, modulo 16,384.
+/// The slot of a key: CRC16/XMODEM of the key, or of its {tag} if that is not empty, modulo 16,384.
 #[pyfunction]
 pub fn key_slot(key: &[u8]) -> u16 {
     clusterbus_wire::key_hash_slot(key)

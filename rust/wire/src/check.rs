@@ -1,7 +1,7 @@
-//! Is a frame a sound packet? Structure only, checked arithmetic, no allocation; runs on I/O workers.
+//! Checks the structure of a packet, with checked arithmetic and no allocation; runs on I/O workers.
 //!
-//! Owns rows H4-H11, H14-H16 and H18: what fails here drops the whole packet and is counted by kind. What a sound
-//! packet's texts and addresses hold is judged when they are read, entry by entry (rows H12, H13).
+//! Owns rows H4-H11, H14-H16 and H18: a packet that fails here is dropped whole and counted by kind. The texts and
+//! addresses in a packet that passes are checked one by one when they are read (rows H12, H13).
 
 use zerocopy::FromBytes;
 
@@ -19,22 +19,21 @@ use crate::numbers::{
 };
 use crate::packet_error::PacketError;
 
-/// What a sound packet is.
+/// What the check found out about a packet that passed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checked {
-    /// Message type without the light bit; may be one this version does not know (row H14).
+    /// Message type without the light bit; may be one that this version does not know (row H14).
     pub message_type: u16,
     /// Whether the header is the light one.
     pub is_light: bool,
-    /// What its bytes are counted as.
+    /// The class under which it is counted.
     pub class: MessageClass,
-    /// Whether its extensions count: flag and number agree (row H10).
+    /// Whether its extensions count: their flag and their number agree that there are some (row H10).
     pub extensions_hold: bool,
 }
 
 impl Checked {
-    /// What the check found, for a frame that [`check_packet`] let through before; `None` when it cannot have let it
-    /// through.
+    /// What the check found, for a frame that has passed [`check_packet`] before; `None` when it cannot have passed.
     pub fn of_checked(frame: &[u8]) -> Option<Checked> {
         let (start, _) = LightHeaderLayout::ref_from_prefix(frame).ok()?;
         let is_light = start.message_type.get() & LIGHT_TYPE_BIT != 0;
@@ -48,15 +47,15 @@ impl Checked {
     }
 }
 
-/// Flag and number of extensions agree that there are some (row H10).
+/// Whether the flag and the number of extensions agree that there are some (row H10).
 fn announces(header: &HeaderLayout) -> bool {
     header.mflags[0] & MFLAG_EXTENSIONS != 0 && header.extensions.get() > 0
 }
 
-/// Checks the whole structure of one frame: `frame` is exactly the bytes [`peek_frame_len`] announced.
+/// Checks the whole structure of one frame. `frame` must be exactly as long as [`peek_frame_len`] says.
 ///
 /// # Errors
-/// The first thing that is wrong with it; see [`PacketError`].
+/// The first thing that is wrong; see [`PacketError`].
 pub fn check_packet(frame: &[u8]) -> Result<Checked, PacketError> {
     let totlen = peek_frame_len(frame)?;
     let short = |totlen| PacketError::FrameLength { totlen, len: frame.len() };
@@ -102,8 +101,8 @@ fn check_id(field: &'static str, id: &[u8; NODE_ID_LEN_BYTES]) -> Result<(), Pac
     if is_node_id(id) { Ok(()) } else { Err(PacketError::BadNodeId { field }) }
 }
 
-/// Gossip entries, then extensions, then nothing. When flag and number of extensions disagree, what there is must still
-/// be sound, but is not used (row H10).
+/// Checks gossip entries, then extensions, then that nothing follows. When the flag and the number of extensions
+/// disagree, the extensions that are there must still have a valid structure, but are not used (row H10).
 fn check_heartbeat(header: &HeaderLayout, totlen: usize, body: &[u8]) -> Result<(), PacketError> {
     let count = header.count.get();
     let needed = usize::from(count) * GOSSIP_ENTRY_LEN_BYTES;
@@ -122,7 +121,7 @@ fn check_heartbeat(header: &HeaderLayout, totlen: usize, body: &[u8]) -> Result<
     if (announced == 0 && !flagged) || (tail.is_empty() && !announces(header)) {
         return excess(tail.len());
     }
-    // The flag without a number announces as many as there are.
+    // The flag with the number 0 announces as many as there are.
     let wanted = if announced == 0 { usize::MAX } else { announced };
     let mut walk = RawExtensions::new(tail);
     for index in 0..wanted {
@@ -138,7 +137,7 @@ fn check_heartbeat(header: &HeaderLayout, totlen: usize, body: &[u8]) -> Result<
     excess(walk.rest().len())
 }
 
-/// Everything that is no heartbeat. A light and a full header carry the same bodies.
+/// Checks the body of any message but a heartbeat. It is the same after a light and a full header.
 fn check_body(
     message_type: Option<MessageType>,
     totlen: usize,

@@ -1,7 +1,7 @@
-//! Messages to bytes.
+//! Encodes messages.
 //!
-//! Owns the fields that follow from the content: length, type, counts, the extension flag. Refuses what would not pass
-//! a receiver's check; never panics.
+//! Owns the fields that follow from a message's content: length, type, counts, the extension flag. Refuses a message
+//! that a receiver's check would refuse; never panics.
 
 use thiserror::Error;
 use zerocopy::IntoBytes;
@@ -19,10 +19,10 @@ use crate::numbers::{
     SLOT_BITMAP_LEN_BYTES,
 };
 
-/// The message cannot be sent; the caller gave too much.
+/// Why a message cannot be sent; the fault is the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum EncodeError {
-    /// A 16-bit count cannot hold that many.
+    /// More entries than a 16-bit count can hold.
     #[error("{field}: {count} is over 65535")]
     Count {
         /// `gossip` or `extensions`.
@@ -30,21 +30,21 @@ pub enum EncodeError {
         /// How many there are.
         count: usize,
     },
-    /// Over [`MAX_PACKET_LEN_BYTES`].
+    /// The message would be longer than [`MAX_PACKET_LEN_BYTES`].
     #[error("message: {len} bytes are over the cap of {cap}", cap = MAX_PACKET_LEN_BYTES)]
     Length {
-        /// How many bytes there would be.
+        /// How many bytes it would have.
         len: usize,
     },
-    /// An unknown message must not pass for a known one.
+    /// An unknown message must not have the number of a known type.
     #[error("type: {number} is a known message type or over 32767")]
     Type {
-        /// The number given.
+        /// The number that it has.
         number: u16,
     },
 }
 
-/// Counts that go into the header.
+/// The counts that go into the header.
 struct Counts {
     gossip: u16,
     extensions: u16,
@@ -61,7 +61,7 @@ impl Message {
 }
 
 impl MessageRef<'_> {
-    /// Length of the encoded message; tells without encoding whether it can be.
+    /// The length of the encoded message. Checks whether the message can be sent without encoding it.
     ///
     /// # Errors
     /// What cannot be sent; see [`EncodeError`].
@@ -116,7 +116,7 @@ impl MessageRef<'_> {
     pub fn encode(self) -> Result<Vec<u8>, EncodeError> {
         let len = self.encoded_len()?;
         let counts = self.counts()?;
-        // The cap keeps it in range.
+        // `encoded_len` has checked that this fits.
         let totlen = len as u32;
         let mut out = Vec::with_capacity(len);
         match self.header() {

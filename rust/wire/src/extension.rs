@@ -1,7 +1,7 @@
-//! Extensions of a heartbeat: their table, walking them, and what one may hold.
+//! The extensions of a heartbeat: the table of types, the walk over them, and what each may hold.
 //!
-//! Owns the rules of rows H7-H9, H11, H12 and H15. Lengths are 32 bits throughout and every step is checked against
-//! what is left of the packet. Numbers and forms from 6 on are those Valkey 9.1.2 sends.
+//! Owns the rules of rows H7-H9, H11, H12 and H15. Lengths have 32 bits throughout, and every step is checked against
+//! what is left of the packet. The types from 6 on are as Valkey 9.1.2 sends them.
 
 use bytes::Bytes;
 use zerocopy::byteorder::big_endian::U16;
@@ -15,7 +15,7 @@ use crate::text::{InvalidField, TextKind, before_nul};
 
 macro_rules! extension_types {
     ($($(#[$doc:meta])* $number:literal $variant:ident $name:literal $minimum:expr, $text:expr;)*) => {
-        /// The extension types known here.
+        /// The extension types that this version knows.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(u16)]
         pub enum ExtensionType { $($(#[$doc])* $variant = $number,)* }
@@ -24,17 +24,17 @@ macro_rules! extension_types {
             /// Every type, by number.
             pub const ALL: &'static [ExtensionType] = &[$(ExtensionType::$variant,)*];
 
-            /// The type of this number, if it is known.
+            /// The type with this number, if it is known.
             pub const fn from_number(number: u16) -> Option<ExtensionType> {
                 match number { $($number => Some(ExtensionType::$variant),)* _ => None }
             }
 
-            /// Its name, as errors and `refused` give it.
+            /// Its name in errors and in `refused`.
             pub const fn name(self) -> &'static str {
                 match self { $(ExtensionType::$variant => $name,)* }
             }
 
-            /// Shortest data (without the head) it can have (row H7).
+            /// The shortest data it can have, without the head (row H7).
             pub const fn minimum_data_len_bytes(self) -> usize {
                 match self { $(ExtensionType::$variant => $minimum,)* }
             }
@@ -50,11 +50,11 @@ macro_rules! extension_types {
 extension_types! {
     /// Announced hostname.
     0 Hostname "hostname" 1, Some(TextKind::Hostname);
-    /// Human name of the node.
+    /// Name of the node for people to read.
     1 HumanNodename "human_nodename" 1, Some(TextKind::Label);
-    /// A node to forget for a while.
+    /// A node that the receiver must forget for a while.
     2 ForgottenNode "forgotten_node" size_of::<ForgottenNodeLayout>(), None;
-    /// Shard the sender belongs to.
+    /// Shard that the sender belongs to.
     3 ShardId "shard_id" NODE_ID_LEN_BYTES, None;
     /// IPv4 address announced to clients.
     4 ClientIpv4 "client_ipv4" 1, Some(TextKind::Ipv4);
@@ -75,16 +75,16 @@ impl ExtensionType {
     }
 }
 
-/// One extension inside a packet, structure checked, content not.
+/// One extension inside a packet; its structure has been checked, its content has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawExtension<'a> {
     /// Type on the wire; may be unknown (row H15).
     pub number: u16,
-    /// What follows the head, padding included.
+    /// Everything after the head, including padding.
     pub data: &'a [u8],
 }
 
-/// Walks extensions laid end to end; ends after the last or at the first error.
+/// Walks over extensions that follow each other; ends after the last one or at the first error.
 #[derive(Debug, Clone)]
 pub struct RawExtensions<'a> {
     rest: &'a [u8],
@@ -92,12 +92,12 @@ pub struct RawExtensions<'a> {
 }
 
 impl<'a> RawExtensions<'a> {
-    /// Walks `bytes`, which start with an extension or are empty.
+    /// A walk over `bytes`, which start with an extension or are empty.
     pub fn new(bytes: &'a [u8]) -> RawExtensions<'a> {
         RawExtensions { rest: bytes, index: 0 }
     }
 
-    /// What has not been walked yet.
+    /// The bytes that the walk has not reached yet.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -153,14 +153,14 @@ impl<'a> Iterator for RawExtensions<'a> {
     }
 }
 
-/// What a known extension says.
+/// The content of an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtensionContent<'a> {
-    /// A string extension's text.
+    /// The text of a string extension.
     Text(&'a str),
     /// A node to forget.
     ForgottenNode {
-        /// Which one.
+        /// The node's id.
         node_id: NodeId,
         /// For how long, seconds.
         ttl_s: u64,
@@ -169,12 +169,12 @@ pub enum ExtensionContent<'a> {
     ShardId(NodeId),
     /// A port announced to clients.
     Port(u16),
-    /// A type this version does not know.
+    /// Content of a type that this version does not know.
     Unknown,
 }
 
 impl<'a> RawExtension<'a> {
-    /// Reads what the extension says.
+    /// Reads the content.
     ///
     /// # Errors
     /// Names the extension when its text or id is not what its type allows (row H12).
@@ -215,19 +215,19 @@ impl<'a> RawExtension<'a> {
     }
 }
 
-/// One extension as an owned value; what its type allows has been checked.
+/// One extension as an owned value, with content that its type allows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Extension {
     number: u16,
-    /// Padding included: a multiple of 8 bytes, at most 64 KiB with its head.
+    /// The data with its padding: a multiple of 8 bytes, and at most 64 KiB with the head.
     data: Bytes,
 }
 
 impl Extension {
-    /// Takes an extension's data, padding included.
+    /// Takes an extension's data, which includes its padding.
     ///
     /// # Errors
-    /// When the length is not a multiple of 8 or over the limit, or a known type's content is not what it allows.
+    /// When the length is over the limit or not a multiple of 8, or when a known type does not allow the content.
     pub fn new(number: u16, data: Bytes) -> Result<Extension, InvalidField> {
         let invalid = |expected| InvalidField { field: "data", expected };
         if !data.len().is_multiple_of(8) {
@@ -243,12 +243,12 @@ impl Extension {
     /// A string extension.
     ///
     /// # Errors
-    /// When `kind` is no string extension or does not allow the text.
+    /// When `kind` is not a string extension or does not allow the text.
     pub fn text_of(kind: ExtensionType, text: &str) -> Result<Extension, InvalidField> {
         let field = kind.name();
         let rule = kind.text_kind();
         let rule = rule.ok_or(InvalidField { field, expected: "expected a string extension" })?;
-        // Checked here too: the wire's text ends at the first NUL, the caller's must not hold one.
+        // Checked here too because the wire's text ends at the first NUL, so the caller's must not contain one.
         rule.parse(text.as_bytes()).map_err(|expected| InvalidField { field, expected })?;
         Extension::new(kind.number(), padded(&[text.as_bytes(), &[0]].concat()))
     }
@@ -267,7 +267,7 @@ impl Extension {
     /// A port extension.
     ///
     /// # Errors
-    /// When `kind` is no port extension.
+    /// When `kind` is not a port extension.
     pub fn port_of(kind: ExtensionType, port: u16) -> Result<Extension, InvalidField> {
         if !matches!(kind, ExtensionType::ClientPort | ExtensionType::ClientTlsPort) {
             return Err(InvalidField { field: kind.name(), expected: "expected a port extension" });
@@ -280,19 +280,19 @@ impl Extension {
         self.number
     }
 
-    /// What follows the head, padding included.
+    /// Everything after the head, including padding.
     pub fn data(&self) -> &Bytes {
         &self.data
     }
 
-    /// What it says.
+    /// Its content.
     pub fn content(&self) -> ExtensionContent<'_> {
-        // Checked at construction, so the default is never taken.
+        // Checked at construction, so the default is never used.
         let raw = RawExtension { number: self.number, data: &self.data };
         raw.content().unwrap_or(ExtensionContent::Unknown)
     }
 
-    /// Length on the wire, head included.
+    /// Length on the wire, including the head.
     pub fn encoded_len(&self) -> usize {
         EXTENSION_HEAD_LEN_BYTES + self.data.len()
     }

@@ -1,7 +1,8 @@
-//! Where one message ends and the next begins.
+//! Finds where one message ends and the next begins.
 //!
-//! Owns the checks a stream needs before a body is buffered (rows H1-H3): signature, minimum and cap of `totlen`.
-//! A failure here means the stream cannot be resynchronised: the link closes. Must never look past byte 16.
+//! Owns the checks that a stream needs before a body is buffered (rows H1-H3): the signature, and the bounds of
+//! `totlen`. After a failure here nobody can say where the next message starts, so the link closes. Must never look
+//! past byte 16.
 
 use thiserror::Error;
 
@@ -9,36 +10,36 @@ use crate::numbers::{
     HEADER_LEN_BYTES, LIGHT_HEADER_LEN_BYTES, LIGHT_TYPE_BIT, MAX_PACKET_LEN_BYTES, SIGNATURE,
 };
 
-/// The stream is broken; the peer misbehaved and its link closes.
+/// Why the stream is broken. The peer misbehaved, and its link closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FrameError {
-    /// Row H1.
+    /// A byte of the signature is wrong (row H1).
     #[error("sig: byte {position} is {found:#04x}, expected {expected:#04x}")]
     BadSignature {
-        /// Which of the four bytes.
+        /// Which of the four bytes is wrong.
         position: usize,
-        /// What came.
+        /// The byte that came.
         found: u8,
-        /// What the signature has there.
+        /// The byte that the signature has there.
         expected: u8,
     },
-    /// Rows H2 and H3.
+    /// The announced length is too short or too long (rows H2 and H3).
     #[error("totlen: {totlen} is outside {minimum}..={cap}")]
     BadLength {
-        /// What came.
+        /// The length that is announced.
         totlen: u32,
-        /// Shortest length this kind of header allows.
+        /// The shortest length that this kind of header allows.
         minimum: usize,
-        /// [`MAX_PACKET_LEN_BYTES`].
+        /// The longest length: [`MAX_PACKET_LEN_BYTES`].
         cap: usize,
     },
 }
 
-/// Length of the message at the start of `bytes`, or `None` when more bytes are needed to tell.
+/// The length of the message at the start of `bytes`, or `None` when more bytes are needed to know it.
 ///
 /// # Errors
-/// As soon as the bytes that show it are there: a wrong byte of the signature (H1), a `totlen` below the light
-/// header's length or over the cap (H2, H3), a `totlen` below the full header's length without the light bit (H2).
+/// As soon as the bytes show it: a wrong byte of the signature (H1), a `totlen` below the light header's length or over
+/// the limit (H2, H3), or a `totlen` below the full header's length without the light bit (H2).
 pub fn peek_frame_len(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     for (position, (&found, &expected)) in bytes.iter().zip(&SIGNATURE).enumerate() {
         if found != expected {

@@ -1,6 +1,6 @@
-//! What one node says about another: the gossip entry as an owned value.
+//! The gossip entry, which is what one node says about another, as an owned value.
 //!
-//! An entry that exists has a good id; one read from the wire has a good address too (row H13).
+//! Every entry has a valid id, and one that was read from the wire also has a valid address (row H13).
 
 use crate::layout::GossipLayout;
 use crate::node_id::NodeId;
@@ -9,11 +9,11 @@ use crate::text::IpText;
 /// One gossip entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GossipEntry {
-    /// Who it is about.
+    /// The node that it is about.
     pub node_id: NodeId,
-    /// When the reporter last pinged it, unix seconds; 0: no PING waits.
+    /// When the sender last pinged it, unix seconds; 0 when no PING is unanswered.
     pub ping_sent_s: u32,
-    /// When the reporter last had its PONG, unix seconds.
+    /// When the sender last got a PONG from it, unix seconds.
     pub pong_received_s: u32,
     /// Its address.
     pub ip: IpText,
@@ -21,14 +21,14 @@ pub struct GossipEntry {
     pub port: u16,
     /// Its bus port.
     pub cport: u16,
-    /// Its node flags as the reporter holds them.
+    /// Its node flags as the sender knows them.
     pub flags: u16,
     /// Its other client port.
     pub pport: u16,
 }
 
 impl GossipEntry {
-    /// An entry that names a node and nothing else.
+    /// An entry that holds nothing but the node's id.
     pub fn new(node_id: NodeId) -> GossipEntry {
         GossipEntry {
             node_id,
@@ -45,7 +45,7 @@ impl GossipEntry {
     /// Reads an entry.
     ///
     /// # Errors
-    /// The name of the field that refuses it: `node_id`, or `ip` when there is no NUL or no address.
+    /// The name of the invalid field: `node_id`, or `ip` when it has no NUL or no address.
     pub fn from_layout(layout: &GossipLayout) -> Result<GossipEntry, &'static str> {
         let node_id = NodeId::new(&layout.node_id).map_err(|_| "node_id")?;
         let ip = IpText::from_field(&layout.ip).filter(|ip| !ip.is_empty()).ok_or("ip")?;

@@ -1,21 +1,21 @@
 //! The full header as an owned value.
 //!
-//! Owns the fields that say who speaks; the ones that follow from a message's content (length, type, counts) belong to
-//! `encode.rs`.
+//! Owns the fields that describe the sender; those that follow from a message's content (length, type, counts) belong
+//! to `encode.rs`.
 
 use crate::layout::HeaderLayout;
 use crate::node_id::NodeId;
 use crate::slots::SlotBitmap;
 use crate::text::IpText;
 
-/// The full header's own fields. Cloning shares the slot bitmap.
+/// The fields of the full header that describe the sender. Clones share the slot bitmap.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Header {
     /// Node id of the sender.
     pub sender: NodeId,
     /// Client port (the TLS port when the bus uses TLS).
     pub port: u16,
-    /// The other client port.
+    /// The other client port (the plain one when the bus uses TLS).
     pub pport: u16,
     /// Bus port.
     pub cport: u16,
@@ -29,18 +29,18 @@ pub struct Header {
     pub myslots: SlotBitmap,
     /// The sender's primary, when it is a replica.
     pub replicaof: Option<NodeId>,
-    /// Announced address; empty: the socket's.
+    /// Announced address; empty when the connection's is to be used.
     pub myip: IpText,
     /// Node flags.
     pub flags: u16,
     /// Cluster state as the sender sees it: 0 ok, 1 fail.
     pub state: u8,
-    /// Message flags. Real servers set [`crate::MFLAG_EXTENSIONS`] also without extensions, to say they take them.
+    /// Message flags. Real servers set [`crate::MFLAG_EXTENSIONS`] even without extensions, to say that they take them.
     pub mflags: [u8; 3],
 }
 
 impl Header {
-    /// A header that says nothing but its sender.
+    /// A header that says nothing but who its sender is.
     pub fn new(sender: NodeId) -> Header {
         Header {
             sender,
@@ -59,8 +59,7 @@ impl Header {
         }
     }
 
-    /// Reads a header; `None` when the sender's id is no node id. An address that is no address reads as empty (row
-    /// H12).
+    /// Reads a header; `None` when the sender's id is not a node id. An invalid address is read as empty (row H12).
     pub fn from_layout(layout: &HeaderLayout) -> Option<Header> {
         Some(Header {
             sender: NodeId::new(&layout.sender).ok()?,

@@ -1,15 +1,15 @@
-//! The message types as a table: number, name, class for the counters, whether a light header may carry it.
+//! The message types as a table: number, name, class for the counters, and whether the header may be light.
 //!
-//! Owns nothing but the table; must never look into a body.
+//! Owns only the table; must never look into a body.
 
 use crate::layout::LightHeaderLayout;
 use crate::numbers::LIGHT_TYPE_BIT;
 use zerocopy::FromBytes;
 
-/// What a message's bytes are counted as (row R10).
+/// The class under which a message is counted (row R10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MessageClass {
-    /// Everything the cluster itself says.
+    /// Every message that is neither pub/sub nor a module's.
     Cluster,
     /// PUBLISH and PUBLISHSHARD.
     Pubsub,
@@ -28,22 +28,22 @@ macro_rules! message_types {
             /// Every type, by number.
             pub const ALL: &'static [MessageType] = &[$(MessageType::$variant,)*];
 
-            /// The type of this number (light bit removed), if this version knows it.
+            /// The type with this number (without the light bit), if this version knows it.
             pub const fn from_number(number: u16) -> Option<MessageType> {
                 match number { $($number => Some(MessageType::$variant),)* _ => None }
             }
 
-            /// The name upstream logs and counters use.
+            /// The name that Valkey's logs and counters use.
             pub const fn name(self) -> &'static str {
                 match self { $(MessageType::$variant => $name,)* }
             }
 
-            /// What its bytes are counted as.
+            /// The class under which its messages are counted.
             pub const fn class(self) -> MessageClass {
                 match self { $(MessageType::$variant => MessageClass::$class,)* }
             }
 
-            /// May it come with a light header (row H16)?
+            /// Whether its messages may have a light header (row H16).
             pub const fn supports_light(self) -> bool {
                 match self { $(MessageType::$variant => $light,)* }
             }
@@ -52,13 +52,13 @@ macro_rules! message_types {
 }
 
 message_types! {
-    /// Heartbeat that wants a PONG.
+    /// A heartbeat that asks for a PONG.
     0 Ping "ping" Cluster false;
-    /// Heartbeat that answers.
+    /// A heartbeat that answers a PING or MEET, or that is sent unasked.
     1 Pong "pong" Cluster false;
-    /// PING that asks a stranger to take the sender in.
+    /// A PING that asks a stranger to take the sender into its cluster.
     2 Meet "meet" Cluster false;
-    /// A node failed by quorum.
+    /// A quorum agreed that a node has failed.
     3 Fail "fail" Cluster false;
     /// Pub/sub message for every node.
     4 Publish "publish" Pubsub true;
@@ -66,7 +66,7 @@ message_types! {
     5 FailoverAuthRequest "auth-req" Cluster false;
     /// A primary's vote.
     6 FailoverAuthAck "auth-ack" Cluster false;
-    /// Newer configuration of some slots' owner.
+    /// A newer configuration of the node that owns some slots.
     7 Update "update" Cluster false;
     /// A replica asks its primary to pause for a manual failover.
     8 ManualFailoverStart "mfstart" Cluster false;
@@ -77,7 +77,7 @@ message_types! {
 }
 
 impl MessageType {
-    /// PING, PONG or MEET.
+    /// Whether it is PING, PONG or MEET.
     pub const fn is_heartbeat(self) -> bool {
         matches!(self, MessageType::Ping | MessageType::Pong | MessageType::Meet)
     }
@@ -88,7 +88,7 @@ impl MessageType {
     }
 }
 
-/// What the bytes of an encoded message are counted as; anything that is no known message counts as cluster.
+/// The class of an encoded message; anything that is not a known message counts as `Cluster`.
 pub fn message_class_of(bytes: &[u8]) -> MessageClass {
     let Ok((start, _)) = LightHeaderLayout::ref_from_prefix(bytes) else {
         return MessageClass::Cluster;

@@ -1,8 +1,8 @@
-//! The wire structures, byte for byte, read where they lie: nothing is copied.
+//! The structures of the wire, byte for byte. They are read in place, without copying.
 //!
-//! Owns the offsets; the sizes are those of `numbers.rs`. Must never check a value (that is `check.rs`). Every offset
-//! of protocol version 1 is asserted at compile time. All integers are big-endian and unaligned, so any slice of the
-//! right length will do.
+//! Owns the offsets; the sizes come from `numbers.rs`. Must never check a value (`check.rs` does). Every offset of
+//! protocol version 1 is asserted at compile time. All integers are big-endian and unaligned, so any slice of the right
+//! length can be read.
 
 use core::mem::offset_of;
 
@@ -36,7 +36,7 @@ layout! {
         8 ver: U16,
         /// Client port (the TLS port when the bus uses TLS).
         10 port: U16,
-        /// Message type; bit 0x8000 announces the light header.
+        /// Message type; bit 0x8000 says that the header is a light one.
         12 message_type: U16,
         /// Number of gossip entries.
         14 count: U16,
@@ -52,7 +52,7 @@ layout! {
         80 myslots: [u8; SLOT_BITMAP_LEN_BYTES],
         /// Node id of the sender's primary; all zero for a primary.
         2128 replicaof: [u8; NODE_ID_LEN_BYTES],
-        /// Announced address; all zero: the socket's.
+        /// Announced address; all zero when the connection's is to be used.
         2168 myip: [u8; IP_LEN_BYTES],
         /// Number of extensions.
         2214 extensions: U16,
@@ -72,7 +72,7 @@ layout! {
 }
 
 layout! {
-    /// The light header; its common fields lie where the full header has them.
+    /// The light header. The fields it shares with the full header have the same offsets.
     LightHeaderLayout, LIGHT_HEADER_LEN_BYTES => {
         /// `RCmb`.
         0 sig: [u8; 4],
@@ -94,9 +94,9 @@ layout! {
     GossipLayout, GOSSIP_ENTRY_LEN_BYTES => {
         /// Node id.
         0 node_id: [u8; NODE_ID_LEN_BYTES],
-        /// When the reporter last pinged it, unix seconds; 0: no PING waits.
+        /// When the sender last pinged it, unix seconds; 0 when no PING is unanswered.
         40 ping_sent_s: U32,
-        /// When the reporter last had its PONG, unix seconds.
+        /// When the sender last got a PONG from it, unix seconds.
         44 pong_received_s: U32,
         /// Address, NUL-ended.
         48 ip: [u8; IP_LEN_BYTES],
@@ -104,7 +104,7 @@ layout! {
         94 port: U16,
         /// Bus port.
         96 cport: U16,
-        /// Node flags as the reporter holds them.
+        /// Node flags as the sender knows them.
         98 flags: U16,
         /// The other client port.
         100 pport: U16,
@@ -116,7 +116,7 @@ layout! {
 layout! {
     /// Head of an extension (`clusterMsgPingExt`).
     ExtensionHeadLayout, EXTENSION_HEAD_LEN_BYTES => {
-        /// Length with this head; a multiple of 8.
+        /// Length including this head; a multiple of 8.
         0 length: U32,
         /// Extension type.
         4 extension_type: U16,
@@ -130,7 +130,7 @@ layout! {
     ForgottenNodeLayout, 48 => {
         /// Node id.
         0 node_id: [u8; NODE_ID_LEN_BYTES],
-        /// How long it stays forgotten, seconds.
+        /// How long the node stays forgotten, seconds.
         40 ttl_s: U64,
     }
 }
@@ -138,7 +138,7 @@ layout! {
 layout! {
     /// Body of FAIL.
     FailLayout, NODE_ID_LEN_BYTES => {
-        /// Who failed.
+        /// The node that failed.
         0 node_id: [u8; NODE_ID_LEN_BYTES],
     }
 }
@@ -177,7 +177,7 @@ layout! {
     }
 }
 
-// Both headers have these fields at the same place, so code that reads them need not know which header it has.
+// Code that reads these fields need not know which header it has.
 const _: () = assert!(offset_of!(HeaderLayout, totlen) == offset_of!(LightHeaderLayout, totlen));
 const _: () = assert!(offset_of!(HeaderLayout, ver) == offset_of!(LightHeaderLayout, ver));
 const _: () =

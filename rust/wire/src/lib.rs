@@ -1,15 +1,15 @@
-//! Bytes only: headers, gossip, extensions and framing of the cluster bus, protocol version 1.
+//! The bytes of the cluster bus, protocol version 1: headers, gossip, extensions and framing.
 //!
-//! No thread, clock, socket or Python in here; nothing panics on peer input. It is one flat room of more than a dozen
-//! small files, because each holds one table or one structure of the wire and a packet passes through most of them.
+//! Holds no thread, clock, socket or Python; nothing in it panics on peer input. It has more than a dozen small files
+//! in one folder, because each holds one table or one structure of the wire and a packet passes through most of them.
 //!
 //! ```text
 //!  bytes --peek_frame_len--> frame --check_packet--> Checked frame --PacketRef-->  fields, no allocation
 //!                                                                 --decode------> Message (owned)
 //!  Message --encode--> bytes
 //! ```
-//! What breaks the structure of a packet refuses the packet ([`PacketError`]); what is merely a bad text or
-//! address inside a sound packet refuses that one entry, extension or field ([`Refused`]).
+//! A fault in a packet's structure refuses the whole packet ([`PacketError`]). A bad text, id or address inside a
+//! packet whose structure is right refuses only that entry, extension or field ([`Refused`]).
 #![forbid(unsafe_code)]
 
 mod check;

@@ -1,7 +1,7 @@
-//! Messages as owned values, and reading one from a checked packet.
+//! Messages as owned values, and how to read one from a checked packet.
 //!
-//! A message leaves out what it cannot hold of a packet: unused bytes and refused entries. What real servers send
-//! survives decoding and encoding byte for byte.
+//! A message leaves out a packet's unused bytes and refused entries. What real servers send is the same bytes again
+//! after decoding and encoding.
 
 use bytes::Bytes;
 use zerocopy::FromBytes;
@@ -26,12 +26,12 @@ macro_rules! subset {
         }
 
         impl $name {
-            /// The kind with this type, if it is one.
+            /// The kind that has this type, if there is one.
             pub const fn from_message_type(message_type: MessageType) -> Option<$name> {
                 match message_type { $(MessageType::$variant => Some($name::$variant),)* _ => None }
             }
 
-            /// Its type.
+            /// Its message type.
             pub const fn message_type(self) -> MessageType {
                 match self { $($name::$variant => MessageType::$variant,)* }
             }
@@ -45,16 +45,16 @@ subset! {
 }
 
 subset! {
-    /// The messages that are a header and nothing else.
+    /// The messages that consist of a header only.
     HeaderOnlyKind { FailoverAuthRequest, FailoverAuthAck, ManualFailoverStart, }
 }
 
 /// PING, PONG or MEET.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Heartbeat {
-    /// Which one.
+    /// Which of the three it is.
     pub kind: HeartbeatKind,
-    /// Who speaks.
+    /// Who sends it.
     pub header: Header,
     /// What it says about others.
     pub gossip: Vec<GossipEntry>,
@@ -63,7 +63,7 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// A heartbeat; the header's `mflags` gain [`crate::MFLAG_EXTENSIONS`] when there are extensions.
+    /// Makes a heartbeat. With extensions, [`crate::MFLAG_EXTENSIONS`] is set in the header's `mflags`.
     pub fn new(
         kind: HeartbeatKind,
         mut header: Header,
@@ -77,45 +77,45 @@ impl Heartbeat {
     }
 }
 
-/// FAIL: a node failed by quorum.
+/// FAIL: a quorum agreed that a node has failed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fail {
-    /// Who speaks.
+    /// Who sends it.
     pub header: Header,
-    /// Who failed.
+    /// The node that failed.
     pub node_id: NodeId,
 }
 
 /// PUBLISH or PUBLISHSHARD.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Publish {
-    /// Who speaks; `None` is the light form.
+    /// Who sends it; `None` makes it light.
     pub header: Option<Header>,
-    /// Channel.
+    /// The channel.
     pub channel: Bytes,
-    /// Message.
+    /// The message.
     pub message: Bytes,
-    /// PUBLISHSHARD instead of PUBLISH.
+    /// Whether it is PUBLISHSHARD.
     pub sharded: bool,
 }
 
-/// UPDATE: newer configuration of some slots' owner.
+/// UPDATE: a newer configuration of the node that owns some slots.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Update {
-    /// Who speaks.
+    /// Who sends it.
     pub header: Header,
     /// The owner's config epoch.
     pub config_epoch: u64,
-    /// The owner.
+    /// The owner's id.
     pub node_id: NodeId,
-    /// Its slots.
+    /// The owner's slots.
     pub slots: SlotBitmap,
 }
 
 /// MODULE.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ModuleMessage {
-    /// Who speaks; `None` is the light form.
+    /// Who sends it; `None` makes it light.
     pub header: Option<Header>,
     /// Module id.
     pub module_id: u64,
@@ -128,18 +128,18 @@ pub struct ModuleMessage {
 /// FAILOVER_AUTH_REQUEST, FAILOVER_AUTH_ACK or MFSTART.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HeaderOnly {
-    /// Which one.
+    /// Which of the three it is.
     pub kind: HeaderOnlyKind,
-    /// Who speaks.
+    /// Who sends it.
     pub header: Header,
 }
 
-/// A message of a type this version does not know (row H14).
+/// A message of a type that this version does not know (row H14).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Unknown {
-    /// Type on the wire.
+    /// Its type on the wire.
     pub number: u16,
-    /// Who speaks.
+    /// Who sends it.
     pub header: Header,
     /// What follows the header.
     pub data: Bytes,
@@ -158,7 +158,7 @@ pub enum Message {
     Unknown(Unknown),
 }
 
-/// Any message, borrowed: what encoding takes.
+/// Any message, borrowed for encoding.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs)] // Each variant is documented at its struct.
 pub enum MessageRef<'a> {
@@ -192,7 +192,7 @@ from_each! {
 }
 
 impl<'a> MessageRef<'a> {
-    /// Type on the wire, without the light bit.
+    /// Its type on the wire, without the light bit.
     pub fn number(self) -> u16 {
         match self {
             MessageRef::Heartbeat(heartbeat) => heartbeat.kind.message_type().number(),
@@ -206,7 +206,7 @@ impl<'a> MessageRef<'a> {
         }
     }
 
-    /// Who speaks; `None` is the light form.
+    /// The header, which names the sender; `None` for the light form.
     pub fn header(self) -> Option<&'a Header> {
         match self {
             MessageRef::Heartbeat(message) => Some(&message.header),
@@ -223,7 +223,7 @@ impl<'a> MessageRef<'a> {
 /// Checks and decodes one frame.
 ///
 /// # Errors
-/// What [`crate::check_packet`] finds; a frame it lets through decodes.
+/// What [`crate::check_packet`] finds wrong; a frame that passes the check can be decoded.
 pub fn decode(frame: &[u8]) -> Result<Message, PacketError> {
     PacketRef::new(frame)?.decode()
 }
@@ -232,7 +232,7 @@ impl PacketRef<'_> {
     /// Decodes the packet.
     ///
     /// # Errors
-    /// None on a frame that passed [`crate::check_packet`].
+    /// Never on a frame that passed [`crate::check_packet`].
     pub fn decode(&self) -> Result<Message, PacketError> {
         let body = self.body();
         let Some(message_type) = self.message_type() else {
@@ -300,16 +300,16 @@ impl PacketRef<'_> {
         })
     }
 
-    /// The extensions that hold, owned.
+    /// The extensions with valid content, as owned values.
     pub fn owned_extensions(&self) -> impl Iterator<Item = Extension> {
         self.extensions()
             .filter_map(|raw| Extension::new(raw.number, Bytes::copy_from_slice(raw.data)).ok())
     }
 
-    /// The full header, owned.
+    /// The full header as an owned value.
     ///
     /// # Errors
-    /// When there is none: the packet is light.
+    /// When the packet has a light header, which names no sender.
     pub fn owned_header(&self) -> Result<Header, PacketError> {
         self.header()
             .and_then(Header::from_layout)
@@ -324,7 +324,7 @@ impl PacketRef<'_> {
         NodeId::new(id).map_err(|_| PacketError::BadNodeId { field: "node_id" })
     }
 
-    /// Only reachable when the reference was made with another frame's `Checked`.
+    /// Only reachable when the reference was made from a frame that did not pass the check.
     fn unchecked(&self, field: &'static str) -> PacketError {
         PacketError::PayloadLength { field, claimed: 0, available: self.body().len() }
     }

@@ -1,6 +1,6 @@
-//! Node ids (and shard ids, which look the same): 40 lower-case hex characters.
+//! Node ids, and shard ids, which have the same form: 40 lower-case hex characters.
 //!
-//! A [`NodeId`] that exists is a good one; nothing else in the crate checks ids.
+//! Every [`NodeId`] is valid; nothing else in the crate checks ids.
 
 use core::fmt;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::numbers::NODE_ID_LEN_BYTES;
 
-/// The text is no node id.
+/// The bytes are not a node id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("expected 40 lower-case hex characters")]
 pub struct InvalidNodeId;
@@ -29,21 +29,21 @@ impl NodeId {
         }
     }
 
-    /// The characters.
+    /// The characters as bytes.
     pub fn as_bytes(&self) -> &[u8; NODE_ID_LEN_BYTES] {
         &self.0
     }
 
     /// The characters as text.
     pub fn as_str(&self) -> &str {
-        // Lower-case hex is always UTF-8, so the default is never taken.
+        // Lower-case hex is always UTF-8, so the default is never used.
         core::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 /// Whether a field of the wire holds a node id.
 pub(crate) fn is_node_id(bytes: &[u8; NODE_ID_LEN_BYTES]) -> bool {
-    // No branch and no early exit: the loop vectorises, and ids are nearly always good.
+    // No branch and no early exit, so that the loop vectorises; ids are nearly always valid.
     let bad = bytes.iter().fold(0, |bad, &byte| {
         let digit = byte.wrapping_sub(b'0') < 10;
         let letter = byte.wrapping_sub(b'a') < 6;

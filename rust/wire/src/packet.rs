@@ -1,7 +1,7 @@
-//! A frame read in place: [`PacketRef`] borrows it, [`Packet`] shares it.
+//! Reads frames in place: [`PacketRef`] borrows a frame, [`Packet`] shares it.
 //!
-//! Reading allocates nothing. Every accessor is total: on a frame that passed `check_packet` it gives what is there,
-//! on any other bytes it gives less, and it never panics.
+//! Reading allocates nothing. No accessor ever panics: on a frame that passed `check_packet` it gives everything that
+//! is there, on any other bytes it gives less.
 
 use core::fmt;
 
@@ -20,26 +20,26 @@ use crate::numbers::{
 use crate::packet_error::PacketError;
 use crate::text::IpText;
 
-/// A part of a sound packet that is left out, by name (rows H10, H12, H13).
+/// A part that is left out of a packet which passed the check (rows H10, H12, H13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The announced address is no address.
+    /// The announced address is not an address.
     MyIp,
-    /// A gossip entry: its id is no node id, or its address no address.
+    /// A gossip entry whose id is not a node id or whose address is not an address.
     Gossip {
-        /// Which entry.
+        /// The place of the entry in the section.
         index: usize,
         /// `node_id` or `ip`.
         field: &'static str,
     },
-    /// An extension: its text or id is not what its type allows.
+    /// An extension whose text or id is not what its type allows.
     Extension {
-        /// Which one.
+        /// The place of the extension in the packet.
         index: usize,
-        /// Name of its type.
+        /// The name of its type.
         name: &'static str,
     },
-    /// All extensions: flag and number disagree.
+    /// All extensions, because their flag and their number disagree.
     Extensions,
 }
 
@@ -65,12 +65,12 @@ impl<'a> PacketRef<'a> {
     /// Checks a frame and borrows it.
     ///
     /// # Errors
-    /// What [`check_packet`] finds.
+    /// What [`check_packet`] finds wrong.
     pub fn new(frame: &'a [u8]) -> Result<PacketRef<'a>, PacketError> {
         Ok(PacketRef { frame, checked: check_packet(frame)? })
     }
 
-    /// Borrows a frame that [`check_packet`] let through before; on any other bytes the accessors give less.
+    /// Borrows a frame that has passed [`check_packet`] before; on any other bytes the accessors give less.
     pub fn from_checked(frame: &'a [u8]) -> PacketRef<'a> {
         PacketRef { frame, checked: Checked::of_checked(frame).unwrap_or(NO_MESSAGE) }
     }
@@ -100,12 +100,12 @@ impl<'a> PacketRef<'a> {
         self.frame.get(header_len..).unwrap_or_default()
     }
 
-    /// The announced address; empty for none, and for one that is no address.
+    /// The announced address; empty when there is none or it is not an address.
     pub fn myip(&self) -> IpText {
         self.header().and_then(|header| IpText::from_field(&header.myip)).unwrap_or_default()
     }
 
-    /// The gossip section as it came; empty unless a heartbeat.
+    /// The gossip section as it came; empty for a message that is not a heartbeat.
     pub fn gossip(&self) -> &'a [GossipLayout] {
         let Some(header) = self.heartbeat_header() else { return &[] };
         let count = usize::from(header.count.get());
@@ -114,18 +114,18 @@ impl<'a> PacketRef<'a> {
             .unwrap_or_default()
     }
 
-    /// The gossip entries that hold.
+    /// The gossip entries with a valid id and address.
     pub fn gossip_entries(&self) -> impl Iterator<Item = GossipEntry> + use<'a> {
         self.gossip().iter().filter_map(|layout| GossipEntry::from_layout(layout).ok())
     }
 
-    /// The extensions as they came; none when flag and number disagree (row H10).
+    /// The extensions as they came; none when their flag and their number disagree (row H10).
     pub fn extensions(&self) -> impl Iterator<Item = RawExtension<'a>> + use<'a> {
         let bytes = if self.checked.extensions_hold { self.extension_bytes() } else { &[] };
         RawExtensions::new(bytes).map_while(Result::ok)
     }
 
-    /// The parts of the packet that are left out.
+    /// The parts of the packet that are left out, each with its name.
     pub fn refused(&self) -> impl Iterator<Item = Refused> + use<'a> {
         let bad_myip = self
             .header()
@@ -146,12 +146,12 @@ impl<'a> PacketRef<'a> {
         self.header().filter(|_| self.message_type().is_some_and(MessageType::is_heartbeat))
     }
 
-    /// What follows the gossip section of a heartbeat, as it came; empty for other messages.
+    /// Everything after a heartbeat's gossip section, as it came; empty for other messages.
     pub fn extension_bytes(&self) -> &'a [u8] {
         self.body().get(self.gossip().len() * GOSSIP_ENTRY_LEN_BYTES..).unwrap_or_default()
     }
 
-    /// The flag alone is no refusal: real servers set it without extensions to say that they take them.
+    /// The flag without extensions is not refused: real servers set it to say that they take extensions.
     fn extensions_dropped(&self) -> bool {
         let Some(header) = self.heartbeat_header() else { return false };
         let flagged = header.mflags[0] & MFLAG_EXTENSIONS != 0;
@@ -161,7 +161,7 @@ impl<'a> PacketRef<'a> {
     }
 }
 
-/// What bytes too short for any header read as.
+/// What bytes that are too short for any header are read as.
 const NO_MESSAGE: Checked = Checked {
     message_type: LIGHT_TYPE_BIT - 1,
     is_light: true,
@@ -169,7 +169,7 @@ const NO_MESSAGE: Checked = Checked {
     extensions_hold: false,
 };
 
-/// A checked frame, shared: cloning copies no bytes.
+/// A checked frame, shared: a clone copies no bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Packet(Bytes);
 
@@ -177,13 +177,13 @@ impl Packet {
     /// Checks a frame and keeps it.
     ///
     /// # Errors
-    /// What [`check_packet`] finds.
+    /// What [`check_packet`] finds wrong.
     pub fn new(bytes: Bytes) -> Result<Packet, PacketError> {
         check_packet(&bytes)?;
         Ok(Packet(bytes))
     }
 
-    /// Keeps a frame that [`check_packet`] let through before.
+    /// Keeps a frame that has passed [`check_packet`] before.
     pub fn from_checked(bytes: Bytes) -> Packet {
         Packet(bytes)
     }

@@ -1,7 +1,7 @@
-//! What can be wrong with the structure of a packet, by kind: one table for the errors, their texts and the counters'
-//! names.
+//! What can be wrong with the structure of a packet: one table of the errors, their texts and the counters' names.
 //!
-//! Each kind is the peer's fault and costs it the packet. Holds no check; those are in `check.rs` and `extension.rs`.
+//! Every error is the peer's fault, and the packet is dropped. Holds no check; those are in `check.rs` and
+//! `extension.rs`.
 
 use thiserror::Error;
 
@@ -11,7 +11,7 @@ macro_rules! packet_errors {
     ($($(#[$doc:meta])* $text:literal $name:literal $variant:ident {
         $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
     })*) => {
-        /// The packet is dropped and counted; the peer misbehaved, its link goes on.
+        /// Why a packet is dropped and counted. The peer misbehaved; one such packet does not end its link.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
         pub enum PacketError {
             $($(#[$doc])* #[error($text)] $variant { $($(#[$field_doc])* $field: $type,)* },)*
@@ -21,10 +21,10 @@ macro_rules! packet_errors {
         enum Kind { $($variant,)* }
 
         impl PacketError {
-            /// Names of all kinds, by [`PacketError::index`].
+            /// The names of all kinds of error, by [`PacketError::index`].
             pub const NAMES: &'static [&'static str] = &[$($name,)*];
 
-            /// Number of the kind, below `NAMES.len()`: for an array of counters.
+            /// The number of the kind, below `NAMES.len()`, as an index into an array of counters.
             pub fn index(&self) -> usize {
                 match self { $(PacketError::$variant { .. } => Kind::$variant as usize,)* }
             }
@@ -33,94 +33,94 @@ macro_rules! packet_errors {
 }
 
 packet_errors! {
-    /// The frame does not start like a message (rows H1-H3).
+    /// The frame does not start as a message must (rows H1-H3).
     "{error}" "frame" Frame {
-        /// Why.
+        /// What is wrong with it.
         error: FrameError,
     }
-    /// The bytes handed in are not exactly one message.
+    /// The given bytes are not exactly one message.
     "totlen: {totlen}, but the frame has {len} bytes" "frame_length" FrameLength {
-        /// What came.
+        /// The length that the packet announces.
         totlen: usize,
-        /// How many bytes there are.
+        /// How many bytes were given.
         len: usize,
     }
-    /// Row H5.
+    /// The protocol version is not ours (row H5).
     "ver: {ver}, expected 1" "version" Version {
-        /// What came.
+        /// The packet's version.
         ver: u16,
     }
-    /// Row H16.
+    /// The light bit on a type that must have a full header (row H16).
     "type: {message_type} cannot have a light header" "light_type" LightType {
-        /// What came, without the light bit.
+        /// The packet's type, without the light bit.
         message_type: u16,
     }
-    /// An id that is no id would name nobody.
+    /// An id in the packet is not a node id.
     "{field}: not 40 lower-case hex characters" "node_id" BadNodeId {
-        /// Which one.
+        /// The field that should hold the id.
         field: &'static str,
     }
-    /// Row H4.
+    /// The length is not what the content adds up to (row H4).
     "totlen: {totlen}, expected {expected}" "length" Length {
-        /// What came.
+        /// The length that the packet announces.
         totlen: usize,
-        /// What the content needs.
+        /// The length that the content adds up to.
         expected: u64,
     }
-    /// Row H6.
+    /// More gossip entries are announced than the packet has room for (row H6).
     "count: {count} gossip entries need {needed} bytes, {available} are there" "gossip_count" GossipCount {
-        /// What came.
+        /// How many entries are announced.
         count: u16,
-        /// Bytes they need.
+        /// How many bytes they need.
         needed: usize,
-        /// Bytes there are.
+        /// How many bytes are there.
         available: usize,
     }
-    /// Row H7.
+    /// An extension is too short for its type, or for its own head (row H7).
     "extensions[{index}].length: {length} is below {minimum}" "extension_length" ExtensionLength {
-        /// Which extension.
+        /// The place of the extension in the packet.
         index: usize,
-        /// What came.
+        /// Its announced length.
         length: u32,
-        /// The least this type needs.
+        /// The shortest length that its type allows.
         minimum: usize,
     }
-    /// Row H8.
+    /// An extension's length is not a multiple of 8 (row H8).
     "extensions[{index}].length: {length} is not a multiple of 8" "extension_alignment" ExtensionAlignment {
-        /// Which extension.
+        /// The place of the extension in the packet.
         index: usize,
-        /// What came.
+        /// Its announced length.
         length: u32,
     }
-    /// Row H9.
+    /// An extension is over the limit or goes beyond the end of the packet (row H9).
     "extensions[{index}].length: {length} is over 65536 or over the {available} bytes left" "extension_overrun" ExtensionOverrun {
-        /// Which extension.
+        /// The place of the extension in the packet.
         index: usize,
-        /// What came; 0 when not even a head is left.
+        /// Its announced length; 0 when not even a head is left.
         length: u32,
-        /// Bytes left of the packet.
+        /// How many bytes are left of the packet.
         available: usize,
     }
-    /// Row H11.
+    /// The text of a string extension does not end (row H11).
     "extensions[{index}].{name}: no NUL at the end" "extension_text" ExtensionText {
-        /// Which extension.
+        /// The place of the extension in the packet.
         index: usize,
-        /// Its type.
+        /// The name of its type.
         name: &'static str,
     }
-    /// Row H18.
+    /// A length inside the body goes beyond the end of the packet (row H18).
     "{field}: {claimed} bytes claimed, {available} are there" "payload_length" PayloadLength {
-        /// Which length.
+        /// The field or fields that hold the length.
         field: &'static str,
-        /// What came.
+        /// The length that is claimed.
         claimed: u64,
-        /// Bytes there are.
+        /// How many bytes are there.
         available: usize,
     }
 }
 
 impl PacketError {
-    /// Name of the kind, for counters and logs.
+    /// The name of the kind, for counters and logs.
     pub fn name(&self) -> &'static str {
         Self::NAMES[self.index()]
     }

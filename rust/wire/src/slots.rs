@@ -30,8 +30,8 @@ fn crc16(bytes: &[u8]) -> u16 {
         .fold(0, |crc, &byte| (crc << 8) ^ CRC16_TABLE[usize::from((crc >> 8) as u8 ^ byte)])
 }
 
-/// The slot of a key: CRC16/XMODEM of the key, or of what stands between its first `{` and the next `}` when that
-/// is not empty, modulo 16,384.
+/// The slot of a key: CRC16/XMODEM of the key, or of the part between its first `{` and the next `}` if that is not
+/// empty, modulo 16,384.
 pub fn key_hash_slot(key: &[u8]) -> u16 {
     crc16(hash_tag(key).unwrap_or(key)) % SLOTS
 }
@@ -43,12 +43,12 @@ fn hash_tag(key: &[u8]) -> Option<&[u8]> {
     (close > 0).then(|| &inner[..close])
 }
 
-/// A set of slots as the wire has it: slot n is bit n % 8 (from the low end) of byte n / 8. Cloning shares.
+/// A set of slots as on the wire: slot n is bit n % 8 (from the low end) of byte n / 8. Clones share the bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SlotBitmap(Bytes);
 
 impl SlotBitmap {
-    /// No slot.
+    /// The empty set.
     pub const fn empty() -> SlotBitmap {
         SlotBitmap(Bytes::from_static(&[0; SLOT_BITMAP_LEN_BYTES]))
     }
@@ -64,12 +64,12 @@ impl SlotBitmap {
         }
     }
 
-    /// The bitmap.
+    /// The bitmap as on the wire.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether the slot is in the set; false from 16,384 on.
+    /// Whether the slot is in the set; false for 16,384 and above.
     pub fn contains(&self, slot: u16) -> bool {
         self.0.get(usize::from(slot / 8)).is_some_and(|byte| byte & (1 << (slot % 8)) != 0)
     }

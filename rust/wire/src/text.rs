@@ -1,6 +1,6 @@
-//! Texts and addresses of a peer, sanitised before anything else sees them (rows H12, H13).
+//! Texts and addresses from a peer, checked before anything else sees them (rows H12, H13).
 //!
-//! A text that exists here as a value is a good one: it can go into a log line or nodes.conf as it stands.
+//! A text that this module returns is safe: it can go into a log line or nodes.conf as it is.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,11 +9,11 @@ use thiserror::Error;
 
 use crate::numbers::{IP_LEN_BYTES, MAX_TEXT_LEN_BYTES};
 
-/// A value cannot be sent, or a peer's value is refused: names the field and says what it should be.
+/// A value that cannot be sent, or that is refused from a peer: names the field and says what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{field}: {expected}")]
 pub struct InvalidField {
-    /// Which field.
+    /// The name of the field.
     pub field: &'static str,
     /// What it should be.
     pub expected: &'static str,
@@ -24,7 +24,7 @@ pub struct InvalidField {
 pub enum TextKind {
     /// Letters, digits, `-`, `.`, `_`.
     Hostname,
-    /// Printable ASCII without what nodes.conf gives a meaning to: space, comma, `=`, quotes, backslash.
+    /// Printable ASCII without the characters that have a meaning in nodes.conf: space, comma, `=`, quotes, backslash.
     Label,
     /// An IPv4 address.
     Ipv4,
@@ -33,10 +33,10 @@ pub enum TextKind {
 }
 
 impl TextKind {
-    /// The text, when it is one of this kind. An empty text is one of every kind: it withdraws the value.
+    /// The text, if it is one of this kind. The empty text is of every kind: it withdraws the value.
     ///
     /// # Errors
-    /// What the kind allows.
+    /// What the kind allows, when the text is not of this kind.
     pub fn parse(self, text: &[u8]) -> Result<&str, &'static str> {
         let expected = self.expected();
         let text = core::str::from_utf8(text).map_err(|_| expected)?;
@@ -68,16 +68,16 @@ impl TextKind {
     }
 }
 
-/// The bytes before the first NUL; `None` without one.
+/// The bytes before the first NUL; `None` if there is no NUL.
 pub(crate) fn before_nul(bytes: &[u8]) -> Option<&[u8]> {
     bytes.iter().position(|&byte| byte == 0).map(|end| &bytes[..end])
 }
 
-/// An IPv4 or IPv6 address as its text, or nothing. Kept as it came: an address has several spellings.
+/// An IPv4 or IPv6 address as text, or no address. Kept as it came, since an address has several spellings.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IpText {
     len: u8,
-    /// Zero from `len` on, so derived equality is equality of the text.
+    /// Zero from `len` on, so that the derived equality compares the text.
     bytes: [u8; IP_LEN_BYTES],
 }
 
@@ -85,16 +85,16 @@ impl IpText {
     /// No address.
     pub const EMPTY: IpText = IpText { len: 0, bytes: [0; IP_LEN_BYTES] };
 
-    /// Takes an address as text; "" is none.
+    /// Takes an address as text; "" means none.
     ///
     /// # Errors
-    /// Names `field` when the text is no address.
+    /// Names `field` when the text is not an address.
     pub fn new(field: &'static str, text: &str) -> Result<IpText, InvalidField> {
         IpText::parse(text.as_bytes())
             .ok_or(InvalidField { field, expected: "expected an IPv4 or IPv6 address" })
     }
 
-    /// Reads an address field of the wire; `None` without a NUL or when what stands before it is no address.
+    /// Reads an address field of the wire; `None` when it has no NUL or what comes before the NUL is not an address.
     pub fn from_field(field: &[u8; IP_LEN_BYTES]) -> Option<IpText> {
         IpText::parse(before_nul(field)?)
     }
@@ -105,7 +105,7 @@ impl IpText {
         }
         core::str::from_utf8(text).ok()?.parse::<IpAddr>().ok()?;
         let mut bytes = [0; IP_LEN_BYTES];
-        // Strictly below the field's length: the NUL needs its place.
+        // Shorter than the field, which needs room for the NUL.
         let len = u8::try_from(text.len()).ok().filter(|&len| usize::from(len) < IP_LEN_BYTES)?;
         bytes.get_mut(..text.len())?.copy_from_slice(text);
         Some(IpText { len, bytes })
@@ -118,7 +118,7 @@ impl IpText {
 
     /// The text; "" for none.
     pub fn as_str(&self) -> &str {
-        // An address is ASCII and `len` is within the array, so neither default is ever taken.
+        // An address is ASCII and `len` is within the array, so neither default is ever used.
         let text = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
         core::str::from_utf8(text).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The structural check, row by row, on hand-broken packets; and every captured packet passes it.
+//! The check of the structure, row by row, on packets broken by hand; every captured packet passes it.
 
 mod support;
 
@@ -122,11 +122,11 @@ fn h9_an_extension_stays_inside_the_packet_and_64_kib() {
     let ping = RawPacket::full(0);
     for length in [24, 65_536, 65_544, 0x1_0000_0010, u32::MAX as u64 - 7] {
         let packet = ping.clone().with_extension_claiming(0, length as u32, &[0; 8]);
-        // 0x1_0000_0010 in 32 bits is 16, the true length: lengths are not cut to 16 bits.
+        // The fourth length is 16 in 32 bits, which is the true length of this extension.
         let sound = length as u32 == 16;
         assert_eq!(check_packet(&packet.bytes()).is_ok(), sound, "{length:#x}");
     }
-    // 65,552 cut to 16 bits would be 16, the true length.
+    // 65,552 would be 16, the true length, if lengths were cut to 16 bits.
     let cut = ping.clone().with_extension_claiming(0, 65_552, &[0; 8]);
     assert_eq!(refused(&cut), "extension_overrun");
     let largest = ping.clone().with_extension(99, &vec![0; 65_528]);
@@ -147,7 +147,7 @@ fn h10_extensions_count_only_when_flag_and_number_agree() {
     let bare = RawPacket::full(0).with_gossip(1, b"10.0.0.1");
     assert!(!extensions_hold(&bare.clone().with_byte(2253, 4)), "flag, nothing else");
     assert!(!extensions_hold(&bare.clone().with_u16(2214, 3)), "count, nothing else");
-    // What is dropped must still be sound, and as many as announced.
+    // Extensions that are left out must still have a valid structure and be as many as announced.
     let unflagged = packet.clone().with_byte(2253, 0);
     assert_eq!(refused(&unflagged.clone().with_u16(2214, 2)), "extension_overrun");
     assert_eq!(refused(&packet.with_u16(2214, 0).with_byte(2253, 0)), "length");
@@ -227,7 +227,7 @@ fn kinds_are_numbered_and_named_for_counters() {
     assert_eq!(names.len(), PacketError::NAMES.len());
 }
 
-/// Truncations and single-byte flips of real packets; flipping the structure must change the verdict.
+/// Truncates real packets and flips single bits in them; nothing panics, and both verdicts come up.
 #[test]
 fn h48_truncated_and_flipped_real_packets_never_panic() {
     let (mut sound, mut broken) = (0, 0);

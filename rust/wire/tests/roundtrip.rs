@@ -1,4 +1,5 @@
-//! Captured packets decode and encode back to the same bytes; so do arbitrary messages; nothing panics on any bytes.
+//! Captured packets and arbitrary messages come through encoding and decoding unchanged, and no bytes make anything
+//! panic.
 
 mod support;
 
@@ -7,7 +8,7 @@ use clusterbus_wire::*;
 use proptest::prelude::*;
 use support::{CAPTURES, RawPacket, all_captured, captured, seeded};
 
-/// Reads everything a packet has to say; a panic anywhere fails the test.
+/// Reads everything in a packet; a panic anywhere fails the test.
 fn read_all(frame: &[u8]) -> Result<Message, PacketError> {
     let peeked = peek_frame_len(frame);
     let checked = check_packet(frame);
@@ -99,7 +100,7 @@ fn extensions_are_flagged_whatever_the_header_says() {
 
 #[test]
 fn h10_the_flag_alone_is_kept_and_is_no_refusal() {
-    // Valkey sends it to peers it does not know to take extensions.
+    // Valkey sends the flag alone to peers that it does not know to take extensions.
     let bytes = RawPacket::full(2).with_byte(2253, 4).bytes();
     let packet = PacketRef::new(&bytes).expect("sound");
     assert_eq!(packet.refused().next(), None);
@@ -345,7 +346,7 @@ proptest! {
     }
 }
 
-/// Truncations and byte flips of real packets; what passes the check reads, decodes and encodes.
+/// Truncates real packets and flips bits in them; what passes the check can be read, decoded and encoded.
 #[test]
 fn h48_truncated_and_flipped_real_packets_read_or_are_refused() {
     let (mut sound, mut broken) = (0, 0);
@@ -360,7 +361,7 @@ fn h48_truncated_and_flipped_real_packets_read_or_are_refused() {
         }
         for len in (0..frame.len()).step_by(101) {
             assert!(read_all(&frame[..len]).is_err());
-            // A truncated packet that owns up to its length.
+            // A truncated packet whose `totlen` is right.
             let mut cut = frame[..len].to_vec();
             if len >= 8 {
                 cut[4..8].copy_from_slice(&(len as u32).to_be_bytes());
@@ -368,5 +369,5 @@ fn h48_truncated_and_flipped_real_packets_read_or_are_refused() {
             let _ = read_all(&cut);
         }
     }
-    assert!(sound > 1000 && broken > 1000, "{sound} sound, {broken} broken");
+    assert!(sound > 1000 && broken > 1000, "{sound} passed, {broken} refused");
 }

@@ -27,7 +27,7 @@ pub struct Link {
     pub role: Role,
     /// The position in its stream.
     pub framer: Framer,
-    /// When each message in flight left, oldest first.
+    /// When each message in flight was sent, oldest first.
     pub sent_ns: VecDeque<u64>,
     /// Whether a PONG, or the server's first PING, has come.
     pub is_linked: bool,
@@ -48,7 +48,7 @@ impl Link {
     }
 }
 
-/// Tokens of links are below this number; those of listeners start here.
+/// The tokens of links are below this number, those of listeners start at it.
 pub const FIRST_LISTENER_TOKEN: u64 = 1 << 32;
 
 /// All connections, by token.
@@ -75,12 +75,12 @@ impl Links {
         Ok(token)
     }
 
-    /// Takes a connection out to work on it; `None` when it ended meanwhile.
+    /// Takes a connection out to work on it; `None` when it has ended meanwhile.
     pub fn take(&mut self, token: usize) -> Option<Link> {
         self.slots.get_mut(token)?.take()
     }
 
-    /// Puts it back, and registers the readiness that it now waits for.
+    /// Puts a connection back and registers the readiness that it now waits for.
     ///
     /// # Errors
     /// When epoll refuses it.

@@ -1,4 +1,4 @@
-//! The event loop: links up, warm-up, measured windows.
+//! The event loop: it brings up the links, warms up, and measures windows.
 
 mod traffic;
 
@@ -39,7 +39,7 @@ pub struct Load {
     epoll: OwnedFd,
     listeners: Vec<TcpListener>,
     links: Links,
-    /// Tokens of the dialled links, by peer number less `first_peer`.
+    /// The tokens of the dialled links, by peer number minus `first_peer`.
     dialled: Vec<usize>,
     client: Option<usize>,
     counts: Counts,
@@ -50,7 +50,7 @@ pub struct Load {
     accepted_up: usize,
     received: u64,
     published_in_flight: usize,
-    /// Deliveries so far of the oldest PUBLISH in flight.
+    /// How many links have received the oldest PUBLISH in flight.
     delivered: usize,
     started: Instant,
     wall_at_start: Duration,
@@ -174,7 +174,8 @@ impl Load {
                 let (dialled, accepted) = (self.dialled_up, self.accepted_up);
                 let is_late = Instant::now() >= *deadline;
                 let storm = self.plan.mode == Mode::Storm;
-                // Our PINGs come after the answers to the server's own: once they are answered, it has seen those.
+                // We dial once the server's own PINGs are answered; when our PINGs are answered too, the server has
+                // seen those answers.
                 if accepted >= self.plan.expect_dials && self.dialled.is_empty() {
                     self.dial_all()?;
                 }

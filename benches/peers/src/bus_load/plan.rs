@@ -40,7 +40,7 @@ impl FromStr for Mode {
 /// The arguments.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// `--mode`.
+    /// `--mode`: what the played nodes do.
     pub mode: Mode,
     /// `--nodes-conf`: the nodes to play, and the address of the server.
     pub nodes_conf: PathBuf,
@@ -50,7 +50,7 @@ pub struct Plan {
     pub links: usize,
     /// `--first-peer`: the first of them.
     pub first_peer: usize,
-    /// `--in-flight`: PINGs on each link, or PUBLISH commands in all.
+    /// `--in-flight`: how many PINGs each link keeps in flight, or how many PUBLISH commands the client does.
     pub in_flight: usize,
     /// `--failing`: how many nodes every PING marks PFAIL.
     pub failing: usize,
@@ -58,19 +58,19 @@ pub struct Plan {
     pub expect_dials: usize,
     /// `--client-port`: the port for the PUBLISH commands.
     pub client_port: u16,
-    /// `--pace`: PINGs a second of mode `paced`.
+    /// `--pace`: how many PINGs a second mode `paced` sends in all.
     pub pace_per_s: u64,
     /// `--warm-up-ms`: time before the first window.
     pub warm_up: Duration,
     /// `--window-ms`: the longest time of a window.
     pub window: Duration,
-    /// `--max-count`: the most messages of a window.
+    /// `--max-count`: a window ends early at this many messages.
     pub max_count: u64,
     /// `--windows`: the number of windows.
     pub windows: usize,
     /// `--gap-ms`: time between two windows.
     pub gap: Duration,
-    /// `--check-every`: one in so many PONGs is checked completely.
+    /// `--check-every`: one in this many reads has its next PONG checked completely.
     pub check_every: u64,
 }
 

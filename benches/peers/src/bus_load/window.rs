@@ -1,4 +1,4 @@
-//! One measured window: counts of the generator, and CPU time and memory of the server.
+//! One measured window: the generator's counts, and the server's CPU time and memory.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub struct Counts {
     pub handshakes: u64,
     /// Connections that ended without a PONG.
     pub refused: u64,
-    /// PONGs that were checked completely; all of them were sound.
+    /// PONGs that were checked completely; all of them were valid, since a bad one ends the run.
     pub checked: u64,
     /// From PING to PONG, from PUBLISH to its last delivery, or from dial to PONG.
     pub latency: Histogram,
@@ -52,7 +52,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Begins now.
+    /// Begins a window now.
     ///
     /// # Errors
     /// When the server is gone.

@@ -1,9 +1,9 @@
 //! The comparison: does a heartbeat say anything that the state behind the view does not know?
 //!
 //! Property (R33): for any packet and any view, when the answer is "quiet", applying the whole packet to that state
-//! would change times and nothing else, and those times are noted here. In doubt the answer is "look at it". Runs on
-//! workers. Source of the rules: `clusterProcessPacket`, `clusterProcessGossipSection`; `receive.py` is the
-//! whole-packet path.
+//! would change nothing but times, and those are noted here. If in doubt, the packet is not quiet. Runs on whatever
+//! thread reads. Source of the rules: `clusterProcessPacket`, `clusterProcessGossipSection`; `receive.py` applies whole
+//! packets.
 
 use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
 use clusterbus_wire::{
@@ -13,22 +13,22 @@ use clusterbus_wire::{
 
 use super::view::{ExpectedHeartbeat, IdBytes, NodeRow, View};
 
-/// Flags that a node holds for itself alone: nobody may mention another with them (H25).
+/// Flags that have a meaning only inside the node that sets them: gossip about another node must not carry them (H25).
 const PRIVATE_FLAGS: u16 = FLAG_MYSELF | FLAG_HANDSHAKE;
 
-/// A heartbeat that says nothing new to the state of `version`.
+/// The result for a heartbeat that says nothing new to the state of `version`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quiet {
-    /// The view it was compared with.
+    /// The version of the view that it was compared with.
     pub version: u64,
-    /// Whose heartbeat it is.
+    /// The node that sent it.
     pub sender: IdBytes,
-    /// PONG, or else PING.
+    /// True for a PONG, false for a PING.
     pub is_pong: bool,
 }
 
 impl View {
-    /// Whether a heartbeat of a link from `peer_ip` says nothing new at `now_ms`; its times are noted if so.
+    /// Whether a heartbeat that came from `peer_ip` says nothing new at `now_ms`; if so its times are noted.
     #[must_use]
     pub fn is_quiet(&self, packet: &Packet, peer_ip: &[u8; IP_LEN_BYTES], now_ms: u64) -> bool {
         compare(self, packet, peer_ip, now_ms).is_some()
@@ -118,13 +118,14 @@ fn gossip_is_known(
         }
         let Some(node) = view.node(&entry.node_id) else { return false };
         if std::ptr::eq(node, sender) {
-            // No server mentions itself. What it says here would be overwritten by the time of its own PONG.
+            // No server mentions itself, so this is for the state to judge: the time given here would be overwritten by
+            // that of the sender's own PONG.
             return false;
         }
         let same_address = entry.ip == node.entry.ip
             && (entry.port, entry.pport, entry.cport)
                 == (node.entry.port, node.entry.pport, node.entry.cport);
-        // The address may differ for a healthy node, but it must be one (H13).
+        // A healthy node may have another address here, but it must be a valid one (H13).
         if !same_address && (node.is_failing() || GossipEntry::from_layout(entry).is_err()) {
             return false;
         }
@@ -151,12 +152,12 @@ fn gossip_is_known(
             sender.times.repeat_reports(now_ms);
             true
         }
-        // Some reports are renewed and others are not: that is for the state to keep.
+        // Some of the reports were renewed and others were not; only the state can record that.
         Some(_) => false,
     }
 }
 
-/// Which of a sender's reports a packet has repeated; it may mention a node twice.
+/// Which of the sender's reports a packet has repeated. A packet may mention a node twice.
 struct Repeated {
     seen: Vec<bool>,
     missing: usize,
@@ -175,7 +176,8 @@ impl Repeated {
     }
 }
 
-/// Our own row is the only one with one of these flags: it expects no heartbeat, and gossip never mentions it.
+/// Our own row is the only one with one of these flags: no heartbeat is expected from it, and our gossip never mentions
+/// it.
 fn is_myself(node: &NodeRow) -> bool {
     node.entry.flags.get() & PRIVATE_FLAGS != 0
 }

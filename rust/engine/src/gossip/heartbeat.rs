@@ -1,7 +1,7 @@
-//! Our heartbeats, encoded on whatever thread sends them, from the view published last (R34).
+//! Encodes our heartbeats from the last published view, on the thread that sends them (R34).
 //!
-//! Owns the choice of whom to mention; it is random, drawn from a seed of this thread's own or of the caller's. Decides
-//! nothing: that a heartbeat goes out, and to whom, was the main thread's decision.
+//! Owns the choice of which nodes to mention; it is random, from a seed of the thread's own or the caller's. Decides
+//! nothing else: the main thread has decided that a heartbeat goes out, and to whom.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -16,10 +16,10 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::view::{IdBytes, View};
 
-/// What a thread keeps between heartbeats.
+/// Memory that a thread keeps between heartbeats.
 pub(crate) struct GossipScratch {
     random: u64,
-    /// A bit for each place of the view, set when its node has been mentioned. Cleared for each heartbeat.
+    /// One bit for each place in the view, set when its node was drawn. Cleared for each heartbeat.
     mentioned: Vec<u64>,
     places: Vec<u32>,
 }
@@ -42,7 +42,7 @@ impl GossipScratch {
         Self { random: (random ^ (random >> 31)) | 1, mentioned: Vec::new(), places: Vec::new() }
     }
 
-    /// xorshift64*: the choice need not be hard to guess, only even.
+    /// xorshift64*: the draws need not be hard to guess, only even.
     fn below(&mut self, limit: usize) -> usize {
         self.random ^= self.random >> 12;
         self.random ^= self.random << 25;
@@ -59,7 +59,7 @@ impl GossipScratch {
     }
 }
 
-/// About how long a heartbeat of this view is: the bytes it counts as unsent on its link before it is encoded.
+/// About how long a heartbeat from this view will be, in bytes; what it counts as unsent on its link.
 pub(crate) fn heartbeat_len_bytes(view: &View) -> usize {
     let entries = wanted(view) + view.pfail.len();
     HEADER_LEN_BYTES + entries * GOSSIP_ENTRY_LEN_BYTES + view.header.extensions.len()
@@ -71,7 +71,7 @@ fn wanted(view: &View) -> usize {
 }
 
 impl View {
-    /// A heartbeat to `receiver`, as a worker encodes it; whom it mentions follows from `seed` alone.
+    /// A heartbeat to `receiver`, as a worker encodes it; `seed` alone decides which nodes it mentions.
     #[must_use]
     pub fn encode_heartbeat(&self, message_type: u16, receiver: &IdBytes, seed: u64) -> Bytes {
         encode_heartbeat(self, message_type, receiver, &mut GossipScratch::seeded(seed))
@@ -118,8 +118,8 @@ pub(crate) fn encode_heartbeat(
     message.into()
 }
 
-/// Fills `scratch.places` with whom to mention: a random tenth of those that may be, and every PFAIL node on top.
-// On its own, the loop of draws has all registers to itself.
+/// Fills `scratch.places` with the nodes to mention: about a tenth of the table, drawn at random, and all PFAIL nodes.
+// Kept out of line so that the loop of draws has all registers to itself.
 #[inline(never)]
 fn choose(view: &View, receiver_place: Option<u32>, scratch: &mut GossipScratch) {
     scratch.places.clear();

@@ -1,9 +1,9 @@
 //! Gossip off the main thread: the published view of the node table, the comparison of heartbeats with it, and the
 //! encoding of our own heartbeats from it (R33, R34).
 //!
-//! Holds no cluster state of its own: the main thread makes the view and alone acts on what a packet says. The
-//! comparison answers one question only: would applying this packet to the state behind this view change nothing? Times
-//! are the exception, and are atomics with "the greatest wins".
+//! Holds no cluster state of its own: the main thread makes the view, and only the main thread acts on what a packet
+//! says. The comparison answers one question: would applying this packet leave the state behind this view unchanged?
+//! Times are the exception: they are atomics, and the greatest value wins.
 
 mod compare;
 mod heartbeat;

@@ -1,7 +1,7 @@
-//! The node table as workers see it: immutable, published whole by one atomic pointer swap.
+//! The node table as workers see it: immutable, and published whole by swapping one atomic pointer.
 //!
-//! Built by the main thread from rows it keeps per node, so that a change of one node costs one new row. Never
-//! changed after it is published; what must change all the time (times) is in atomics that views share.
+//! Built by the main thread from one row per node, so that a change of one node costs one new row. Never changed after
+//! it is published; the times, which change all the time, are atomics that views share.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use clusterbus_wire::{FLAG_FAIL, FLAG_PFAIL, NODE_ID_LEN_BYTES, Packet};
 
 pub(crate) type IdBytes = [u8; NODE_ID_LEN_BYTES];
 
-/// Times about one node that change without a new view. Single values without companions, all Relaxed: a reader
-/// that is late by one value is as good as a packet that came a moment later.
+/// What changes about one node without a new view. All Relaxed: each value stands alone, and reading an old one has the
+/// same effect as a packet that came a moment later.
 #[derive(Debug, Default)]
 pub struct NodeTimes {
-    /// Unix seconds; written by the main thread, and what our gossip says of the node.
+    /// What our gossip says about the node, unix seconds; written by the main thread.
     ping_sent_s: AtomicU32,
     /// See `ping_sent_s`.
     pong_received_s: AtomicU32,
-    /// Greatest PONG time that quiet gossip gave of the node, unix seconds; raised by workers, read and forgotten by
+    /// The greatest PONG time that quiet gossip gave for the node, unix seconds; raised by workers, read and reset by
     /// the main thread.
     gossiped_pong_s: AtomicU32,
-    /// When this node last repeated every failure report it stands by, unix milliseconds; raised by workers.
+    /// When the node last repeated all of its failure reports, unix milliseconds; raised by workers.
     reports_repeated_ms: AtomicU64,
     /// The replication offset in the node's last heartbeat; written by the main thread.
     repl_offset: AtomicU64,
 }
 
 impl NodeTimes {
-    /// What our gossip says of the node from now on; 0 is never.
+    /// Sets what our gossip says about the node from now on; 0 means never.
     pub fn set_own(&self, ping_sent_s: u32, pong_received_s: u32) {
         self.ping_sent_s.store(ping_sent_s, Ordering::Relaxed);
         self.pong_received_s.store(pong_received_s, Ordering::Relaxed);
@@ -42,19 +42,19 @@ impl NodeTimes {
         (self.ping_sent_s.load(Ordering::Relaxed), self.pong_received_s.load(Ordering::Relaxed))
     }
 
-    /// A peer had a PONG of the node at `pong_s`.
+    /// A peer received a PONG from the node at `pong_s`.
     pub(crate) fn note_gossiped_pong(&self, pong_s: u32) {
         if self.gossiped_pong_s.load(Ordering::Relaxed) < pong_s {
             self.gossiped_pong_s.fetch_max(pong_s, Ordering::Relaxed);
         }
     }
 
-    /// The greatest PONG time that gossip gave since `forget_gossiped`, unix seconds; 0 for none.
+    /// The greatest PONG time that gossip gave since `forget_gossiped`, unix seconds; 0 if none.
     pub fn gossiped_pong_s(&self) -> u32 {
         self.gossiped_pong_s.load(Ordering::Relaxed)
     }
 
-    /// We have heard the node ourselves: that is better than anything gossip said so far.
+    /// Forgets what gossip said so far, because we have heard the node ourselves.
     pub fn forget_gossiped(&self) {
         self.gossiped_pong_s.store(0, Ordering::Relaxed);
     }
@@ -64,7 +64,7 @@ impl NodeTimes {
         self.repl_offset.load(Ordering::Relaxed)
     }
 
-    /// A heartbeat of the node carries this replication offset.
+    /// Keeps the replication offset that a heartbeat of the node carried.
     pub fn set_repl_offset(&self, offset: u64) {
         self.repl_offset.store(offset, Ordering::Relaxed);
     }
@@ -73,7 +73,7 @@ impl NodeTimes {
         self.reports_repeated_ms.fetch_max(now_ms, Ordering::Relaxed);
     }
 
-    /// When the node last repeated all its reports, unix milliseconds; 0 for never.
+    /// When the node last repeated all of its reports, unix milliseconds; 0 means never.
     pub fn reports_repeated_ms(&self) -> u64 {
         self.reports_repeated_ms.load(Ordering::Relaxed)
     }
@@ -82,21 +82,22 @@ impl NodeTimes {
 /// What a heartbeat of a node looks like when it says nothing new in its header and extensions.
 #[derive(Debug)]
 pub struct ExpectedHeartbeat {
-    /// A primary's. None for a replica: what its heartbeats say here is its primary's, and is not looked at.
+    /// The node's, if it is a primary. None for a replica, whose heartbeats carry its primary's epoch; that is not
+    /// compared.
     pub config_epoch: Option<u64>,
-    /// The slots a primary claims, 2,048 bytes; empty for a replica, whose claims are not looked at.
+    /// The slots that a primary claims, 2,048 bytes; empty for a replica, whose claims are not compared.
     pub myslots: Bytes,
-    /// All zero for a primary.
+    /// The id of its primary; all zero for a primary.
     pub replicaof: IdBytes,
-    /// The header's flags that the state keeps, as they were.
+    /// The values of the header's flags that the state keeps.
     pub flags: u16,
-    /// Which of the header's flags the state keeps.
+    /// The mask of the header's flags that the state keeps.
     pub flags_mask: u16,
-    /// Its extensions, byte for byte, when last applied, and how many there were.
+    /// The bytes of its extensions as last applied.
     pub extensions: Bytes,
-    /// See `extensions`.
+    /// How many extensions those are.
     pub extensions_len: u16,
-    /// Its failure reports count.
+    /// Whether its failure reports count.
     pub votes: bool,
     /// The nodes it reports as failing.
     pub reports: Reports,
@@ -105,17 +106,17 @@ pub struct ExpectedHeartbeat {
 /// One node of a view.
 #[derive(Debug)]
 pub struct NodeRow {
-    /// What our gossip says of it; the two times are filled in when a heartbeat is encoded.
+    /// What our gossip says about it; the two times are filled in when a heartbeat is encoded.
     pub entry: GossipLayout,
     /// Whether our gossip may mention it.
     pub is_gossiped: bool,
-    /// Somebody reports it as failing: what others say of it matters.
+    /// Whether some node reports it as failing; if so, what others say about it matters.
     pub has_reports: bool,
-    /// It is known to take extensions.
+    /// Whether it is known to take extensions.
     pub takes_extensions: bool,
-    /// None when every heartbeat of it must be looked at in full.
+    /// Its quiet heartbeat; none when each of its heartbeats must be looked at in full.
     pub expected: Option<Arc<ExpectedHeartbeat>>,
-    /// Shared by all rows of the node.
+    /// Shared by all rows of the node, in all views.
     pub times: Arc<NodeTimes>,
 }
 
@@ -129,17 +130,17 @@ impl NodeRow {
     }
 }
 
-/// Nodes that one node reports as failing. A node is recognised by the memory address of its `NodeTimes`: no other
-/// node's can have the same while they are alive.
+/// The nodes that one node reports as failing. A node is recognised by the memory address of its `NodeTimes`, which no
+/// other node can have as long as those times are alive.
 #[derive(Debug, Default)]
 pub struct Reports {
     sorted: Vec<usize>,
-    /// Keeps them alive, and so their addresses theirs.
+    /// Keeps the times alive, so that no other node can get one of the addresses.
     _times: Vec<Arc<NodeTimes>>,
 }
 
 impl Reports {
-    /// Reports about the nodes of these times.
+    /// Reports about the nodes that these times belong to.
     #[must_use]
     pub fn new(times: impl Iterator<Item = Arc<NodeTimes>>) -> Self {
         let times: Vec<_> = times.collect();
@@ -153,35 +154,35 @@ impl Reports {
         self.sorted.len()
     }
 
-    /// Which of the reports is about this node.
+    /// The place among the reports of the one about this node.
     pub(crate) fn find(&self, node: &NodeRow) -> Option<usize> {
         self.sorted.binary_search(&Arc::as_ptr(&node.times).addr()).ok()
     }
 }
 
-/// The node's own part of a view.
+/// What a view says of this node itself.
 #[derive(Debug)]
 pub struct ViewHeader {
-    /// Our header as an encoded PING without gossip and extensions.
+    /// Our header: an encoded PING without gossip or extensions.
     pub template: Bytes,
-    /// Our extensions, encoded, and how many they are; sent to peers that take them.
+    /// Our extensions, encoded; sent to peers that take extensions.
     pub extensions: Bytes,
-    /// See `extensions`.
+    /// How many extensions those are.
     pub extensions_len: u16,
-    /// The greatest epoch seen.
+    /// The greatest epoch that we have seen.
     pub current_epoch: u64,
-    /// Nodes in the table, those in handshake and ourselves included. A heartbeat mentions a tenth of this number.
+    /// Nodes in the table, including those in handshake and ourselves. A heartbeat mentions about a tenth as many.
     pub table_len: usize,
 }
 
 /// The node table at one version of the state.
 #[derive(Debug)]
 pub struct View {
-    /// The state's version; what is quiet, is quiet to a state of that version alone.
+    /// The version of the state; a heartbeat that is quiet to this view is quiet only to a state of this version.
     pub version: u64,
     pub(crate) header: ViewHeader,
     pub(crate) nodes: Vec<Arc<NodeRow>>,
-    /// Places in `nodes` of those held PFAIL: every heartbeat mentions them.
+    /// The places in `nodes` of PFAIL nodes: every heartbeat mentions them.
     pub(crate) pfail: Vec<u32>,
     index: HashMap<IdBytes, u32, foldhash::fast::RandomState>,
     /// Ties the state's timeline of unix milliseconds to this machine's monotonic clock.
@@ -208,7 +209,7 @@ impl View {
         self.index.get(id).copied()
     }
 
-    /// Whether the node has a row: only to such a one can a heartbeat be encoded from the view.
+    /// Whether the node has a row. Only to a node that has one can a heartbeat be encoded from the view.
     #[must_use]
     pub fn knows(&self, id: &IdBytes) -> bool {
         self.index.contains_key(id)
@@ -218,8 +219,8 @@ impl View {
         self.nodes.get(self.place(id)? as usize).map(|node| &**node)
     }
 
-    /// A quiet heartbeat takes effect: what it says of its sender's replication is kept. Not done when it is compared,
-    /// for a packet that was read before may still wait to be applied.
+    /// Applies a quiet heartbeat: keeps its sender's replication offset. The comparison must not do this, because an
+    /// earlier packet of the sender may still be waiting to be applied.
     pub fn note_offset(&self, packet: &Packet) {
         let packet = packet.packet_ref();
         let Some(header) = packet.header() else { return };
@@ -228,7 +229,7 @@ impl View {
         }
     }
 
-    /// The state's time now.
+    /// The current time on the state's timeline, unix milliseconds.
     pub(crate) fn now_ms(&self) -> u64 {
         let (at, now_ms) = self.published;
         now_ms + at.elapsed().as_millis() as u64

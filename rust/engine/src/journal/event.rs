@@ -1,4 +1,4 @@
-//! What the engine tells its owner: the events of a step, in the order they happened.
+//! What the engine reports to its owner: the events of a step, in the order in which they happened.
 //!
 //! Plain values, handed over by `Engine::poll`. Holds no link and no half; made on the main thread only.
 
@@ -9,71 +9,71 @@ use clusterbus_wire::{Packet, PacketError};
 use crate::link_id::LinkId;
 use crate::reason::{LossReason, RefusalReason};
 
-/// What happened, in order.
+/// Something that happened, for the engine's owner to act on.
 #[derive(Debug)]
 pub enum Event {
-    /// A peer's connection is up, its TLS handshake done.
+    /// A peer's connection is up; if it is a TLS connection, its handshake is done.
     Accepted {
         /// The new link.
         link: LinkId,
-        /// Where it came in.
+        /// The listener that the connection came in through.
         listener: u64,
-        /// Who dialled.
+        /// The address of the peer that dialled.
         peer: SocketAddr,
-        /// The address it was dialled at.
+        /// Our address that the peer dialled.
         local_ip: Option<IpAddr>,
     },
-    /// Our dial is up, its TLS handshake done.
+    /// Our dial is up; if it is a TLS connection, its handshake is done.
     Connected {
-        /// The link that `connect` gave.
+        /// The link that `connect` returned.
         link: LinkId,
-        /// What `connect` was given.
+        /// The owner number that `connect` was given.
         owner: u64,
-        /// Our address on it.
+        /// Our address on the link.
         local_ip: Option<IpAddr>,
     },
-    /// Whole packets of one link, in order.
+    /// Packets of one link, in the order in which they came.
     Packets {
-        /// Where they came in.
+        /// The link they came in on.
         link: LinkId,
-        /// The packets, checked, uncopied.
+        /// Whole packets that passed the checks, as slices of the receive buffer.
         packets: Vec<Packet>,
-        /// Refused ones among them, the first few of a job.
+        /// Why packets were refused: the first few refusals of a job.
         dropped: Vec<PacketError>,
     },
     /// The link cannot go on; the owner answers with `close`.
     Lost {
-        /// The link.
+        /// The link that is lost.
         link: LinkId,
-        /// What `connect` was given; 0 for an inbound link.
+        /// The owner number that `connect` was given; 0 for an inbound link.
         owner: u64,
-        /// Why.
+        /// Why it was lost.
         reason: LossReason,
-        /// For a person to read.
+        /// The circumstances, in words for a person to read.
         detail: String,
     },
-    /// PINGs and PONGs that say nothing new to the state of one version. If the state is still of that version, the
-    /// owner answers the PINGs and is done; if not, each packet must be looked at in full.
+    /// PINGs and PONGs that say nothing new to the state of one version. If the state still has that version, the owner
+    /// only answers the PINGs; if not, it must look at each packet in full.
     Quiet {
-        /// The version of the view they were compared with.
+        /// The version of the view that they were compared with.
         version: u64,
-        /// In the order they came.
+        /// The heartbeats, in the order in which they came.
         heartbeats: Vec<QuietHeartbeat>,
     },
-    /// A closed link's last job is home; the owner answers with `free`.
+    /// The last job of a closed link has ended; the owner answers with `free`.
     Drained {
-        /// The link.
+        /// The link that can be freed.
         link: LinkId,
     },
     /// An inbound connection ended before it became a link.
     Refused {
-        /// Where it came in.
+        /// The listener that the connection came in through.
         listener: u64,
-        /// Who dialled.
+        /// The address of the peer that dialled.
         peer: SocketAddr,
-        /// Why.
+        /// Why it was refused.
         reason: RefusalReason,
-        /// For a person to read.
+        /// The circumstances, in words for a person to read.
         detail: String,
     },
 }
@@ -81,9 +81,9 @@ pub enum Event {
 /// A heartbeat that says nothing new.
 #[derive(Debug)]
 pub struct QuietHeartbeat {
-    /// Where it came in.
+    /// The link it came in on.
     pub link: LinkId,
-    /// PONG, or else PING.
+    /// True for a PONG, false for a PING.
     pub is_pong: bool,
     /// The whole packet.
     pub packet: Packet,

@@ -1,7 +1,7 @@
-//! What the engine tells: events for its owner, counters for whoever asks. Main thread only.
+//! What the engine reports: events for its owner, counters for whoever asks. Main thread only.
 //!
-//! Every event is made here, in the order things happened; losses and refusals are counted with it. Decides nothing:
-//! whether the owner is to hear of something is for `Links` to know.
+//! Every event is made here, in the order in which things happened; losses and refusals are counted as they are
+//! reported. Decides nothing: `Links` knows whether the owner must hear of something.
 
 pub(crate) mod event;
 pub(crate) mod stats;
@@ -65,13 +65,13 @@ impl Journal {
         self.events.push(Event::Refused { listener, peer, reason, detail });
     }
 
-    /// As `refused`, where there is no connection to tell of.
+    /// Counts a refusal for which there is no connection to report.
     pub(crate) fn count_refusal(&mut self, reason: RefusalReason) {
         *self.counters.refused.entry(reason).or_default() += 1;
     }
 
-    /// Packets came, in order. Those that say nothing new join the quiet ones of other links before them, unless
-    /// something else has been told since.
+    /// Packets came, in order. Quiet ones join the quiet ones of other links in the last event, unless an event of
+    /// another kind has been made since.
     pub(crate) fn received(
         &mut self,
         link: LinkId,
@@ -81,8 +81,8 @@ impl Journal {
     ) {
         let mut packets = Vec::new();
         for Received { packet, quiet } in received {
-            // A PING belongs on a link that the peer dialled, a PONG on one that we dialled. Any other is for the state
-            // to judge.
+            // A PING belongs on a link that the peer dialled, a PONG on one that we dialled. Anything else is for the
+            // state to judge.
             let is_expected_here = |is_pong: bool| is_pong != from.is_inbound;
             let quiet =
                 quiet.filter(|q| Some(q.sender) == from.node && is_expected_here(q.is_pong));

@@ -1,4 +1,4 @@
-//! Counters and gauges of the engine (R10, R24). Main thread only; jobs bring their figures home in reports.
+//! The engine's counters (R10, R24). Main thread only: a job brings its figures home in a report.
 
 use std::collections::BTreeMap;
 
@@ -28,11 +28,11 @@ pub(crate) struct Counters {
     pub(crate) bytes_received: ByClass,
     pub(crate) bytes_sent: ByClass,
     pub(crate) messages_sent: ByClass,
-    /// By `PacketError::name`.
+    /// Refused packets, by `PacketError::name`.
     pub(crate) dropped: BTreeMap<&'static str, u64>,
     pub(crate) refused: BTreeMap<RefusalReason, u64>,
     pub(crate) lost: BTreeMap<LossReason, u64>,
-    /// Microseconds the main thread was awake.
+    /// Microseconds that the main thread was awake.
     pub(crate) main_thread_us: u64,
 }
 

@@ -1,13 +1,15 @@
-//! When connections that are not yet useful must have become so (H31). Main thread only.
+//! Deadlines by which a connection must have become useful (H31). Main thread only.
 //!
-//! Each kind has one constant wait, so its deadlines come due in the order they were set: a queue, no heap.
+//! All deadlines of one kind have the same wait, so they come due in the order in which they were set: a queue is
+//! enough.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::link_id::LinkId;
 
-/// Deadlines of one kind. One that was met stays until it is due; `Links` then finds that nothing is overdue.
+/// Deadlines of one kind. A deadline that was met stays in the queue until it is due; `Links` then finds that nothing
+/// is overdue.
 pub(super) struct Deadlines {
     wait: Duration,
     due: VecDeque<(Instant, LinkId)>,
@@ -18,22 +20,22 @@ impl Deadlines {
         Self { wait, due: VecDeque::new() }
     }
 
-    /// How long each may take.
+    /// The time from setting a deadline until it is due.
     pub(super) fn wait_ms(&self) -> u128 {
         self.wait.as_millis()
     }
 
-    /// Counts for the link from `now` on.
+    /// Sets a deadline for the link, counted from `now`.
     pub(super) fn set(&mut self, link: LinkId, now: Instant) {
         self.due.push_back((now + self.wait, link));
     }
 
-    /// When the next one is due.
+    /// When the next deadline is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.front().map(|(due, _)| *due)
     }
 
-    /// The link whose deadline is due, oldest first.
+    /// Takes the oldest deadline that is due and returns its link.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<LinkId> {
         if self.next_due()? > now {
             return None;

@@ -1,4 +1,4 @@
-//! What carries a link's bytes, and which parts of it are out with a job. Main thread only.
+//! What carries a link's bytes, and which of its halves are away with a job. Main thread only.
 //!
 //! Invariant: a half is `Home`, `Away` with exactly one job, or `Gone` after that job panicked.
 
@@ -13,7 +13,7 @@ use crate::transport::socket::Socket;
 use crate::transport::tls::TlsTransport;
 use crate::transport::transfer::LastRead;
 
-/// A part of a link that a job takes along.
+/// What a job takes out of its link and brings back.
 pub(crate) enum Half<T> {
     Home(T),
     Away,
@@ -44,18 +44,18 @@ impl<T> Half<T> {
     }
 }
 
-/// What carries the bytes. A dial goes from `Connecting` to `Plain`, or over `Handshake` to `Tls`; an accepted
-/// connection starts at `Plain` or `Handshake`.
+/// What carries the bytes. A dial goes from `Connecting` to `Plain`, or through `Handshake` to `Tls`; an accepted
+/// connection starts as `Plain` or `Handshake`.
 #[expect(
     clippy::large_enum_variant,
-    reason = "most links are plain, and a link has a box of its own"
+    reason = "most links are plain, and each link is in a box anyway"
 )]
 pub(crate) enum Io {
-    /// Still dialling: nothing to read from or write to (R12).
+    /// Still dialling: there is nothing to read from or write to (R12).
     Connecting { tls: bool },
     /// A TCP link that is open; its halves work at the same time.
     Plain { recv: Half<RecvHalf>, send: Half<SendHalf> },
-    /// A TLS link whose handshake is under way: no message is given to its jobs (R12).
+    /// A TLS link in its handshake: its jobs get no messages (R12).
     Handshake(Half<Box<TlsTransport>>),
     /// A TLS link that is open.
     Tls(Half<Box<TlsTransport>>),
@@ -83,12 +83,12 @@ impl Io {
         Self::Handshake(Half::Home(transport))
     }
 
-    /// Messages can go in and out.
+    /// Whether messages can go in and out.
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Self::Plain { .. } | Self::Tls(_))
     }
 
-    /// One job serves both directions.
+    /// Whether one job serves both directions.
     pub(super) fn is_tls(&self) -> bool {
         matches!(self, Self::Handshake(_) | Self::Tls(_))
     }
@@ -110,7 +110,7 @@ impl Io {
         }
     }
 
-    /// The half that sends is home and did not send everything it was given.
+    /// Whether the sending half is home with messages that it has not sent yet.
     pub(super) fn has_rest_to_send(&self) -> bool {
         match self {
             Self::Plain { send, .. } => send.home().is_some_and(|home| !home.batch.is_empty()),
@@ -120,7 +120,7 @@ impl Io {
     }
 }
 
-/// An address as the wire writes it; empty when it is too long for the field, and then no heartbeat is quiet.
+/// An address as the wire writes it; empty if it does not fit into the field.
 fn ip_field(peer: SocketAddr) -> [u8; IP_LEN_BYTES] {
     let text = peer.ip().to_string();
     IpText::new("peer", &text).map(|text| *text.as_field()).unwrap_or([0; IP_LEN_BYTES])

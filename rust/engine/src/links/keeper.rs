@@ -1,11 +1,10 @@
-//! `Links`: the table of links, the ready list, the awaited jobs, the handshakes and the deadlines, with their one
-//! owner.
+//! `Links` owns the table of links, the ready list, the counts of awaited links and of handshakes, and the deadlines.
 //!
-//! Nothing else changes a link or a count; each method says what happened, and keeps all of it in step. It tells
-//! nobody: what the main loop is to hear of is returned to the caller. Main thread only.
+//! Nothing else changes a link or a count. Each method is told what happened and brings all of these up to date. It
+//! makes no events: what the main loop must hear is returned to the caller. Main thread only.
 //!
-//! Invariants: `ready` holds a link as often as its `is_ready` says; `awaited` counts the links with `is_awaited`;
-//! `handshakes` counts those in `Life::Arriving`. A slot is freed only when no half is away.
+//! Invariants: `ready` holds a link exactly once if its `is_ready` is set, else never; `awaited` counts the links with
+//! `is_awaited`; `handshakes` counts those in `Life::Arriving`. A slot is freed only when no half is away.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -26,7 +25,7 @@ use crate::transport::socket::Socket;
 use crate::transport::tls::TlsTransport;
 use crate::transport::transfer::{LastRead, OutMessage, ReadReport, ReadStop, WriteReport};
 
-/// Readiness of a link, as the kernel reports it.
+/// The readiness of a link, as the kernel reports it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Edge {
     pub(crate) is_readable: bool,
@@ -35,9 +34,9 @@ pub(crate) struct Edge {
     pub(crate) is_ended: bool,
 }
 
-/// A dial that is not connected yet, and what its link goes on with when it is.
+/// A dial that is not connected yet, and what is needed to go on once it is.
 pub(crate) struct Dial<'a> {
-    /// A TLS handshake comes next.
+    /// Whether a TLS handshake comes next.
     pub(crate) tls: bool,
     pub(crate) peer: SocketAddr,
     pub(crate) stream: &'a TcpStream,
@@ -45,31 +44,31 @@ pub(crate) struct Dial<'a> {
     pub(crate) last_read: &'a Arc<LastRead>,
 }
 
-/// The jobs of a link that are due.
+/// The jobs to start for one link.
 pub(crate) struct Work {
     pub(crate) lane: Lane,
     pub(crate) jobs: [Option<Job>; 2],
 }
 
-/// A link that has just come up, for the main loop to hear of.
+/// What the main loop must hear about a link that has just come up.
 pub(crate) struct Up {
     pub(crate) origin: Origin,
     pub(crate) peer: SocketAddr,
     pub(crate) local_ip: Option<IpAddr>,
 }
 
-/// What must be known of a link to tell what a read of it brought.
+/// What is needed of a link to report what a read brought.
 pub(crate) struct AfterRead {
-    /// Whose link it is.
+    /// The node that the link is bound to.
     pub(crate) node: Option<IdBytes>,
     pub(crate) is_inbound: bool,
-    /// So many packets were refused that the link is given up (H4).
+    /// So many packets were refused that the link must be given up (H4).
     pub(crate) has_too_many_dropped: bool,
-    /// Why nothing can be written any more.
+    /// Why nothing can be written any more, if so.
     pub(crate) write_error: Option<String>,
 }
 
-/// Something that a link should have become in time.
+/// What a link did not achieve in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Overdue {
     Connect { waited_ms: u128 },
@@ -77,18 +76,18 @@ pub(crate) enum Overdue {
     FirstPacket { waited_ms: u128 },
 }
 
-/// All links, and everything that is counted of them.
+/// All links, and everything that is counted about them.
 pub(crate) struct Links {
     table: LinkTable,
-    /// Links to look at.
+    /// Links that may have jobs to start.
     ready: VecDeque<LinkId>,
-    /// Links with a job away that something waits for.
+    /// How many links are awaited.
     awaited: usize,
-    /// Inbound TLS handshakes under way.
+    /// How many inbound TLS handshakes are under way.
     handshakes: usize,
-    /// Dials and TLS handshakes must be done by then.
+    /// When dials and TLS handshakes must be done.
     opening: Deadlines,
-    /// Inbound links must have brought a whole packet by then.
+    /// When inbound links must have brought a whole packet.
     first_packets: Deadlines,
 }
 
@@ -122,7 +121,7 @@ impl Links {
         self.awaited > 0
     }
 
-    /// Whose link it is, if it has been named.
+    /// The node that the link is bound to, if it is bound.
     pub(crate) fn node(&self, id: LinkId) -> Option<IdBytes> {
         self.table.get(id)?.node
     }
@@ -131,7 +130,7 @@ impl Links {
         self.table.get(id)?.last_read.age_ms()
     }
 
-    /// Messages and bytes not wholly sent.
+    /// The messages and bytes that are not wholly sent.
     pub(crate) fn send_queue(&self, id: LinkId) -> (usize, usize) {
         self.table.get(id).map_or((0, 0), |link| (link.unsent_messages, link.unsent_bytes))
     }
@@ -146,7 +145,7 @@ impl Links {
 
     // ---- how a link comes up
 
-    /// A new link. Unless it is a dial, it is looked at in the next round.
+    /// Adds a link. Unless it is a dial, it is ready at once.
     pub(crate) fn insert(&mut self, new: NewLink) -> LinkId {
         let id = self.table.insert(|id| Link::new(id, new));
         if let Some(link) = self.table.get_mut(id) {
@@ -159,12 +158,12 @@ impl Links {
         id
     }
 
-    /// A dial or a TLS handshake has until its deadline from `now` on.
+    /// Sets the deadline of a dial or a TLS handshake, counted from `now`.
     pub(crate) fn must_open(&mut self, id: LinkId, now: Instant) {
         self.opening.set(id, now);
     }
 
-    /// A dial is connected: from now on it has halves, or a handshake.
+    /// A dial is connected: it goes on with halves or with a handshake.
     pub(crate) fn connected(&mut self, id: LinkId, io: Io) {
         if let Some(link) = self.table.get_mut(id) {
             link.io = io;
@@ -173,7 +172,7 @@ impl Links {
         }
     }
 
-    /// A link is open, and the main loop is to hear of it; none when it has been lost or closed meanwhile.
+    /// A link is open. Returns what the main loop must hear; none when the link has been lost or closed meanwhile.
     pub(crate) fn up(&mut self, id: LinkId, now: Instant) -> Option<Up> {
         let link = self.table.get_mut(id)?;
         if !link.life.takes_jobs() {
@@ -189,7 +188,7 @@ impl Links {
         Some(Up { origin: link.origin, peer: link.peer, local_ip: link.local_ip() })
     }
 
-    /// Names the node at the other end.
+    /// Binds the link to the node at its other end.
     pub(crate) fn bind(&mut self, id: LinkId, node: IdBytes) {
         if let Some(link) = self.table.get_mut(id) {
             link.node = Some(node);
@@ -198,10 +197,10 @@ impl Links {
 
     // ---- edges and messages in, jobs out
 
-    /// The kernel reports readiness. True for a dial: its socket has news.
+    /// The kernel reports readiness. True for a dial, which the caller must then look at.
     pub(crate) fn edge(&mut self, id: LinkId, edge: Edge) -> bool {
         let Some(link) = self.table.get_mut(id) else { return false };
-        // Of a dial too: the edge that says it is up may be the only one that tells of the end.
+        // Noted for a dial too: the edge that says it is connected may be the only one that says it has ended.
         link.peer_ended |= edge.is_ended;
         if matches!(link.io, Io::Connecting { .. }) {
             return link.life.takes_jobs();
@@ -211,13 +210,13 @@ impl Links {
         false
     }
 
-    /// Queues a message. The bytes now unsent, or none when the link takes no message.
+    /// Queues a message. Returns the bytes that are now unsent; none when the link takes no message.
     pub(crate) fn queue(&mut self, id: LinkId, message: OutMessage) -> Option<usize> {
         let link = self.table.get_mut(id)?;
         if !link.life.takes_messages() {
             return None;
         }
-        // An empty message needs no sending; it would be a buffer that no socket takes.
+        // An empty message needs no sending, and a socket that takes 0 bytes of it would look broken.
         if message.len_bytes() > 0 {
             link.push(message);
             mark_ready(link, &mut self.ready);
@@ -225,7 +224,7 @@ impl Links {
         Some(link.unsent_bytes)
     }
 
-    /// The jobs of the next link that is ready, maybe none; `None` when no link is ready.
+    /// The jobs of the next ready link, which may be none at all; `None` when no link is ready.
     pub(crate) fn next_ready(&mut self) -> Option<Work> {
         loop {
             let id = self.ready.pop_front()?;
@@ -236,7 +235,7 @@ impl Links {
             }
             let lane = link.lane();
             let jobs = [link.take_read_job(), link.take_write_job()];
-            // Anything still wanted needs a half that is out with a job.
+            // Anything still wanted needs a half that is away.
             if link.wants_job() {
                 await_job(link, &mut self.awaited);
             }
@@ -246,7 +245,7 @@ impl Links {
 
     // ---- jobs that come home
 
-    /// A read job is done. None when nobody is to hear what it brought.
+    /// A read job is done. None when what it brought must not be reported.
     pub(crate) fn read_came_home(
         &mut self,
         id: LinkId,
@@ -272,7 +271,8 @@ impl Links {
         }
     }
 
-    /// A TLS job is done, with its handshake done or not. What it read and wrote follows in calls of their own.
+    /// A TLS job is done, and the handshake may be done with it. `tls_wrote` and `tls_read` then take what it wrote and
+    /// read.
     pub(crate) fn transport_came_home(
         &mut self,
         id: LinkId,
@@ -285,7 +285,7 @@ impl Links {
         Some(link.origin)
     }
 
-    /// What the TLS job that came home has written.
+    /// Takes note of what the TLS job that came home has written.
     pub(crate) fn tls_wrote(&mut self, id: LinkId, report: &WriteReport) {
         let Some(link) = self.table.get_mut(id) else { return };
         link.settle_write(report);
@@ -294,12 +294,12 @@ impl Links {
         }
     }
 
-    /// What the TLS job that came home has read. None when nobody is to hear of it.
+    /// Takes note of what the TLS job that came home has read. None when that must not be reported.
     pub(crate) fn tls_read(&mut self, id: LinkId, report: &ReadReport) -> Option<AfterRead> {
         note_read(self.table.get_mut(id)?, &mut self.ready, report)
     }
 
-    /// A job panicked: its half is gone.
+    /// A job panicked, so its half is gone.
     pub(crate) fn half_is_gone(&mut self, id: LinkId, kind: JobKind) {
         if let Some(link) = came_home(&mut self.table, &mut self.awaited, id) {
             link.lose_half(kind);
@@ -308,7 +308,8 @@ impl Links {
 
     // ---- how a link ends
 
-    /// The link cannot go on. Its owner's number, if the main loop is to hear of it: it does so once.
+    /// The link cannot go on. Returns its owner's number if the main loop must hear of the loss, which it does only
+    /// once.
     pub(crate) fn lost(&mut self, id: LinkId) -> Option<u64> {
         let link = self.table.get_mut(id)?;
         if !link.life.takes_messages() {
@@ -318,8 +319,8 @@ impl Links {
         Some(link.origin.owner())
     }
 
-    /// An inbound link ended in its handshake: it is freed as soon as no half is away. Its listener and peer; none for
-    /// a link that the main loop knows, which is `lost` instead.
+    /// An inbound link ended in its handshake: it is freed as soon as no half is away. Returns its listener and peer;
+    /// none for a link that the main loop knows, which is to be `lost` instead.
     pub(crate) fn discard(&mut self, id: LinkId) -> Option<(u64, SocketAddr)> {
         let link = self.table.get_mut(id)?;
         let (Life::Arriving, Origin::Accepted { listener }) = (link.life, link.origin) else {
@@ -333,7 +334,7 @@ impl Links {
         Some((listener, peer))
     }
 
-    /// The main loop closes a link: its queue is dropped and no new job starts. True when it is drained at once.
+    /// The main loop closes a link: its queue is dropped and no new job starts. True when it is drained already.
     pub(crate) fn close(&mut self, id: LinkId) -> bool {
         let Some(link) = self.table.get_mut(id) else { return false };
         if !matches!(link.life, Life::Silent | Life::Up | Life::Lost) {
@@ -344,7 +345,7 @@ impl Links {
         self.settle_closing(id)
     }
 
-    /// Looks whether a link that is closing has its halves home. True when it is drained, for the main loop to hear of.
+    /// Ends a closing link if all its halves are home. True when it is now drained, which the main loop must hear.
     pub(crate) fn settle_closing(&mut self, id: LinkId) -> bool {
         let Some(link) = self.table.get_mut(id) else { return false };
         match link.life {
@@ -364,21 +365,21 @@ impl Links {
         }
     }
 
-    /// The main loop frees a drained link; its socket closes. Anything else is left alone.
+    /// The main loop frees a drained link, which closes its socket. A link in any other state is left alone.
     pub(crate) fn free(&mut self, id: LinkId) {
         if self.table.get(id).is_some_and(|link| link.life == Life::Drained) {
             self.table.remove(id);
         }
     }
 
-    /// Takes back an `insert`: the kernel would not watch the socket.
+    /// Undoes an `insert`, because the kernel would not watch the socket.
     pub(crate) fn remove(&mut self, id: LinkId) {
         if let Some(link) = self.table.remove(id) {
             self.handshakes -= usize::from(link.life == Life::Arriving);
         }
     }
 
-    /// Frees every link, whatever it is at.
+    /// Frees every link, whatever state it is in.
     pub(crate) fn clear(&mut self) {
         self.table.clear();
         self.ready.clear();
@@ -386,7 +387,7 @@ impl Links {
         self.handshakes = 0;
     }
 
-    /// Counts everything again, and compares. `away` is how many jobs the caller knows to be away.
+    /// Counts everything again and compares. `away` is the number of jobs that the caller knows to be away.
     #[cfg(all(test, not(loom)))]
     pub(super) fn check(&self, away: usize) {
         let count = |is_so: fn(&Link) -> bool| self.table.iter().filter(|link| is_so(link)).count();
@@ -410,7 +411,7 @@ impl Links {
         next.into_iter().flatten().min()
     }
 
-    /// The next link that did not become what it should have by `now`.
+    /// The next link that did not connect, open or bring a packet in time.
     pub(crate) fn next_overdue(&mut self, now: Instant) -> Option<(LinkId, Overdue)> {
         while let Some(id) = self.opening.pop_due(now) {
             let Some(link) = self.table.get(id) else { continue };
@@ -434,7 +435,7 @@ impl Links {
     }
 }
 
-/// Puts the link on the list of those to look at, once.
+/// Puts the link on the ready list, unless it is there.
 fn mark_ready(link: &mut Link, ready: &mut VecDeque<LinkId>) {
     if !link.is_ready {
         link.is_ready = true;
@@ -442,7 +443,7 @@ fn mark_ready(link: &mut Link, ready: &mut VecDeque<LinkId>) {
     }
 }
 
-/// Something waits for the link's job that is away: its end is told at once even if it is no news.
+/// Something waits for a half that is away: its completion will wake the main thread even if it is not urgent.
 fn await_job(link: &mut Link, awaited: &mut usize) {
     if !link.is_awaited && link.io.has_job_away() {
         link.is_awaited = true;
@@ -450,7 +451,7 @@ fn await_job(link: &mut Link, awaited: &mut usize) {
     }
 }
 
-/// The link of a job that is done, which nothing waits for any more.
+/// The link of a job that is done; it is no longer awaited.
 fn came_home<'a>(
     table: &'a mut LinkTable,
     awaited: &mut usize,
@@ -463,7 +464,7 @@ fn came_home<'a>(
     Some(link)
 }
 
-/// Takes note of what a read brought. None when the main loop does not know the link, or has been told of its end.
+/// Takes note of what a read brought. None when the main loop does not know the link or has been told that it is lost.
 fn note_read(
     link: &mut Link,
     ready: &mut VecDeque<LinkId>,

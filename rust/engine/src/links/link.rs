@@ -1,7 +1,7 @@
-//! One link: its states, what it wants, and the jobs made of it. Changed by `Links` alone. Main thread only.
+//! One link: its states, what it wants, and the jobs made from it. Only `Links` changes it. Main thread only.
 //!
-//! Three states, each an enum: how far its life has come (`Life`), what carries its bytes (`Io`), and whether its
-//! socket takes more (`WriteSide`). Each flag beside them says in its comment why it is no part of a state.
+//! It has three states, each an enum: how far its life has come (`Life`), what carries its bytes (`Io`), and whether
+//! its socket takes more (`WriteSide`). The comment on each flag says why the flag is not part of one of these.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::pool::Lane;
 use crate::transport::socket::{Socket, TcpSocket};
 use crate::transport::transfer::{LastRead, OutMessage, WriteReport};
 
-/// Whose a connection is, known before there is a link (R17).
+/// Where a connection comes from, which is known before there is a link (R17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Dialled { owner: u64 },
@@ -23,7 +23,7 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// What `connect` was given; 0 for an inbound link.
+    /// The owner number that `connect` was given; 0 for an inbound link.
     pub(super) fn owner(self) -> u64 {
         match self {
             Self::Dialled { owner } => owner,
@@ -32,46 +32,47 @@ impl Origin {
     }
 }
 
-/// How far a link has come. It only ever moves down this list, and leaves out what does not apply to it.
+/// How far a link has come. It only moves down this list, and skips the states that do not apply to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
-    /// An inbound link in its TLS handshake. The main loop has not heard of it: until it does, the engine alone ends
-    /// it.
+    /// An inbound link in its TLS handshake. The main loop does not know it yet, so only the engine can end it.
     Arriving,
-    /// The main loop knows the link. No whole packet has come yet; an inbound link must not stay so for long (H31).
+    /// The main loop knows the link. No whole packet has come yet; an inbound link must not stay in this state for long
+    /// (H31).
     Silent,
     /// A whole packet has come.
     Up,
     /// It cannot go on. The main loop has been told, and will close it.
     Lost,
-    /// Closed by the main loop; jobs in flight are awaited and what they bring is dropped.
+    /// The main loop has closed it. Jobs that are away are awaited, and what they bring is dropped.
     Closing,
-    /// As `Closing`, of a link that the main loop never heard of: when no half is away it is freed without a word.
+    /// Like `Closing`, for a link that the main loop never knew: once no half is away it is freed without an event.
     Discarded,
-    /// Nothing is away any more; the main loop has been told, and will free it.
+    /// No half is away any more. The main loop has been told, and will free it.
     Drained,
 }
 
 impl Life {
-    /// The main loop may send on the link, and can lose it.
+    /// Whether the main loop may send on the link, and will be told if it is lost.
     pub(super) fn takes_messages(self) -> bool {
         matches!(self, Self::Silent | Self::Up)
     }
 
-    /// Jobs are made of the link.
+    /// Whether jobs are made from the link.
     pub(super) fn takes_jobs(self) -> bool {
         self == Self::Arriving || self.takes_messages()
     }
 }
 
-/// What the last write found. While a write job is away, what the one before it found.
+/// What the last finished write job found out about the socket.
 #[derive(Debug)]
 pub(super) enum WriteSide {
     /// The socket takes bytes, as far as is known.
     Open,
-    /// It was full, and no writable edge has come since.
+    /// The socket was full, and no writable edge has come since.
     Blocked,
-    /// Nothing can be written any more. Told when the read at hand has brought what the peer sent before (R6, R14).
+    /// Nothing can be written any more. This is reported after one more read, which brings what the peer sent before
+    /// (R6, R14).
     Failed(String),
 }
 
@@ -79,35 +80,35 @@ pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) origin: Origin,
     pub(super) peer: SocketAddr,
-    /// Whose link it is, once the main loop has had proof.
+    /// The node that the link is bound to, once the main loop has proof.
     pub(super) node: Option<IdBytes>,
-    /// The TCP socket itself, for what only the main thread asks of it; none under test transports.
+    /// The TCP socket itself, for what only the main thread asks it; none for a transport that a test attached.
     pub(super) tcp: Option<Arc<TcpSocket>>,
     pub(super) socket: Arc<dyn Socket>,
     pub(super) last_read: Arc<LastRead>,
     pub(super) io: Io,
     pub(super) life: Life,
     pub(super) write: WriteSide,
-    /// A readable edge, or a job that used up its budget, says there may be something to read. Independent of where the
-    /// half is: set while it is away, this is how the edge is remembered.
+    /// There may be something to read, because a readable edge came or a job used up its budget. Independent of where
+    /// the half is: an edge that comes while it is away is remembered here.
     pub(super) read_wanted: bool,
-    /// A writable edge has come since the writing half left: if it brings home that the socket was full, that is old
-    /// news. Independent of `write`, which says what was found before the half left.
+    /// A writable edge has come since the sending half left, so if its job reports a full socket, that may be out of
+    /// date. Independent of `write`, which says what was found before the half left.
     pub(super) write_edge_while_away: bool,
-    /// The kernel said that the peer ended its stream. Independent of all else: it may come at any time, and it stays
-    /// true.
+    /// The kernel said that the peer ended its stream. Independent of everything else: it can come at any time, and it
+    /// stays true.
     pub(super) peer_ended: bool,
-    /// Something waits for the job that is away, so its end is told at once even if it is no news. Independent of the
-    /// halves: not every one that is away is waited for. `Links` counts these.
+    /// The link is awaited: something waits for a half that is away, so its completion must wake the main thread even
+    /// if it is not urgent. Independent of the halves: not every half that is away is waited for. `Links` counts these.
     pub(super) is_awaited: bool,
-    /// The link is in the ready list of `Links`, which may hold it once. Independent of what it wants, which may change
-    /// before its turn comes.
+    /// The link is in the ready list of `Links`, which holds it at most once. Independent of what the link wants, which
+    /// may change before its turn comes.
     pub(super) is_ready: bool,
     /// Refused packets so far (H4).
     pub(super) dropped_len: u32,
-    /// Messages waiting on the main thread (R9).
+    /// Messages that no job has taken yet (R9).
     queue: VecDeque<OutMessage>,
-    /// Messages and bytes not wholly sent: the queue and what is with the writing half (R18).
+    /// Messages and bytes that are not wholly sent: in the queue or with the sending half (R18).
     pub(super) unsent_messages: usize,
     pub(super) unsent_bytes: usize,
 }
@@ -160,14 +161,14 @@ impl Link {
 
     // ---- what it wants
 
-    /// There are messages to send, and room for them as far as is known. Never before the link is open (R12).
+    /// Whether there are messages to send and, as far as is known, room for them. Never before the link is open (R12).
     fn wants_write(&self) -> bool {
         matches!(self.write, WriteSide::Open)
             && self.io.is_open()
             && (!self.queue.is_empty() || self.io.has_rest_to_send())
     }
 
-    /// A look at the link would start a job, were its halves home.
+    /// Whether the link would start a job if its halves were home.
     pub(super) fn wants_job(&self) -> bool {
         self.read_wanted || self.wants_write()
     }
@@ -182,7 +183,7 @@ impl Link {
         self.write_edge_while_away = true;
         if matches!(self.write, WriteSide::Blocked) {
             self.write = WriteSide::Open;
-            // One TLS job serves both directions, so what wakes its writing is a look at the link.
+            // One TLS job serves both directions, so asking for a read also gets the writing done.
             self.read_wanted |= self.io.is_tls();
         }
     }
@@ -194,7 +195,7 @@ impl Link {
         if matches!(self.io, Io::Handshake(_)) { Lane::Handshake } else { Lane::Established }
     }
 
-    /// The read job that is due, or the TLS job, which serves both directions.
+    /// The read job of a plain link or the TLS job, if it is wanted and can start.
     pub(super) fn take_read_job(&mut self) -> Option<Job> {
         let is_wanted = self.wants_job();
         let is_open = self.io.is_open();
@@ -227,7 +228,7 @@ impl Link {
         }
     }
 
-    /// The write job that is due on a plain link.
+    /// The write job of a plain link, if it is wanted and can start.
     pub(super) fn take_write_job(&mut self) -> Option<Job> {
         if !self.wants_write() {
             return None;
@@ -239,7 +240,7 @@ impl Link {
         Some(Job::Write(self.id, half))
     }
 
-    /// A job panicked, and its half went with it.
+    /// A job panicked, and its half is gone with it.
     pub(super) fn lose_half(&mut self, kind: JobKind) {
         match (&mut self.io, kind) {
             (Io::Plain { recv, .. }, JobKind::Read) => *recv = Half::Gone,
@@ -251,7 +252,7 @@ impl Link {
         }
     }
 
-    // ---- the account of what is unsent
+    // ---- what is unsent
 
     pub(super) fn push(&mut self, message: OutMessage) {
         self.unsent_messages += 1;
@@ -259,7 +260,7 @@ impl Link {
         self.queue.push_back(message);
     }
 
-    /// Drops what was not handed to a job.
+    /// Drops the messages that no job has taken.
     pub(super) fn drop_queue(&mut self) {
         for message in self.queue.drain(..) {
             self.unsent_messages -= 1;
@@ -267,23 +268,23 @@ impl Link {
         }
     }
 
-    /// Balances the account after a write, and notes whether the socket takes more.
+    /// Counts off what a write has sent, and notes whether the socket takes more.
     pub(super) fn settle_write(&mut self, report: &WriteReport) {
         self.unsent_bytes -= report.released_bytes;
         self.unsent_messages -= report.released_messages;
-        // A writable edge since the half left may be newer than the full socket it met: then try again.
+        // A writable edge that came since the half left may be newer than the full socket it met, so try again.
         let is_blocked = report.blocked && !self.write_edge_while_away;
         match (&report.error, &self.write) {
             (Some(detail), _) => {
                 self.write = WriteSide::Failed(detail.clone());
-                // One last read brings what the peer sent before, and then ends the link.
+                // One last read brings what the peer sent before; then the link is lost.
                 self.read_wanted = true;
             }
             (None, WriteSide::Failed(_)) => {}
             (None, _) if is_blocked => self.write = WriteSide::Blocked,
             (None, _) => {
                 self.write = WriteSide::Open;
-                // A TLS link tries again by a look at it.
+                // A TLS link tries again by asking for a read.
                 self.read_wanted |= report.blocked && self.io.is_tls();
             }
         }

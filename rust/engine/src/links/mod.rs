@@ -1,6 +1,7 @@
-//! Links as the main thread keeps them: the table, the states of a link, and the one owner of all bookkeeping.
+//! Links on the main thread's side: the table, the states of a link, and `Links`, which owns all bookkeeping about
+//! them.
 //!
-//! `Links` alone changes what is in here; the rest of the engine calls its methods. Main thread only.
+//! Only `Links` changes anything in this module; the rest of the engine calls its methods. Main thread only.
 
 mod deadlines;
 mod io;

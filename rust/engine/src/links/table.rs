@@ -1,6 +1,6 @@
-//! The table of links: a slot each, found by id. Main thread only.
+//! The table of links: one slot for each link, found by id. Main thread only.
 //!
-//! An id carries its slot's generation, so a late event never meets a later link in the same slot (R15).
+//! An id carries its slot's generation, so a late event never reaches a later link in the same slot (R15).
 
 use super::link::Link;
 use crate::link_id::LinkId;
@@ -50,7 +50,7 @@ impl LinkTable {
         }
     }
 
-    /// Frees the slot; the socket closes with the link.
+    /// Frees the slot; dropping the link closes its socket.
     pub(super) fn remove(&mut self, id: LinkId) -> Option<Box<Link>> {
         self.get(id)?;
         let free = Slot::Free { generation: id.generation() };
@@ -68,7 +68,7 @@ impl LinkTable {
         })
     }
 
-    /// Frees every slot.
+    /// Removes every link.
     pub(super) fn clear(&mut self) {
         for id in self.iter().map(|link| link.id).collect::<Vec<_>>() {
             self.remove(id);

@@ -1,6 +1,6 @@
-//! The bookkeeping under random events: after every one of them, what `Links` counts is what is there.
+//! The bookkeeping of `Links` under random events: after each event, its counts match what is there.
 //!
-//! Jobs are the real ones, run at once or later over a socket that does what a seed says; no thread, no kernel.
+//! The jobs are real and run at once or later, over a socket that does what the seed decides; no thread, no kernel.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -29,7 +29,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_millis(50);
 const FIRST_PACKET_TIMEOUT: Duration = Duration::from_millis(150);
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7);
 
-/// A small generator with a seed (xorshift64).
+/// A small random generator with a seed (xorshift64).
 struct Random(u64);
 
 impl Random {
@@ -41,10 +41,10 @@ impl Random {
     }
 }
 
-/// Does to every call what the test set last.
+/// A socket whose every call does what the test set last.
 #[derive(Default)]
 struct Fickle {
-    /// What the next calls meet; a test of one thread needs no order.
+    /// What the next calls do. Relaxed, since the test has only one thread.
     mood: AtomicU8,
     incoming: Mutex<Vec<u8>>,
 }
@@ -62,7 +62,7 @@ impl Fickle {
 
 impl Socket for Fickle {
     fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut incoming = self.incoming.lock().expect("nobody panics with it");
+        let mut incoming = self.incoming.lock().expect("the lock is never poisoned");
         let taken = incoming.len().min(buffer.len());
         if taken == 0 {
             drop(incoming);
@@ -88,18 +88,18 @@ impl ResolvesServerCert for NoCertificate {
     }
 }
 
-/// A TLS connection that waits for a hello.
+/// A TLS connection that waits for the client's first message.
 fn tls_connection() -> Connection {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .expect("ring has them")
+        .expect("ring has the default versions")
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(NoCertificate));
-    ServerConnection::new(Arc::new(config)).expect("a sound setup").into()
+    ServerConnection::new(Arc::new(config)).expect("the setup is valid").into()
 }
 
-/// A light PUBLISH without a body of its own.
+/// A PUBLISH with a light header and nothing after it.
 fn packet() -> Vec<u8> {
     let mut bytes = vec![0; 24];
     bytes[..4].copy_from_slice(b"RCmb");
@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    /// One random event.
+    /// Makes one random event happen.
     fn step(&mut self) {
         if self.sockets.is_empty() || self.random.below(12) == 0 {
             return self.insert();
@@ -163,7 +163,7 @@ impl World {
         let (links, journal) = (&mut self.links, &mut self.journal);
         match self.random.below(14) {
             0 => socket.mood.store(self.random.below(12) as u8, Ordering::Relaxed),
-            1 => socket.incoming.lock().expect("nobody panics with it").extend(packet()),
+            1 => socket.incoming.lock().expect("the lock is never poisoned").extend(packet()),
             2..=4 => {
                 let edge = Edge {
                     is_readable: self.random.below(2) == 0,
@@ -213,7 +213,7 @@ impl World {
     }
 }
 
-/// The seeds to play: all, or the one that `SEED` names.
+/// The seeds to run: all, or the one in the environment variable `SEED`.
 fn seeds() -> RangeInclusive<u64> {
     let asked = std::env::var("SEED").ok();
     asked.map_or(1..=SEEDS, |seed| {
@@ -222,7 +222,7 @@ fn seeds() -> RangeInclusive<u64> {
     })
 }
 
-/// Says how to repeat a seed when the test fails in it.
+/// Prints how to repeat a seed when the test fails in it.
 struct Playing(u64);
 
 impl Drop for Playing {

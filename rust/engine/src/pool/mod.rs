@@ -1,13 +1,13 @@
-//! The worker pool: one inbox of two lanes, one outbox, threads that park when there is nothing to do.
+//! The worker pool: one inbox with two lanes, one outbox, and threads that park when there is nothing to do.
 //!
-//! Generic over what a job is, so that the same code runs under loom with jobs that are plain numbers.
-//! `Pool` belongs to the main thread; `Shared` is what workers see. Nothing here knows sockets or links.
+//! Generic over what a job is, so that the same code runs under loom with plain numbers as jobs. `Pool` belongs to the
+//! main thread; `Shared` is what workers see. Nothing here knows sockets or links.
 //!
-//! Theory of operation. A job is pushed, then a parked worker is looked for; a worker marks itself parked,
-//! then looks for a job once more. Both put a SeqCst fence between the two steps, so at least one of them
-//! sees the other: no wake-up is lost, and none is sent to a worker that is awake. The main thread and the outbox
-//! use the same handshake in the other direction (`waker`). A worker that finds the outbox full keeps
-//! the completion in its backlog, in order, and marks itself stalled; whoever drains the outbox wakes it.
+//! Theory of operation. The main thread pushes a job and then looks for a parked worker; a worker marks itself as
+//! parked and then looks for a job once more. Both put a SeqCst fence between the two steps, so at least one sees what
+//! the other did: no wake-up is lost, and none is sent to a worker that is awake. The outbox works the same way in the
+//! other direction (`waker`). A worker that finds the outbox full keeps the completion in its backlog, in order; when
+//! it runs out of jobs it marks itself as stalled, and whoever drains the outbox wakes it.
 
 #[cfg(all(test, loom))]
 mod models;

@@ -1,8 +1,8 @@
-//! The pool's protocol under every interleaving loom can find: the real `Pool`, `Worker` and `MainWaker`, with
-//! jobs that are numbers.
+//! Tests the pool in every interleaving that loom can find: the real `Pool`, `Worker` and `MainWaker`, with numbers as
+//! jobs.
 //!
-//! The main thread is the model's own thread and sleeps on a condition variable. A lost wake-up is a deadlock, which
-//! loom reports. Each model bounds the preemptions it explores and says how many. Run by `make loom` only.
+//! The model's own thread is the main thread; it sleeps on a condition variable, so that a lost wake-up is a deadlock,
+//! which loom reports. Each model sets a limit on the preemptions it explores. Run by `make loom` only.
 
 use std::collections::VecDeque;
 
@@ -10,10 +10,10 @@ use super::waker::MainWaker;
 use super::{Lane, Pool, Run, Wake};
 use crate::sync::{Arc, BoundedQueue};
 
-/// Each further preemption multiplies the time a model takes. Two are enough to reorder two threads that wait for each
-/// other twice.
+/// The limit for most models. Each further preemption multiplies the time a model takes, and two are enough to reorder
+/// two threads twice.
 const PREEMPTIONS: usize = 2;
-/// For the models of two threads and one hand-over, which stay small.
+/// The limit for small models.
 const PREEMPTIONS_SMALL: usize = 3;
 
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
@@ -23,7 +23,7 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-/// Sleeps and wakes as the kernel does with an eventfd: a wake before the sleep ends it at once.
+/// Sleeps and wakes as the kernel does with an eventfd: a wake that comes before the sleep makes it end at once.
 #[derive(Default)]
 struct Bell {
     rung: loom::sync::Mutex<bool>,
@@ -47,7 +47,7 @@ impl Wake for Bell {
     }
 }
 
-/// A job is a number, and so is its completion.
+/// Completes each job, which is a number, with the same number.
 struct Echo;
 
 impl Run<u32, u32> for Echo {
@@ -57,7 +57,7 @@ impl Run<u32, u32> for Echo {
         job
     }
 
-    /// Odd completions can wait, so they must be told to a main thread that waits for all.
+    /// Odd completions are not urgent: they wake only a main thread that waits for all.
     fn is_urgent(&self, completion: &u32) -> bool {
         completion.is_multiple_of(2)
     }
@@ -77,7 +77,7 @@ fn dispatch(pool: &mut NumberPool, job: u32) {
     pool.dispatch(Lane::Established, job).expect("the inbox has room");
 }
 
-/// Takes what is done, as `Engine::collect` does.
+/// Takes the completions that are there, as `Crew::collect` does.
 fn collect(pool: &NumberPool, done: &mut Vec<u32>) {
     let before = done.len();
     while let Some(completion) = pool.completed() {
@@ -88,7 +88,7 @@ fn collect(pool: &NumberPool, done: &mut Vec<u32>) {
     }
 }
 
-/// Collects until `count` are done and sleeps in between, as `Engine::drain` does.
+/// Collects until `count` jobs are done and sleeps in between, as `Engine::drain` does.
 fn wait_for(pool: &NumberPool, count: usize, done: &mut Vec<u32>) {
     let main = &pool.shared().main;
     loop {
@@ -108,7 +108,7 @@ fn assert_all_once(mut found: Vec<u32>, count: u32) {
     assert_eq!(found, (0..count).collect::<Vec<_>>());
 }
 
-/// R2: main thread asleep, two producers; whatever they push is seen without another wake-up.
+/// R2: two producers push while the main thread goes to sleep; it sees what they push without any further wake-up.
 #[test]
 fn the_main_thread_never_sleeps_over_a_completion() {
     explore(PREEMPTIONS_SMALL, || {
@@ -140,8 +140,8 @@ fn the_main_thread_never_sleeps_over_a_completion() {
     });
 }
 
-/// R2: a job given to a worker that parks, has parked, or is about to, is run; and its completion reaches a main
-/// thread that sleeps, slept, or is about to.
+/// R2: a job is run whether its worker has parked, is parking or is about to; and the completion reaches the main
+/// thread whether it sleeps, slept or is about to.
 #[test]
 fn neither_side_misses_the_other_when_both_go_to_sleep() {
     explore(PREEMPTIONS_SMALL, || {
@@ -155,7 +155,7 @@ fn neither_side_misses_the_other_when_both_go_to_sleep() {
     });
 }
 
-/// R2: two jobs, two workers, one of them woken only because jobs wait.
+/// R2: two jobs for two workers, of which one is woken only because jobs are waiting.
 #[test]
 fn two_workers_share_the_inbox() {
     explore(PREEMPTIONS, || {
@@ -168,8 +168,8 @@ fn two_workers_share_the_inbox() {
     });
 }
 
-/// R20: more jobs than the outbox holds. The worker keeps its backlog, parks stalled, and whoever drains the
-/// outbox wakes it: no deadlock, and the order holds.
+/// R20: there are more jobs than the outbox holds. The worker keeps a backlog and parks as stalled, and whoever drains
+/// the outbox wakes it: no deadlock, and the order is kept.
 #[test]
 fn a_full_outbox_stalls_a_worker_and_draining_wakes_it() {
     explore(PREEMPTIONS, || {
@@ -183,8 +183,8 @@ fn a_full_outbox_stalls_a_worker_and_draining_wakes_it() {
     });
 }
 
-/// R20: completions that can wait fill the outbox while the main thread sleeps for an urgent one: whoever
-/// holds that one back wakes it.
+/// R20: completions that are not urgent fill the outbox while the main thread sleeps until an urgent one comes: the
+/// worker that holds the urgent one wakes it.
 #[test]
 fn completions_that_can_wait_do_not_hold_up_an_urgent_one() {
     explore(PREEMPTIONS, || {
@@ -221,8 +221,8 @@ fn two_stalled_workers_are_both_woken() {
     });
 }
 
-/// R21: the last worker stops at any point, with jobs waiting and a backlog in its hands: what is done, what is
-/// held and what is left are all jobs, each once.
+/// R21: the last worker is stopped at any point, with jobs waiting and a backlog held: every job is done, held or left,
+/// exactly once.
 #[test]
 fn a_stopped_worker_loses_nothing() {
     explore(PREEMPTIONS_SMALL, || {
@@ -240,7 +240,7 @@ fn a_stopped_worker_loses_nothing() {
     });
 }
 
-/// R21, R22: one of two workers leaves; what was meant for it is done by the other.
+/// R21, R22: one of two workers leaves, and the other does the jobs that remain.
 #[test]
 fn the_worker_that_stays_serves_what_the_other_left() {
     explore(PREEMPTIONS, || {

@@ -1,7 +1,7 @@
-//! What the main thread and the workers share: the inbox of two lanes, the outbox, the main thread's waker; and what a
-//! job is.
+//! What the main thread and the workers share: the inbox with its two lanes, the outbox and the main thread's waker.
+//! Also says what a job is.
 //!
-//! Holds no thread. `threads` pushes jobs and takes completions, `worker` the other way round.
+//! Holds no thread. `threads` pushes jobs and takes completions, `worker` takes jobs and pushes completions.
 
 use super::waker::{MainWaker, Wake};
 use crate::sync::BoundedQueue;
@@ -11,22 +11,22 @@ use crate::sync::BoundedQueue;
 pub(crate) enum Lane {
     /// Links that are up. Served first.
     Established,
-    /// TLS handshakes. Served when the first lane is empty, and every few jobs in any case.
+    /// TLS handshakes. Served when the first lane is empty, and first once in every `handshake_turn` jobs.
     Handshake,
 }
 
-/// What a job function is: it runs on a worker or on the main thread, the same code (R3).
+/// Runs jobs, on a worker or on the main thread, by the same code (R3).
 pub(crate) trait Run<J, C>: Send + Sync + 'static {
     /// Memory that a thread keeps between jobs.
     type Scratch: Default;
-    /// Runs the job to its completion. Must not block and must not unwind.
+    /// Runs the job and returns its completion. Must not block and must not unwind.
     fn run(&self, job: J, scratch: &mut Self::Scratch) -> C;
-    /// Whether the main thread must hear of it at once; if not, it will do at its next step, or when it waits
-    /// for all.
+    /// Whether the main thread must be woken for it. If not, it waits for the main thread's next step, unless the main
+    /// thread waits for all completions.
     fn is_urgent(&self, completion: &C) -> bool;
 }
 
-/// The queues, and what the workers read.
+/// The queues, the waker, and the settings that workers read.
 pub(crate) struct Shared<J, C, W: Wake> {
     established: BoundedQueue<J>,
     handshakes: BoundedQueue<J>,
@@ -53,7 +53,8 @@ impl<J, C, W: Wake> Shared<J, C, W> {
         }
     }
 
-    /// The next job. `turn` counts a worker's jobs: every `handshake_turn`th look starts at the second lane.
+    /// The next job and its lane. `turn` counts the worker's looks: every `handshake_turn`th one starts at the second
+    /// lane.
     pub(super) fn next_job(&self, turn: &mut u32) -> Option<(J, Lane)> {
         *turn = turn.wrapping_add(1);
         let lanes = match turn.is_multiple_of(self.handshake_turn) {

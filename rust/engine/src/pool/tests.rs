@@ -1,4 +1,4 @@
-//! The lanes of the inbox and the refusal of jobs, on real threads. What needs every interleaving is in `models`.
+//! The lanes of the inbox and the refusal of jobs, on real threads. Tests that need every interleaving are in `models`.
 
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -12,7 +12,7 @@ impl Wake for Nobody {
     fn wake(&self) {}
 }
 
-/// Notes the order of jobs; job 0 waits inside until the gate opens.
+/// Records the order in which jobs run; job 0 does not return until `is_open` is set.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Record>);
 
@@ -67,7 +67,7 @@ fn busy_pool(inbox: usize) -> (Pool<u32, u32, Recorder, Nobody>, Recorder) {
     (pool, recorder)
 }
 
-/// H38: handshakes that came first do not delay an established link by more than one of them.
+/// H38: handshakes that came first delay an established link by at most one handshake.
 #[test]
 fn h38_established_links_go_before_a_flood_of_handshakes() {
     let (mut pool, recorder) = busy_pool(256);
@@ -83,7 +83,7 @@ fn h38_established_links_go_before_a_flood_of_handshakes() {
     assert!(last <= 4, "behind {last} jobs: {:?}", &order[..=last]);
 }
 
-/// The second lane has its turn too, however much there is in the first.
+/// The second lane gets its turn, however much there is in the first.
 #[test]
 fn a_flood_of_established_links_does_not_starve_handshakes() {
     let (mut pool, recorder) = busy_pool(256);
@@ -101,7 +101,7 @@ fn a_flood_of_established_links_does_not_starve_handshakes() {
     }
 }
 
-/// R3: a full lane gives the job back and takes nothing; the other lane is none the worse.
+/// R3: a full lane gives the job back and keeps no trace of it; the other lane still takes jobs.
 #[test]
 fn r3_a_full_lane_gives_the_job_back() {
     let (mut pool, recorder) = busy_pool(2);
@@ -112,7 +112,7 @@ fn r3_a_full_lane_gives_the_job_back() {
         panic!("the lane holds two");
     };
     assert_eq!((job, pool.inbox_len()), (3, 2));
-    pool.dispatch(Lane::Handshake, 4).expect("a lane of its own");
+    pool.dispatch(Lane::Handshake, 4).expect("the other lane has room");
     recorder.change(|state| state.is_open = true);
     let mut order = recorder.wait(|state| state.order.len() == 4);
     order.sort_unstable();

@@ -1,6 +1,6 @@
-//! The pool as the main thread holds it: it starts and stops the workers, hands them jobs, and wakes them.
+//! The main thread's side of the pool: it starts and stops the workers, hands them jobs, and wakes them.
 //!
-//! Main thread only. Generic over what a job is, and knows neither sockets nor links.
+//! Main thread only. Generic over what a job is; knows neither sockets nor links.
 
 use std::collections::VecDeque;
 
@@ -14,18 +14,18 @@ struct Member<C> {
     thread: JoinHandle<VecDeque<C>>,
 }
 
-/// The pool as the main thread holds it.
+/// The worker threads and the queues they share with the main thread.
 pub(crate) struct Pool<J, C, R, W: Wake> {
     shared: Arc<Shared<J, C, W>>,
     run: Arc<R>,
     members: Vec<Member<C>>,
-    /// Workers that a dispatch may wake, the first so many of `members`. An awake worker beyond it ends its
-    /// jobs and parks.
+    /// How many workers a dispatch may wake: the first ones of `members`. An awake worker beyond them finishes what it
+    /// finds in the inbox and parks.
     active: usize,
     always_active: bool,
 }
 
-/// Why a job was not taken: it comes back to its owner.
+/// A job that the pool did not take, given back to its owner.
 #[derive(Debug)]
 pub(crate) struct Refused<J>(pub(crate) J);
 
@@ -74,8 +74,8 @@ where
         }
     }
 
-    /// Hands a job to the workers and wakes one if none is at it. `Ok(true)` says that every active
-    /// worker was busy already. `Err` gives the job back: no worker, or the lane is full.
+    /// Hands a job to the workers and wakes a parked one, if there is one. `Ok(true)` means that every active worker
+    /// was awake already. `Err` gives the job back: there is no worker, or the lane is full.
     pub(crate) fn dispatch(&mut self, lane: Lane, job: J) -> Result<bool, Refused<J>> {
         if self.members.is_empty() {
             return Err(Refused(job));
@@ -100,7 +100,7 @@ where
         self.shared.outbox.pop()
     }
 
-    /// To be called when completions were taken: wakes workers that wait for room in the outbox.
+    /// Wakes the workers that wait for room in the outbox. Call it after taking completions.
     pub(crate) fn made_room(&self) {
         // Pairs with the fence in `Worker::park_unless`.
         fence(Ordering::SeqCst);
@@ -109,7 +109,7 @@ where
         }
     }
 
-    /// One active worker fewer; called after a time in which the others had room.
+    /// Uses one active worker fewer. Call it after a time in which the active ones were never all busy.
     pub(crate) fn relax(&mut self) {
         if !self.always_active {
             self.active = self.active.saturating_sub(1);
@@ -123,9 +123,9 @@ where
         }
     }
 
-    /// Brings the number of workers to `count`. Completions that a stopped worker still held come back, as do
-    /// the jobs left when the last one goes: the caller runs those itself. On `Err` the pool has as many
-    /// workers as could be started.
+    /// Brings the number of workers to `count`. Returns the completions that stopped workers still held and, when no
+    /// worker is left, the jobs in the inbox, for the caller to run. On `Err` the pool has as many workers as could be
+    /// started.
     pub(crate) fn resize(&mut self, count: usize) -> (VecDeque<C>, Vec<J>, std::io::Result<()>) {
         let mut held = VecDeque::new();
         let leaving = self.members.split_off(count.min(self.members.len()));
@@ -133,7 +133,8 @@ where
             member.worker.stop();
         }
         for member in leaving {
-            // A worker cannot unwind: the job runner catches panics. Were it to, what it held is gone with it.
+            // A worker cannot unwind, since the job runner catches panics. If one did, the completions it held would be
+            // lost.
             held.extend(member.thread.join().unwrap_or_default());
         }
         self.active = self.active.min(self.members.len());
@@ -148,8 +149,8 @@ where
                 left.push(job);
             }
         }
-        // If a worker stays, it serves what the others left: a dispatch wakes the first one that is parked, so the very
-        // first is awake as long as there are jobs.
+        // If a worker stays, it runs the jobs that the others left: a dispatch wakes the first one that is parked, so
+        // the very first is awake as long as there are jobs.
         (held, left, outcome)
     }
 

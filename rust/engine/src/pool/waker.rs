@@ -5,19 +5,19 @@ use crate::sync::{AtomicBool, AtomicU8, Ordering, fence};
 const AWAKE: u8 = 0;
 const ASLEEP: u8 = 1;
 
-/// The one system call that ends the main thread's wait.
+/// Ends the main thread's wait in the kernel.
 pub(crate) trait Wake: Send + Sync + 'static {
-    /// Makes a present or coming wait return.
+    /// Makes the current wait return or, if there is none, the next one.
     fn wake(&self);
 }
 
-/// Knows whether the main thread sleeps, or is about to.
+/// Knows whether the main thread sleeps or is about to.
 pub(crate) struct MainWaker<W> {
-    /// AWAKE or ASLEEP. Stored by the main thread before it looks at the outbox for the last time, read by
-    /// workers after a push; the SeqCst fences in `arm` and `notify` order the two. Every change is a swap, so
-    /// all changes are in one order and a worker that read ASLEEP cannot lose its turn to an older change.
+    /// AWAKE or ASLEEP. The main thread sets it before its last look at the outbox, and workers read it after a push;
+    /// the SeqCst fences in `arm` and `notify` order the two. Every change is a swap, so that all changes have one
+    /// order and a worker that read ASLEEP never swaps out an older value.
     state: AtomicU8,
-    /// The main thread waits even for completions that are not urgent. Stored before `state`, read after a push;
+    /// Whether the main thread also waits for completions that are not urgent. Set before `state`, read after a push;
     /// ordered by the same fences.
     awaits_all: AtomicBool,
     waker: W,
@@ -28,7 +28,7 @@ impl<W: Wake> MainWaker<W> {
         Self { state: AtomicU8::new(AWAKE), awaits_all: AtomicBool::new(false), waker }
     }
 
-    /// Worker: completions were pushed. One that is not urgent wakes the main thread only if it waits for all.
+    /// Worker: completions were pushed. If none is urgent, the main thread is woken only if it waits for all.
     pub(crate) fn notify(&self, is_urgent: bool) {
         fence(Ordering::SeqCst);
         if !is_urgent && !self.awaits_all.load(Ordering::Relaxed) {
@@ -41,8 +41,8 @@ impl<W: Wake> MainWaker<W> {
         }
     }
 
-    /// Main thread: it is about to sleep, and to be woken by every completion if it `awaits_all`, else by
-    /// urgent ones. False when `has_work` finds something, and then it must not sleep.
+    /// Main thread: it is about to sleep, and every completion will wake it if it `awaits_all`, else only an urgent
+    /// one. False when `has_work` finds work, and then it must not sleep.
     pub(crate) fn arm(&self, awaits_all: bool, has_work: impl FnOnce() -> bool) -> bool {
         self.awaits_all.store(awaits_all, Ordering::Relaxed);
         self.state.swap(ASLEEP, Ordering::Relaxed);
@@ -54,7 +54,7 @@ impl<W: Wake> MainWaker<W> {
         true
     }
 
-    /// Main thread: it is up, completions need not wake it.
+    /// Main thread: it is awake, so completions need not wake it.
     pub(crate) fn disarm(&self) {
         self.state.swap(AWAKE, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! One I/O thread: takes jobs, runs them, delivers completions, parks. Runs on its own thread only, but for
-//! `wake`, `wake_if_stalled` and `stop`, which are the main thread's.
+//! One I/O thread: takes jobs, runs them, delivers completions, parks. Runs on that thread, except for `wake`,
+//! `wake_if_stalled` and `stop`, which the main thread calls.
 
 use std::collections::VecDeque;
 #[cfg(not(loom))]
@@ -15,25 +15,26 @@ use once::OnceLock;
 const AWAKE: u8 = 0;
 /// Parked with an empty inbox.
 const IDLE: u8 = 1;
-/// Parked with a backlog that the outbox had no room for.
+/// Parked with a backlog for which the outbox had no room.
 const STALLED: u8 = 2;
 
-/// A worker tells the main thread of its completions when it has no more jobs, and after this many.
+/// A worker notifies the main thread when it has no more jobs, and after this many completions.
 const TELL_COMPLETIONS: u32 = 16;
-/// A worker that never parks brings its used time up to date once in this many jobs.
+/// A worker that never parks updates its used time once in this many jobs.
 const USED_TIME_JOBS: u32 = 64;
 
 #[derive(Default)]
 pub(crate) struct Worker {
-    /// AWAKE, IDLE or STALLED. Set by the worker before its last look at the queues, swapped to AWAKE by the
-    /// main thread after it changed them; ordered by SeqCst fences in `park_unless`, `Pool::dispatch`,
-    /// `Pool::made_room` and `stop`. Every change is a swap: see `MainWaker`.
+    /// AWAKE, IDLE or STALLED. The worker sets it before its last look at the queues, and the main thread swaps it to
+    /// AWAKE after changing them; SeqCst fences in `park_unless`, `Pool::dispatch`, `Pool::made_room` and `stop` order
+    /// the two. Every change is a swap: see `MainWaker`.
     state: AtomicU8,
-    /// Set once by the main thread (Release) and read by the worker (Acquire): what was in the queues before is seen.
+    /// Set once by the main thread (Release) and read by the worker (Acquire), which then sees everything that was
+    /// queued before.
     stopping: AtomicBool,
-    /// Microseconds awake. A statistic: Relaxed.
+    /// Microseconds awake. Relaxed, as it is only a statistic.
     pub(crate) used_us: AtomicU64,
-    /// Whom to unpark; set before the first dispatch.
+    /// The thread to unpark; set before the first dispatch.
     thread: OnceLock<Thread>,
 }
 
@@ -48,7 +49,7 @@ impl Worker {
         }
     }
 
-    /// Wakes the worker if it is parked; says whether it was.
+    /// Wakes the worker if it is parked; returns whether it was.
     pub(super) fn wake(&self) -> bool {
         let parked = self.state.load(Ordering::Relaxed) != AWAKE
             && self.state.swap(AWAKE, Ordering::Relaxed) != AWAKE;
@@ -89,7 +90,7 @@ impl Worker {
                 return backlog;
             }
             if let Some((job, lane)) = shared.next_job(&mut turn) {
-                // A handshake takes long: what is done must not wait behind it.
+                // A handshake takes long, and finished jobs must not wait behind it to be reported.
                 if untold.completions >= TELL_COMPLETIONS || lane == Lane::Handshake {
                     untold.tell(shared);
                 }
@@ -107,8 +108,8 @@ impl Worker {
                     return true;
                 }
                 if state == STALLED {
-                    // The outbox may be full of completions that are not urgent, for which nobody wakes the main
-                    // thread. This worker needs it emptied.
+                    // The outbox may be full of completions that are not urgent, for which the main thread was not
+                    // woken. This worker needs the outbox emptied.
                     shared.main.notify(true);
                 }
                 false
@@ -124,16 +125,17 @@ impl Worker {
         *awake_since = now;
     }
 
-    /// Marks the worker parked, looks once more, then parks until somebody swaps the mark away.
+    /// Marks the worker as parked, looks for work once more, then parks until the mark is swapped to AWAKE.
     fn park_unless(&self, state: u8, has_work: impl Fn() -> bool) {
         self.state.swap(state, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if !has_work() && !self.stopping.load(Ordering::Relaxed) {
-            // `park` may return for no reason, or for a token of an earlier wake; the mark tells.
+            // `park` may return for no reason, or because of an earlier wake; only the mark says that this wait is
+            // over.
             while self.state.load(Ordering::Relaxed) != AWAKE {
                 park();
             }
-            // Pairs with the fence that the waker ran between its change and the swap of the mark.
+            // Pairs with the fence that the waking thread ran between changing a queue and swapping the mark.
             fence(Ordering::SeqCst);
             return;
         }
@@ -141,8 +143,8 @@ impl Worker {
     }
 }
 
-/// Completions that are in the outbox and that the main thread has not been told of. A worker with more jobs tells
-/// of several at once: woken for each, the main thread would find one at a time.
+/// Completions in the outbox of which the main thread has not been notified. A worker with more jobs saves up several:
+/// a main thread woken for each would find them one at a time.
 #[derive(Default)]
 struct Untold {
     completions: u32,
@@ -163,7 +165,7 @@ impl Untold {
     }
 }
 
-/// Moves the backlog to the outbox as far as it has room, oldest first.
+/// Moves completions from the backlog to the outbox, oldest first, as long as the outbox has room.
 fn deliver<J, C, R: Run<J, C>, W: Wake>(
     shared: &Shared<J, C, W>,
     run: &R,
@@ -181,7 +183,7 @@ fn deliver<J, C, R: Run<J, C>, W: Wake>(
     delivered
 }
 
-/// loom has no `OnceLock`; a mutex says the same.
+/// loom has no `OnceLock`; a mutex does the same here.
 #[cfg(loom)]
 mod once {
     pub(super) struct OnceLock<T>(loom::sync::Mutex<Option<T>>);

@@ -1,7 +1,8 @@
 //! How bytes travel on a link: the socket, the halves of a plain link, the transport of a TLS link, and the framing
-//! both share.
+//! that both use.
 //!
-//! Knows sockets and frames, but no thread, no queue and no table of links. What is here is owned by one job at a time.
+//! Knows sockets and frames, but no thread, no queue and no table of links. One job at a time owns a half or a
+//! transport.
 
 pub(crate) mod plain;
 pub(crate) mod socket;

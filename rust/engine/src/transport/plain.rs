@@ -1,6 +1,6 @@
-//! The two halves of a plain TCP link and the jobs that run on them (R13: both may run at once).
+//! The two halves of a plain TCP link and the work that jobs do on them; both halves may be worked on at once (R13).
 //!
-//! A half is owned by the job while it is away; nobody else can touch it.
+//! While a half is away, its job owns it and nobody else can touch it.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use crate::transport::transfer::{
 pub(crate) struct RecvHalf {
     socket: Arc<dyn Socket>,
     last_read: Arc<LastRead>,
-    /// Where the link comes from, as the wire writes it.
+    /// The peer's address, as the wire writes it.
     peer_ip: [u8; IP_LEN_BYTES],
     deframer: Deframer,
-    /// The peer has ended its stream, so read until that end is seen: a short read no longer proves that all has been
+    /// The peer has ended its stream, so read until the end is seen: a short read no longer proves that everything was
     /// read.
     pub(crate) expect_eof: bool,
-    /// The node at the other end, as far as it was known when the job left.
+    /// The node that the link was bound to when the job left, if any.
     pub(crate) node: Option<IdBytes>,
 }
 
@@ -38,7 +38,7 @@ impl RecvHalf {
         Self { socket, last_read, peer_ip, deframer, expect_eof: false, node: None }
     }
 
-    /// Reads until would-block or the budget, and frames what came.
+    /// Reads until nothing is left or the budget is used up, and cuts what came into packets.
     pub(crate) fn read(&mut self, view: Option<&View>) -> ReadReport {
         let mut report = ReadReport::new();
         report.stop = self.fill(&mut report.read_bytes);
@@ -93,7 +93,7 @@ impl SendHalf {
         Self { socket, batch: Batch::default() }
     }
 
-    /// Sends the batch until it is gone, the socket is full, or the budget is used up.
+    /// Sends from the batch until it is empty, the socket is full, or the budget is used up.
     pub(crate) fn write(
         &mut self,
         view: Option<&View>,
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// A PUBLISH with a light header, so many bytes long in all.
+    /// A PUBLISH with a light header, `len` bytes long in all.
     fn packet(len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         bytes[..4].copy_from_slice(b"RCmb");

@@ -1,4 +1,4 @@
-//! The non-blocking byte stream under a link: a TCP socket, or anything a test puts in its place.
+//! The non-blocking byte stream under a link: a TCP socket, or whatever a test uses instead.
 //!
 //! Shared by a link's halves; every method takes `&self`, so that a read and a write can run at once.
 
@@ -8,12 +8,12 @@ use std::net::TcpStream;
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 
-/// A connected stream that never blocks: `WouldBlock` is its way to say "later".
+/// A connected stream that never blocks: it answers `WouldBlock` when it has nothing to read or no room to write.
 pub trait Socket: Send + Sync + 'static {
-    /// Reads into `buffer`; 0 is the end of the stream.
+    /// Reads into `buffer`; 0 means the end of the stream.
     fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Reads behind what `buffer` holds, at most into its spare capacity.
+    /// Appends what it reads to `buffer`, at most as much as its spare capacity holds.
     fn recv_spare(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let held = buffer.len();
         buffer.resize(buffer.capacity(), 0);
@@ -22,11 +22,11 @@ pub trait Socket: Send + Sync + 'static {
         outcome
     }
 
-    /// Writes from several buffers; may take fewer bytes than offered.
+    /// Writes from several buffers; may take fewer bytes than are offered.
     fn send(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Whether a read that left room proves that nothing more is there. True for TCP (epoll(7)); it saves a
-    /// system call for each packet.
+    /// Whether a read that does not fill its buffer proves that nothing more is there. True for TCP (epoll(7)), where
+    /// it saves one system call for each packet.
     fn short_read_drains(&self) -> bool {
         false
     }

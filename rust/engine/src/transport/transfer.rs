@@ -1,6 +1,6 @@
-//! What both directions of every link share: the deframer, the batch being sent, and their reports.
+//! What plain and TLS links share: the deframer, the batch being sent, and the reports of both directions.
 //!
-//! Runs on whatever thread runs the job; owned by the job while it does.
+//! Runs on whatever thread runs the job, and belongs to that job meanwhile.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -33,11 +33,11 @@ pub(crate) fn class_index(class: MessageClass) -> usize {
     }
 }
 
-/// When bytes last came in on a link: written by the job that read them, read by failure detection (R23).
+/// When bytes last came in on a link. The job that reads them writes it; failure detection reads it (R23).
 #[derive(Debug)]
 pub(crate) struct LastRead {
     epoch: Instant,
-    /// Milliseconds since `epoch` plus one; 0 is "never". A single value without companions: Relaxed.
+    /// Milliseconds since `epoch`, plus one; 0 means never. Relaxed, since the value stands alone.
     at_ms: AtomicU64,
 }
 
@@ -65,9 +65,9 @@ const TLS_HANDSHAKE_RECORD: u8 = 0x16;
 /// Why reading stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ReadStop {
-    /// Everything there was has been read.
+    /// Everything that was there has been read.
     WouldBlock,
-    /// More may be there; others go first (R7).
+    /// More may be there, but other links go first (R7).
     Budget,
     /// The stream is over.
     Ended { reason: EndReason, detail: String },
@@ -94,7 +94,7 @@ impl ReadStop {
     }
 }
 
-/// A packet, and whether it says anything new to the view it was read under.
+/// A packet, and whether it is quiet to the view that it was compared with.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) packet: Packet,
@@ -105,10 +105,10 @@ pub(crate) struct Received {
 #[derive(Clone, Copy)]
 pub(crate) struct Comparer<'a> {
     pub(crate) view: Option<&'a View>,
-    /// Where the link comes from, as the wire writes addresses.
+    /// The peer's address, as the wire writes it.
     pub(crate) peer_ip: &'a [u8; IP_LEN_BYTES],
-    /// The node that the link is proven to come from. A packet that names another sender is never quiet, and nothing of
-    /// it is noted here (H21): whether to believe it is for the state to judge.
+    /// The node that the link is bound to. A packet that names another sender is never quiet, and nothing of it is
+    /// noted here (H21): the state judges whether to believe it.
     pub(crate) node: Option<&'a IdBytes>,
 }
 
@@ -120,15 +120,15 @@ impl Comparer<'_> {
     }
 }
 
-/// What one read brought: whole packets in order, then the reason it stopped.
+/// What one read brought: whole packets in order, then the reason why it stopped.
 #[derive(Debug)]
 pub(crate) struct ReadReport {
     pub(crate) packets: Vec<Received>,
     pub(crate) bytes_by_class: ByClass,
-    /// The first refusals; the counts are of all.
+    /// The first few refused packets; the counts below cover all of them.
     pub(crate) dropped: Vec<PacketError>,
     pub(crate) dropped_len: u32,
-    /// By `PacketError::index`.
+    /// Refused packets, by `PacketError::index`.
     pub(crate) dropped_by_kind: [u32; PacketError::NAMES.len()],
     /// Bytes read from the socket, whether they completed a frame or not.
     pub(crate) read_bytes: usize,
@@ -167,11 +167,11 @@ impl ReadReport {
     }
 }
 
-/// The receive buffer of a link: a partial packet at most, between two jobs.
+/// The receive buffer of a link. Between two jobs it holds a partial packet at most.
 #[derive(Debug, Default)]
 pub(crate) struct Deframer {
     buffer: Vec<u8>,
-    /// Up to here the buffer holds whole frames, behind it the start of one.
+    /// The buffer holds whole frames up to here, and then the start of one.
     whole_len_bytes: usize,
     /// The length of the frame that starts at `whole_len_bytes`; 0 while it is not known.
     wanted_len_bytes: usize,
@@ -179,36 +179,35 @@ pub(crate) struct Deframer {
 }
 
 impl Deframer {
-    /// The buffer with room for the next read behind what it holds, about `limit_bytes` at most.
+    /// The buffer, with room at its end for the next read: about `limit_bytes` at most.
     pub(crate) fn space(&mut self, limit_bytes: usize) -> &mut Vec<u8> {
         let chunk_bytes = self.chunk_bytes.max(READ_CHUNK_BYTES);
         let partial_len = self.buffer.len() - self.whole_len_bytes;
-        // A peer may promise a long packet and never send it: its bytes get no more room than one chunk before they
-        // come.
+        // A peer may announce a long packet and never send it, so a packet's bytes get no more room than one chunk
+        // before they come.
         let missing = self.wanted_len_bytes.saturating_sub(partial_len).min(READ_CHUNK_MAX_BYTES);
         let wanted_bytes = chunk_bytes.max(missing).min(limit_bytes);
         if self.buffer.len() < READ_BUDGET_BYTES {
             self.buffer.reserve_exact(wanted_bytes);
         } else {
-            // One huge packet: grow by doubling, so that its bytes are not moved for every chunk.
+            // One huge packet: grow by doubling, so that its bytes are not copied for every chunk.
             self.buffer.reserve(wanted_bytes);
         }
         &mut self.buffer
     }
 
-    /// Adds bytes that were read, and decrypted, elsewhere.
+    /// Appends bytes that the TLS transport has read and decrypted.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The last read filled its space: ask for more the next time.
+    /// The last read filled its space, so the next one asks for more.
     pub(crate) fn grow(&mut self) {
         let doubled = self.chunk_bytes.max(READ_CHUNK_BYTES).saturating_mul(2);
         self.chunk_bytes = doubled.min(READ_CHUNK_MAX_BYTES);
     }
 
-    /// Finds the frames completed since the last call. The length of a frame is checked before its body is waited for
-    /// (H3).
+    /// Finds the frames completed since the last call. A frame's length is checked before its body has come (H3).
     pub(crate) fn scan(&mut self) -> Result<(), ReadStop> {
         loop {
             let rest = &self.buffer[self.whole_len_bytes..];
@@ -226,12 +225,12 @@ impl Deframer {
         }
     }
 
-    /// Hands the whole frames over as slices of the buffer, uncopied (R32); only a partial tail moves, to a
-    /// buffer of its own that is no larger than it needs (R8).
+    /// Hands over the whole frames as slices of the buffer, without copying (R32). Only a partial frame is copied, to a
+    /// new buffer no larger than needed (R8).
     pub(crate) fn take_frames(&mut self, report: &mut ReadReport, comparer: Comparer<'_>) {
         let whole_len_bytes = std::mem::take(&mut self.whole_len_bytes);
-        // The next packets will be about as long as these. One read with room to spare takes them all and, being short,
-        // shows that no more is there.
+        // The next packets will probably be about as long as these. One read with room to spare takes them all, and
+        // since it comes back short it shows that no more is there.
         self.chunk_bytes = (whole_len_bytes + READ_CHUNK_SPARE_BYTES).min(READ_CHUNK_MAX_BYTES);
         if whole_len_bytes == 0 {
             if self.buffer.is_empty() {
@@ -253,13 +252,13 @@ impl Deframer {
     }
 }
 
-/// One message on its way: encoded once and shared by all links it goes to (R11), or a heartbeat that is decided but
-/// not yet encoded (R34).
+/// One message to send: either encoded once and shared by all links that it goes to (R11), or a heartbeat that is
+/// decided on but not yet encoded (R34).
 #[derive(Clone, Debug)]
 pub struct OutMessage {
     payload: Payload,
     class: MessageClass,
-    /// Bytes it counts as unsent on its link until it is wholly sent; for a heartbeat an estimate.
+    /// The bytes that it counts as unsent on its link until it is wholly sent; an estimate for a heartbeat.
     len_bytes: usize,
 }
 
@@ -270,14 +269,14 @@ enum Payload {
 }
 
 impl OutMessage {
-    /// An encoded message; its class is its type's (R10).
+    /// An encoded message; its type decides its class (R10).
     #[must_use]
     pub fn new(data: Bytes) -> Self {
         let (class, len_bytes) = (message_class_of(&data), data.len());
         Self { payload: Payload::Encoded(data), class, len_bytes }
     }
 
-    /// A heartbeat to `receiver`, to be encoded from the view of the moment it is sent.
+    /// A heartbeat to `receiver`, to be encoded when it is sent, from the view of that moment.
     pub(crate) fn heartbeat(view: &View, message_type: u16, receiver: IdBytes) -> Self {
         let len_bytes = heartbeat_len_bytes(view);
         let payload = Payload::Heartbeat { message_type, receiver };
@@ -288,7 +287,7 @@ impl OutMessage {
         self.len_bytes
     }
 
-    /// The bytes; none before a heartbeat is encoded.
+    /// The bytes to send; empty for a heartbeat that is not encoded yet.
     fn data(&self) -> &[u8] {
         match &self.payload {
             Payload::Encoded(data) => data,
@@ -297,7 +296,7 @@ impl OutMessage {
     }
 }
 
-/// Messages on their way out of one link, oldest first; the first may be partly sent.
+/// Messages that one link is sending, oldest first; the first may be partly sent.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     messages: VecDeque<OutMessage>,
@@ -310,10 +309,10 @@ pub(crate) struct Batch {
 pub(crate) struct WriteReport {
     pub(crate) bytes_by_class: ByClass,
     pub(crate) messages_by_class: ByClass,
-    /// `len_bytes` of the messages that are wholly sent: so much less is unsent on the link.
+    /// The `len_bytes` of the messages that were wholly sent, to take off the link's unsent bytes.
     pub(crate) released_bytes: usize,
     pub(crate) released_messages: usize,
-    /// The socket takes no more now.
+    /// The socket was full.
     pub(crate) blocked: bool,
     pub(crate) error: Option<String>,
 }
@@ -323,7 +322,7 @@ impl Batch {
         self.messages.is_empty()
     }
 
-    /// Takes from `queue` what one job may send; at least one message, however long it is.
+    /// Takes from `queue` what one job may send, but at least one message, however long.
     pub(crate) fn fill(&mut self, queue: &mut VecDeque<OutMessage>) {
         while self.messages.len() < WRITE_BUFFERS && self.len_bytes < WRITE_BUDGET_BYTES {
             let Some(message) = queue.pop_front() else { break };
@@ -332,7 +331,7 @@ impl Batch {
         }
     }
 
-    /// Encodes the heartbeats among the messages. There is a view whenever there is a heartbeat to send.
+    /// Encodes the heartbeats among the messages. Where there is a heartbeat to send there is a view.
     pub(crate) fn encode(&mut self, view: Option<&View>, scratch: &mut GossipScratch) {
         let Some(view) = view else { return };
         for message in &mut self.messages {
@@ -360,7 +359,7 @@ impl Batch {
         slices
     }
 
-    /// The socket took so many bytes: messages that are wholly sent leave the batch.
+    /// The socket took `sent_bytes`: messages that are wholly sent leave the batch.
     pub(crate) fn advance(&mut self, mut sent_bytes: usize, report: &mut WriteReport) {
         while let Some(first) = self.messages.front() {
             let class = class_index(first.class);

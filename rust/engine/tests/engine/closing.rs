@@ -1,4 +1,4 @@
-//! The end of links: nothing closes under a job, everything is freed, and old ids reach nobody.
+//! The end of links: no socket closes while a job has it, everything is freed, and old ids reach no link.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,10 +10,10 @@ use crate::support::{
     DEADLINE, FOUR_WAYS, Mode, Rig, Side, WORKERS_PLAIN, four_ways, message, peer_listener,
 };
 
-/// Handles of a memory socket that are not the engine's: the test's, the rig's, and their common peer's.
+/// How many handles of a memory socket are not the engine's: the test's, the rig's, and that of the peer they share.
 const OWN_HANDLES: usize = 3;
 
-/// R15, H42: closed with jobs in flight, a link drains only when the last is home, once, and tells nothing else.
+/// R15, H42: a link that is closed while jobs are away drains once, when the last is home, and reports nothing else.
 #[test]
 fn r15_a_link_drains_after_its_last_job() {
     for tls in [false, true] {
@@ -35,7 +35,7 @@ fn r15_a_link_drains_after_its_last_job() {
         rig.log.clear();
         rig.engine.close(link.id);
         rig.engine.close(link.id);
-        assert!(!rig.engine.send(link.id, message(ping(4, 0))), "a closing link takes nothing");
+        assert!(!rig.engine.send(link.id, message(ping(4, 0))), "a closing link takes no messages");
         rig.engine.free(link.id);
         rig.engine.edge(link.id, true, true);
         for side in held {
@@ -46,17 +46,17 @@ fn r15_a_link_drains_after_its_last_job() {
             assert_eq!(rig.stat("links"), 1);
             assert!(
                 Arc::strong_count(&link.socket) > OWN_HANDLES,
-                "the socket lives under its jobs"
+                "the socket stays open as long as a job has it"
             );
             link.socket.release(*side);
         }
         rig.until("the drain", |rig| rig.drained(link.id) > 0);
         rig.settle();
-        assert_eq!(rig.story(link.id), "d", "what came home with it is dropped");
+        assert_eq!(rig.story(link.id), "d", "what the jobs brought home is dropped");
         rig.engine.close(link.id);
         rig.settle();
         assert_eq!(rig.drained(link.id), 1);
-        // Until it is freed the socket is open; then only the test and its peers hold it.
+        // The socket is open until the link is freed; then only the test, the rig and the peer hold it.
         assert!(Arc::strong_count(&link.socket) > OWN_HANDLES);
         rig.engine.free(link.id);
         rig.engine.free(link.id);
@@ -87,7 +87,7 @@ fn r15_a_resting_link_drains_at_once() {
     });
 }
 
-/// R15: ids of links that are gone reach nobody, least of all the next link in the same slot.
+/// R15: the id of a link that is gone reaches no link, not even the next one in the same slot.
 #[test]
 fn r15_a_slot_is_used_again_under_a_new_id() {
     four_ways(|mode| {
@@ -115,7 +115,7 @@ fn r15_a_slot_is_used_again_under_a_new_id() {
     });
 }
 
-/// R15: links come and go by the thousand; slots are used again, nothing stays.
+/// R15: over a thousand links come and go; slots are reused and nothing is left.
 #[test]
 fn r15_churn_leaves_nothing() {
     for io_threads in [1, 3] {
@@ -130,7 +130,7 @@ fn r15_churn_leaves_nothing() {
             rig.step();
             for link in &links {
                 rig.close_and_free(link);
-                assert!(link.id.as_u64() as u32 <= 3, "slots are used again");
+                assert!(link.id.as_u64() as u32 <= 3, "slots are reused");
                 sockets.push(Arc::downgrade(&link.socket));
             }
         }
@@ -140,7 +140,7 @@ fn r15_churn_leaves_nothing() {
     }
 }
 
-/// A dial closed before it is up drains at once, and nothing of it comes later.
+/// R15: a dial that is closed before it is up drains at once, and nothing more is reported of it.
 #[test]
 fn r15_a_dial_can_be_closed_before_it_is_up() {
     four_ways(|mode| {
@@ -158,7 +158,7 @@ fn r15_a_dial_can_be_closed_before_it_is_up() {
     });
 }
 
-/// Shutdown closes every socket, also those that completions in the outbox hold, and those of jobs that wait.
+/// Shutdown closes every socket, including those in completions in the outbox and in waiting jobs.
 #[test]
 fn shutdown_closes_every_socket() {
     for mode in FOUR_WAYS {
@@ -170,7 +170,7 @@ fn shutdown_closes_every_socket() {
         }
         rig.tell_edges();
         rig.engine.flush();
-        // When every job is taken, the outbox is full of what nobody fetched.
+        // When every job has been taken, the outbox is full, because nobody collects completions.
         let deadline = Instant::now() + DEADLINE;
         while rig.stat("inbox_len") > 0 {
             assert!(Instant::now() < deadline);
@@ -187,7 +187,7 @@ fn shutdown_closes_every_socket() {
     }
 }
 
-/// An engine dropped in the middle of everything stops its threads and closes its sockets.
+/// An engine that is dropped while jobs are away stops its threads and closes its sockets.
 #[test]
 fn dropping_an_engine_closes_every_socket() {
     let mut rig = Rig::with(WORKERS_PLAIN, |config| config.outbox_completions = 2);

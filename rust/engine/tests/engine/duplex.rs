@@ -1,5 +1,5 @@
-//! Two directions of one link: at once where they can be, fair where they cannot, and neither hides the other's
-//! result.
+//! The two directions of one link: they run at once where they can, share fairly where they cannot, and neither hides
+//! the other's result.
 
 use std::io::ErrorKind;
 
@@ -10,7 +10,7 @@ use crate::support::{
     Fault, Mode, Rig, Side, WORKERS_PLAIN, WORKERS_TLS, four_ways, message, peer_listener,
 };
 
-/// R13, R31: on a plain link a read starts and ends while a write is away.
+/// R13, R31: on a plain link reads start and end while a write is away.
 #[test]
 fn r31_a_read_ends_while_a_write_is_away() {
     let mut rig = Rig::all_active(WORKERS_PLAIN);
@@ -28,7 +28,7 @@ fn r31_a_read_ends_while_a_write_is_away() {
     rig.until("the message", |_| link.peer.received_len() == 2256);
 }
 
-/// R13, R31: on a plain link a write starts and ends while a read is away.
+/// R13, R31: on a plain link writes start and end while a read is away.
 #[test]
 fn r31_a_write_ends_while_a_read_is_away() {
     let mut rig = Rig::all_active(WORKERS_PLAIN);
@@ -47,7 +47,7 @@ fn r31_a_write_ends_while_a_read_is_away() {
     rig.until("the packet", |rig| rig.numbers(link.id) == [1]);
 }
 
-/// R13: an edge that comes while the half is away is neither lost nor does it start a second job.
+/// R13: an edge that comes while the half is away is not lost and does not start a second job.
 #[test]
 fn r13_an_edge_while_the_half_is_away_is_remembered() {
     for tls in [false, true] {
@@ -70,7 +70,7 @@ fn r13_an_edge_while_the_half_is_away_is_remembered() {
     }
 }
 
-/// R13: a TLS link never has two jobs, whatever it is asked; a plain one never two of a kind.
+/// R13: a TLS link never has two jobs, whatever is asked of it; a plain link never has two of the same kind.
 #[test]
 fn r13_a_tls_link_has_one_job() {
     for mode in [WORKERS_PLAIN, WORKERS_TLS] {
@@ -100,7 +100,7 @@ fn r13_a_tls_link_has_one_job() {
     }
 }
 
-/// R13: with a send queue that never runs dry, what comes in is read all the same.
+/// R13: what comes in is read even if the send queue never runs empty.
 #[test]
 fn r13_a_busy_send_queue_never_starves_reads() {
     four_ways(|mode| {
@@ -111,7 +111,7 @@ fn r13_a_busy_send_queue_never_starves_reads() {
             link.peer.send(&ping(number, 0));
             let mut steps = 0;
             rig.until("a packet", |rig| {
-                // Four jobs' worth at any time.
+                // Always enough for four jobs.
                 while rig.engine.send_queue(link.id).1 < 256 * 1024 {
                     rig.engine.send(link.id, message(packets::publish(0, 60_000)));
                 }
@@ -123,7 +123,7 @@ fn r13_a_busy_send_queue_never_starves_reads() {
     });
 }
 
-/// R13: and a flood that comes in does not keep messages from going out.
+/// R13: a flood that comes in does not keep messages from going out.
 #[test]
 fn r13_a_flood_of_reads_never_starves_writes() {
     four_ways(|mode| {
@@ -136,7 +136,8 @@ fn r13_a_flood_of_reads_never_starves_writes() {
     });
 }
 
-/// R14: the peer ends its stream while a write is away: the end is told now, the write's figures when it is home.
+/// R14: the peer ends its stream while a write is away: the end is reported at once, and the write is counted when it
+/// is home.
 #[test]
 fn r14_the_end_of_reading_does_not_hide_a_write() {
     let mut rig = Rig::all_active(WORKERS_PLAIN);
@@ -154,11 +155,11 @@ fn r14_the_end_of_reading_does_not_hide_a_write() {
     rig.engine.close(link.id);
     link.socket.release(Side::Send);
     rig.until("the drain", |rig| rig.drained(link.id) == 1);
-    assert_eq!(rig.stat("bytes_sent_cluster"), 2256, "sent is sent");
+    assert_eq!(rig.stat("bytes_sent_cluster"), 2256, "the write is counted");
     assert_eq!(rig.story(link.id), "pld");
 }
 
-/// R14, R6: writing fails with packets unread: they come first, and then one end that names both reasons if
+/// R14, R6: writing fails while packets are unread: they are reported first, then one loss, which names both reasons if
 /// there are two.
 #[test]
 fn r14_a_write_error_waits_for_what_was_received() {
@@ -167,7 +168,7 @@ fn r14_a_write_error_waits_for_what_was_received() {
             let mut rig = Rig::new(mode);
             let link = rig.link();
             link.socket.break_after(Side::Send, 10, Fault::Error(ErrorKind::BrokenPipe));
-            // No edge is told: only the failed write makes the engine look.
+            // No edge is reported: only the failed write makes the engine read.
             link.socket.deliver(&link.peer.encrypted(&pings(1, 3)));
             if ends {
                 link.socket.end();
@@ -185,7 +186,7 @@ fn r14_a_write_error_waits_for_what_was_received() {
     });
 }
 
-/// R14: an end of reading and a failed write of jobs that overlap make one `Lost`.
+/// R14: an end of reading and a failed write, in jobs that overlap, make one `Lost`.
 #[test]
 fn r14_both_directions_fail_and_one_end_is_told() {
     let mut rig = Rig::all_active(WORKERS_PLAIN);
@@ -207,7 +208,7 @@ fn r14_both_directions_fail_and_one_end_is_told() {
     assert_eq!(rig.story(link.id), "ld");
 }
 
-/// R36, R14: both jobs of a link panic: two panics, one `Lost`.
+/// R36, R14: both jobs of a link panic: two panics are counted, and there is one `Lost`.
 #[test]
 fn r36_both_halves_panic_and_one_end_is_told() {
     let mut rig = Rig::all_active(WORKERS_PLAIN);
@@ -229,14 +230,15 @@ fn r36_both_halves_panic_and_one_end_is_told() {
     assert_eq!(rig.story(link.id), "ld");
 }
 
-/// R12: messages queued on a link in its TLS handshake start no job, count as no fallback, and go when it is up.
+/// R12: messages queued on a link in its TLS handshake start no job, count as no fallback, and are sent when the link
+/// is up.
 #[test]
 fn r12_no_dispatch_inside_a_handshake() {
     for io_threads in [1, 3] {
         let mut rig = Rig::new(Mode { io_threads, tls: true });
         for _ in 0..2 {
             let link = rig.attach();
-            // The first look is the handshake's own.
+            // The first job is the handshake's own.
             rig.engine.flush();
             rig.engine.drain().expect("the kernel waits");
             for number in 0..5 {
@@ -244,7 +246,7 @@ fn r12_no_dispatch_inside_a_handshake() {
             }
             for _ in 0..3 {
                 assert!(!rig.engine.flush(), "there is nothing to do");
-                assert_eq!(rig.stat("jobs_in_flight"), 0, "and nobody does it");
+                assert_eq!(rig.stat("jobs_in_flight"), 0, "no job is started");
             }
             let idle = |rig: &Rig| rig.stat("main_writes") + rig.stat("threaded_writes");
             let before = idle(&rig);
@@ -261,7 +263,7 @@ fn r12_no_dispatch_inside_a_handshake() {
     }
 }
 
-/// R12: messages queued on a dial wait without a job; they go when it is up.
+/// R12: messages queued on a dial start no job; they are sent when the link is up.
 #[test]
 fn r12_no_dispatch_while_connecting() {
     four_ways(|mode| {
@@ -269,7 +271,7 @@ fn r12_no_dispatch_while_connecting() {
         let (listener, address) = peer_listener();
         let link = rig.engine.connect(address, 3, mode.tls, None).expect("a socket");
         assert!(rig.engine.send(link, message(ping(1, 0))));
-        // No edge was taken from the kernel yet, so for the engine it is still connecting.
+        // The engine has taken no edge from the kernel yet, so for it the link is still connecting.
         assert!(!rig.engine.flush());
         assert_eq!(rig.stat("jobs_in_flight") + rig.stat("main_writes"), 0);
         assert_eq!(rig.stat("main_thread_fallbacks"), 0);

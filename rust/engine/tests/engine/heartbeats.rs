@@ -1,4 +1,4 @@
-//! Heartbeats that the engine encodes itself: when it takes one on, and that whom they mention follows from a seed.
+//! Heartbeats that the engine encodes itself: when it accepts one, and that a seed decides which nodes it mentions.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use clusterbus_wire::{
 use crate::support::{Rig, four_ways};
 
 const PING: u16 = MessageType::Ping.number();
-/// A tenth of them is more than the least a heartbeat mentions, so there is something to choose.
+/// Enough that a tenth of them is more than the minimum in a heartbeat, so that there is a choice.
 const NODES: usize = 100;
 const SEEDS: u64 = 20;
 
@@ -25,7 +25,7 @@ fn id(number: usize) -> NodeId {
 fn view(version: u64, nodes: usize) -> Arc<View> {
     let ours = Heartbeat::new(HeartbeatKind::Ping, Header::new(id(0)), Vec::new(), Vec::new());
     let header = ViewHeader {
-        template: Message::Heartbeat(ours).encode().expect("a sound message").into(),
+        template: Message::Heartbeat(ours).encode().expect("a valid message").into(),
         extensions: Bytes::new(),
         extensions_len: 0,
         current_epoch: 0,
@@ -47,33 +47,34 @@ fn view(version: u64, nodes: usize) -> Arc<View> {
     View::new(version, 0, header, rows.collect())
 }
 
-/// R34: a name may reach the engine before the view that has its node. Until then the engine takes no heartbeat on.
+/// R34: a link may be bound before a view has a row for its node. Until there is one, the engine accepts no heartbeat
+/// to it.
 #[test]
 fn r34_a_heartbeat_to_a_node_that_the_view_lacks_is_left_to_the_caller() {
     four_ways(|mode| {
         let mut rig = Rig::new(mode);
         let link = rig.link();
-        assert!(!rig.engine.send_heartbeat(link.id, PING), "no name and no view");
+        assert!(!rig.engine.send_heartbeat(link.id, PING), "not bound, and no view");
         rig.engine.bind(link.id, *id(2).as_bytes());
         assert!(!rig.engine.send_heartbeat(link.id, PING), "no view");
         rig.engine.publish(view(1, 1));
-        assert!(!rig.engine.send_heartbeat(link.id, PING), "the view is older than the name");
-        assert_eq!(rig.engine.send_queue(link.id), (0, 0), "what is refused is not queued");
+        assert!(!rig.engine.send_heartbeat(link.id, PING), "the view has no row for the node");
+        assert_eq!(rig.engine.send_queue(link.id), (0, 0), "a refused heartbeat is not queued");
         rig.engine.publish(view(2, 2));
         assert!(rig.engine.send_heartbeat(link.id, PING));
         rig.until("the heartbeat", |_| link.peer.received_len() > 0);
-        let packet = Packet::new(link.peer.received().into()).expect("a sound packet");
+        let packet = Packet::new(link.peer.received().into()).expect("a valid packet");
         assert_eq!(packet.packet_ref().message_type(), Some(MessageType::Ping));
     });
 }
 
-/// R34: the same seed mentions the same nodes in the same order; another one mentions others.
+/// R34: the same seed mentions the same nodes in the same order; another seed mentions others.
 #[test]
 fn r34_whom_a_heartbeat_mentions_follows_from_the_seed() {
     let (view, receiver) = (view(1, NODES), id(1));
     let encoded = |seed| view.encode_heartbeat(PING, receiver.as_bytes(), seed);
     let all: HashSet<Bytes> = (0..SEEDS).map(encoded).collect();
-    assert_eq!(all.len() as u64, SEEDS, "no two seeds chose alike");
+    assert_eq!(all.len() as u64, SEEDS, "two seeds chose the same nodes");
     for seed in 0..SEEDS {
         assert_eq!(encoded(seed), encoded(seed), "seed {seed}");
     }

@@ -1,4 +1,4 @@
-//! Real sockets: listening, dialling, caps, deadlines, and what happens without file descriptors.
+//! Real sockets: listening, dialling, limits, deadlines, and what happens without file descriptors.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,7 +11,7 @@ use clusterbus_engine::{EndReason, Event, LossReason};
 use crate::support::packets::{self, ping, pings};
 use crate::support::{Mode, Peer, Rig, WORKERS_PLAIN, certs, four_ways, message, peer_listener};
 
-/// R17: links are known by their listener and by their dial, both ways, in all ways.
+/// R17: an accepted link is known by its listener; it carries traffic both ways and is closed only when it is freed.
 #[test]
 fn r17_links_are_known_by_whose_they_are() {
     four_ways(|mode| {
@@ -42,7 +42,7 @@ fn r17_links_are_known_by_whose_they_are() {
     });
 }
 
-/// A dial to nobody is lost, with its owner.
+/// A dial that is refused is reported as lost, with its owner number.
 #[test]
 fn a_refused_dial_is_lost() {
     four_ways(|mode| {
@@ -58,7 +58,7 @@ fn a_refused_dial_is_lost() {
     });
 }
 
-/// A dial goes out from the address it is told to, or is an error at once.
+/// A dial goes out from the source address it is given, or fails at once.
 #[test]
 fn a_dial_has_a_source_address() {
     let mut rig = Rig::new(WORKERS_PLAIN);
@@ -72,7 +72,8 @@ fn a_dial_has_a_source_address() {
     assert_eq!(rig.stat("links"), 1);
 }
 
-/// A peer that accepts, speaks and leaves before we look: one edge tells it all, and all of it is heard (R6).
+/// R6: a peer accepts, sends and closes before the engine looks: there is only one edge, and everything is still
+/// reported.
 #[test]
 fn r6_a_peer_that_left_before_we_looked_is_heard_out() {
     for io_threads in [1, 3] {
@@ -90,7 +91,7 @@ fn r6_a_peer_that_left_before_we_looked_is_heard_out() {
     }
 }
 
-/// The same on the accepting side.
+/// R6: the same on the accepting side.
 #[test]
 fn r6_a_peer_that_left_before_it_was_accepted_is_heard_out() {
     for io_threads in [1, 3] {
@@ -106,7 +107,7 @@ fn r6_a_peer_that_left_before_it_was_accepted_is_heard_out() {
     }
 }
 
-/// H33: a reset in the middle of everything ends the link, once.
+/// H33: a reset in the middle of traffic or of a handshake ends the link, once.
 #[test]
 fn h33_a_reset_ends_the_link() {
     four_ways(|mode| {
@@ -131,7 +132,7 @@ fn h33_a_reset_ends_the_link() {
     });
 }
 
-/// H30: so many links and no more, inbound and outbound together; with one gone there is room for one.
+/// H30: inbound and outbound links together are limited; when one is freed there is room for another.
 #[test]
 fn h30_links_are_capped() {
     four_ways(|mode| {
@@ -155,8 +156,7 @@ fn h30_links_are_capped() {
     });
 }
 
-/// H31: an inbound link without a whole packet is given up in time; half a packet does not save it, a whole one
-/// does. What is dialled has no such deadline.
+/// H31: an inbound link without a whole packet is given up in time. Half a packet does not save it, a whole one does.
 #[test]
 fn h31_the_first_packet_is_waited_for_only_so_long() {
     four_ways(|mode| {
@@ -176,7 +176,7 @@ fn h31_the_first_packet_is_waited_for_only_so_long() {
     });
 }
 
-/// A dial that gets no answer at all is given up in time, counted from the dial.
+/// H31: a dial that gets no answer at all is given up in time, counted from the dial.
 #[test]
 fn h31_a_dial_without_an_answer_is_given_up() {
     four_ways(|mode| {
@@ -185,9 +185,9 @@ fn h31_a_dial_without_an_answer_is_given_up() {
         let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
             .expect("a socket");
         deaf.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
-        deaf.listen(0).expect("a backlog of none, which Linux reads as one");
+        deaf.listen(0).expect("Linux takes a backlog of 0 as 1");
         let address = deaf.local_addr().expect("bound").as_socket().expect("IPv4");
-        let fills_the_backlog = TcpStream::connect(address).expect("the one");
+        let fills_the_backlog = TcpStream::connect(address).expect("the backlog has room for one");
         let dialled = std::time::Instant::now();
         let link = rig.engine.connect(address, 1, mode.tls, None).expect("a socket");
         rig.until("the loss", |rig| !rig.lost(link).is_empty());
@@ -197,7 +197,7 @@ fn h31_a_dial_without_an_answer_is_given_up() {
     });
 }
 
-/// A listener that is closed takes nobody, and what came through it stays.
+/// A closed listener accepts nobody, and the links that came through it stay.
 #[test]
 fn a_closed_listener_takes_nobody() {
     four_ways(|mode| {
@@ -216,7 +216,7 @@ fn a_closed_listener_takes_nobody() {
     });
 }
 
-/// A port that is taken is an error of the caller.
+/// Listening on a port that is taken is an error.
 #[test]
 fn a_port_that_is_taken_is_an_error() {
     let mut rig = Rig::new(WORKERS_PLAIN);
@@ -225,7 +225,7 @@ fn a_port_that_is_taken_is_an_error() {
     assert!(rig.engine.listen(address, false, 16).is_err());
 }
 
-/// IPv6 links say their addresses as such.
+/// IPv6 links report IPv6 addresses.
 #[test]
 fn ipv6_works() {
     let mut rig = Rig::new(WORKERS_PLAIN);
@@ -243,7 +243,7 @@ fn ipv6_works() {
     );
 }
 
-/// A burst larger than one step's accepts comes in, and is answered, without a further edge.
+/// A burst of connections larger than one step accepts comes in whole, without a further edge.
 #[test]
 fn a_burst_of_connections_is_accepted_whole() {
     for io_threads in [1, 3] {
@@ -257,7 +257,7 @@ fn a_burst_of_connections_is_accepted_whole() {
     }
 }
 
-/// R7, H38: a storm of handshakes; an established link is answered all the while.
+/// R7, H38: an established link is served during a storm of handshakes.
 #[test]
 fn h38_a_storm_of_handshakes_leaves_heartbeats_alone() {
     for io_threads in [1, 3] {
@@ -280,7 +280,7 @@ fn h38_a_storm_of_handshakes_leaves_heartbeats_alone() {
 
 const CHILD: &str = "CLUSTERBUS_TEST_CHILD";
 
-/// H43: see the child below, which runs in a process of its own under a low limit.
+/// H43: runs `h43_child` in a process of its own, with a low limit on descriptors.
 #[test]
 fn h43_without_descriptors_accepting_pauses() {
     let child = Command::new("sh")

@@ -1,6 +1,6 @@
-//! The engine from outside: every row of its requirements, on the main thread and on workers, plain and TLS.
+//! Tests of the engine through its public interface: every row, on the main thread and on workers, plain and TLS.
 //!
-//! One binary, one module per matter. Rows (R7, H31) are named in the tests' names or comments.
+//! One binary, one module per subject. Row codes (R7, H31) stand in the tests' names or comments.
 #![allow(missing_docs, reason = "tests")]
 
 mod support;

@@ -1,5 +1,5 @@
-//! The pool seen from outside: fallback, the main thread alone, draining, resizing, panics, and how many
-//! workers are active.
+//! The pool seen through the engine: fallback to the main thread, no workers at all, draining, resizing, panics, and
+//! how many workers are active.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn one_worker(config: &mut EngineConfig) {
     config.inbox_jobs = 1;
 }
 
-/// Holds the only worker inside a read and fills the inbox's one place behind it.
+/// Holds the only worker inside a read and fills the inbox, which has room for one job.
 fn block_worker_and_inbox(rig: &mut Rig) -> (MemoryLink, MemoryLink) {
     let (held, waiting) = (rig.link(), rig.link());
     held.socket.hold(Side::Recv);
@@ -30,8 +30,8 @@ fn block_worker_and_inbox(rig: &mut Rig) -> (MemoryLink, MemoryLink) {
     (held, waiting)
 }
 
-/// R3, H41: the inbox is full and no worker is free: reads, writes and TLS work run at once on the main thread, are
-/// counted once each, and leave nothing behind.
+/// R3, H41: when the inbox is full and no worker is free, reads, writes and TLS jobs run on the main thread at once,
+/// are counted once each, and leave nothing behind.
 #[test]
 fn r3_a_full_inbox_means_the_main_thread_at_once() {
     for tls in [false, true] {
@@ -57,7 +57,7 @@ fn r3_a_full_inbox_means_the_main_thread_at_once() {
         assert_eq!(rig.stat("main_thread_fallbacks"), 2);
         assert_eq!((rig.stat("main_writes"), rig.stat("threaded_writes")), (1, 0));
 
-        // A partial send on the main thread keeps its place, and the rest may go from a worker.
+        // A partial send on the main thread keeps its place, and a worker may send the rest.
         writes.socket.stall_sends();
         writes.socket.grant(100);
         rig.tell_edges();
@@ -66,7 +66,7 @@ fn r3_a_full_inbox_means_the_main_thread_at_once() {
         rig.tell_edges();
         let fallbacks = rig.stat("main_thread_fallbacks");
         assert!(fallbacks >= 3, "{fallbacks}");
-        assert_eq!(rig.stat("jobs_in_flight"), 2, "the failed dispatches left nothing");
+        assert_eq!(rig.stat("jobs_in_flight"), 2, "the refused dispatches left nothing behind");
         assert_eq!(rig.stat("inbox_len"), 1);
         for link in [&held, &waiting] {
             assert!(rig.numbers(link.id).is_empty());
@@ -80,11 +80,11 @@ fn r3_a_full_inbox_means_the_main_thread_at_once() {
         rig.until("the rest", |_| writes.peer.received_len() == 2 * 2256);
         assert!(writes.peer.received() == [ping(7, 0), ping(8, 0)].concat());
         rig.settle();
-        assert_eq!(rig.stat("main_thread_fallbacks"), fallbacks, "with room there is none");
+        assert_eq!(rig.stat("main_thread_fallbacks"), fallbacks, "no fallback when there is room");
     }
 }
 
-/// R4: with `io-threads 1` everything runs here and nothing of it is a fallback.
+/// R4: with `io-threads 1` every job runs on the main thread, and none counts as a fallback.
 #[test]
 fn r4_the_main_thread_alone_never_falls_back() {
     for tls in [false, true] {
@@ -132,8 +132,8 @@ fn r1_workers_do_the_work() {
     }
 }
 
-/// R20, H41: one place in the outbox, many jobs: draining empties it while it waits, and what it met comes with the
-/// next poll.
+/// R20, H41: many jobs and an outbox with room for one: `drain` empties the outbox while it waits, and the next poll
+/// returns the events.
 #[test]
 fn r20_drain_with_an_outbox_of_one() {
     for tls in [false, true] {
@@ -166,8 +166,8 @@ fn r20_drain_with_nothing_to_do_returns() {
     four_ways(|mode| Rig::new(mode).engine.drain().expect("nothing to wait for"));
 }
 
-/// R21, R22, R35: the number of threads changes at every step while 32 links ask and are answered. No answer is
-/// lost, doubled or out of order, and no link is dropped.
+/// R21, R22, R35: the number of threads changes at every step while 32 peers ask and are answered. No answer is lost,
+/// doubled or out of order, and no link is lost.
 #[test]
 fn r22_resizing_under_load_loses_nothing() {
     for mode in FOUR_WAYS {
@@ -187,7 +187,7 @@ fn r22_resizing_under_load_loses_nothing() {
             answer_pings(rig);
             let mut done = true;
             for (link, asked) in links.iter().zip(&mut asked) {
-                // The next question goes out with the answer to the last.
+                // The next question is sent when the answer to the last one is there.
                 if *asked < rounds && link.peer.received_len() == (*asked as usize + 1) * 2256 {
                     *asked += 1;
                     link.peer.send(&ping(*asked, 0));
@@ -203,11 +203,11 @@ fn r22_resizing_under_load_loses_nothing() {
             assert!(rig.lost(link.id).is_empty());
             assert_eq!(link.socket.overlaps(), 0, "R13: never two jobs of a kind");
         }
-        assert!(step > sizes.len(), "the sizes went round");
+        assert!(step > sizes.len(), "every size was used");
     }
 }
 
-/// Sends every packet that came back on its link.
+/// Sends every received packet back on its link.
 fn answer_pings(rig: &mut Rig) {
     for event in std::mem::take(&mut rig.log) {
         match event {
@@ -221,7 +221,7 @@ fn answer_pings(rig: &mut Rig) {
     }
 }
 
-/// R35: jobs that wait when the last worker goes are done by the main thread, at once.
+/// R35: the main thread runs the jobs that wait when the last worker stops, at once.
 #[test]
 fn r35_the_last_worker_goes_and_its_jobs_stay() {
     for tls in [false, true] {
@@ -243,19 +243,19 @@ fn r35_the_last_worker_goes_and_its_jobs_stay() {
     }
 }
 
-/// Sizes out of range mean the nearest in range.
+/// A size out of range is taken as the nearest one in range.
 #[test]
 fn r35_sizes_are_clamped() {
     let mut rig = Rig::new(WORKERS_PLAIN);
-    rig.engine.resize(0).expect("one thread is this one");
+    rig.engine.resize(0).expect("the main thread is enough");
     assert_eq!(rig.stat("workers"), 0);
-    rig.engine.resize(100_000).expect("the most there may be");
+    rig.engine.resize(100_000).expect("the maximum can be had");
     assert_eq!(rig.stat("workers"), clusterbus_engine::limits::IO_THREADS_MAX as u64 - 1);
     rig.engine.resize(2).expect("fewer");
     assert_eq!(rig.stat("workers"), 1);
 }
 
-/// R36, H41: a job that panics costs its link, is counted, and harms nobody else; the thread it ran on goes on.
+/// R36, H41: a panic in a job is counted and ends only that job's link; the thread it ran on goes on.
 #[test]
 fn r36_a_panic_costs_one_link() {
     four_ways(|mode| {
@@ -288,7 +288,7 @@ fn r36_a_panic_costs_one_link() {
     });
 }
 
-/// Jobs that wait make more workers active; a time without waiting makes fewer, down to none.
+/// Waiting jobs make more workers active; a time without waiting jobs makes fewer active, down to none.
 #[test]
 fn active_workers_follow_the_load() {
     let mut rig = Rig::new(Mode { io_threads: 4, tls: false });
@@ -310,13 +310,14 @@ fn active_workers_follow_the_load() {
         wait.expect("the kernel waits");
         rig.stat("active_workers") == 0
     });
-    assert_eq!(rig.stat("workers"), 3, "they sleep, they are not gone");
+    assert_eq!(rig.stat("workers"), 3, "the workers are parked, not stopped");
     links[0].peer.send(&ping(2, 0));
     rig.until("a packet", |rig| rig.numbers(links[0].id) == [1, 2]);
     assert_eq!((rig.stat("active_workers"), rig.stat("main_reads")), (1, 0));
 }
 
-/// `io-threads-always-active`: all of them, from the start, after each resize, and until it is taken back.
+/// With `io-threads-always-active` all workers are active from the start and after each resize, until it is switched
+/// off.
 #[test]
 fn always_active_pins_all_workers() {
     let mut rig = Rig::with(WORKERS_PLAIN, |config| config.io_threads_always_active = true);

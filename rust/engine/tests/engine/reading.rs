@@ -1,4 +1,4 @@
-//! What comes in: framing, the good prefix, budgets, sharing, and the time of the last read.
+//! What comes in: framing, the good packets before a fault, budgets, shared buffers, and the time of the last read.
 
 use std::io::ErrorKind;
 
@@ -7,8 +7,8 @@ use clusterbus_engine::{Event, limits};
 use crate::support::packets::{self, ping, pings, publish, refused};
 use crate::support::{Fault, Mode, Rig, Side, WORKERS_TLS, four_ways};
 
-/// R5: whatever the pieces a stream comes in, the packets are the same and in order, and none is seen before
-/// it is whole.
+/// R5: however a stream is cut into pieces, the packets are the same and in order, and none is reported before it is
+/// whole.
 #[test]
 fn r5_a_split_at_every_byte_gives_the_same_packets() {
     four_ways(|mode| {
@@ -16,7 +16,7 @@ fn r5_a_split_at_every_byte_gives_the_same_packets() {
         let first_whole_at = publish(1, 30).len();
         let mut rig = Rig::new(mode);
         let link = rig.link();
-        // TLS moves the boundaries itself; a seventh of them is plenty there.
+        // TLS moves the boundaries itself, so one in seven is enough there.
         let stride = if mode.tls { 7 } else { 1 };
         for split in (1..stream.len()).step_by(stride) {
             rig.log.clear();
@@ -48,8 +48,8 @@ fn r5_one_byte_at_a_time() {
     });
 }
 
-/// R6, H1, H2, H3, H34: two packets, half a third, then the end, whichever: the two are handed over first, then the
-/// link is lost, once.
+/// R6, H1, H2, H3, H34: after two packets comes half of a third and an end, or bytes that are no packet: first the two
+/// packets are handed over, then the link is lost, once.
 #[test]
 fn r6_the_good_prefix_comes_before_the_end() {
     let no_length = [&b"RCmb"[..], &8u32.to_be_bytes()].concat();
@@ -81,7 +81,7 @@ fn r6_the_good_prefix_comes_before_the_end() {
     });
 }
 
-/// R6: the records before one that does not decrypt are good.
+/// R6: the TLS records before one that does not decrypt are good.
 #[test]
 fn r6_a_bad_tls_record_does_not_hide_the_good_ones_before_it() {
     for io_threads in [1, 3] {
@@ -98,7 +98,7 @@ fn r6_a_bad_tls_record_does_not_hide_the_good_ones_before_it() {
     }
 }
 
-/// R6: a TLS peer that says goodbye has ended the stream.
+/// R6: a TLS peer that sends close_notify has ended the stream.
 #[test]
 fn r6_close_notify_is_an_end() {
     for io_threads in [1, 3] {
@@ -112,7 +112,7 @@ fn r6_close_notify_is_an_end() {
     }
 }
 
-/// H3: a promised length is not buffered for; over the cap it ends the link before any body came.
+/// H3: a length over the limit ends the link before any of the body has come.
 #[test]
 fn h3_a_length_over_the_cap_ends_the_link_from_its_first_eight_bytes() {
     four_ways(|mode| {
@@ -125,8 +125,7 @@ fn h3_a_length_over_the_cap_ends_the_link_from_its_first_eight_bytes() {
     });
 }
 
-/// H4, H5: refused packets are listed up to a limit, counted all, and close the link after several; what was sound
-/// among them is handed over.
+/// H4, H5: refused packets are all counted, and several close the link; the good packets among them are handed over.
 #[test]
 fn h4_refused_packets_are_counted_and_several_close_the_link() {
     four_ways(|mode| {
@@ -139,7 +138,7 @@ fn h4_refused_packets_are_counted_and_several_close_the_link() {
         link.peer.send(&stream);
         rig.until("both", |rig| rig.numbers(link.id).len() == 2);
         rig.settle();
-        assert!(rig.lost(link.id).is_empty(), "one below the limit is borne");
+        assert!(rig.lost(link.id).is_empty(), "one refused packet below the limit keeps the link");
         assert_eq!(rig.stat("packets_dropped"), allowed as u64);
         link.peer.send(&[refused(), ping(3, 0)].concat());
         rig.until("the end", |rig| !rig.lost(link.id).is_empty());
@@ -163,11 +162,11 @@ fn h4_a_flood_of_refused_packets_is_listed_in_part_and_counted_in_full() {
             _ => 0,
         });
         assert_eq!(listed.sum::<usize>(), limits::DROPPED_LISTED);
-        assert_eq!(rig.stat("dropped_version"), count as u64, "by kind as well as in all");
+        assert_eq!(rig.stat("dropped_version"), count as u64, "the count by kind is complete too");
     });
 }
 
-/// R7: a flood on one link leaves room for a packet on another: it is there long before the flood is read.
+/// R7: a flood on one link leaves room for a packet on another, which is reported before the flood has been read.
 #[test]
 fn r7_a_flood_starves_nobody() {
     four_ways(|mode| {
@@ -180,7 +179,7 @@ fn r7_a_flood_starves_nobody() {
         rig.tell_edges();
         rig.engine.flush();
         let taken = unread - flood.socket.unread_len();
-        // On the main thread the flood's turn is one job, exactly its budget long.
+        // On the main thread the flood gets one job, which reads exactly its budget.
         assert!(mode.io_threads > 1 || taken == limits::READ_BUDGET_BYTES, "{taken}");
         rig.until("the quiet link's packet", |rig| !rig.numbers(quiet.id).is_empty());
         rig.until("the flood", |rig| rig.stat("packets_received") == count + 1);
@@ -192,11 +191,11 @@ fn r7_a_flood_starves_nobody() {
             _ => None,
         });
         let place = order.clone().position(|is_quiet| is_quiet).expect("it came");
-        assert!(place + 1 < order.count(), "the flood went first");
+        assert!(place + 1 < order.count(), "the whole flood was reported first");
     });
 }
 
-/// R23: the time of the last read is that of bytes, whole packets or not, and of no send.
+/// R23: any bytes set the time of the last read, even if they complete no packet; a send does not.
 #[test]
 fn r23_the_last_read_is_published() {
     four_ways(|mode| {
@@ -215,13 +214,13 @@ fn r23_the_last_read_is_published() {
         });
         assert!(rig.engine.send(link.id, crate::support::message(ping(1, 0))));
         rig.until("the message", |_| link.peer.received_len() == 2256);
-        assert!(rig.engine.last_read_ms(link.id).expect("still") >= 20, "a send is no read");
+        assert!(rig.engine.last_read_ms(link.id).expect("still") >= 20, "a send does not count");
         link.peer.send(b"mb");
         rig.until("a read", |rig| rig.engine.last_read_ms(link.id).is_some_and(|age| age < 20));
     });
 }
 
-/// R32: the packets of one read are slices of one buffer, end to end.
+/// R32: the packets of one read are slices of one buffer, one right after the other.
 #[test]
 fn r32_packets_of_one_read_share_one_buffer() {
     four_ways(|mode| {
@@ -238,7 +237,7 @@ fn r32_packets_of_one_read_share_one_buffer() {
     });
 }
 
-/// R10: received bytes are counted by class, of sound packets.
+/// R10: the bytes of good packets are counted by class.
 #[test]
 fn r10_received_bytes_are_counted_by_class() {
     four_ways(|mode| {
@@ -258,7 +257,7 @@ fn r10_received_bytes_are_counted_by_class() {
     });
 }
 
-/// The largest legal packet comes through, in many reads and jobs.
+/// The largest packet that is allowed comes through, in many reads and jobs.
 #[test]
 fn the_largest_packet_comes_through() {
     four_ways(|mode| {

@@ -1,6 +1,6 @@
-//! Random scripts of everything that can happen to a link, in any order. Whatever the script: what is received
-//! is a prefix of what was sent, in order, nothing twice; what is counted is what went over the socket; and in
-//! the end nothing is left.
+//! Random scripts of everything that can happen to a link, in any order. After any script, what was received is what
+//! was sent or its beginning, in order and nothing twice; the counters match what went over the socket; and nothing is
+//! left.
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use crate::support::{FOUR_WAYS, MemoryLink, Mode, Rig, Side, message, seeded};
 const LINKS: usize = 3;
 const CASES: u32 = 60;
 
-/// One thing that happens; the first number says to which link.
+/// One thing that happens; the first number is the link's.
 #[derive(Clone, Debug)]
 enum Act {
-    /// So many more bytes of the peer's stream come in.
+    /// This many more bytes of the peer's stream come in.
     Deliver(usize, usize),
-    /// The peer ends its stream, wherever it is.
+    /// The peer ends its stream, even inside a packet.
     End(usize),
-    /// So many messages are queued.
+    /// This many messages are queued.
     Send(usize, usize),
     Stall(usize),
     Grant(usize, usize),
     Split(usize, Side, usize),
-    /// True edges are told; a false one, of both kinds, on this link too.
+    /// All real edges are reported, and false edges of both kinds on this link.
     Edges(usize),
     Poll,
     Flush,
@@ -55,7 +55,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Message number `number` of either direction: kinds and lengths go round.
+/// The message numbered `number`, in either direction; kinds and lengths rotate.
 fn nth(number: u64) -> Vec<u8> {
     match number % 4 {
         0 => ping(number, (number % 7) as u16),
@@ -67,12 +67,12 @@ fn nth(number: u64) -> Vec<u8> {
 
 struct Scripted {
     link: MemoryLink,
-    /// The peer's stream as far as it is written, and how much of it came in.
+    /// The peer's stream as made so far, of which `delivered` bytes were sent.
     stream: Vec<u8>,
     stream_messages: u64,
     delivered: usize,
     ended: bool,
-    /// Messages the engine took.
+    /// How many messages the engine took.
     queued: u64,
     closed: bool,
 }
@@ -89,7 +89,7 @@ impl Scripted {
         }
     }
 
-    /// Whole messages that came in.
+    /// How many messages the peer has sent in full.
     fn delivered_messages(&self) -> u64 {
         let mut at = 0;
         (0..)
@@ -100,7 +100,7 @@ impl Scripted {
             .count() as u64
     }
 
-    /// What the peer must get if it gets all.
+    /// Everything that was queued for the peer.
     fn queued_bytes(&self) -> Vec<u8> {
         (0..self.queued).flat_map(nth).collect()
     }
@@ -202,13 +202,13 @@ fn check_link(rig: &Rig, scripted: &Scripted) {
     if scripted.closed {
         return;
     }
-    assert_eq!(received.len() as u64, whole, "all that came in whole");
+    assert_eq!(received.len() as u64, whole, "every whole message was received");
     if scripted.ended {
         assert_eq!(rig.lost(link.id).len(), 1);
         assert!(rig.story(link.id).ends_with('l'));
     } else {
         assert!(rig.lost(link.id).is_empty());
-        assert_eq!(sent.len(), scripted.queued_bytes().len(), "all that was queued");
+        assert_eq!(sent.len(), scripted.queued_bytes().len(), "everything queued was sent");
         assert_eq!(rig.engine.send_queue(link.id), (0, 0));
         packets::split(&sent);
     }

@@ -1,4 +1,4 @@
-//! TLS over real sockets: who gets in, who does not and why, on which thread, and that nothing waits for ever.
+//! TLS over real sockets: who is let in, who is refused and why, on which thread, and that nothing waits for ever.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
@@ -16,7 +16,7 @@ fn good_client(rig: &mut Rig, port: u16) -> Peer {
     rig.dial_with(port, Some(certs().client(Some(&certs().peer))))
 }
 
-/// The node still serves: a good peer comes in, asks, and is answered.
+/// Checks that the engine still serves: a good peer connects, asks and is answered.
 fn assert_serves(rig: &mut Rig, port: u16) {
     let before = rig.accepted().len();
     let peer = good_client(rig, port);
@@ -28,7 +28,7 @@ fn assert_serves(rig: &mut Rig, port: u16) {
     rig.until("our answer", |_| packets::split(&peer.received()).len() == 1);
 }
 
-/// R16: accepts run on workers, one job at a time, however often the socket is ready; the main thread makes the link.
+/// R16: TLS handshakes of accepted connections run on workers; one that comes in many pieces counts as one accept.
 #[test]
 fn r16_a_handshake_in_many_pieces_is_one_accept() {
     for mode in TLS_WAYS {
@@ -62,7 +62,7 @@ fn r16_a_handshake_in_many_pieces_is_one_accept() {
     }
 }
 
-/// R30: dials shake hands on workers too.
+/// R30: TLS handshakes of dials run on workers too.
 #[test]
 fn r30_a_dial_shakes_hands_on_a_worker() {
     for mode in TLS_WAYS {
@@ -82,7 +82,7 @@ fn r30_a_dial_shakes_hands_on_a_worker() {
     }
 }
 
-/// H36: who shows no certificate, or a wrong one, does not become a link; the peer is told, the node goes on.
+/// H36: a peer that shows no certificate or a bad one does not become a link; it gets an alert, and the engine goes on.
 #[test]
 fn h36_clients_without_a_good_certificate_are_refused() {
     let table: [(Option<&Identity>, &str); 4] = [
@@ -109,7 +109,7 @@ fn h36_clients_without_a_good_certificate_are_refused() {
     }
 }
 
-/// H36: a node we dial must be of our cluster.
+/// H36: a node that we dial must show a good certificate of our CA.
 #[test]
 fn h36_servers_without_a_good_certificate_are_left() {
     for mode in TLS_WAYS {
@@ -127,7 +127,7 @@ fn h36_servers_without_a_good_certificate_are_left() {
     }
 }
 
-/// `tls-auth-clients no` asks nobody; `optional` takes none for an answer, but no bad one.
+/// `tls-auth-clients no` asks for no certificate; `optional` accepts none at all, but no bad one.
 #[test]
 fn tls_auth_clients_off_and_optional() {
     for (client_auth, identity, comes_in) in [
@@ -147,7 +147,7 @@ fn tls_auth_clients_off_and_optional() {
     }
 }
 
-/// New keys hold for connections made after; those that are up stay.
+/// New keys apply to new connections; links that are up stay.
 #[test]
 fn keys_are_exchanged_at_run_time() {
     let mut rig = Rig::new(TLS_WAYS[1]);
@@ -172,7 +172,7 @@ fn keys_are_exchanged_at_run_time() {
     assert!(rig.lost(first).is_empty());
 }
 
-/// H35: TLS to a plain port and plain to a TLS port end at once, each under its own name.
+/// H35: TLS on a plain port and plain bytes on a TLS port end at once, each with a reason of its own.
 #[test]
 fn h35_tls_and_plain_do_not_mix() {
     for mode in TLS_WAYS {
@@ -189,8 +189,8 @@ fn h35_tls_and_plain_do_not_mix() {
     }
 }
 
-/// H37: garbage, a goodbye, or the end inside a handshake: refused, and nothing stays. TLS ignores a goodbye
-/// that nothing proves to be the peer's; then the deadline ends the handshake.
+/// H37: garbage, close_notify or an end inside a handshake is refused, and nothing is left. Where rustls ignores a
+/// close_notify that is not authenticated, the deadline ends the handshake.
 #[test]
 fn h37_what_breaks_inside_a_handshake_is_refused() {
     let mut client = certs().client(Some(&certs().peer));
@@ -241,7 +241,7 @@ fn h37_what_breaks_inside_a_handshake_is_refused() {
     }
 }
 
-/// H31: a handshake that does not end is ended; H38: so many at once and no more, and the room comes back.
+/// H31: a handshake that takes too long is ended. H38: the handshakes at once are limited, and their room comes back.
 #[test]
 fn h31_h38_stalled_handshakes_are_capped_and_end() {
     for mode in TLS_WAYS {
@@ -263,7 +263,7 @@ fn h31_h38_stalled_handshakes_are_capped_and_end() {
     }
 }
 
-/// H31: a dial whose peer does not shake hands is given up.
+/// H31: a dial whose peer does not take part in the TLS handshake is given up.
 #[test]
 fn h31_a_dial_without_a_handshake_is_given_up() {
     for mode in TLS_WAYS {
@@ -276,7 +276,7 @@ fn h31_a_dial_without_a_handshake_is_given_up() {
     }
 }
 
-/// The files are named with their directive when they cannot be used.
+/// An error about an unusable file starts with the directive that names the file.
 #[test]
 fn unusable_files_are_named() {
     let folder = Folder::new();
@@ -306,7 +306,7 @@ fn unusable_files_are_named() {
     }
 }
 
-/// A TLS link without keys is an error of the caller, not a plain link.
+/// Asking for a TLS link without keys is an error; it does not make a plain link.
 #[test]
 fn no_keys_no_tls() {
     let mut rig = Rig::new(Mode { io_threads: 1, tls: false });

@@ -1,5 +1,5 @@
-//! `Engine::fd`: readable exactly when there is something to do. A lost edge or wake-up is a hang here, and a
-//! hang is a failure.
+//! `Engine::fd` is readable exactly when there is something to do. A lost edge or wake-up makes a test hang, and a hang
+//! is a failure.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -15,8 +15,8 @@ use crate::support::{
     DEADLINE, Mode, Rig, Side, WORKERS_PLAIN, certs, four_ways, message, node_setup,
 };
 
-/// Waits for the descriptor as an event loop does; false after `wait`. A poll of its own each time tells the
-/// level, not the edge.
+/// Waits for the descriptor as an event loop does; false after `wait`. A new `Poll` each time sees whether it is
+/// readable now, not whether it became so.
 fn is_readable(engine: &Engine, wait: Duration) -> bool {
     let mut poll = Poll::new().expect("a descriptor is to be had");
     let fd = engine.fd();
@@ -28,8 +28,7 @@ fn is_readable(engine: &Engine, wait: Duration) -> bool {
     !events.is_empty()
 }
 
-/// At rest, flushed: nothing to do, and the descriptor says so. After a completion, a packet, a connection: it
-/// says that.
+/// The descriptor is not readable at rest, after a flush. A waiting connection or packet makes it readable.
 #[test]
 fn readable_exactly_when_there_is_something_to_do() {
     four_ways(|mode| {
@@ -39,13 +38,13 @@ fn readable_exactly_when_there_is_something_to_do() {
         assert!(!rig.engine.flush() && !is_readable(&rig.engine, Duration::ZERO));
 
         let peer = rig.dial(port);
-        assert!(is_readable(&rig.engine, DEADLINE), "a connection waits");
+        assert!(is_readable(&rig.engine, DEADLINE), "a connection is waiting");
         rig.until("the link", |rig| rig.accepted().len() == 1);
         rig.settle();
-        assert!(!is_readable(&rig.engine, Duration::ZERO), "and was taken");
+        assert!(!is_readable(&rig.engine, Duration::ZERO), "the connection was accepted");
 
         peer.send(&ping(1, 0));
-        assert!(is_readable(&rig.engine, DEADLINE), "a packet waits");
+        assert!(is_readable(&rig.engine, DEADLINE), "a packet is waiting");
         let link = rig.accepted()[0];
         rig.until("its packet", |rig| rig.numbers(link) == [1]);
         rig.settle();
@@ -67,7 +66,7 @@ fn a_completion_after_flush_is_told() {
             link.socket.wait_inside(Side::Recv);
             assert!(!is_readable(&rig.engine, Duration::ZERO), "nothing is done yet");
             link.socket.release(Side::Recv);
-            assert!(is_readable(&rig.engine, DEADLINE), "the completion was not told");
+            assert!(is_readable(&rig.engine, DEADLINE), "the completion woke nobody");
             let events = rig.engine.poll(Some(Duration::ZERO)).expect("no wait");
             rig.log.extend(events);
             assert_eq!(rig.numbers(link.id).len() as u64, number);
@@ -76,8 +75,8 @@ fn a_completion_after_flush_is_told() {
     }
 }
 
-/// A write that met a full socket is told at once, for an edge may have come while it was away; and messages
-/// queued meanwhile are not forgotten.
+/// The completion of a write that met a full socket wakes the main thread, because an edge may have come while the half
+/// was away; and messages queued meanwhile are not forgotten.
 #[test]
 fn a_write_that_leaves_something_behind_is_told() {
     for tls in [false, true] {
@@ -92,7 +91,7 @@ fn a_write_that_leaves_something_behind_is_told() {
             rig.engine.edge(link.id, false, true);
             assert!(!rig.engine.flush());
             link.socket.release(Side::Send);
-            assert!(is_readable(&rig.engine, DEADLINE), "the full socket was not told");
+            assert!(is_readable(&rig.engine, DEADLINE), "the completion woke nobody");
             link.socket.grant(usize::MAX);
             rig.until("the message", |_| link.peer.received_len() as u64 == number * 2256);
             rig.settle();
@@ -104,18 +103,18 @@ fn a_write_that_leaves_something_behind_is_told() {
         rig.engine.send(link.id, message(ping(22, 0)));
         assert!(!rig.engine.flush());
         link.socket.release(Side::Send);
-        assert!(is_readable(&rig.engine, DEADLINE), "a message waits for the half");
+        assert!(is_readable(&rig.engine, DEADLINE), "a message is waiting for the half");
         rig.until("both", |_| link.peer.received_len() == 22 * 2256);
     }
 }
 
-/// What was queued in the engine itself is no edge: `flush` says that `poll` has something to do.
+/// An event that the engine has queued itself makes no edge, so `flush` must say that `poll` has something to do.
 #[test]
 fn flush_tells_of_what_poll_would_return() {
     let mut rig = Rig::new(WORKERS_PLAIN);
     let link = rig.link();
     rig.engine.close(link.id);
-    assert!(rig.engine.flush(), "there is a Drained to fetch");
+    assert!(rig.engine.flush(), "a Drained event is waiting");
     rig.step();
     assert!(!rig.engine.flush());
 }
@@ -123,8 +122,8 @@ fn flush_tells_of_what_poll_would_return() {
 const LINKS: usize = 16;
 const MESSAGES_EACH: u64 = 400;
 
-/// Random traffic over TCP from other threads; the main thread only ever waits on the descriptor. Every message
-/// is echoed, so a single lost edge or wake-up leaves both sides waiting.
+/// Random traffic over TCP from other threads, while the main thread waits on the descriptor only. Every message is
+/// echoed, so a single lost edge or wake-up leaves both sides waiting.
 #[test]
 fn no_edge_is_lost_under_random_traffic() {
     four_ways(|mode| {
@@ -144,7 +143,7 @@ fn no_edge_is_lost_under_random_traffic() {
         let mut ended = 0;
         while ended < LINKS {
             if !engine.flush() {
-                assert!(is_readable(&engine, DEADLINE), "asleep with work: {:?}", engine.stats());
+                assert!(is_readable(&engine, DEADLINE), "not woken for work: {:?}", engine.stats());
             }
             for event in engine.poll(Some(Duration::ZERO)).expect("no wait") {
                 match event {
@@ -196,7 +195,7 @@ fn ask_at_random(port: u16, tls: bool, seed: u64) {
             };
             bytes.extend(packet);
         }
-        // In two writes, so that a packet may end between them.
+        // Two writes, so that the cut may fall inside a packet.
         let cut = random.below(bytes.len() as u64 + 1) as usize;
         client.write(&bytes[..cut]);
         client.write(&bytes[cut..]);
@@ -244,7 +243,7 @@ impl Client {
     }
 }
 
-/// A small generator with a seed (xorshift64*): the traffic of a failing run can be had again.
+/// A small random generator with a seed (xorshift64*), so that the traffic of a failing run can be repeated.
 struct Random(u64);
 
 impl Random {

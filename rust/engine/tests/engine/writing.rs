@@ -1,5 +1,4 @@
-//! What goes out: snapshots of the queue, partial sends, counters, one copy for many links, and the send-buffer
-//! limit.
+//! What goes out: queued messages, partial sends, counters, one copy for many links, and the send-buffer limit.
 
 use std::io::ErrorKind;
 
@@ -16,8 +15,8 @@ fn sent_total(rig: &Rig) -> u64 {
         .sum()
 }
 
-/// R9, H33: the socket fills up at every single byte of two messages; nothing is lost, doubled or reordered, and a
-/// full socket is no error.
+/// R9, H33: the socket fills up after each byte of two messages in turn. Nothing is lost, doubled or reordered, and a
+/// full socket is not an error.
 #[test]
 fn r9_a_partial_send_keeps_its_place_at_every_byte() {
     four_ways(|mode| {
@@ -43,7 +42,7 @@ fn r9_a_partial_send_keeps_its_place_at_every_byte() {
     });
 }
 
-/// R9, R10: one byte per call, and every counter equals what the socket took.
+/// R9, R10: the socket takes one byte per call, and every counter equals what it took.
 #[test]
 fn r10_sent_bytes_are_those_the_socket_took() {
     four_ways(|mode| {
@@ -68,7 +67,7 @@ fn r10_sent_bytes_are_those_the_socket_took() {
     });
 }
 
-/// R10: also while a message is half sent. (What TLS holds back is sent as far as messages go.)
+/// R10: the counters are right while a message is partly sent. (Plain only: bytes that TLS holds back count as sent.)
 #[test]
 fn r10_half_a_message_counts_half() {
     for io_threads in [1, 3] {
@@ -85,14 +84,14 @@ fn r10_half_a_message_counts_half() {
             assert_eq!(sent_total(&rig), target as u64);
             let whole = u64::from(target >= 100);
             assert_eq!(rig.stat("messages_sent_pubsub"), whole);
-            // The account gives back whole messages only: what is half sent is still held.
+            // A message counts as unsent, in full, until it is wholly sent.
             let held = if whole == 1 { (1, 2256) } else { (2, 2356) };
             assert_eq!(rig.engine.send_queue(link.id), held);
         }
     }
 }
 
-/// R9: what is queued while a write job is away goes with a later one, in order.
+/// R9: messages queued while a write job is away are sent by a later job, in order.
 #[test]
 fn r9_messages_queued_meanwhile_go_later() {
     for tls in [false, true] {
@@ -107,7 +106,7 @@ fn r9_messages_queued_meanwhile_go_later() {
         }
         rig.step();
         assert_eq!(rig.engine.send_queue(link.id), (5, 5 * 2256));
-        assert_eq!(rig.stat("jobs_in_flight"), 1, "no second job of the kind");
+        assert_eq!(rig.stat("jobs_in_flight"), 1, "no second job of the same kind");
         link.socket.release(Side::Send);
         rig.until("all", |_| link.peer.received_len() == 5 * 2256);
         let numbers: Vec<_> = packets::split(&link.peer.received())
@@ -120,7 +119,7 @@ fn r9_messages_queued_meanwhile_go_later() {
     }
 }
 
-/// R9: a hard error ends the link, once, and takes no message after.
+/// R9: a hard error ends the link, once, and the link takes no message after it.
 #[test]
 fn r9_a_hard_error_ends_the_link() {
     four_ways(|mode| {
@@ -139,7 +138,7 @@ fn r9_a_hard_error_ends_the_link() {
     });
 }
 
-/// A socket that takes nothing and says so without an error must not keep a thread busy for ever.
+/// R9: a socket that takes 0 bytes without an error must not keep a thread busy for ever.
 #[test]
 fn r9_a_socket_that_takes_nothing_ends_the_link() {
     four_ways(|mode| {
@@ -152,7 +151,7 @@ fn r9_a_socket_that_takes_nothing_ends_the_link() {
     });
 }
 
-/// A message without bytes is sent by doing nothing, between others too.
+/// A message without bytes starts no job, and is harmless between other messages.
 #[test]
 fn an_empty_message_is_no_work() {
     four_ways(|mode| {
@@ -169,7 +168,7 @@ fn an_empty_message_is_no_work() {
     });
 }
 
-/// R11: a broadcast's bytes are where they were for every link that sends them, and gone when all have.
+/// R11: every link sends a broadcast's bytes from the same memory, which is freed when all have sent them.
 #[test]
 fn r11_a_broadcast_is_stored_once() {
     for io_threads in [1, 3] {
@@ -182,7 +181,7 @@ fn r11_a_broadcast_is_stored_once() {
         assert_eq!(rig.engine.broadcast(&ids, &one), 20);
         drop(one);
         for link in &links {
-            assert_eq!(rig.engine.send_queue(link.id), (1, data.len()), "each link's account");
+            assert_eq!(rig.engine.send_queue(link.id), (1, data.len()), "unsent on each link");
         }
         assert!(!data.is_unique());
         rig.until("all", |_| links.iter().all(|link| link.peer.received_len() == data.len()));
@@ -195,7 +194,7 @@ fn r11_a_broadcast_is_stored_once() {
     }
 }
 
-/// R11: over TLS too each link gets it, and links that are gone do not count.
+/// R11: each link that is up gets a broadcast, also over TLS, and closed links are not counted.
 #[test]
 fn r11_a_broadcast_reaches_the_links_that_are_up() {
     four_ways(|mode| {
@@ -210,8 +209,8 @@ fn r11_a_broadcast_reaches_the_links_that_are_up() {
     });
 }
 
-/// R18, H40: at the limit a link lives, one byte over it is lost and counted; 0 is no limit; what comes in does not
-/// count.
+/// R18, H40: a link at the limit is kept, one a byte over it is lost and counted; 0 means no limit; received bytes do
+/// not count.
 #[test]
 fn r18_the_send_buffer_limit_at_its_edge() {
     four_ways(|mode| {
@@ -245,7 +244,7 @@ fn r18_the_send_buffer_limit_at_its_edge() {
     });
 }
 
-/// R7: a link with much to send shares the threads with others.
+/// R7: a link with much to send does not keep others from sending.
 #[test]
 fn r7_a_long_queue_starves_nobody() {
     for tls in [false, true] {
@@ -265,7 +264,7 @@ fn r7_a_long_queue_starves_nobody() {
     }
 }
 
-/// R7: of one write job, at most so many bytes; of one call, at most so many buffers.
+/// R7: one write job sends at most its budget of bytes, and one call at most its number of buffers.
 #[test]
 fn r7_a_write_job_keeps_its_budget() {
     let mut rig = Rig::new(Mode { io_threads: 1, ..WORKERS_PLAIN });

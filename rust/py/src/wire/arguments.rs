@@ -1,4 +1,4 @@
-//! Constructor arguments: a value out of range is a ConfigError that names the field, not an OverflowError.
+//! Constructor arguments: a value out of range raises a ConfigError that names the field, not an OverflowError.
 
 use clusterbus_wire::{InvalidField, NodeId};
 use pyo3::exceptions::PyOverflowError;

@@ -1,6 +1,6 @@
-//! The message classes, one over each value of the wire crate, and `encode`.
+//! The message classes, one for each kind of message in the wire crate, and `encode`.
 //!
-//! A constructor refuses what could not be encoded, so `encode` has nothing left to refuse.
+//! A constructor refuses whatever could not be encoded, so `encode` has nothing left to refuse.
 
 use bytes::Bytes;
 use clusterbus_wire::{
@@ -23,7 +23,7 @@ macro_rules! message_classes {
             pub struct $name(pub wire::$name);
 
             impl $name {
-                /// Wraps the message when it can be sent.
+                /// Wraps the message if it can be sent.
                 fn checked(message: wire::$name) -> PyResult<Self> {
                     MessageRef::from(&message).encoded_len().map_err(cannot_encode)?;
                     Ok($name(message))
@@ -43,17 +43,17 @@ macro_rules! message_classes {
 message_classes! {
     /// PING, PONG or MEET (`type` 0, 1, 2).
     Heartbeat;
-    /// FAIL: a node failed by quorum.
+    /// FAIL: a quorum agreed that a node has failed.
     Fail;
     /// PUBLISH or PUBLISHSHARD. `header=None` is the light form.
     Publish;
-    /// UPDATE: newer configuration of some slots' owner.
+    /// UPDATE: a newer configuration of the node that owns some slots.
     Update;
     /// MODULE. `header=None` is the light form.
     ModuleMessage;
     /// FAILOVER_AUTH_REQUEST, FAILOVER_AUTH_ACK or MFSTART (`type` 5, 6, 8).
     HeaderOnly;
-    /// A message of a type this version does not know.
+    /// A message of a type that this version does not know.
     Unknown;
 }
 
@@ -69,7 +69,7 @@ pub fn encode<'py>(message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>>
     }
 }
 
-/// A decoded message as its class.
+/// A decoded message as an object of its class.
 pub fn to_python(py: Python<'_>, message: wire::Message) -> PyResult<Bound<'_, PyAny>> {
     Ok(match message {
         wire::Message::Heartbeat(message) => Bound::new(py, Heartbeat(message))?.into_any(),

@@ -1,6 +1,6 @@
-//! `Packet`: a received frame shared with Python, and the functions that read bytes.
+//! `Packet`, a received frame that is shared with Python, and the functions that read bytes.
 //!
-//! Holds the crate's only `unsafe`: the buffer protocol, so that `memoryview(packet)` copies nothing.
+//! Holds the crate's only `unsafe`, for the buffer protocol, so that `memoryview(packet)` copies nothing.
 
 use core::ffi::{c_int, c_void};
 use core::ptr;
@@ -18,7 +18,7 @@ use super::messages::to_python;
 use super::parts::{Extension, GossipEntry, mflags_number};
 use crate::errors::{PeerError, bad_packet};
 
-/// One whole message as it came. Immutable, decoded lazily, shares its buffer with Rust.
+/// One whole message as it came. Immutable and decoded lazily; it shares its buffer with Rust.
 #[pyclass(frozen, eq, hash, module = "clusterbus._core")]
 #[derive(PartialEq, Eq, Hash)]
 pub struct Packet(wire::Packet);
@@ -29,7 +29,7 @@ impl Packet {
         Packet(packet)
     }
 
-    /// The packet itself.
+    /// The wire crate's packet.
     pub fn inner(&self) -> &wire::Packet {
         &self.0
     }
@@ -38,7 +38,7 @@ impl Packet {
         self.0.packet_ref().header()
     }
 
-    /// A number of the header, 0 for a light packet.
+    /// A number from the header; 0 for a light packet.
     fn number<T: Default>(&self, field: impl FnOnce(&HeaderLayout) -> T) -> T {
         self.header().map(field).unwrap_or_default()
     }
@@ -55,7 +55,7 @@ impl Packet {
     }
 
     /// # Safety
-    /// Called by the interpreter alone, with a `buffer` that is null or valid for writing.
+    /// Only the interpreter calls it, with a `buffer` that is null or valid for writing.
     unsafe fn __getbuffer__(
         slf: Bound<'_, Self>,
         buffer: *mut ffi::Py_buffer,
@@ -68,20 +68,20 @@ impl Packet {
         let start = bytes.as_ptr().cast::<c_void>().cast_mut();
         let len = ffi::Py_ssize_t::try_from(bytes.len())?;
         let read_only = 1;
-        // SAFETY: `buffer` is valid for writing (checked for null; the interpreter's promise otherwise). The bytes
-        // never move or change: the class is frozen and owns them, and the buffer takes a reference to the object, so
-        // they live as long as the buffer. The buffer is read-only; a request for a writable one fails here.
+        // SAFETY: `buffer` is valid for writing: it is not null, and the interpreter promises the rest. The bytes never
+        // move or change, since the class is frozen and owns them. They live as long as the buffer, which takes a
+        // reference to the object. The buffer is read-only; a request for a writable one fails here.
         let filled =
             unsafe { ffi::PyBuffer_FillInfo(buffer, slf.as_ptr(), start, len, read_only, flags) };
         if filled == 0 {
             return Ok(());
         }
-        // SAFETY: `buffer` is valid for writing as above; a failed request must leave no owner in it.
+        // SAFETY: `buffer` is valid for writing, as above; a failed request must leave no owner in it.
         unsafe { (*buffer).obj = ptr::null_mut() };
         Err(PyErr::fetch(slf.py()))
     }
 
-    /// The buffer protocol by its Python name (PEP 688), which Python 3.11 does not add by itself.
+    /// The buffer protocol under its Python name (PEP 688), which Python 3.11 does not add by itself.
     #[pyo3(signature = (flags, /))]
     fn __buffer__(slf: Bound<'_, Self>, flags: c_int) -> PyResult<Bound<'_, PyMemoryView>> {
         if flags & ffi::PyBUF_WRITABLE != 0 {
@@ -152,7 +152,7 @@ impl Packet {
         NodeId::new(&header.replicaof).ok().map(|id| id.to_string())
     }
 
-    /// The announced address, "" when none (or when it is no address: see `refused`).
+    /// The announced address; "" when there is none, or when it is invalid (see `refused`).
     #[getter]
     fn myip(&self) -> String {
         self.0.packet_ref().myip().to_string()
@@ -173,25 +173,25 @@ impl Packet {
         self.number(|header| mflags_number(header.mflags))
     }
 
-    /// The entries that hold: an entry with a bad id or ip is left out and named in `refused`.
+    /// The valid gossip entries; one with a bad id or ip is left out and named in `refused`.
     #[getter]
     fn gossip(&self) -> Vec<GossipEntry> {
         self.0.packet_ref().gossip_entries().map(GossipEntry).collect()
     }
 
-    /// The extensions that hold: one with bad text is left out and named in `refused`.
+    /// The valid extensions; one with a bad text or id is left out and named in `refused`.
     #[getter]
     fn extensions(&self) -> Vec<Extension> {
         self.0.packet_ref().owned_extensions().map(Extension).collect()
     }
 
-    /// The extension section as it came, and how many extensions its header announces.
+    /// The extension section as it came, and how many extensions the header announces.
     #[getter]
     fn raw_extensions(&self) -> (&[u8], u16) {
         (self.0.packet_ref().extension_bytes(), self.number(|header| header.extensions.get()))
     }
 
-    /// Names of the fields that were refused, as `gossip[3].ip` or `extensions[0].hostname`.
+    /// The names of the parts that were refused, such as `gossip[3].ip` or `extensions[0].hostname`.
     #[getter]
     fn refused(&self) -> Vec<String> {
         self.0.packet_ref().refused().map(|refused| refused.to_string()).collect()
@@ -212,7 +212,7 @@ impl Packet {
     }
 }
 
-/// Splits packets laid end to end; raises PeerError naming offset and field.
+/// Splits bytes into the packets they consist of; raises a PeerError that names the offset and the field.
 #[pyfunction]
 pub fn parse(py: Python<'_>, data: PyBuffer<u8>) -> PyResult<Vec<Packet>> {
     let mut rest = Bytes::from(data.to_vec(py)?);
@@ -233,7 +233,7 @@ pub fn parse(py: Python<'_>, data: PyBuffer<u8>) -> PyResult<Vec<Packet>> {
     Ok(packets)
 }
 
-/// Decodes exactly one packet; raises PeerError naming the field.
+/// Decodes exactly one packet; raises a PeerError that names the field.
 #[pyfunction]
 pub fn decode<'py>(py: Python<'py>, data: PyBuffer<u8>) -> PyResult<Bound<'py, PyAny>> {
     to_python(py, wire::decode(&data.to_vec(py)?).map_err(bad_packet)?)

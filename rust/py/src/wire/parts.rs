@@ -1,4 +1,4 @@
-//! Header, gossip entry and extension: the values messages are made of.
+//! Header, gossip entry and extension: the values that messages are made of.
 
 use bytes::Bytes;
 use clusterbus_wire::{self as wire, ExtensionContent, ExtensionType, IpText, SlotBitmap};
@@ -145,7 +145,7 @@ impl Header {
     }
 }
 
-/// The three bytes of `mflags` as one number, the first byte lowest.
+/// The three bytes of `mflags` as one number; the first byte is the lowest.
 pub fn mflags_number(mflags: [u8; 3]) -> u32 {
     u32::from_le_bytes([mflags[0], mflags[1], mflags[2], 0])
 }

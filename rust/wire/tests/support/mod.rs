@@ -1,5 +1,5 @@
-//! Captured packets of real servers, and a hand-made one to break field by field.
-#![allow(dead_code)] // Each test binary uses a part.
+//! Packets captured from real servers, and hand-made ones that tests break field by field.
+#![allow(dead_code)] // Each test binary uses only some of it.
 
 pub mod seeded;
 
@@ -18,7 +18,7 @@ pub fn captured(name: &str) -> Vec<Vec<u8>> {
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut rest = bytes.as_slice();
     let mut frames = Vec::new();
-    while let Some(len) = peek_frame_len(rest).expect("a captured stream is sound") {
+    while let Some(len) = peek_frame_len(rest).expect("a captured stream is valid") {
         let (frame, after) = rest.split_at(len);
         frames.push(frame.to_vec());
         rest = after;
@@ -32,7 +32,7 @@ pub fn all_captured() -> Vec<Vec<u8>> {
     CAPTURES.iter().flat_map(|name| captured(name)).collect()
 }
 
-/// A packet as a list of parts; `totlen` follows its content unless set by hand.
+/// A packet in two parts; `totlen` follows from the content unless the test claims another.
 #[derive(Clone)]
 pub struct RawPacket {
     pub header: Vec<u8>,
@@ -79,7 +79,7 @@ impl RawPacket {
         packet
     }
 
-    /// Adds one extension and keeps flag and count right.
+    /// Adds one extension and sets the flag and the count to match.
     pub fn with_extension(self, number: u16, data: &[u8]) -> RawPacket {
         let length = 8 + data.len() as u32;
         self.with_extension_claiming(number, length, data)

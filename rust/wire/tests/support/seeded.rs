@@ -1,11 +1,12 @@
-//! Property tests that can be had again: the seed of every run is known, and a failing test prints the command.
+//! Property tests that can be repeated: every run has a known seed, and a failing test prints the command that repeats
+//! it.
 
 use std::hash::BuildHasher;
 
 use proptest::test_runner::{Config, RngSeed};
 
-/// A property test of so many cases. Its seed is `PROPTEST_RNG_SEED`, or a new one each time; the command that
-/// repeats the run is printed, which the harness shows when the test fails.
+/// The settings of a property test with this many cases. Its seed is `PROPTEST_RNG_SEED`, or else a new one each time.
+/// Prints the command that repeats the run, which the harness shows when the test fails.
 pub fn config(cases: u32) -> Config {
     let mut config = Config { cases, failure_persistence: None, ..Config::default() };
     let seed = match config.rng_seed {

@@ -30,7 +30,7 @@ impl Load {
         Ok(())
     }
 
-    /// Dials the server as this node and sends a PING, which leaves as soon as the link is up.
+    /// Dials the server as this node and queues a PING, which leaves as soon as the link is up.
     fn dial(&mut self, peer: usize) -> Result<usize, Failure> {
         let node = &self.roster.peers[peer];
         let tls = self.tls.as_ref().map(Tls::dialling).transpose()?;
@@ -41,7 +41,7 @@ impl Load {
         self.links.insert(&self.epoll, link)
     }
 
-    /// Sends a PING on a dialled link that is not taken out of the table.
+    /// Sends a PING on a dialled link, which must be in the table.
     pub(super) fn ping_on(&mut self, token: usize) -> Result<(), Failure> {
         let mut link = self.links.take(token).ok_or("a dialled link is gone")?;
         if let Role::Dialled(peer) = link.role {
@@ -135,7 +135,7 @@ impl Load {
         Ok(())
     }
 
-    /// Reads once and handles what came; false at the end of the stream.
+    /// Reads once and handles what came. False at the end of the stream.
     fn receive(&mut self, link: &mut Link) -> Result<bool, Failure> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut seen = std::mem::take(&mut self.seen);
@@ -251,7 +251,7 @@ impl Load {
     }
 }
 
-/// Checks the replies to the client: a line that begins with `-` is an error, whose text the server gives.
+/// Checks the replies to the client: a line that begins with `-` is an error with the server's text.
 fn take_replies(bytes: &[u8]) -> Result<(), Failure> {
     let starts = std::iter::once(0).chain(
         bytes.iter().enumerate().filter(|&(_, &byte)| byte == b'\n').map(|(index, _)| index + 1),
@@ -262,7 +262,7 @@ fn take_replies(bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks that an answer is a sound packet and comes from the server.
+/// Checks that an answer is a valid packet from the server.
 fn check_answer(packet: &[u8], server: NodeId) -> Result<(), Failure> {
     let checked = check_packet(packet)?;
     if checked.is_light || packet[SENDER_AT] != server.as_bytes()[..] {

@@ -1,7 +1,7 @@
-//! Keys, certificates and rules of TLS, read from PEM files once and shared by all connections made after.
+//! Keys, certificates and rules of TLS, read from PEM files once and shared by all later connections.
 //!
-//! The crypto provider is ring, chosen here and nowhere else. The bus does not check host names, as Valkey does
-//! not: nodes know each other by address, and the CA decides who belongs to the cluster.
+//! The crypto provider is ring, chosen here and nowhere else. Like Valkey, the bus does not check host names: nodes
+//! know each other by address, and the CA decides who belongs to the cluster.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use rustls::{
 /// Whether a peer that dials must show a certificate (`tls-auth-clients`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
-    /// It must, and a CA of ours must have signed it.
+    /// It must show one that a CA of ours has signed.
     Required,
-    /// It may; one that does not verify is refused.
+    /// It may show one; a certificate that does not verify is refused.
     Optional,
-    /// It is not asked.
+    /// It is not asked for one.
     Off,
 }
 
@@ -35,9 +35,9 @@ pub struct TlsFiles {
     pub cert_file: PathBuf,
     /// The key of the leaf.
     pub key_file: PathBuf,
-    /// The CAs that peers must be signed by.
+    /// The CAs that peers' certificates must be signed by.
     pub ca_cert_file: PathBuf,
-    /// What is asked of peers that dial us.
+    /// Whether peers that dial us must show a certificate.
     pub client_auth: ClientAuth,
 }
 
@@ -50,7 +50,7 @@ pub struct TlsError {
     detail: String,
 }
 
-/// What connections are made from. Cheap to clone.
+/// What TLS connections are made from. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct TlsSetup {
     server: Arc<ServerConfig>,
@@ -91,7 +91,7 @@ impl TlsSetup {
                     .with_single_cert(chain.clone(), key.clone_key())
             })
             .map_err(|error| tls_error("tls-cert-file", &files.cert_file, &error))?;
-        // Links live long and nobody resumes them: a ticket for each would be work for nothing.
+        // Links live long and are never resumed, so session tickets would be wasted work.
         server.send_tls13_tickets = 0;
 
         let mut client = ClientConfig::builder_with_provider(provider.clone())
@@ -135,7 +135,7 @@ fn certificates(
     Ok(chain)
 }
 
-/// Accepts a server whose chain leads to one of our CAs, whatever name it bears.
+/// Accepts a server whose chain leads to one of our CAs, whatever name its certificate has.
 #[derive(Debug)]
 struct ChainOnly {
     roots: Arc<RootCertStore>,

@@ -1,4 +1,4 @@
-//! TLS links: the keys and rules they are made with, and the transport that carries their bytes. rustls underneath.
+//! TLS links, on top of rustls: the keys and rules they are made with, and the transport that carries their bytes.
 
 mod config;
 mod transport;

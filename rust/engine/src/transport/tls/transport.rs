@@ -1,7 +1,7 @@
 //! A TLS link: rustls keeps one state for both directions, so one job at a time serves both (R13).
 //!
-//! The transport is owned by the job while it is away. Handshakes, inbound and outbound, are the same job in the
-//! second lane (R16, R30). rustls is driven directly: read_tls, process_new_packets, write_tls.
+//! While the transport is away, its job owns it. A handshake, inbound or outbound, is the same job in the second lane
+//! (R16, R30). rustls is driven directly: read_tls, process_new_packets, write_tls.
 
 use std::io::{self, BufRead, ErrorKind, IoSlice, Write};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::transport::transfer::{
     Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport,
 };
 
-/// What one job on a TLS link brought, both directions apart (R14).
+/// What one job on a TLS link brought, with each direction reported separately (R14).
 pub(crate) struct TlsReport {
     pub(crate) was_handshaking: bool,
     pub(crate) is_handshaking: bool,
@@ -61,7 +61,7 @@ impl TlsTransport {
         })
     }
 
-    /// Reads what is there, then writes what is to go; each within its budget.
+    /// Reads what is there, then writes what is waiting, each within its budget.
     pub(crate) fn serve(
         &mut self,
         view: Option<&View>,
@@ -81,14 +81,14 @@ impl TlsTransport {
         let comparer = Comparer { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
         self.deframer.take_frames(&mut report.read, comparer);
         self.batch.encode(view, gossip);
-        // After a failure too: the alert tells the peer why.
+        // Also after a failure: the alert tells the peer why.
         self.write(&mut report.write);
         report.is_handshaking = self.connection.is_handshaking();
         if report.is_handshaking
             && report.read.stop == ReadStop::WouldBlock
             && let Some(error) = &report.write.error
         {
-            // A handshake that cannot write is over.
+            // A handshake that cannot write cannot succeed.
             report.read.stop = ReadStop::error(error);
         }
         report
@@ -120,7 +120,7 @@ impl TlsTransport {
         }
     }
 
-    /// Takes some of `records`; `Err` when reading is over.
+    /// Decrypts some of `records`; `Err` when reading is over.
     fn decrypt(&mut self, records: &mut &[u8]) -> Result<(), ReadStop> {
         let offered = records.len();
         let taken = self.connection.read_tls(records).map_err(|error| ReadStop::error(&error))?;
@@ -132,7 +132,7 @@ impl TlsTransport {
             }
         }
         let outcome = self.connection.process_new_packets();
-        // Whatever the outcome: the records before a bad one are good (R6).
+        // Take the data whatever the outcome, because the records before a bad one are good (R6).
         let mut reader = self.connection.reader();
         while let Ok(chunk) = reader.fill_buf() {
             if chunk.is_empty() {
@@ -186,7 +186,7 @@ impl TlsTransport {
     }
 }
 
-/// Sorts a rustls error by what an operator would do about it (H35-H37).
+/// Sorts rustls' errors by what an operator would do about them (H35-H37).
 fn failure_of(error: &rustls::Error) -> ReadStop {
     use rustls::Error as E;
     let reason = match error {

@@ -1,4 +1,4 @@
-//! Certificates of a test cluster and of those who do not belong to it, made once per process.
+//! Certificates of a test cluster and of outsiders, made once per process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ impl Identity {
     }
 }
 
-/// A CA, those it vouches for, and those it does not.
+/// A CA, identities that it signed, and identities that must be refused.
 pub struct Certs {
     pub ca_pem: String,
     pub node: Identity,
@@ -60,7 +60,7 @@ impl Certs {
         }
     }
 
-    /// What an engine that is `identity` works with.
+    /// The TLS setup of an engine whose identity is `identity`.
     pub fn setup(&self, identity: &Identity, client_auth: ClientAuth) -> TlsSetup {
         let folder = Folder::new();
         let files = TlsFiles {
@@ -69,13 +69,13 @@ impl Certs {
             ca_cert_file: folder.write("ca.crt", &self.ca_pem),
             client_auth,
         };
-        TlsSetup::from_files(&files).expect("sound files")
+        TlsSetup::from_files(&files).expect("the files are valid")
     }
 
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).expect("rcgen writes PEM");
-        roots.add(ca).expect("a sound CA");
+        roots.add(ca).expect("a valid CA");
         roots
     }
 
@@ -83,30 +83,30 @@ impl Certs {
     pub fn client(&self, identity: Option<&Identity>) -> Connection {
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .expect("ring has them")
+            .expect("ring has versions")
             .with_root_certificates(self.roots());
         let config = match identity {
             Some(identity) => {
-                builder.with_client_auth_cert(identity.chain(), identity.key()).expect("sound keys")
+                builder.with_client_auth_cert(identity.chain(), identity.key()).expect("valid keys")
             }
             None => builder.with_no_client_auth(),
         };
         let name = ServerName::try_from("localhost").expect("a name");
-        ClientConnection::new(Arc::new(config), name).expect("a sound setup").into()
+        ClientConnection::new(Arc::new(config), name).expect("a valid setup").into()
     }
 
-    /// A peer that is dialled, and asks the dialler for a certificate.
+    /// A peer that is dialled and asks the dialler for a certificate.
     pub fn server(&self, identity: &Identity) -> Connection {
         let provider = Arc::new(ring::default_provider());
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider.clone());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .expect("ring has them")
-            .with_client_cert_verifier(verifier.build().expect("a sound CA"))
+            .expect("ring has versions")
+            .with_client_cert_verifier(verifier.build().expect("a valid CA"))
             .with_single_cert(identity.chain(), identity.key())
-            .expect("sound keys");
-        ServerConnection::new(Arc::new(config)).expect("a sound setup").into()
+            .expect("valid keys");
+        ServerConnection::new(Arc::new(config)).expect("a valid setup").into()
     }
 }
 
@@ -115,14 +115,14 @@ pub fn certs() -> &'static Certs {
     CERTS.get_or_init(Certs::make)
 }
 
-/// The setup of the engine under test: mutual TLS.
+/// The TLS setup of the engine under test: both sides must show a certificate.
 pub fn node_setup() -> TlsSetup {
     static SETUP: OnceLock<TlsSetup> = OnceLock::new();
     SETUP.get_or_init(|| certs().setup(&certs().node, ClientAuth::Required)).clone()
 }
 
 fn leaf() -> CertificateParams {
-    CertificateParams::new(vec!["localhost".to_owned()]).expect("a sound name")
+    CertificateParams::new(vec!["localhost".to_owned()]).expect("a valid name")
 }
 
 fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
@@ -138,7 +138,7 @@ fn signed(params: &CertificateParams, issuer: &CertifiedIssuer<'static, KeyPair>
     Identity { cert_pem: cert.pem(), key_pem: key.serialize_pem() }
 }
 
-/// A folder that goes when it is dropped.
+/// A folder that is deleted when this is dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {

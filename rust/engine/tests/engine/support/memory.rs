@@ -1,5 +1,5 @@
-//! A socket in memory, with every way a real one can behave badly, at any byte: it stalls, splits, fails, ends,
-//! panics, or holds the calling thread until told to let go. Both sides of it are used from any thread.
+//! A socket in memory that can misbehave at any byte: it stalls, splits, fails, ends, panics, or holds the calling
+//! thread until it is released. Any thread may use either side.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clusterbus_engine::Socket;
 
-/// What happens when a direction has carried so many bytes.
+/// How a direction breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Error(ErrorKind),
@@ -22,13 +22,13 @@ pub enum Side {
     Send,
 }
 
-/// One direction: how much it may carry, in what pieces, and where it breaks.
+/// One direction: what it has carried, in what pieces, and where it breaks.
 #[derive(Debug)]
 struct Flow {
     carried: usize,
     per_call: usize,
     fault: Option<(usize, Fault)>,
-    /// Callers wait inside until this is false.
+    /// Whether callers are held inside the call.
     is_held: bool,
     calls_inside: usize,
 }
@@ -38,7 +38,7 @@ impl Flow {
         Self { carried: 0, per_call: usize::MAX, fault: None, is_held: false, calls_inside: 0 }
     }
 
-    /// How many of `offered` bytes may pass now; `Err` when the fault is due.
+    /// How many of the `offered` bytes may pass now; `Err` when the fault is due.
     fn allowed(&self, offered: usize) -> Result<usize, Fault> {
         let allowed = offered.min(self.per_call);
         match self.fault {
@@ -54,15 +54,15 @@ struct State {
     recv: Flow,
     send: Flow,
     inbound: VecDeque<u8>,
-    /// Zero-length reads once `inbound` is empty.
+    /// The stream has ended: once `inbound` is empty, reads return 0.
     is_ended: bool,
     outbound: Vec<u8>,
-    /// Bytes the socket takes before it would block.
+    /// How many bytes the socket still takes before it would block.
     room: usize,
     readable_edge: bool,
     writable_edge: bool,
     most_inside: usize,
-    /// Two calls of one direction at once: what must never be.
+    /// How often two calls of one direction overlapped, which must never happen.
     overlaps: usize,
     send_pointers: Vec<usize>,
     send_sizes: Vec<(usize, usize)>,
@@ -121,7 +121,7 @@ impl MemorySocket {
         });
     }
 
-    /// The socket takes `bytes` more.
+    /// The socket has room for `bytes` more.
     pub fn grant(&self, bytes: usize) {
         self.change(|state| {
             state.room = state.room.saturating_add(bytes);
@@ -134,12 +134,12 @@ impl MemorySocket {
         self.change(|state| state.room = 0);
     }
 
-    /// Reads or sends pass at most `bytes` per call.
+    /// From now on each call of this direction moves at most `bytes`.
     pub fn split(&self, side: Side, bytes: usize) {
         self.change(|state| flow(state, side).per_call = bytes);
     }
 
-    /// The fault strikes when this direction has carried `after` more bytes.
+    /// The fault occurs when this direction has carried `after` more bytes.
     pub fn break_after(&self, side: Side, after: usize, fault: Fault) {
         self.change(|state| {
             let flow = flow(state, side);
@@ -158,13 +158,13 @@ impl MemorySocket {
         self.change(|state| flow(state, side).is_held = false);
     }
 
-    /// Waits until a held call is inside.
+    /// Waits until a call of this direction is inside.
     pub fn wait_inside(&self, side: Side) {
         let deadline = Instant::now() + super::DEADLINE;
         let mut state = self.lock();
         while flow(&mut state, side).calls_inside == 0 {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(left > Duration::ZERO, "no {side:?} call came in");
+            assert!(left > Duration::ZERO, "no {side:?} call was made");
             state =
                 self.changed.wait_timeout(state, left).expect("nobody panics with the lock held").0;
         }
@@ -172,7 +172,7 @@ impl MemorySocket {
 
     // ---- what the test sees
 
-    /// What was sent behind the first `from` bytes.
+    /// What was sent after the first `from` bytes.
     pub fn sent_from(&self, from: usize) -> Vec<u8> {
         self.lock().outbound[from..].to_vec()
     }
@@ -186,7 +186,7 @@ impl MemorySocket {
         self.lock().inbound.len()
     }
 
-    /// The edges since the last call: readable, writable.
+    /// Which edges came since the last call: readable, writable.
     pub fn take_edges(&self) -> (bool, bool) {
         let mut state = self.lock();
         (std::mem::take(&mut state.readable_edge), std::mem::take(&mut state.writable_edge))
@@ -206,12 +206,12 @@ impl MemorySocket {
         self.lock().send_pointers.clone()
     }
 
-    /// Of every send: buffers and bytes offered.
+    /// For every send, how many buffers and bytes were offered.
     pub fn send_sizes(&self) -> Vec<(usize, usize)> {
         self.lock().send_sizes.clone()
     }
 
-    /// What a read of so much room gets; nothing is the end.
+    /// What a read with this much room gets; no bytes mean the end of the stream.
     fn take(&self, room: usize) -> io::Result<Vec<u8>> {
         let mut state = self.enter(Side::Recv);
         let allowed = state.recv.allowed(room);

@@ -1,6 +1,6 @@
-//! An engine with peers around it, and the loop that drives them: edges in, events out, everything logged.
+//! An engine with peers around it, and the loop that drives them: edges go in, events come out and are logged.
 //!
-//! Nothing in here sleeps; what takes time is waited for with a deadline that only a hang reaches.
+//! Nothing in here sleeps. Whatever takes time is waited for, with a deadline that only a hang reaches.
 
 pub mod certs;
 pub mod memory;
@@ -21,10 +21,10 @@ pub use certs::{certs, node_setup};
 pub use memory::{Fault, MemorySocket, Side};
 pub use peer::Peer;
 
-/// Longer than anything here takes; reaching it is a failure.
+/// Longer than anything in these tests takes; reaching it is a failure.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// One of the ways a row must hold.
+/// One of the ways in which a row must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mode {
     pub io_threads: usize,
@@ -41,7 +41,7 @@ pub const FOUR_WAYS: [Mode; 4] = [
 pub const WORKERS_PLAIN: Mode = Mode { io_threads: 3, tls: false };
 pub const WORKERS_TLS: Mode = Mode { io_threads: 3, tls: true };
 
-/// Runs a test in every way; the way is the last line printed when it fails.
+/// Runs a test in every way. When it fails, the last line printed names the way.
 pub fn four_ways(test: impl Fn(Mode)) {
     for mode in FOUR_WAYS {
         println!("{mode:?}");
@@ -49,7 +49,7 @@ pub fn four_ways(test: impl Fn(Mode)) {
     }
 }
 
-/// A link over memory: its id, its engine side and its peer.
+/// A link over a memory socket: its id, the socket and the peer.
 #[derive(Clone)]
 pub struct MemoryLink {
     pub id: LinkId,
@@ -85,14 +85,15 @@ impl Rig {
         Self { engine, mode, log: Vec::new(), links: Vec::new(), peers: Vec::new() }
     }
 
-    /// An engine whose workers are all awake: for tests that hold one of them in a call.
+    /// An engine whose workers are all active, for tests that hold one of them in a call.
     pub fn all_active(mode: Mode) -> Self {
         Self::with(mode, |config| config.io_threads_always_active = true)
     }
 
     // ---- links
 
-    /// Attaches a memory socket; a TLS handshake has not begun. Every second TLS link plays the dialler.
+    /// Attaches a memory socket; its TLS handshake, if any, has not begun. On every second TLS link the engine is the
+    /// dialler.
     pub fn attach(&mut self) -> MemoryLink {
         let socket = Arc::new(MemorySocket::new());
         let dials = self.links.len() % 2 == 1;
@@ -107,7 +108,7 @@ impl Rig {
         link
     }
 
-    /// A memory link that is up, at rest, and has no edge to tell.
+    /// A memory link that is up and at rest, with no edge left to report.
     pub fn link(&mut self) -> MemoryLink {
         let link = self.attach();
         if self.mode.tls {
@@ -122,7 +123,7 @@ impl Rig {
         link
     }
 
-    /// A TCP peer that dials the engine's `port`, plain or TLS as the mode says.
+    /// A TCP peer that dials the engine's `port`, with TLS if the mode has it.
     pub fn dial(&mut self, port: u16) -> Peer {
         let tls = self.mode.tls.then(|| certs().client(Some(&certs().peer)));
         self.dial_with(port, tls)
@@ -140,7 +141,7 @@ impl Rig {
         self.peers.push(peer.clone());
     }
 
-    /// The engine listens on a loopback port; the listener's number and the port.
+    /// Makes the engine listen on a loopback port; returns the listener's number and the port.
     pub fn listen(&mut self) -> (u64, u16) {
         let tls = self.mode.tls;
         self.listen_with(tls)
@@ -154,7 +155,8 @@ impl Rig {
 
     // ---- the loop
 
-    /// Peers move, edges are told, the engine takes a step. It waits a moment for jobs that are away and for TCP.
+    /// Moves the peers, reports edges and takes one step of the engine, which waits a moment for jobs that are away and
+    /// for TCP.
     pub fn step(&mut self) {
         self.tell_edges();
         let waits =
@@ -177,7 +179,7 @@ impl Rig {
         }
     }
 
-    /// Steps until it is so.
+    /// Steps until `is_so` holds.
     pub fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !is_so(self) {
@@ -188,7 +190,7 @@ impl Rig {
         }
     }
 
-    /// Steps until nothing is away and nothing is left to do.
+    /// Steps until no job is away and nothing is left to do.
     pub fn settle(&mut self) {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -197,7 +199,7 @@ impl Rig {
             if !self.engine.flush() && self.stat("jobs_in_flight") == 0 {
                 return;
             }
-            assert!(Instant::now() < deadline, "never at rest: {:?}", self.engine.stats());
+            assert!(Instant::now() < deadline, "never came to rest: {:?}", self.engine.stats());
         }
     }
 
@@ -219,7 +221,7 @@ impl Rig {
         packets::numbers_of(&self.packets(link))
     }
 
-    /// Every `Lost` of the link: kind and detail.
+    /// The kind and detail of every `Lost` of the link.
     pub fn lost(&self, link: LinkId) -> Vec<(&'static str, String)> {
         let of_link = self.log.iter().filter_map(|event| match event {
             Event::Lost { link: id, reason, detail, .. } if *id == link => {
@@ -235,7 +237,7 @@ impl Rig {
         self.log.iter().filter(of_link).count()
     }
 
-    /// Every inbound link announced so far.
+    /// Every inbound link reported so far.
     pub fn accepted(&self) -> Vec<LinkId> {
         let accepted = self.log.iter().filter_map(|event| match event {
             Event::Accepted { link, .. } => Some(*link),
@@ -265,7 +267,7 @@ impl Rig {
         self.log.iter().filter_map(letter).filter(|(id, _)| *id == link).map(|(_, l)| l).collect()
     }
 
-    /// Closes and frees a link; when it is done, only the test holds its socket.
+    /// Closes and frees a link; afterwards only the test holds its socket.
     pub fn close_and_free(&mut self, link: &MemoryLink) {
         self.engine.close(link.id);
         self.until("the drain", |rig| rig.drained(link.id) > 0);
@@ -275,7 +277,7 @@ impl Rig {
 }
 
 impl Drop for Rig {
-    /// A failed test lets go of the threads it held, so that the engine can stop them.
+    /// Releases the threads that a failed test still holds, so that the engine can stop them.
     fn drop(&mut self) {
         for link in &self.links {
             link.socket.release(Side::Recv);

@@ -1,4 +1,4 @@
-//! Hand-built packets. Each carries a number of the test's choice, so that order and completeness can be told.
+//! Hand-built packets. Each carries a number chosen by the test, which shows whether packets are complete and in order.
 
 use bytes::Bytes;
 use clusterbus_wire::Packet;
@@ -47,7 +47,7 @@ pub fn module(number: u64, padding: usize) -> Vec<u8> {
     bytes
 }
 
-/// A packet that is framed well and refused by the check: version 2 (H5).
+/// A packet with a valid frame that the check refuses: its version is 2 (H5).
 pub fn refused() -> Vec<u8> {
     let mut bytes = ping(0, 0);
     bytes[8..10].copy_from_slice(&2u16.to_be_bytes());
@@ -59,7 +59,7 @@ pub fn pings(first: u64, count: u64) -> Vec<u8> {
     (first..first + count).flat_map(|number| ping(number, 0)).collect()
 }
 
-/// The number a packet was built with.
+/// The number that a packet was built with.
 pub fn number_of(frame: &[u8]) -> u64 {
     let message_type = u16::from_be_bytes([frame[12], frame[13]]) & !LIGHT;
     let at = if message_type == PUBLISH { 24 } else { 16 };
@@ -70,7 +70,7 @@ pub fn numbers_of(packets: &[Packet]) -> Vec<u64> {
     packets.iter().map(|packet| number_of(packet.bytes())).collect()
 }
 
-/// Splits a stream of whole packets; panics when it ends inside one or is no stream of packets.
+/// Splits a stream of whole packets; panics when it ends inside a packet or is not a stream of packets.
 pub fn split(stream: &[u8]) -> Vec<Bytes> {
     let mut rest = Bytes::copy_from_slice(stream);
     let mut frames = Vec::new();

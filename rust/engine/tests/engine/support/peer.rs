@@ -22,7 +22,7 @@ struct State {
     error: Option<String>,
 }
 
-/// Cheap to clone: the test holds one, the rig that pumps it another.
+/// Cheap to clone: the test holds one clone, and the rig that pumps it another.
 #[derive(Clone)]
 pub struct Peer(Arc<Mutex<State>>);
 
@@ -66,7 +66,7 @@ impl Peer {
         state.pump();
     }
 
-    /// Sends bytes as they are, past any TLS.
+    /// Sends bytes as they are, without encryption.
     pub fn send_raw(&self, bytes: &[u8]) {
         let mut state = self.lock();
         state.outgoing.extend_from_slice(bytes);
@@ -89,7 +89,7 @@ impl Peer {
         wire
     }
 
-    /// Says goodbye as TLS does; a plain peer just ends.
+    /// Ends a TLS session with close_notify; does nothing on a plain link.
     pub fn close_notify(&self) {
         let mut state = self.lock();
         if let Some(tls) = &mut state.tls {
@@ -98,7 +98,7 @@ impl Peer {
         state.pump();
     }
 
-    /// Ends the stream of bytes to the engine.
+    /// Ends the stream to the engine.
     pub fn end(&self) {
         let mut state = self.lock();
         state.pump();
@@ -108,7 +108,7 @@ impl Peer {
         }
     }
 
-    /// Moves bytes both ways as far as they go.
+    /// Moves bytes both ways, as many as possible.
     pub fn pump(&self) {
         self.lock().pump();
     }
@@ -126,13 +126,13 @@ impl Peer {
         std::mem::take(&mut self.lock().received)
     }
 
-    /// The engine ended or reset the connection.
+    /// Whether the engine ended or reset the connection, or TLS failed.
     pub fn is_ended(&self) -> bool {
         let state = self.lock();
         state.is_ended || state.error.is_some()
     }
 
-    /// What TLS said when it failed.
+    /// The error with which TLS failed, if it did.
     pub fn error(&self) -> Option<String> {
         self.lock().error.clone()
     }
