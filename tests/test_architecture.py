@@ -21,9 +21,9 @@ PACKAGE = ROOT / "python" / "clusterbus"
 FILE_LINES_MAX = 800
 FUNCTION_LINES_MAX = 70
 HEADER_LINES_MAX = 12
-# A crate and a package open with their theory of operation, so these files may have a longer opening.
+# A crate, a package and a folder open with their theory of operation, so these files may have a longer opening.
 THEORY_LINES_MAX = 60
-THEORY_FILES = {"lib.rs", "__init__.py"}
+THEORY_FILES = {"lib.rs", "mod.rs", "__init__.py"}
 # A folder's opening is in one of these. Beside it so many modules may stand; one with more says why in its opening,
 # with these words.
 OPENINGS = ("__init__.py", "lib.rs", "mod.rs", "main.rs")
@@ -526,7 +526,11 @@ def test_a_file_without_a_header_is_seen() -> None:
     assert header_complaints("import ast\n", "x.py")
     assert header_complaints("use std::fmt;\n", "x.rs")
     assert header_complaints("//! a\n" * (HEADER_LINES_MAX + 1), "x.rs")
-    for path, line, quote in (("x/lib.rs", "//! a\n", ""), ("x/__init__.py", "a\n", '"""')):
+    for path, line, quote in (
+        ("x/lib.rs", "//! a\n", ""),
+        ("x/mod.rs", "//! a\n", ""),
+        ("x/__init__.py", "a\n", '"""'),
+    ):
         assert not header_complaints(quote + line * THEORY_LINES_MAX + quote, path)
         assert header_complaints(quote + line * (THEORY_LINES_MAX + 1) + quote, path)
     assert not header_complaints("//! Owns x.\nuse std::fmt;\n", "x.rs")

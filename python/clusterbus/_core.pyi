@@ -36,8 +36,6 @@ __all__ = [
     "GOSSIP_MIN",
     "GOSSIP_PARTS",
     "GOSSIP_TRIES",
-    "HANDSHAKES_MAX",
-    "HANDSHAKE_TIMEOUT_MS",
     "HEADER_LEN_BYTES",
     "IO_THREADS_MAX",
     "LIGHT_HEADER_LEN_BYTES",
@@ -55,6 +53,8 @@ __all__ = [
     "REFUSAL_REASONS",
     "SLOTS",
     "SLOT_BITMAP_LEN_BYTES",
+    "TLS_HANDSHAKES_MAX",
+    "TLS_HANDSHAKE_TIMEOUT_MS",
     "TYPE_FAIL",
     "TYPE_FAILOVER_AUTH_ACK",
     "TYPE_FAILOVER_AUTH_REQUEST",
@@ -160,10 +160,10 @@ GOSSIP_TRIES: Final[int]
 GOSSIP_ENTRIES_MAX: Final[int]
 GOSSIP_FUTURE_MAX_MS: Final[int]
 # Defaults of the arguments of `Engine`, and the most I/O threads that it takes.
-HANDSHAKE_TIMEOUT_MS: Final[int]
+TLS_HANDSHAKE_TIMEOUT_MS: Final[int]
 FIRST_PACKET_TIMEOUT_MS: Final[int]
 LINKS_MAX: Final[int]
-HANDSHAKES_MAX: Final[int]
+TLS_HANDSHAKES_MAX: Final[int]
 IO_THREADS_MAX: Final[int]
 MESSAGE_NAMES: Final[tuple[str, ...]]
 """Names of the message types in logs and counters, indexed by type."""

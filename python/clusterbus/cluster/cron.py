@@ -93,7 +93,8 @@ def _is_to_be_met_again(core: Core, node: Node, link: Link) -> bool:
     """Whether a MEET takes the place of the next PING.
 
     An operator's MEET has reached the node, but the node has not dialled us, so it may have given up its handshake.
-    Only peers that announce that they accept MEET from known nodes get one.
+    Only peers that accept MEET from known nodes get one. They announce it by the flag that also means light MODULE
+    messages.
     """
     timeout_ms = core.handshake_timeout_ms
     if not node.met_by_operator or node.inbound_link is not None or not node.flags & c.FLAG_LIGHT_MODULE:

@@ -1,7 +1,8 @@
-//! What the end of a job does to its link, and what is reported of it. Main thread only.
+//! What happens to a link when one of its jobs ends, when it comes up and when it must go, and what is reported of it.
 //!
 //! Owns the order: first the half comes home, then what was read is reported, then the reason why reading or writing
-//! ended (R6, R14). `Links` changes the link and `Journal` makes the events; the code here only connects the two.
+//! ended (R6, R14). `Links` changes the link and `Journal` makes the events; the code here only connects the two. Main
+//! thread only.
 
 use std::time::Instant;
 

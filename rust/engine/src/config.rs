@@ -37,10 +37,10 @@ impl Default for EngineConfig {
         Self {
             io_threads: limits::IO_THREADS,
             io_threads_always_active: false,
-            handshake_timeout: Duration::from_millis(limits::HANDSHAKE_TIMEOUT_MS),
+            handshake_timeout: Duration::from_millis(limits::TLS_HANDSHAKE_TIMEOUT_MS),
             first_packet_timeout: Duration::from_millis(limits::FIRST_PACKET_TIMEOUT_MS),
             max_links: limits::LINKS_MAX,
-            max_handshakes: limits::HANDSHAKES_MAX,
+            max_handshakes: limits::TLS_HANDSHAKES_MAX,
             link_sendbuf_limit_bytes: 0,
             inbox_jobs: limits::INBOX_JOBS,
             outbox_completions: limits::OUTBOX_COMPLETIONS,

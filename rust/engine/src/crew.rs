@@ -1,8 +1,8 @@
 //! Who runs the jobs: the workers of the pool or, if there are none or the inbox is full, the main thread itself, by
 //! the same code (R3).
 //!
-//! Counts the jobs that are with the workers. Knows no link: a completion goes to whoever collects it. Main thread
-//! only.
+//! Counts the jobs that are with the workers, and gives each job the view that is published. Knows no link: a completion
+//! goes to whoever collects it. Main thread only.
 
 use std::collections::VecDeque;
 use std::io;

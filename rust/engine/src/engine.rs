@@ -67,7 +67,7 @@ impl Engine {
                 tls: config.tls,
                 max_links: config.max_links,
                 max_handshakes: config.max_handshakes,
-                epoch: now,
+                clock_zero: now,
             },
             links: Links::new(config.handshake_timeout, config.first_packet_timeout),
             journal: Journal::default(),
@@ -205,7 +205,8 @@ impl Engine {
             is_writable: event.is_writable(),
             is_ended: event.is_read_closed() || event.is_error(),
         };
-        if self.links.edge(link, edge) {
+        let is_dial = self.links.edge(link, edge);
+        if is_dial {
             self.gate.finish_dial(&mut self.links, &mut self.journal, link, self.now);
         }
     }

@@ -55,7 +55,7 @@ pub(crate) struct Gate {
     /// How many inbound TLS handshakes there may be at once (H38).
     pub(crate) max_handshakes: usize,
     /// The instant that `LastRead` counts from.
-    pub(crate) epoch: Instant,
+    pub(crate) clock_zero: Instant,
 }
 
 impl Gate {
@@ -69,7 +69,7 @@ impl Gate {
         journal: &mut Journal,
         now: Instant,
     ) {
-        for number in self.listeners.numbers(now) {
+        for number in self.listeners.resume(now) {
             for _ in 0..limits::ACCEPTS_PER_POLL {
                 match self.listeners.accept(number, now) {
                     Accept::Connection(incoming) => {
@@ -85,6 +85,7 @@ impl Gate {
             }
         }
     }
+
     /// Makes a connection a link, or refuses it.
     fn admit(
         &self,
@@ -186,7 +187,7 @@ impl Gate {
         link: LinkId,
         now: Instant,
     ) {
-        let Some(dial) = links.dial(link) else { return };
+        let Some(dial) = links.pending_dial(link) else { return };
         let is_up = match dial.stream.take_error() {
             Ok(None) => dial.stream.peer_addr().is_ok(),
             Ok(Some(error)) | Err(error) => {
@@ -236,7 +237,7 @@ impl Gate {
         let fd = stream.as_raw_fd();
         let tcp = Arc::new(TcpSocket(stream));
         let socket: Arc<dyn Socket> = tcp.clone();
-        let last_read = LastRead::new(self.epoch);
+        let last_read = LastRead::new(self.clock_zero);
         let io = make_io(socket.clone(), last_read.clone());
         let id = links.insert(NewLink { origin, peer, tcp: Some(tcp), socket, last_read, io });
         let token = Token(id.as_u64() as usize);
@@ -256,7 +257,7 @@ impl Gate {
         owner: u64,
         tls: Option<TlsSide>,
     ) -> io::Result<LinkId> {
-        let last_read = LastRead::new(self.epoch);
+        let last_read = LastRead::new(self.clock_zero);
         let io = match tls {
             None => Io::plain(socket.clone(), last_read.clone(), NOWHERE),
             Some(side) => {

@@ -8,7 +8,7 @@
 //!    Gate   accepts and dials            bounded queues
 //!    Links  edge -> take the half, Job -->  inbox, two lanes  -->  JobRunner::complete
 //!    Links  half home, Journal: Event  <--  outbox            <--  Completion
-//!    Vec<Event> to the owner
+//!    Vec<Event> to the main loop
 //! ```
 //!
 //! **A step** (`Engine::poll`) accepts the connections that wait at the listeners, starts the jobs of every link that
@@ -43,6 +43,9 @@
 //! how a job ended. `Engine` composes these and is the only thing its owner sees. On the side of the jobs, `transport/`
 //! knows sockets, TLS and frames but no thread; `gossip/` compares what comes in with the published view, and encodes
 //! heartbeats from it.
+//!
+//! In reading order: `engine` (the step), `gate` with `listeners` (how links begin), `links/` (what they are), `crew`
+//! and `job` (work on a half), `transport/` (its bytes), `completion` (what came of it), `journal/` (what is told).
 #![forbid(unsafe_code)]
 
 mod completion;

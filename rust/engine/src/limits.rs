@@ -40,13 +40,13 @@ pub const ACCEPT_BACKLOG: i32 = 511;
 /// The most threads that `io-threads` may ask for, the main thread included (as in Valkey).
 pub const IO_THREADS_MAX: usize = 256;
 /// A dial or a TLS handshake may take this long, unless configured otherwise (H31).
-pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
+pub const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 /// An inbound link may be up for this long without a whole packet, unless configured otherwise (H31).
 pub const FIRST_PACKET_TIMEOUT_MS: u64 = 15_000;
 /// Links at once, inbound and outbound, including those that are still connecting (H30).
 pub const LINKS_MAX: usize = 10_000;
 /// Inbound TLS handshakes at once (H38).
-pub const HANDSHAKES_MAX: usize = 256;
+pub const TLS_HANDSHAKES_MAX: usize = 256;
 /// Silence after which the kernel probes a peer (H32).
 pub const KEEPALIVE_S: u64 = 15;
 /// Refused packets of one job that are listed one by one for the main loop; any more are only counted.

@@ -114,8 +114,8 @@ impl Listeners {
         }
     }
 
-    /// The numbers of the listeners to accept from at `now`; none during a pause.
-    pub(crate) fn numbers(&mut self, now: Instant) -> std::ops::Range<usize> {
+    /// Ends a pause that is over at `now`. Returns the numbers of the listeners to accept from; none during a pause.
+    pub(crate) fn resume(&mut self, now: Instant) -> std::ops::Range<usize> {
         if self.paused_until.is_some_and(|until| now < until) {
             return 0..0;
         }

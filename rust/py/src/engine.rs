@@ -106,8 +106,8 @@ fn ip_address(ip: &str) -> PyResult<IpAddr> {
 impl Engine {
     #[new]
     #[pyo3(signature = (*, io_threads = limits::IO_THREADS, io_threads_always_active = false,
-        handshake_timeout_ms = limits::HANDSHAKE_TIMEOUT_MS, first_packet_timeout_ms = limits::FIRST_PACKET_TIMEOUT_MS,
-        max_links = limits::LINKS_MAX, max_handshakes = limits::HANDSHAKES_MAX, link_sendbuf_limit_bytes = 0,
+        handshake_timeout_ms = limits::TLS_HANDSHAKE_TIMEOUT_MS, first_packet_timeout_ms = limits::FIRST_PACKET_TIMEOUT_MS,
+        max_links = limits::LINKS_MAX, max_handshakes = limits::TLS_HANDSHAKES_MAX, link_sendbuf_limit_bytes = 0,
         inbox_jobs = limits::INBOX_JOBS, outbox_completions = limits::OUTBOX_COMPLETIONS, tls = None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(

@@ -1,4 +1,7 @@
 //! The module `clusterbus._core`. This is the only crate that knows Python, and it holds no logic of its own.
+//!
+//! In reading order: `engine` (the class `Engine`), `events` (what it reports), `view` (what is published to it), `wire`
+//! (packets), `numbers` (constants), `errors` (Rust's errors as Python's).
 use pyo3::prelude::*;
 
 /// Workers allocate packets and the main thread frees them; the system's allocator is slow at that.

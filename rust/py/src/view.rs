@@ -1,4 +1,4 @@
-//! `NodeTimes`, `NodeRow` and `View`: the node table that the main loop publishes to the workers. Thin: the rules are
+//! `NodeTimes`, `ExpectedHeartbeat`, `NodeRow` and `View`: the node table that the main loop publishes to the workers. Thin: the rules are
 //! in the engine's `gossip`, and the values come from the state.
 
 use std::sync::Arc;

@@ -10,6 +10,8 @@
 //! ```
 //! A fault in a packet's structure refuses the whole packet ([`PacketError`]). A bad text, id or address inside a
 //! packet whose structure is right refuses only that entry, extension or field ([`Refused`]).
+//!
+//! In reading order: `numbers` and `layout` (what stands where), `frame`, `check`, `packet`, then `message` and `encode`.
 #![forbid(unsafe_code)]
 
 mod check;

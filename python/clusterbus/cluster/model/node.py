@@ -128,7 +128,7 @@ class Node:
     next_dial_ms: int = 0
     met_by_operator: bool = False
     provisional: Viewed[bool] = False
-    """Only the gossip of a stranger's MEET mentioned it. It goes unless it answers or a known node mentions it in time."""
+    """Only the gossip of a stranger's MEET has mentioned it. It goes unless it answers, or a known node mentions it."""
 
     ping_sent_ms: Timed[int] = 0
     pong_received_ms: Timed[int] = 0

@@ -1,8 +1,9 @@
 //! The comparison: does a heartbeat say anything that the state behind the view does not know?
 //!
 //! Property (R33): for any packet and any view, when the answer is "quiet", applying the whole packet to that state
-//! would change nothing but times, and those are noted here. If in doubt, the packet is not quiet. Runs on whatever
-//! thread reads. Source of the rules: `clusterProcessPacket`, `clusterProcessGossipSection`; `receive.py` applies whole
+//! would change nothing but times and the sender's replication offset. The times that gossip brings are noted here; the
+//! rest is noted by the main thread, if it takes the packet as quiet. If in doubt, the packet is not quiet. Runs on
+//! whatever thread reads. Source of the rules: `clusterProcessPacket`, `clusterProcessGossipSection`; `receive.py` applies whole
 //! packets.
 
 use clusterbus_wire::layout::{GossipLayout, HeaderLayout};

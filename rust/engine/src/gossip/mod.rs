@@ -3,7 +3,10 @@
 //!
 //! Holds no cluster state of its own: the main thread makes the view, and only the main thread acts on what a packet
 //! says. The comparison answers one question: would applying this packet leave the state behind this view unchanged?
-//! Times are the exception: they are atomics, and the greatest value wins.
+//! Times and the replication offset are the exception; they are atomics beside the view.
+//!
+//! In reading order: `view` (the rows, and the times beside them), `compare` (a packet of a peer), `heartbeat` (a packet
+//! of ours).
 
 mod compare;
 mod heartbeat;

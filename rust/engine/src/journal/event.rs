@@ -1,4 +1,4 @@
-//! What the engine reports to its owner: the events of a step, in the order in which they happened.
+//! What the engine reports to the main loop: the events of a step, in the order in which they happened.
 //!
 //! Plain values, handed over by `Engine::poll`. Holds no link and no half; made on the main thread only.
 
@@ -9,7 +9,7 @@ use clusterbus_wire::{Packet, PacketError};
 use crate::link_id::LinkId;
 use crate::reason::{LossReason, RefusalReason};
 
-/// Something that happened, for the engine's owner to act on.
+/// Something that happened, for the main loop to act on.
 #[derive(Debug)]
 pub enum Event {
     /// A peer's connection is up; if it is a TLS connection, its handshake is done.
@@ -41,7 +41,7 @@ pub enum Event {
         /// Why packets were refused: the first few refusals of a job.
         dropped: Vec<PacketError>,
     },
-    /// The link cannot go on; the owner answers with `close`.
+    /// The link cannot go on; the main loop answers with `close`.
     Lost {
         /// The link that is lost.
         link: LinkId,
@@ -60,7 +60,7 @@ pub enum Event {
         /// The heartbeats, in the order in which they came.
         heartbeats: Vec<QuietHeartbeat>,
     },
-    /// The last job of a closed link has ended; the owner answers with `free`.
+    /// The last job of a closed link has ended; the main loop answers with `free`.
     Drained {
         /// The link that can be freed.
         link: LinkId,

@@ -1,7 +1,9 @@
-//! What the engine reports: events for its owner, counters for whoever asks. Main thread only.
+//! What the engine reports: events for the main loop, counters for whoever asks. Main thread only.
 //!
 //! Every event is made here, in the order in which things happened; losses and refusals are counted as they are
-//! reported. Decides nothing: `Links` knows whether the owner must hear of something.
+//! reported. Decides nothing: `Links` knows whether the main loop must hear of something.
+//!
+//! In reading order: `event` (what can happen), `stats` (what is counted).
 
 pub(crate) mod event;
 pub(crate) mod stats;

@@ -136,7 +136,7 @@ impl Links {
     }
 
     /// A dial that is not connected yet.
-    pub(crate) fn dial(&self, id: LinkId) -> Option<Dial<'_>> {
+    pub(crate) fn pending_dial(&self, id: LinkId) -> Option<Dial<'_>> {
         let link = self.table.get(id)?;
         let (Io::Connecting { tls }, Some(tcp)) = (&link.io, &link.tcp) else { return None };
         let (socket, last_read) = (&link.socket, &link.last_read);
@@ -337,7 +337,7 @@ impl Links {
     /// The main loop closes a link: its queue is dropped and no new job starts. True when it is drained already.
     pub(crate) fn close(&mut self, id: LinkId) -> bool {
         let Some(link) = self.table.get_mut(id) else { return false };
-        if !matches!(link.life, Life::Silent | Life::Up | Life::Lost) {
+        if !matches!(link.life, Life::Silent | Life::Heard | Life::Lost) {
             return false;
         }
         link.life = Life::Closing;
@@ -474,7 +474,7 @@ fn note_read(
         return None;
     }
     if !report.packets.is_empty() {
-        link.life = Life::Up;
+        link.life = Life::Heard;
     }
     link.dropped_len = link.dropped_len.saturating_add(report.dropped_len);
     link.read_wanted |= report.stop == ReadStop::Budget;

@@ -41,7 +41,7 @@ pub(super) enum Life {
     /// (H31).
     Silent,
     /// A whole packet has come.
-    Up,
+    Heard,
     /// It cannot go on. The main loop has been told, and will close it.
     Lost,
     /// The main loop has closed it. Jobs that are away are awaited, and what they bring is dropped.
@@ -55,7 +55,7 @@ pub(super) enum Life {
 impl Life {
     /// Whether the main loop may send on the link, and will be told if it is lost.
     pub(super) fn takes_messages(self) -> bool {
-        matches!(self, Self::Silent | Self::Up)
+        matches!(self, Self::Silent | Self::Heard)
     }
 
     /// Whether jobs are made from the link.

@@ -2,6 +2,9 @@
 //! them.
 //!
 //! Only `Links` changes anything in this module; the rest of the engine calls its methods. Main thread only.
+//!
+//! In reading order: `io` (the halves of a link, and where they are), `link` (one link, its states, its next job),
+//! `table` (all links by id), `deadlines`, `keeper` (`Links` itself).
 
 mod deadlines;
 mod io;

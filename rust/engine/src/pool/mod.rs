@@ -8,6 +8,9 @@
 //! the other did: no wake-up is lost, and none is sent to a worker that is awake. The outbox works the same way in the
 //! other direction (`waker`). A worker that finds the outbox full keeps the completion in its backlog, in order; when
 //! it runs out of jobs it marks itself as stalled, and whoever drains the outbox wakes it.
+//!
+//! In reading order: `shared` (both queues), `worker` (one thread's loop), `waker` (the main thread's sleep), `threads`
+//! (`Pool`: how many threads there are), `models` (loom's models of the protocol).
 
 #[cfg(all(test, loom))]
 mod models;

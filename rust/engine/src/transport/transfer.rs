@@ -36,25 +36,25 @@ pub(crate) fn class_index(class: MessageClass) -> usize {
 /// When bytes last came in on a link. The job that reads them writes it; failure detection reads it (R23).
 #[derive(Debug)]
 pub(crate) struct LastRead {
-    epoch: Instant,
-    /// Milliseconds since `epoch`, plus one; 0 means never. Relaxed, since the value stands alone.
+    clock_zero: Instant,
+    /// Milliseconds since `clock_zero`, plus one; 0 means never. Relaxed, since the value stands alone.
     at_ms: AtomicU64,
 }
 
 impl LastRead {
-    pub(crate) fn new(epoch: Instant) -> Arc<Self> {
-        Arc::new(Self { epoch, at_ms: AtomicU64::new(0) })
+    pub(crate) fn new(clock_zero: Instant) -> Arc<Self> {
+        Arc::new(Self { clock_zero, at_ms: AtomicU64::new(0) })
     }
 
     pub(crate) fn touch(&self) {
-        self.at_ms.store(self.epoch.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+        self.at_ms.store(self.clock_zero.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
     }
 
     /// Milliseconds since the last read; `None` before the first.
     pub(crate) fn age_ms(&self) -> Option<u64> {
         match self.at_ms.load(Ordering::Relaxed) {
             0 => None,
-            at_ms => Some((self.epoch.elapsed().as_millis() as u64 + 1).saturating_sub(at_ms)),
+            at_ms => Some((self.clock_zero.elapsed().as_millis() as u64 + 1).saturating_sub(at_ms)),
         }
     }
 }

@@ -10,7 +10,6 @@ mod duplex;
 mod heartbeats;
 mod listening;
 mod offload;
-
 mod reading;
 mod scripts;
 mod tls;
