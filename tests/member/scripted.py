@@ -44,13 +44,14 @@ class ScriptedState:
         self.text = "scripted\nvars currentEpoch 0 lastVoteEpoch 0\n"
         self.epoch = 0
         """The current epoch in its heartbeats."""
-        self._effects: list[Effect] = []
+        self.effects: list[Effect] = []
+        """Not polled yet."""
 
     def _take(self, name: str, *arguments: Any) -> None:
         self.inputs.append((name, *arguments))
         answer = self.answers.get(name)
         if answer is not None:
-            self._effects += answer(*arguments) or []
+            self.effects += answer(*arguments) or []
 
     def handle_link_opened(self, node_id: str, link: int, local_ip: str, _now_ms: int) -> None:
         self._take("opened", node_id, link, local_ip)
@@ -77,7 +78,7 @@ class ScriptedState:
         return ping(kind, epoch=self.epoch)
 
     def poll_effects(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
+        effects, self.effects = self.effects, []
         return effects
 
     def nodes_conf_text(self) -> str:

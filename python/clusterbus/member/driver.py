@@ -64,7 +64,6 @@ FILTER_EVERYTHING: Final = -2
 class DialRecord:
     """A dial under way, to the address `peer`. Invariant: the engine knows its link, the state does not know it yet."""
 
-    link: int
     node_id: str
     peer: str
 
@@ -297,9 +296,8 @@ class Driver:
             self._note(peer, f"link lost ({event.kind})", event.detail, now_ms, level=level)
             self.state.handle_link_closed(event.link, reason, now_ms)
             return
-        dial = self._dials.get(event.owner)
-        if dial is not None and dial.link == event.link:
-            del self._dials[event.owner]
+        dial = self._dials.pop(event.owner, None)
+        if dial is not None:
             self.counters["dials_failed"] += 1
             self._note(dial.peer, f"dial failed ({event.kind})", event.detail, now_ms, level=level)
             self.state.handle_dial_failed(dial.node_id, reason, now_ms)
@@ -332,8 +330,8 @@ class Driver:
     def _carry_out_effects(self) -> None:
         """Carries out the effects of the last input, in order.
 
-        If a durable save fails, the messages that follow it in the same input are withheld, because what they announce
-        is not on disk (H47). Messages of other inputs still go out, above all heartbeats. The heartbeats of an input
+        If a durable save fails, the messages that follow it in the same input are withheld until one succeeds, because
+        what they announce is not on disk (H47). Messages of other inputs still go out, above all heartbeats. The heartbeats of an input
         come last: they announce the state as it is now, so every save of the input must be done before. No effect is an
         input itself, so one round is enough.
         """
@@ -347,7 +345,7 @@ class Driver:
         for effect in effects:
             if isinstance(effect, Save):
                 if effect.durable:
-                    withheld = not self._save(durable=True) or withheld
+                    withheld = not self._save(durable=True)
                 else:  # one write for many changes, at the end of the step
                     self.saver.want()
             elif isinstance(effect, SendHeartbeat):
@@ -407,13 +405,13 @@ class Driver:
         self._dials_begun += 1
         owner = self._dials_begun
         try:
-            link = self.engine.connect(effect.ip, effect.cport, owner=owner, tls=self.config.tls_cluster)
+            self.engine.connect(effect.ip, effect.cport, owner=owner, tls=self.config.tls_cluster)
         except (OSError, ClusterBusError) as error:
             # Reported at the end of the step. Reported now, a state that dials again at once would never end.
             self.counters["dials_failed"] += 1
             self._failed_dials.append((effect.node_id, str(error)))
             return
-        self._dials[owner] = DialRecord(link, effect.node_id, address_text(effect.ip, effect.cport))
+        self._dials[owner] = DialRecord(effect.node_id, address_text(effect.ip, effect.cport))
 
     def _carry_bind_link(self, effect: BindLink) -> None:
         self.engine.bind(effect.link, effect.node_id)

@@ -1,0 +1,304 @@
+"""The order in which the driver acts, on an engine and a file that only write down what is asked of them (R42, H47)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from clusterbus import wire
+from clusterbus._core import LinkAccepted, LinkConnected, LinkLost, PacketsReceived, QuietHeartbeats
+from clusterbus.cluster.effects import BindLink, Broadcast, CloseLink, Dial, Effect, Notify, Save, Send, SendHeartbeat
+from clusterbus.cluster.events import NodeSuspected
+from clusterbus.cluster.state import ClusterState
+from clusterbus.config import Config
+from clusterbus.member.driver import VIEW_PERIOD_MS, Driver
+from clusterbus.member.faults import Faults
+from clusterbus.member.ports import Engine, EngineEvent
+from clusterbus.runtime.log import write_line
+
+from tests.member.scripted import PEER_ID, ScriptedState, ping
+
+NOW_MS = 1_700_000_000_000
+PING, PONG = 0, 1
+FULL_DISK = OSError("no space left on device")
+
+
+class Scribe:
+    """An engine, a file and a clock in one. `acts` are (name, arguments) of everything that the driver asked for."""
+
+    def __init__(self) -> None:
+        self.acts: list[tuple[Any, ...]] = []
+        self.events: list[EngineEvent] = []
+        self.save_errors: list[Exception | None] = []
+        """What the next saves raise; once empty, saves work."""
+        self.connect_error: OSError | None = None
+        self.answered: int | None = None
+        """How many PONGs the next `answer` can queue, if not all."""
+        self.time_ms = NOW_MS
+
+    def did(self, *names: str) -> list[tuple[Any, ...]]:
+        """The acts of these names so far, which are then forgotten with all others."""
+        acts, self.acts = self.acts, []
+        return [act for act in acts if act[0] in names]
+
+    # The engine.
+
+    def poll(self, _timeout_ms: int | None = None) -> Sequence[EngineEvent]:
+        events, self.events = self.events, []
+        return events
+
+    def flush(self) -> bool:
+        self.acts.append(("flush",))
+        return False
+
+    def connect(self, ip: str, port: int, *, owner: int = 0, tls: bool = False) -> int:
+        assert not tls
+        self.acts.append(("connect", ip, port, owner))
+        if self.connect_error is not None:
+            raise self.connect_error
+        return 1_000 + owner
+
+    def send(self, link: int, data: bytes) -> bool:
+        self.acts.append(("send", link, wire.parse(data)[0].current_epoch))
+        return True
+
+    def broadcast(self, links: Sequence[int], _data: bytes) -> int:
+        self.acts.append(("broadcast", *links))
+        return len(links)
+
+    def publish(self, view: Any) -> None:
+        self.acts.append(("publish", view.version))
+
+    def bind(self, link: int, node_id: str) -> None:
+        self.acts.append(("bind", link, node_id))
+
+    def send_heartbeat(self, link: int, message_type: int) -> bool:
+        self.acts.append(("send heartbeat", link, message_type))
+        return True
+
+    def answer(self, heartbeats: QuietHeartbeats) -> int:
+        self.acts.append(("answer", heartbeats.version))
+        return heartbeats.pings_len if self.answered is None else self.answered
+
+    def close(self, link: int | None = None) -> None:
+        """Of a link, or of the file."""
+        self.acts.append(("close", link))
+
+    def send_queue(self, _link: int) -> tuple[int, int]:
+        return (0, 0)
+
+    def shutdown(self) -> None:
+        self.acts.append(("shutdown",))
+
+    # The file.
+
+    def save(self, _text: str, durable: bool) -> None:
+        self.acts.append(("save", durable))
+        error = self.save_errors.pop(0) if self.save_errors else None
+        if error is not None:
+            raise error
+
+    # The clock.
+
+    monotonic_ns = staticmethod(lambda: 0)
+
+    def now_ms(self) -> int:
+        return self.time_ms
+
+    def now_us(self) -> int:
+        return self.time_ms * 1_000
+
+
+class State(ScriptedState):
+    """A scripted state that has a view."""
+
+    def view(self) -> Any:
+        return SimpleNamespace(version=self.version)
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.scribe = Scribe()
+        self.state = State()
+        counters: Counter[str] = Counter()
+        self.driver = Driver(
+            config=Config.from_keywords(port=7000),
+            engine=cast(Engine, self.scribe),
+            state=cast(ClusterState, self.state),
+            nodes_file=self.scribe,
+            clock=self.scribe,
+            log=write_line,
+            counters=counters,
+            faults=Faults(self.scribe, write_line, counters, strict=True),
+        )
+
+    def step(self, *events: EngineEvent) -> bool:
+        self.scribe.events += events
+        return self.driver.step()
+
+    def accept(self, *links: int) -> None:
+        """Links that are up before the test begins."""
+        self.step(
+            *(LinkAccepted(link=link, listener=0, ip="10.0.0.2", port=link, local_ip="10.0.0.1") for link in links)
+        )
+        self.scribe.acts.clear()
+
+    def order(self, *effects: Effect) -> None:
+        """An order of the operator's, whose effects these are."""
+        self.state.effects += effects
+        self.driver.settle()
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def packet(kind: int = PING, *, epoch: int = 0) -> wire.Packet:
+    return wire.parse(wire.encode(ping(kind, epoch=epoch)))[0]
+
+
+# ---------------------------------------------------------------- events
+
+
+def test_the_effects_of_an_event_are_carried_out_before_the_next_event(rig: Rig) -> None:
+    """The packet of one link makes the state close another, whose packets of the same step then find no link."""
+    rig.accept(1, 2)
+    rig.state.answers["packet"] = lambda link, _packet: [CloseLink(2, "replaced")] if link == 1 else []
+    rig.step(*(PacketsReceived(link=link, packets=[packet()]) for link in (1, 2)))
+    assert [link for link, _ in rig.state.heard("packet")] == [1]
+    assert rig.scribe.did("close") == [("close", 2)]
+
+
+def test_quiet_heartbeats_of_another_version_are_applied_in_full_one_after_the_other_r33(rig: Rig) -> None:
+    """The first makes the state close the link of the second."""
+    rig.accept(1, 2)
+    rig.state.answers["packet"] = lambda link, _packet: [CloseLink(2, "replaced")] if link == 1 else []
+    heartbeats = [(link, packet()) for link in (1, 2)]
+    rig.step(QuietHeartbeats(version=rig.state.version + 1, heartbeats=heartbeats))
+    assert rig.state.heard("quiet") == []
+    assert [link for link, _ in rig.state.heard("packet")] == [1]
+    assert rig.scribe.did("answer") == []
+
+
+def test_only_the_pongs_that_a_link_took_count_as_sent_r33(rig: Rig) -> None:
+    rig.accept(1, 2, 3)
+    rig.scribe.answered = 1
+    heartbeats = [(1, packet()), (2, packet()), (3, packet(PONG))]
+    rig.step(QuietHeartbeats(version=rig.state.version, heartbeats=heartbeats))
+    assert rig.state.heard("quiet") == [(2, 1, [3])]
+    assert rig.scribe.did("answer") == [("answer", rig.state.version)]
+    assert rig.driver.counters["quiet_heartbeats"] == 3
+
+
+def test_a_link_of_a_dial_that_nobody_waits_for_is_closed(rig: Rig) -> None:
+    rig.step(LinkConnected(link=7, owner=5, local_ip="10.0.0.1"))
+    assert rig.state.inputs == []
+    assert rig.scribe.did("close") == [("close", 7)]
+
+
+def test_the_end_of_a_dial_is_told_once_r17(rig: Rig) -> None:
+    rig.order(Dial(PEER_ID, "10.0.0.2", 17000))
+    ((_, _, _, owner),) = rig.scribe.did("connect")
+    for _ in range(2):
+        rig.step(LinkLost(link=1_000 + owner, owner=owner, kind="connect", detail="refused"))
+    assert rig.state.heard("dial failed") == [(PEER_ID, "connect: refused")]
+    assert rig.driver.counters["dials_failed"] == 1
+
+
+def test_the_effects_of_a_failed_dial_are_carried_out_in_the_same_step(rig: Rig) -> None:
+    """The state dials again at once: that makes more to do, not a loop without end."""
+    rig.scribe.connect_error = OSError("no route")
+    rig.state.answers["dial failed"] = lambda node_id, _error: [Dial(node_id, "10.0.0.2", 17000)]
+    rig.state.answers["tick"] = lambda: [Dial(PEER_ID, "10.0.0.2", 17000)]
+    rig.driver.tick()
+    assert len(rig.scribe.did("connect")) == 2
+    assert rig.step(), "the second dial has failed too, and the state does not know yet"
+    rig.scribe.connect_error = None
+    assert not rig.step()
+    assert len(rig.state.heard("dial failed")) == 3
+
+
+# ---------------------------------------------------------------- saves
+
+
+def test_a_step_saves_then_publishes_then_sends_r33(rig: Rig) -> None:
+    rig.state.version = 1
+    rig.state.answers["tick"] = lambda: [Send(1, ping(epoch=4)), Save(durable=False)]
+    rig.driver.tick()
+    assert [name for name, *_ in rig.scribe.acts] == ["send", "save", "publish", "flush"]
+
+
+def test_an_order_saves_before_it_is_answered_s10(rig: Rig) -> None:
+    rig.order(Save(durable=False))
+    assert rig.scribe.acts == [("save", False)]
+
+
+def test_a_save_on_demand_is_durable_s10(rig: Rig) -> None:
+    rig.driver.save()
+    assert rig.scribe.acts == [("save", True)]
+
+
+def test_the_last_effects_are_carried_out_before_the_end(rig: Rig) -> None:
+    rig.accept(1)
+    rig.state.effects.append(CloseLink(1, "the node was forgotten"))
+    rig.driver.close()
+    assert rig.scribe.acts == [("close", 1), ("save", True), ("shutdown",), ("close", None)]
+
+
+def test_a_failed_durable_save_withholds_messages_and_nothing_else_h47(rig: Rig) -> None:
+    """What only concerns this process, or ends a link, announces nothing."""
+    heard: list[object] = []
+    rig.driver.event_listeners.append(heard.append)
+    rig.accept(1, 2)
+    rig.scribe.save_errors = [FULL_DISK]
+    suspected = NodeSuspected(PEER_ID)
+    rig.order(
+        Send(1, ping(epoch=1)),
+        Save(durable=True),
+        Send(1, ping(epoch=2)),
+        SendHeartbeat(1, PING),
+        Broadcast((1, 2), ping(epoch=3)),
+        BindLink(1, PEER_ID),
+        Notify(suspected),
+        Dial(PEER_ID, "10.0.0.2", 17000),
+        CloseLink(2, "replaced"),
+    )
+    assert heard == [suspected]
+    assert [name for name, *_ in rig.scribe.acts] == ["send", "save", "bind", "connect", "close"]
+    assert rig.driver.counters["messages_withheld"] == 3
+
+
+def test_a_durable_save_that_works_lets_messages_out_again_h47(rig: Rig) -> None:
+    rig.scribe.save_errors = [FULL_DISK, None]
+    rig.order(Save(durable=True), Send(1, ping(epoch=1)), Save(durable=True), Send(1, ping(epoch=2)))
+    assert rig.scribe.acts == [("save", True), ("save", True), ("send", 1, 2)]
+
+
+# ---------------------------------------------------------------- views
+
+
+def test_views_are_published_when_the_state_changed_and_not_too_often_r33(rig: Rig) -> None:
+    rig.step()
+    assert rig.scribe.did("publish") == [], "the state has not moved"
+    for version in (1, 2, 3):
+        rig.state.version = version
+        rig.step()
+    assert rig.scribe.did("publish") == [("publish", 1)]
+    rig.scribe.time_ms += VIEW_PERIOD_MS
+    rig.step()
+    rig.step()
+    assert rig.scribe.did("publish") == [("publish", 3)]
+
+
+def test_heartbeats_are_encoded_from_the_view_only_while_it_says_the_same_of_us_r34(rig: Rig) -> None:
+    rig.state.version = rig.state.own_header_version = 1
+    rig.step()
+    rig.scribe.acts.clear()
+    rig.order(SendHeartbeat(1, PING))
+    rig.state.own_header_version, rig.state.epoch = 2, 9
+    rig.order(SendHeartbeat(1, PONG))
+    assert rig.scribe.acts == [("send heartbeat", 1, PING), ("send", 1, 9)]
