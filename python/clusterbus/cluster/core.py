@@ -352,6 +352,10 @@ class Core:
         self.want_state_update()
 
     def set_config_epoch(self, node: Node, config_epoch: int) -> None:
+        if node is self.myself:  # whether its epoch collides with ours is part of a node's row (H27)
+            for other in self.table.all_nodes:
+                if other.config_epoch in (node.config_epoch, config_epoch):
+                    other.row = None
         node.config_epoch = config_epoch
         self.notify(EpochChanged(node.node_id, config_epoch))
         self.want_save(durable=True)

@@ -14,7 +14,8 @@ from clusterbus.cluster.heartbeats.gossip_out import entry_about
 from clusterbus.cluster.model.node import Node
 from clusterbus.errors import StateError
 from clusterbus.member.ports import QuietHeartbeats
-from clusterbus.wire import Extension, GossipEntry, Heartbeat, encode, parse
+from clusterbus.view import View
+from clusterbus.wire import Extension, GossipEntry, Heartbeat, Packet, encode, parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,7 +57,7 @@ class World:
         found = solo.state._core.links.get(link)
         bound = found is not None and found.node is not None and found.node.node_id == packet.sender
         view = solo.state.view()
-        if view is not None and bound and message.type != c.MEET and view.is_quiet(packet, puppet.ip, solo.now_ms):
+        if view is not None and bound and message.type != c.MEET and self.is_quiet(view, packet, puppet.ip):
             self.quiet += 1
             is_pong = message.type == c.PONG
             pings = int(not is_pong)
@@ -65,6 +66,17 @@ class World:
         else:
             solo.state.handle_packet(link, packet, solo.now_ms)
         return solo.poll()
+
+    def is_quiet(self, view: View, packet: Packet, peer_ip: str) -> bool:
+        """Whether a packet is quiet to a view, which must be the same if all its rows are made anew."""
+        solo = self.compared
+        is_quiet = view.is_quiet(packet, peer_ip, solo.now_ms)
+        for node in solo.state._core.table.all_nodes:
+            node.row = None
+        anew = solo.state.view()
+        assert anew is not None
+        assert anew.is_quiet(packet, peer_ip, solo.now_ms) == is_quiet
+        return is_quiet
 
     def tick(self, after_ms: int) -> None:
         left, right = self.whole.tick(after_ms), self.compared.tick(after_ms)
@@ -76,6 +88,13 @@ class World:
         for solo in (self.whole, self.compared):
             with suppress(StateError):
                 solo.state.failover(solo.now_ms, force=how == "force")
+        assert without_pongs(self.whole.poll()) == without_pongs(self.compared.poll())
+        self.compare()
+
+    def orders_bump(self) -> None:
+        """An operator's CLUSTER BUMPEPOCH."""
+        for solo in (self.whole, self.compared):
+            solo.state.bump_epoch(solo.now_ms)
         assert without_pongs(self.whole.poll()) == without_pongs(self.compared.poll())
         self.compare()
 
@@ -154,6 +173,7 @@ headers = st.sampled_from(
         *[{}] * 12,
         {"current_epoch": 2**20},
         {"config_epoch": 2**20},
+        *({"config_epoch": epoch} for epoch in (1, 2, 3)),
         {"offset": 7},
         {"flags": c.FLAG_PRIMARY | c.FLAG_NOFAILOVER},
         {"myip": "10.7.7.7"},
@@ -187,7 +207,7 @@ packets = st.tuples(
 steps_of_peers = st.one_of(packets, packets, packets, st.tuples(st.just("tick"), st.sampled_from([100, 700, 3000])))
 
 
-orders = st.tuples(st.just("order"), st.sampled_from(["", "force"]))
+orders = st.tuples(st.just("order"), st.sampled_from(["", "force", "bump"]))
 roles = st.sampled_from(["", "a", "d"])
 
 
@@ -202,7 +222,7 @@ def test_a_quiet_packet_leaves_the_state_that_the_whole_packet_leaves_r33(
             world.tick(step[1])
             continue
         if step[0] == "order":
-            world.orders_failover(step[1])
+            world.orders_bump() if step[1] == "bump" else world.orders_failover(step[1])
             continue
         _, letter, kind, mentions, header, extensions = step
         puppet = world.puppets[letter]
@@ -391,6 +411,19 @@ def test_fields_read_to_apply_a_quiet_heartbeat_are_declared_to_move_the_version
         world.whole.receive(puppet.dialled if kind == c.PONG else puppet.inbound, heartbeat)
     assert "config_epoch" in names
     assert names <= declared() | NO_NEWS | NEWS_OF_NO_HEARTBEAT
+
+
+def test_a_peer_whose_config_epoch_becomes_ours_is_not_quiet_r33_h27(world: World) -> None:
+    """An election may give us the epoch that another primary took meanwhile. Nothing about that primary changes."""
+    assert is_quiet(world, "b")
+    epoch = world.compared.state.myself.config_epoch
+    for solo in (world.whole, world.compared):
+        solo.state._core.set_config_epoch(solo.state.myself, world.puppets["b"].config_epoch)
+        solo.poll()
+    assert not is_quiet(world, "b")
+    assert world.compared.state.myself.config_epoch > epoch, "the smaller id, ours, takes a new one"
+    is_quiet(world, "b")
+    assert is_quiet(world, "b"), "the collision is over"
 
 
 def test_only_the_reports_of_voters_count_r33(world: World) -> None:
