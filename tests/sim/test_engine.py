@@ -145,8 +145,12 @@ def test_only_the_named_node_on_its_own_side_of_a_link_is_quiet_r33_h21(pair: Pa
 
 
 def test_a_link_closed_drains_here_and_is_lost_there_r15(pair: Pair) -> None:
+    read_ms = pair.here.engine.last_read_ms(pair.link)
+    assert read_ms is not None
     pair.here.engine.close(pair.link)
     assert [type(event) for event in pair.here.engine.poll()] == [LinkDrained]
+    assert pair.here.engine.last_read_ms(pair.link) == read_ms, "as a real engine, until the link is freed (R23)"
+    pair.here.engine.free(pair.link)
     assert pair.here.engine.last_read_ms(pair.link) is None
     assert pair.here.engine.name_of(pair.link) is None
     pair.pass_time()

@@ -331,9 +331,9 @@ class Driver:
         """Carries out the effects of the last input, in order.
 
         If a durable save fails, the messages that follow it in the same input are withheld until one succeeds, because
-        what they announce is not on disk (H47). Messages of other inputs still go out, above all heartbeats. The heartbeats of an input
-        come last: they announce the state as it is now, so every save of the input must be done before. No effect is an
-        input itself, so one round is enough.
+        what they announce is not on disk (H47). Messages of other inputs still go out, above all heartbeats. The
+        heartbeats of an input come last: they announce the state as it is now, so every save of the input must be done
+        before. No effect is an input itself, so one round is enough.
         """
         withheld = False
         heartbeats: list[SendHeartbeat] = []

@@ -8,7 +8,7 @@ may have changed, at the messages sent, and at what is on disk. Must never chang
 |---|---|
 | one winner per epoch, with the votes of a majority | a replica that is a primary after the event |
 | one vote per voter per epoch, also across restarts; on disk before it is sent | FAILOVER_AUTH_ACK sent |
-| epochs never go down, also across restarts for what was durable or announced | every event, every start |
+| epochs never go down, also across restarts for what was durable or announced | every event, message and start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
 | own slots are only lost to a greater epoch, and only gained by an election or an operator | their every change |
 """
@@ -83,6 +83,7 @@ class Checker:
         self._votes: dict[tuple[str, int], str] = {}
         self._acks: dict[tuple[str, int], set[str]] = {}
         self._announced_epochs: dict[str, int] = {}
+        self._link_epochs: dict[tuple[int, str], int] = {}
         self._durable: dict[int, SavedEpochs] = {}
 
     # ------------------------------------------------------------ what the hosts report
@@ -148,15 +149,22 @@ class Checker:
         if packet.type == AUTH_ACK:
             for requester in receivers:
                 self._voted(host, packet.current_epoch, requester)
-        if packet.replicaof is None:
-            sender, config_epoch = packet.sender, packet.config_epoch
-            announced = self._announced_epochs.get(sender, 0)
-            if config_epoch > announced:
-                if host.owes_durable_save:  # not a promise: the disk refused it, but heartbeats still go out (H47)
-                    return
-                self._announced_epochs[sender] = config_epoch
-            elif config_epoch < announced:
-                self._broken(host, EPOCHS_RISE, f"announced config epoch {announced}, then {config_epoch}")
+        # Without a durable save it is no promise: the disk refused it, but heartbeats still go out (H47).
+        if packet.replicaof is None and not host.owes_durable_save:
+            announced = self._announced_epochs.get(packet.sender, 0)
+            self._announced_epochs[packet.sender] = max(announced, packet.config_epoch)
+
+    def on_wire(self, host: ObservedHost, link: int, packet: Packet) -> None:
+        """A message leaves on one end of a link. A heartbeat that is encoded from a view may leave after a newer one
+        left on another link, so epochs only rise on each link.
+        """
+        if packet.is_light or packet.replicaof is not None:
+            return
+        config_epoch = packet.config_epoch
+        before = self._link_epochs.get((link, packet.sender), 0)
+        if config_epoch < before:
+            self._broken(host, EPOCHS_RISE, f"announced config epoch {before}, then {config_epoch}, on one link")
+        self._link_epochs[link, packet.sender] = config_epoch
 
     def delivered(self, host: ObservedHost, packet: Packet) -> None:
         """A packet is about to be applied."""

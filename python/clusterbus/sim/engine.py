@@ -56,6 +56,9 @@ class Process(Protocol):
     def note_handed_over(self, packet: Packet, links: Sequence[End]) -> None:
         """The engine took a message. From now on it may be on the wire."""
 
+    def note_on_wire(self, packet: Packet, end: End) -> None:
+        """A message leaves on a link, in the order in which the peer gets them."""
+
     def note_delivered(self, packet: Packet) -> None:
         """The network delivered a packet."""
 
@@ -80,6 +83,8 @@ class SimEngine:
         self._random = random
         self._compares = compares
         self._ends: dict[int, End] = {}
+        self._drained: dict[int, End] = {}
+        """Closed, and not freed yet."""
         self._dials: dict[int, tuple[int, Dial]] = {}
         self._owners: dict[int, int] = {}
         self._names: dict[int, str] = {}
@@ -108,6 +113,7 @@ class SimEngine:
             self._process.act()
             if not isinstance(item, Packet):
                 self._process.note_handed_over(packet, (end,))
+            self._process.note_on_wire(packet, end)
             self._network.send(end, packet)
         return bool(self._events)
 
@@ -136,12 +142,14 @@ class SimEngine:
         if dial is not None:
             dial.is_over = True
         if end is not None:
+            self._drained[link] = end
             self._network.close(end)
         if end is not None or dial is not None:
             self._events.append(LinkDrained(link=link))
 
     def free(self, link: int) -> None:
-        """Does nothing: nothing is left of a drained link."""
+        """Forgets a drained link."""
+        self._drained.pop(link, None)
 
     def bind(self, link: int, node_id: str) -> None:
         """Names the node at the other end of a link."""
@@ -149,8 +157,8 @@ class SimEngine:
             self._names[link] = node_id
 
     def last_read_ms(self, link: int) -> int | None:
-        """Milliseconds, on this process's clock, since the link was last read from."""
-        end = self._ends.get(link)
+        """Milliseconds, on this process's clock, since the link was last read from. None once it is freed."""
+        end = self._ends.get(link) or self._drained.get(link)
         if end is None or end.last_read_us is None:
             return None
         return self._process.clock.ms_since(end.last_read_us)
@@ -200,7 +208,7 @@ class SimEngine:
 
     def stats(self) -> dict[str, int]:
         """Only the numbers that a simulation reads."""
-        return {"links": len(self._ends)}
+        return {"links": len(self._ends) + len(self._drained)}
 
     def reset_stats(self) -> None:
         """Does nothing: no number here is a counter."""
@@ -295,13 +303,19 @@ class SimEngine:
             self._events.append(LinkLost(link=end.link, owner=owner, kind=kind, detail=detail))
 
     def _receive(self, end: End, packet: Packet) -> None:
-        """Compares a heartbeat with the view, as a worker does. A quiet one joins those that wait already."""
+        """Compares a heartbeat with the view, as a worker does. A quiet one joins those of any link that wait already;
+        another packet joins those of its link.
+        """
         version = self._quiet_version(end, packet)
+        last = self._events[-1] if self._events else None
         if version is None:
-            self._events.append(PacketsReceived(link=end.link, packets=[packet]))
+            packets = [packet]
+            if isinstance(last, PacketsReceived) and last.link == end.link:
+                packets = [*last.packets, packet]
+                self._events.pop()
+            self._events.append(PacketsReceived(link=end.link, packets=packets))
             return
         heartbeats = [(end.link, packet)]
-        last = self._events[-1] if self._events else None
         if isinstance(last, QuietHeartbeats) and last.version == version:
             heartbeats = [*last.packets, *heartbeats]
             self._events.pop()

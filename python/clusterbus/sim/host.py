@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from clusterbus.cluster.events import Event
 from clusterbus.cluster.operator import persist
@@ -28,6 +28,10 @@ from clusterbus.sim.trace import Trace
 from clusterbus.wire import Packet
 
 Result = TypeVar("Result")
+
+BUSY_SHARE: Final = 0.25
+"""How often the main loop is busy when its engine wakes it. What happens until it is free comes in one step."""
+BUSY_MAX_US: Final = 20_000
 
 
 @dataclass(slots=True)
@@ -101,6 +105,7 @@ class Host:
         self._engine: SimEngine | None = None
         self._clock: NodeClock | None = None
         self._tick_is_due = False
+        self._step_is_due = False
         self._tick_period_us = 0
         self._random = world.random(f"host {index}")
         self._node_id = ""
@@ -171,7 +176,7 @@ class Host:
             self.world.network.restore(self._power_fault)
             self._power_fault = None
         self.boots += 1
-        self.is_hung = False
+        self.is_hung = self._step_is_due = False
         self._clock = NodeClock(self._timeline, offset_ms=offset_ms, drift_ppm=drift_ppm)
         self._tick_period_us = self._clock.true_us(TICK_PERIOD_MS)
         random = self.world.random(f"engine {self.index}.{self.boots}")
@@ -266,24 +271,24 @@ class Host:
         """Something arrived on a connection."""
         if self.is_up:
             self.engine.arrived(end, item)
-            self._step()
+            self._wake()
 
     def broken(self, end: End, reason: str) -> None:
         """A connection is gone, but the process did not close it."""
         if self.is_up:
             self.engine.broken(end, reason)
-            self._step()
+            self._wake()
 
     def dial_answered(self, dial: Dial, end: End) -> None:
         """Our dial succeeded."""
         self.engine.dial_answered(dial, end)
-        self._step()
+        self._wake()
 
     def dial_failed(self, dial: Dial, error: str) -> None:
         """Our dial failed."""
         self.world.stats["dials failed"] += 1
         self.engine.dial_failed(dial, error)
-        self._step()
+        self._wake()
 
     def operate(self, order: Callable[[ClusterState, int], Result]) -> Result:
         """Gives an order to the member, as its client port would. Raises StateError if the process dies meanwhile."""
@@ -292,6 +297,23 @@ class Host:
         if not self.is_up:
             raise StateError(f"{self.name} died before it answered")
         return result
+
+    def _wake(self) -> None:
+        """The engine has events. The main loop takes them at once or, if it is busy, together with those that come
+        until then.
+        """
+        if self._step_is_due or self.is_hung:
+            return
+        if self._random.random() >= BUSY_SHARE:
+            self._step()
+            return
+        self._step_is_due = True
+        self._timeline.after(int(self._random.random() * BUSY_MAX_US), self._late_step, self.boots)
+
+    def _late_step(self, boot: int) -> None:
+        if boot == self.boots and self.is_up:
+            self._step_is_due = False
+            self._step()
 
     def _step(self) -> None:
         if not self.is_hung and self.engine.has_events:
@@ -348,6 +370,10 @@ class Host:
         self._checker.sent(self, packet, [hosts[receiver].node_id for receiver in receivers])
         for listener in self.world.message_listeners:
             listener(self.index, receivers, packet)
+
+    def note_on_wire(self, packet: Packet, end: End) -> None:
+        """A message leaves on a link."""
+        self._checker.on_wire(self, end.link, packet)
 
     def note_delivered(self, packet: Packet) -> None:
         """The network delivered a packet."""

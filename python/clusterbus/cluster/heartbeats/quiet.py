@@ -62,6 +62,8 @@ def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
     if node is core.myself or node.raw_extensions is None or node.flags & (c.FLAG_HANDSHAKE | c.FLAG_MEET):
         return None
     is_primary = node.is_primary
+    if not is_primary and node.replicaof is None:
+        return None  # a replica of a node that we do not know: it would look like a primary, whose claims count
     myself = core.myself
     if is_primary and node.config_epoch == myself.config_epoch and node.node_id > myself.node_id:
         return None  # an epoch collision, and it is ours to resolve
