@@ -14,7 +14,7 @@ from clusterbus.cluster.effects import BindLink, Broadcast, CloseLink, Dial, Eff
 from clusterbus.cluster.events import NodeSuspected
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
-from clusterbus.member.driver import VIEW_PERIOD_MS, Driver
+from clusterbus.member.driver import MESSAGES_QUEUED_MAX_BYTES, VIEW_PERIOD_MS, Driver
 from clusterbus.member.faults import Faults
 from clusterbus.member.ports import Engine, EngineEvent
 from clusterbus.runtime.log import write_line
@@ -37,6 +37,7 @@ class Scribe:
         self.connect_error: OSError | None = None
         self.answered: int | None = None
         """How many PONGs the next `answer` can queue, if not all."""
+        self.unsent_bytes: dict[int, int] = {}
         self.time_ms = NOW_MS
 
     def did(self, *names: str) -> list[tuple[Any, ...]]:
@@ -87,8 +88,8 @@ class Scribe:
         """Of a link, or of the file."""
         self.acts.append(("close", link))
 
-    def send_queue(self, _link: int) -> tuple[int, int]:
-        return (0, 0)
+    def send_queue(self, link: int) -> tuple[int, int]:
+        return (1, self.unsent_bytes.get(link, 0))
 
     def shutdown(self) -> None:
         self.acts.append(("shutdown",))
@@ -276,6 +277,13 @@ def test_a_durable_save_that_works_lets_messages_out_again_h47(rig: Rig) -> None
     rig.scribe.save_errors = [FULL_DISK, None]
     rig.order(Save(durable=True), Send(1, ping(epoch=1)), Save(durable=True), Send(1, ping(epoch=2)))
     assert rig.scribe.acts == [("save", True), ("save", True), ("send", 1, 2)]
+
+
+def test_a_peer_that_does_not_read_gets_no_more_messages_of_users_h40(rig: Rig) -> None:
+    rig.scribe.unsent_bytes = {1: MESSAGES_QUEUED_MAX_BYTES, 2: MESSAGES_QUEUED_MAX_BYTES - 1}
+    rig.order(Broadcast((1, 2), wire.Publish(None, b"news", b"text")), Broadcast((1, 2), ping()))
+    assert rig.scribe.acts == [("broadcast", 2), ("broadcast", 1, 2)]
+    assert rig.driver.counters["messages_dropped_slow_link"] == 1
 
 
 # ---------------------------------------------------------------- views

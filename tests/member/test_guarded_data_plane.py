@@ -159,7 +159,7 @@ def test_a_question_about_keys_to_a_broken_data_plane_is_an_error(name: str) -> 
     assert rig.counters["data_plane_errors"] == 1
 
 
-@pytest.mark.parametrize("answer", [-1, "5", 1.5])
+@pytest.mark.parametrize("answer", [-1, "5", 1.5, 2**64])
 def test_an_invalid_replication_offset_leaves_the_last_valid_one(answer: object) -> None:
     plane = Recording()
     rig = Rig(plane)

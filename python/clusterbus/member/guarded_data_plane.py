@@ -122,7 +122,7 @@ class GuardedDataPlane(DataPlane):
 
 
 def _count(number: int) -> int:
-    if not isinstance(number, int) or number < 0:
+    if not isinstance(number, int) or not 0 <= number < 2**64:  # an offset stands in 64 bits of each heartbeat
         raise TypeError(f"{number!r} is not a number of things")
     return number
 

@@ -413,6 +413,16 @@ def test_fields_read_to_apply_a_quiet_heartbeat_are_declared_to_move_the_version
     assert names <= declared() | NO_NEWS | NEWS_OF_NO_HEARTBEAT
 
 
+def test_a_replica_of_a_node_we_do_not_know_is_never_quiet_r33(world: World) -> None:
+    """To us it has no primary, as a primary has none. When it is promoted, that must be seen."""
+    as_replica: dict[str, Any] = {"replicaof": "f" * 40, "flags": c.FLAG_REPLICA}
+    for _ in range(2):
+        assert not is_quiet(world, "b", **as_replica)
+    assert world.compared.node("b" * 40).is_replica
+    assert not is_quiet(world, "b")
+    assert world.compared.node("b" * 40).is_primary
+
+
 def test_a_peer_whose_config_epoch_becomes_ours_is_not_quiet_r33_h27(world: World) -> None:
     """An election may give us the epoch that another primary took meanwhile. Nothing about that primary changes."""
     assert is_quiet(world, "b")
