@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cluster.shards import make_replica, replicate
-from tests.cluster.solo import Puppet, Solo
+from tests.cluster.solo import ABILITIES, Puppet, Solo
 
 LETTERS = "abce"
 """The puppets that send. "a" has slots and so a vote. So has "d", which others only mention. "e" replicates "a"."""
@@ -415,7 +415,7 @@ def test_fields_read_to_apply_a_quiet_heartbeat_are_declared_to_move_the_version
 
 def test_a_replica_of_a_node_we_do_not_know_is_never_quiet_r33(world: World) -> None:
     """To us it has no primary, as a primary has none. When it is promoted, that must be seen."""
-    as_replica: dict[str, Any] = {"replicaof": "f" * 40, "flags": c.FLAG_REPLICA}
+    as_replica: dict[str, Any] = {"replicaof": "f" * 40, "flags": c.FLAG_REPLICA | ABILITIES}
     for _ in range(2):
         assert not is_quiet(world, "b", **as_replica)
     assert world.compared.node("b" * 40).is_replica
