@@ -1,6 +1,6 @@
 """What a packet does: finds its sender, applies its header, and calls the rule for its type.
 
-Owns the order of the checks between a packet and the state, and the proof of who is on a link (H17, H20, H21, H23,
+Owns the order of the checks between a packet and the state, and which node a link is of (H17, H20, H21, H23,
 H24). The rules are in the modules it calls. Nothing that a peer sends raises out of `handle`. Main thread. Source:
 `clusterProcessPacket`, `getNodeFromLinkAndMsg`.
 """

@@ -306,7 +306,7 @@ impl Engine {
         self.links.edge(link, edge);
     }
 
-    /// Binds a proven link: names the node at its other end. Only heartbeats on a bound link can be quiet.
+    /// Binds a link to the node that it is of. Only heartbeats on a bound link can be quiet.
     pub fn bind(&mut self, link: LinkId, node: IdBytes) {
         self.links.bind(link, node);
     }

@@ -200,7 +200,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Binds a proven link: names the node at its other end.
+    /// Binds a link to the node that it is of.
     fn bind(&self, link: u64, node_id: &str) -> PyResult<()> {
         self.locked()?.bind(LinkId::from_u64(link), id_bytes("node_id", node_id)?);
         Ok(())

@@ -450,6 +450,37 @@ def test_any_change_of_the_state_outdates_older_views_r33(world: World) -> None:
     assert state.version == version, "what is quiet changes nothing"
 
 
+def test_what_our_primary_announces_is_part_of_our_own_header_r34() -> None:
+    world = World("a")
+    state = world.compared.state
+    for letter, is_ours in (("d", False), ("a", True)):
+        version = state.own_header_version
+        state._core.set_config_epoch(world.compared.node(letter * 40), 2**20)
+        assert (state.own_header_version > version) == is_ours
+
+
+def test_the_row_of_a_reported_node_goes_with_its_reporter_r33(world: World) -> None:
+    is_quiet(world, "a", gossip=[entry_of(world, "d", flags=SICK)])
+    core = world.compared.state._core
+    reporter, reported = (world.compared.node(letter * 40) for letter in "ad")
+    assert reporter in reported.fail_reports
+    assert world.compared.state.view() is not None
+    core.remove_node(reporter, "forgotten")
+    assert reported.row is None, "it said that there are reports"
+
+
+def test_a_link_that_ends_leaves_the_time_of_its_last_read_r23(world: World) -> None:
+    """A quiet PING is noted nowhere else."""
+    solo = world.compared
+    link = world.puppets["b"].inbound
+    node = solo.node("b" * 40)
+    solo.now_ms += 700
+    solo.last_read_ms[link] = solo.now_ms
+    assert node.data_received_ms < solo.now_ms
+    solo.state.handle_link_closed(link, "eof", solo.now_ms)
+    assert node.data_received_ms == solo.now_ms
+
+
 def test_a_heartbeat_encoded_from_the_view_is_like_one_from_the_state_r34(world: World) -> None:
     solo = world.compared
     view = solo.state.view()

@@ -80,7 +80,7 @@ pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) origin: Origin,
     pub(super) peer: SocketAddr,
-    /// The node that the link is bound to, once the main loop has proof.
+    /// The node that the link is bound to, once the main loop has said so.
     pub(super) node: Option<IdBytes>,
     /// The TCP socket itself, for what only the main thread asks it; none for a transport that a test attached.
     pub(super) tcp: Option<Arc<TcpSocket>>,
