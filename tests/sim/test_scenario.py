@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from clusterbus.cli.simulate import replay_command
+from clusterbus.sim.faults.table import FAULTS
 from clusterbus.sim.runner import FAILURES_KEPT_MAX, Summary, run_seeds
-from clusterbus.sim.scenario import FAULTS, NODES_MAX, NODES_MIN, Outcome, Scenario, play, replay
+from clusterbus.sim.scenario import NODES_MAX, NODES_MIN, Outcome, Scenario, play, replay
 
 from tests.repeat import COMMAND_PROPERTY
 

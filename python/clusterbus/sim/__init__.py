@@ -26,6 +26,7 @@ Its files in reading order:
     simulation  `Simulation`: what a script may do to a cluster
     checks      the rules that hold after every event
     agreement   what must hold when it is quiet again
+    faults      what a scenario makes a cluster suffer
     scenario    the story of one seed: a cluster, faults, quiet
     runner      many seeds, over all cores
     measure     how long a healthy cluster takes to form, to see a failure, to take a node back

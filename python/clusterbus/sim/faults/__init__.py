@@ -1,0 +1,8 @@
+"""What a simulated cluster suffers in a scenario.
+
+stage      who may suffer: the draws of hosts and of lengths
+hosts      processes that die or hang, power cuts, full disks
+paths      partitions, loss, delay, connections that break
+operators  what operators order meanwhile
+table      all faults with their weights
+"""

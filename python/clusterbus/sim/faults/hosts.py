@@ -1,0 +1,91 @@
+"""Hosts that fail: processes that die or hang, power cuts, full disks.
+
+Owns which host suffers and when it is well again. What a failure does is up to `Simulation`. One thread.
+"""
+
+from __future__ import annotations
+
+from clusterbus.sim.faults.stage import Stage, Undo, is_mortal
+
+
+def kill(stage: Stage) -> Undo | None:
+    return _crash(stage, power=False)
+
+
+def cut_power(stage: Stage) -> Undo | None:
+    return _crash(stage, power=True)
+
+
+def _crash(stage: Stage, *, power: bool) -> Undo | None:
+    node = stage.mortal()
+    if node is None:
+        return None
+    if stage.draw.random() < 0.5:
+        stage.simulation.crash(node, power=power)
+    else:
+        stage.simulation.crash(node, power=power, after_effects=stage.draw.randint(0, 12))
+    return lambda: stage.start([node])
+
+
+def blackout(stage: Stage) -> Undo | None:
+    hosts = stage.simulation.members
+    nodes = [node for node in stage.some(at_least=2) if is_mortal(hosts[node])]
+    for node in nodes:
+        stage.simulation.crash(node, power=stage.draw.random() < 0.7)
+    return lambda: stage.start(nodes)
+
+
+def move(stage: Stage) -> Undo | None:
+    node = stage.mortal()
+    if node is None or not stage.moves_left:
+        return None
+    stage.moves_left -= 1
+    stage.simulation.crash(node)
+
+    def come_back_elsewhere() -> None:
+        if not stage.simulation.is_up(node):
+            stage.simulation.restart(node, ip=f"10.255.0.{node + 1}")
+
+    return come_back_elsewhere
+
+
+def hang(stage: Stage) -> Undo | None:
+    node = stage.active()
+    if node is None:
+        return None
+    stage.simulation.hang(node, reads=stage.draw.random() < 0.5)
+    return lambda: stage.simulation.resume(node) if stage.simulation.is_up(node) else None
+
+
+def bad_disk(stage: Stage) -> Undo | None:
+    node = stage.mortal()
+    if node is None:
+        return None
+    stage.simulation.fail_disk(node)
+    return lambda: stage.simulation.fail_disk(node, failing=False)
+
+
+def rivals(stage: Stage) -> Undo | None:
+    """Two primaries die at once while messages are slow, so their replicas may ask for votes in one epoch. Meanwhile
+    the disks of some voters fail, so they must withhold their votes.
+    """
+    simulation = stage.simulation
+    primaries = [host.index for host in simulation.members if is_mortal(host) and host.state.myself.slot_bits]
+    if len(primaries) < 2:
+        return None
+    dying = stage.draw.sample(primaries, 2)
+    voters = [node for node in stage.others(dying) if is_mortal(simulation.members[node])]
+    failing = [node for node in voters if stage.draw.random() < 0.3]
+    for node in failing:
+        simulation.fail_disk(node)
+    slow = simulation.degrade(delay_ms=stage.draw.uniform(0, 0.3) * stage.node_timeout_ms)
+    for node in dying:
+        simulation.crash(node)
+
+    def repair() -> None:
+        slow.heal()
+        for node in failing:
+            simulation.fail_disk(node, failing=False)
+        stage.start(dying)
+
+    return repair

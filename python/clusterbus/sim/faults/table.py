@@ -1,0 +1,38 @@
+"""All faults that a scenario draws, with their weights.
+
+Owns the table and nothing else. One thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from clusterbus.sim.faults import hosts, operators, paths
+from clusterbus.sim.faults.stage import Stage, Undo
+
+FAULTS: Final[dict[str, tuple[int, Callable[[Stage], Undo | None]]]] = {
+    "process killed": (14, hosts.kill),
+    "power cut": (12, hosts.cut_power),
+    "several down": (5, hosts.blackout),
+    "back elsewhere": (6, hosts.move),
+    "main loop hangs": (8, hosts.hang),
+    "partition": (12, paths.partition),
+    "one-way partition": (8, paths.one_way),
+    "node cut off": (8, paths.isolate),
+    "path dead": (6, paths.broken_path),
+    "loss": (7, paths.loss),
+    "delay": (7, paths.delay),
+    "links reset": (5, paths.resets),
+    "disk fails": (3, hosts.bad_disk),
+    "two elections at once": (8, hosts.rivals),
+    "epoch bumped": (4, operators.bump),
+    "power cut after a bump": (4, operators.bump_and_die),
+    "manual failover": (8, operators.manual_failover),
+    "takeover": (2, operators.takeover),
+    "slot moved": (6, operators.reshard),
+    "replica moved": (3, operators.move_replica),
+    "slots claimed twice": (5, operators.claim_twice),
+}
+"""Name of a fault: its weight in the draw, and the function that begins it. That returns what ends the fault, or None
+if the fault cannot begin now."""
