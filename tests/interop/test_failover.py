@@ -96,6 +96,37 @@ def test_our_vote_is_needed_to_elect_their_replica_s5_s12(peers: Peers, kind: st
     wait_agreed([*living, doomed], SETTLE_DEADLINE_S)
 
 
+def test_a_shard_may_change_its_primary_as_often_as_it_wants_p11(peers: Peers) -> None:
+    """P to A to P to A, in less than the two node timeouts that once had to lie between two votes about one primary.
+    Both primaries must vote: the one that gives up its place, and ours.
+    """
+    first, replica = (peers("valkey", cluster_node_timeout=15_000) for _ in range(2))
+    ours = peers("clusterbus", cluster_node_timeout=15_000)
+    servers = [first, ours, replica]
+    form(servers, [first, ours])
+    replicate(servers, replica, first)
+    slots = slots_of(first)
+
+    begun_s = time.monotonic()
+    for changes, (successor, old) in enumerate([(replica, first), (first, replica), (replica, first)], 1):
+        wait_until(
+            lambda successor=successor: successor.info()["master_link_status"] == "up",
+            SETTLE_DEADLINE_S,
+            str(successor),
+        )
+        assert successor.call("CLUSTER", "FAILOVER") == "OK"
+        wait_promoted(servers, successor, slots, time.monotonic())
+        wait_until(
+            lambda old=old, successor=successor: all(
+                cluster_nodes(server)[node_id(old)].primary == node_id(successor) for server in servers
+            ),
+            SETTLE_DEADLINE_S,
+            lambda: listings(servers),
+        )
+        assert count_of(ours, VOTES_SENT) == changes
+    assert time.monotonic() - begun_s < 2 * 15, "else it proves nothing"
+
+
 def test_without_our_vote_no_valkey_replica_is_elected_s5(peers: Peers) -> None:
     """The other way round: if the clusterbus primary drops the request for votes, there is no majority."""
     doomed, other, replica = start(peers, "valkey", 3)

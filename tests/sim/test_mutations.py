@@ -69,8 +69,6 @@ def vote_again(patch: pytest.MonkeyPatch) -> None:
 
     def forgetful(core: Core, link: Link, sender: Node, packet: Packet) -> None:
         voted, core.last_vote_epoch = core.last_vote_epoch, 0
-        for node in core.table:
-            node.voted_ms = 0
         handle_request(core, link, sender, packet)
         core.last_vote_epoch = max(voted, core.last_vote_epoch)
 

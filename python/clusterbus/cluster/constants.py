@@ -102,8 +102,6 @@ LOG_INTERVAL_MS: Final = 10_000
 """The reason why an election is blocked is logged again after this time."""
 
 # Elections (S5).
-VOTE_DISTANCE: Final = 2
-"""The least number of node timeouts between two of our votes for replicas of one primary."""
 ELECTION_TIMEOUT: Final = 2
 """Votes count for this many node timeouts, and at least ELECTION_TIMEOUT_MIN_MS."""
 ELECTION_TIMEOUT_MIN_MS: Final = 2_000

@@ -1,8 +1,8 @@
 """Our votes in the elections of other nodes (S5): for which candidates, and at most one in an epoch.
 
-Owns `Core.last_vote_epoch` and `Node.voted_ms`. Must never send a vote that is not on disk: the durable save comes
-before the message, and the driver withholds the message if the save fails. Main thread. Source:
-`clusterSendFailoverAuthIfNeeded`.
+Owns `Core.last_vote_epoch`. Must never send a vote that is not on disk: the durable save comes before the message, and
+the driver withholds the message if the save fails. Time plays no part: a shard may change its primary as often as
+epochs allow (P11). Main thread. Source: `clusterSendFailoverAuthIfNeeded`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,7 @@ def handle_request(core: Core, link: Link, sender: Node, packet: Packet) -> None
         core.counters["votes_denied"] += 1
         core.log("warning", f"Failover auth denied to {sender.name} for epoch {packet.current_epoch}: {refusal}")
         return
-    primary = sender.replicaof
-    assert primary is not None
     core.last_vote_epoch = core.current_epoch
-    primary.voted_ms = core.now_ms
     core.save_now()
     heartbeat.send_header(core, sender.link or link, c.AUTH_ACK)
     core.log("notice", f"Failover auth granted to {sender.name} for epoch {core.current_epoch}")
@@ -52,9 +49,6 @@ def _refusal(core: Core, sender: Node, packet: Packet) -> str:
         return "its primary is not known"
     if not (primary.is_failed or packet.mflags & c.MFLAG_FORCE_ACK):
         return "its primary is up"
-    wait_ms = primary.voted_ms + core.node_timeout_ms * c.VOTE_DISTANCE - core.now_ms
-    if primary.voted_ms and wait_ms > 0:
-        return f"no vote about this primary before {wait_ms} milliseconds"
     return ""
 
 

@@ -136,8 +136,6 @@ class Node:
     fail_time_ms: int = 0
     fail_reports: dict[Node, int] = field(default_factory=dict)
     """The nodes that report this one as failing, and when each did so last in a heartbeat that was applied in full."""
-    voted_ms: int = 0
-    """When we last voted for a replica of this node."""
     orphaned_ms: int = 0
     """Since when this primary has been without a working replica that it should have."""
 
