@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Dial, Log
-from clusterbus.cluster.events import AddressChanged
-from clusterbus.wire import Extension, HeaderOnly, ModuleMessage, Publish, Unknown, encode
+from clusterbus.cluster.events import AddressChanged, NodeFailed
+from clusterbus.wire import Extension, Fail, HeaderOnly, ModuleMessage, Publish, Unknown, encode
 
 from tests.cluster.solo import MYSELF_ID, SHARD, Puppet, Solo, entry, node_id
 
@@ -198,6 +198,48 @@ def test_h24_another_id_on_the_link_we_dialled_means_the_node_is_not_there() -> 
     solo.says(puppet)
     assert solo.node(puppet).ip == puppet.ip
     assert not solo.node(puppet).flags & c.FLAG_NOADDR
+
+
+def test_p6_a_node_whose_address_another_one_has_is_fail_and_everybody_is_told() -> None:
+    solo = Solo()
+    lost, other = solo.puppet("a", slots=[5]), solo.puppet("b")
+    solo.says(Puppet(node_id("c"), lost.ip, lost.port, lost.dialled, 0), c.PONG)
+    assert solo.node(lost).is_failed
+    assert solo.events(NodeFailed) == [NodeFailed(lost.node_id, None)]
+    (broadcast,) = solo.broadcasts()
+    assert isinstance(broadcast.message, Fail)
+    assert (broadcast.links, broadcast.message.node_id) == ((other.dialled,), lost.node_id)
+    assert solo.saves()
+    solo.says(lost)  # it is well after all, and shows where
+    assert not solo.node(lost).flags & c.FLAG_NOADDR
+    lost.dialled = solo.open(solo.only(Dial, solo.tick()))
+    solo.says(lost, c.PONG)
+    assert solo.node(lost).is_failed, "its replicas have two node timeouts to take over"
+    solo.now_ms += 2 * solo.config.cluster_node_timeout + 1
+    solo.says(lost, c.PONG)
+    assert not solo.node(lost).is_failed
+
+
+def test_p6_a_node_that_is_fail_already_is_not_announced_again() -> None:
+    solo = Solo()
+    lost, other = solo.puppet("a", slots=[5]), solo.puppet("b", slots=[6])
+    solo.fails(other, lost.node_id)
+    solo.says(Puppet(node_id("c"), lost.ip, lost.port, lost.dialled, 0), c.PONG)
+    assert solo.node(lost).flags & c.FLAG_NOADDR
+    assert not solo.broadcasts()
+
+
+def test_p6_a_stranger_cannot_make_us_announce_a_failure() -> None:
+    """Its gossip names a node of the cluster at an address where another one answers."""
+    solo = Solo()
+    solo.puppet("b")
+    stranger = Puppet(node_id("a"), "10.7.7.7", 7077, 0, solo.accept("10.7.7.7"))
+    solo.says(stranger, c.MEET, gossip=[entry(node_id("d"))])
+    dial = next(dial for dial in solo.of(Dial, solo.tick()) if dial.node_id == node_id("d"))
+    elsewhere = Puppet(node_id("c"), dial.ip, 7200, solo.open(dial), 0)
+    solo.says(elsewhere, c.PONG)
+    assert not solo.broadcasts()
+    assert not solo.knows(node_id("d"))
 
 
 def test_h24_another_id_on_an_inbound_link_closes_it() -> None:

@@ -66,7 +66,7 @@ def _ping_longest_unheard(core: Core) -> None:
 
 
 def _watch(core: Core, node: Node) -> None:
-    """PINGs an idle node, drops the link of a silent one, and flags it PFAIL after the node timeout."""
+    """PINGs an idle node, drops a link without answers, and flags a silent node PFAIL after the node timeout."""
     now_ms = core.now_ms
     timeout_ms = core.node_timeout_ms
     link = node.link
@@ -83,8 +83,12 @@ def _watch(core: Core, node: Node) -> None:
     if ping_delay_ms <= timeout_ms // 2:
         return
     data_delay_ms = links.silence_ms(core, node)
-    if link is not None and data_delay_ms > timeout_ms // 2 and now_ms - link.created_ms > timeout_ms:
-        core.close_link(link, "no answer and no data")
+    if link is not None and now_ms - link.created_ms > timeout_ms:
+        if data_delay_ms > timeout_ms // 2:
+            core.close_link(link, "no answer and no data")
+        elif ping_delay_ms > timeout_ms:  # what the node sends on its own link says nothing about ours (P7)
+            core.counters["links_lost_no_pong"] += 1
+            core.close_link(link, "no PONG for a node timeout")
     if min(ping_delay_ms, data_delay_ms) > timeout_ms:
         failure.suspect(core, node)
 

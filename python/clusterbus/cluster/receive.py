@@ -155,7 +155,9 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
         _note_sender(core, sender, packet)
     if kind != c.PONG:
         learn_ip(core, link, sure=kind == c.MEET)
-        if kind == c.MEET and sender is None and may_be_met:
+        if kind == c.MEET and sender is not None:
+            links.dial_anew(core, sender)
+        elif kind == c.MEET and may_be_met:
             _meet_stranger(core, link, packet)
         heartbeat.send(core, link, c.PONG)
     if not link.inbound and link.node is not None and link.node.in_handshake:

@@ -51,7 +51,8 @@ def test_r23_bytes_on_either_link_keep_a_node_from_pfail() -> None:
         solo = Solo()
         puppet = solo.puppet("a")
         for _ in range(60):
-            solo.tick()
+            for dial in solo.of(Dial, solo.tick()):
+                puppet.dialled = solo.open(dial)
             solo.last_read_ms[getattr(puppet, link)] = solo.now_ms
         assert not solo.node(puppet).flags & c.FAILING
         assert solo.now_ms - solo.node(puppet).ping_sent_ms > TIMEOUT_MS
@@ -349,10 +350,11 @@ def test_s3_a_link_just_redialled_is_given_the_node_timeout() -> None:
     assert solo.of(CloseLink, solo.ticks(300))
 
 
-def test_s3_data_keeps_the_link_of_an_unanswered_ping() -> None:
+def test_s3_data_keeps_the_link_of_an_unanswered_ping_for_a_node_timeout() -> None:
     solo = Solo()
     puppet = solo.puppet("a")
-    for _ in range(60):
+    solo.tick_until(lambda: solo.node(puppet).ping_sent_ms > 0)
+    for _ in range(TIMEOUT_MS // 100):
         effects = solo.tick()
         solo.last_read_ms[puppet.inbound] = solo.now_ms
         assert not solo.of(CloseLink, effects)

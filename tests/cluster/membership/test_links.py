@@ -82,6 +82,72 @@ def test_h32_an_inbound_link_with_traffic_stays() -> None:
         assert not solo.closed()
 
 
+def test_p7_a_link_without_pong_is_dialled_anew_though_the_inbound_one_lives() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    timeout_ms = solo.config.cluster_node_timeout
+    solo.tick_until(lambda: solo.node(puppet).ping_sent_ms > 0)
+    asked_ms = solo.now_ms
+    lived_ms = []  # how long each link to the node lives on which no answer comes
+    since_ms = asked_ms
+    for _ in range(65):
+        effects = solo.tick()
+        if puppet.dialled in solo.closed():
+            lived_ms.append(solo.now_ms - since_ms)
+            puppet.dialled = solo.open(solo.only(Dial, effects))
+            since_ms = solo.now_ms
+            assert solo.node(puppet).ping_sent_ms == asked_ms, "a new link does not hide the wait"
+        solo.says(puppet)
+        assert not solo.node(puppet).flags & c.FAILING
+    assert lived_ms == [timeout_ms + 100] * 3
+    assert solo.counter("links_lost_no_pong") == 3
+    solo.says(puppet, c.PONG)
+    assert solo.node(puppet).ping_sent_ms == 0
+
+
+def test_p7_a_link_that_answers_stays() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    for _ in range(100):
+        solo.tick()
+        if solo.sent(puppet.dialled, c.PING):
+            solo.says(puppet, c.PONG)
+        solo.says(puppet)
+        assert solo.node(puppet).link is not None
+    assert solo.counter("links_lost_no_pong") == 0
+
+
+def test_p7_meet_of_a_known_node_drops_our_link_to_it_once_in_a_handshake_timeout() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    solo.says(puppet, c.MEET)
+    assert not solo.closed(), "either side may still be in the handshake"
+    dropped = []
+    for _ in range(65):
+        effects = solo.tick()
+        for dial in solo.of(Dial, effects):
+            puppet.dialled = solo.open(dial)
+            assert len(solo.sent(puppet.dialled, c.PING)) == 1
+            solo.says(puppet, c.PONG)
+        solo.says(puppet, c.MEET)
+        assert len(solo.sent(puppet.inbound, c.PONG)) == 1
+        dropped += solo.closed()
+    assert len(dropped) == 3
+    assert solo.state.known_nodes_count == 2
+
+
+def test_p7_meet_of_a_stranger_with_the_id_of_a_node_that_is_well_drops_nothing() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    solo.ticks(solo.config.cluster_node_timeout)
+    solo.says(puppet, c.PONG)
+    solo.says(puppet)
+    twin = Puppet(puppet.node_id, "10.6.6.6", 6666, 0, solo.accept("10.6.6.6"))
+    solo.says(twin, c.MEET)
+    assert not solo.closed()
+    assert solo.node(puppet).link is not None
+
+
 def test_s9_expired_forgotten_ids_take_no_memory() -> None:
     solo = Solo()
     solo.puppet("a")

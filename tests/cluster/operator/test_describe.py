@@ -59,7 +59,7 @@ def test_s11_cluster_nodes_of_failing_replicas_noaddr_and_tls() -> None:
     assert line == (f"{named.node_id} 10.0.1.1:7443@17001 slave,fail {owner.node_id} 0 {pong_ms} 0 disconnected")
     solo.says(Puppet(node_id("9"), owner.ip, owner.port, owner.dialled, 0), c.PONG)
     line = solo.state.node_line(solo.node(owner))
-    assert line.startswith(f"{owner.node_id} :0@0 master,noaddr - 0 ")
+    assert line.startswith(f"{owner.node_id} :0@0 master,fail,noaddr - 0 ")
     assert line.endswith(" 0 disconnected 101-199 201-299")
 
 

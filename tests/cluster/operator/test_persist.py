@@ -156,6 +156,15 @@ def test_s10_a_file_of_redis_gives_replicas_and_failed_nodes() -> None:
     assert primary.config_epoch == 2
 
 
+def test_p6_a_node_without_address_is_fail_after_a_restart() -> None:
+    state = restored(OF_REDIS_7_0, port=30001)
+    lost = state.find(D)
+    assert lost is not None
+    assert lost.is_failed
+    assert lost.fail_time_ms == START_MS
+    assert f"{D} :0@0,,tls-port=0,shard-id={lost.shard_id} master,fail,noaddr " in state.nodes_conf_text()
+
+
 def test_s10_a_primary_named_only_by_its_replica_is_known_without_address() -> None:
     text = f"{A} :1@2 myself,master - 0 0 0 connected\n{B} 10.0.0.1:3@4 slave {C} 0 0 0 connected\n"
     primary = restored(text).find(C)

@@ -75,6 +75,15 @@ def mark_failed_if_agreed(core: Core, node: Node) -> None:
     heartbeat.broadcast_fail(core, node)
 
 
+def give_up(core: Core, node: Node) -> None:
+    """A node is nowhere to be found: it is FAIL without a quorum, and everybody is told (P6)."""
+    if node.is_failed:
+        return
+    core.log("notice", f"Marking node {node.name} as failing (another node answers at its address).")
+    _set_failed(core, node, reported_by=None)
+    heartbeat.broadcast_fail(core, node)
+
+
 def take_fail_message(core: Core, node: Node, sender: Node) -> None:
     """A known node broadcasts that `node` is FAIL: we believe it."""
     if node.is_failed or node is core.myself:

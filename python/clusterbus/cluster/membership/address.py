@@ -9,6 +9,7 @@ from __future__ import annotations
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import AddressChanged
+from clusterbus.cluster.failover import failure
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.wire import Packet
 
@@ -34,9 +35,19 @@ def update_from_header(core: Core, node: Node, link: Link, packet: Packet) -> bo
 
 
 def lose_address(core: Core, node: Node) -> None:
-    """Another node answers at this one's address (H24). It has no address until it sends us a packet."""
+    """Another node answers at this one's address (H24): this one is FAIL, and without an address until it sends us a
+    packet (P6).
+
+    Nobody dials a node without an address or waits for its PONG. So if it were not FAIL from now on, it never would be,
+    and its slots would stay with it for ever. A node that only a stranger has mentioned is forgotten instead: the
+    cluster may know it well, at another address.
+    """
+    if node.provisional:
+        core.remove_node(node, "another node answers at its address")
+        return
     node.flags |= c.FLAG_NOADDR
     node.ip, node.port, node.tls_port, node.cport = "", 0, 0, 0
     node.dialing = None
     core.notify(AddressChanged(node.node_id, "", 0, 0))
     core.want_save()
+    failure.give_up(core, node)

@@ -116,6 +116,20 @@ def closed(core: Core, link_id: int, reason: str) -> None:
         _back_off(core, node)
 
 
+def dial_anew(core: Core, node: Node) -> None:
+    """A known node sent us a MEET: it has no link of ours, or does not know whose it is. Our link to it is dropped, and
+    the first PING on the next one tells (P7).
+
+    Not while either side may still be in the handshake, nor soon after the last time: a link is dropped once in a
+    handshake timeout, however often a node sends MEET.
+    """
+    link = node.link
+    if link is None or core.now_ms - max(node.created_ms, link.created_ms) <= core.handshake_timeout_ms:
+        return
+    core.log("notice", f"Node {node.name}, which is known, sent a MEET: dialling it anew")
+    core.close_link(link, "MEET of a known node")
+
+
 def silence_ms(core: Core, node: Node) -> int:
     """Milliseconds since any bytes were read from a node, on either link (R23)."""
     silence = core.now_ms - node.data_received_ms

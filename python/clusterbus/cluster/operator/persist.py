@@ -238,7 +238,8 @@ def _mentioned(core: Core, nodes: dict[str, Node], node_id: str) -> Node:
     """The node that another line names. If it has no line of its own, nothing but its id is known."""
     node = nodes.get(node_id)
     if node is None:
-        node = nodes[node_id] = Node(node_id, c.FLAG_NOADDR, core.new_id(), core.now_ms)
+        node = nodes[node_id] = Node(node_id, c.FLAG_NOADDR | c.FLAG_FAIL, core.new_id(), core.now_ms)
+        node.fail_time_ms = core.now_ms
         core.table.add(node)
     return node
 
@@ -248,7 +249,10 @@ def _restored_node(core: Core, record: NodeRecord) -> Node:
         node = core.myself
         node.flags = record.flags
     else:
-        node = Node(record.node_id, record.flags & ~c.FLAG_PFAIL, core.new_id(), core.now_ms)
+        flags = record.flags & ~c.FLAG_PFAIL
+        if flags & c.FLAG_NOADDR:
+            flags |= c.FLAG_FAIL  # nobody dials it, so its silence would go unnoticed (P6)
+        node = Node(record.node_id, flags, core.new_id(), core.now_ms)
     node.ip, node.cport = record.ip, record.cport
     tls = core.config.tls_cluster and not {"tcp-port", "tls-port"} & record.aux.keys()
     node.port = int(record.aux.get("tcp-port", 0 if tls else record.port))
