@@ -14,7 +14,7 @@ import clusterbus
 import pytest
 from click.testing import CliRunner, Result
 from clusterbus.cli import main
-from clusterbus.config import BY_NAME, DIRECTIVES, Config
+from clusterbus.config import BY_NAME, WITH_EFFECT, Config
 
 from tests.peers.ports import free_port
 from tests.peers.server import Server
@@ -62,7 +62,7 @@ def test_help_lists_the_commands() -> None:
 def test_help_of_node_documents_every_directive(flag: str) -> None:
     result = invoke("node", flag)
     assert result.exit_code == 0
-    for directive in DIRECTIVES:
+    for directive in WITH_EFFECT:
         names = ", ".join(f"--{name}" for name in (directive.name, *directive.aliases))
         text = f"{names} {directive.kind.syntax()}{' *' if directive.mutable else ''}\n"
         assert text in result.stdout

@@ -33,14 +33,27 @@ Directives:
 
 
 def help_text(directives: Sequence[Directive] = DIRECTIVES) -> str:
-    """The help of `clusterbus node`: every directive with its syntax, its meaning and its default."""
+    """The help of `clusterbus node`: every directive that does something with its syntax, its meaning and its default,
+    and the names of the others by the reason why they do nothing.
+    """
     lines = [_USAGE.rstrip()]
+    idle: dict[str, list[str]] = {}
     for directive in directives:
-        names = ", ".join(f"--{name}" for name in (directive.name, *directive.aliases))
-        lines.append(f"  {names} {directive.kind.syntax()}{' *' if directive.mutable else ''}")
+        names = [f"--{name}" for name in (directive.name, *directive.aliases)]
+        if directive.without_effect:
+            idle.setdefault(directive.doc, []).extend(names)
+            continue
+        lines.append(f"  {', '.join(names)} {directive.kind.syntax()}{' *' if directive.mutable else ''}")
         default = f" [default: {directive.default}]" if directive.default else ""
-        lines += textwrap.wrap(directive.doc + default, HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        lines += _indented(directive.doc + default)
+    lines += ["", "Directives of Valkey 9.1 and Redis 7.0 that are accepted, checked, and have no effect here:"]
+    for reason, names in idle.items():
+        lines += [f"  {reason}", *_indented(", ".join(names))]
     return "\n".join(lines) + "\n"
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(text, HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)
 
 
 class _RawCommand(click.Command):

@@ -2,13 +2,17 @@
 
 Its files in reading order:
 
-    directives  the table: one row for each directive
-    kinds       the kinds of values: how text is parsed, checked and shown
-    syntax      valkey.conf and the command line, split into lines of words
-    config      `Config`: the values, and changes that are checked first
-    rewrite     CONFIG REWRITE
-    log_levels  the levels of the log by name and by number
-    address     addresses to listen on, and `ip:port` as text
+    directive       `Directive`: the type of a row of the table
+    directives      the table: one row for each directive
+    without_effect  its rows for directives that are known and do nothing here
+    statements      lines that are no directives: rename-command, user, loadmodule
+    kinds           the kinds of values: how text is parsed, checked and shown
+    several_kinds   the kinds of values of several words
+    syntax          valkey.conf and the command line, split into lines of words
+    config          `Config`: the values, and changes that are checked first
+    rewrite         CONFIG REWRITE
+    log_levels      the levels of the log by name and by number
+    address         addresses to listen on, and `ip:port` as text
 
 Imports nothing of the package but `errors` and numbers of the wire. A `Config` belongs to the main thread, which may
 read it anywhere and changes it only through its methods.
@@ -16,6 +20,7 @@ read it anywhere and changes it only through its methods.
 
 from clusterbus.config.address import BindAddress, address_text
 from clusterbus.config.config import Config
-from clusterbus.config.directives import BY_NAME, DIRECTIVES, Directive
+from clusterbus.config.directive import Directive
+from clusterbus.config.directives import BY_NAME, DIRECTIVES, WITH_EFFECT
 
-__all__ = ["BY_NAME", "DIRECTIVES", "BindAddress", "Config", "Directive", "address_text"]
+__all__ = ["BY_NAME", "DIRECTIVES", "WITH_EFFECT", "BindAddress", "Config", "Directive", "address_text"]

@@ -12,10 +12,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
-from clusterbus.config.address import BindAddress
-from clusterbus.config.directives import BY_NAME, DIRECTIVES, Directive
-from clusterbus.config.kinds import BufferLimits, Value
+from clusterbus.config.address import BindAddress, resolve
+from clusterbus.config.directive import Directive
+from clusterbus.config.directives import BY_NAME, DIRECTIVES
+from clusterbus.config.kinds import AlwaysOn, BufferLimits, Value
 from clusterbus.config.rewrite import replace_file, rewritten
+from clusterbus.config.statements import RENAME_COMMAND, STATEMENTS, check, is_statement
 from clusterbus.config.syntax import Line, parse_command_line, read_file, read_stdin, read_text
 from clusterbus.errors import ConfigError
 from clusterbus.wire import BUS_PORT_OFFSET, PORT_MAX
@@ -46,10 +48,7 @@ class Config:
     loglevel: str
     logfile: str
     pidfile: str
-    daemonize: bool
     enable_debug_command: str
-    save: str
-    appendonly: bool
     io_threads: int
     io_threads_always_active: bool
     cluster_enabled: bool
@@ -83,11 +82,17 @@ class Config:
 
     config_file: str | None
     """Absolute path of the file that was read at the start, and that `rewrite` writes; None if there was none."""
+    without_effect: tuple[str, ...]
+    """Names of what was written in the file or on the command line and does nothing here, in its order."""
+    renamed_commands: tuple[tuple[str, str], ...]
+    """Old and new name of each `rename-command`; an empty new name takes the command away."""
 
     def __init__(self) -> None:
         self._listeners: list[tuple[Listener, frozenset[str] | None]]
         object.__setattr__(self, "_listeners", [])
         object.__setattr__(self, "config_file", None)
+        object.__setattr__(self, "without_effect", ())
+        object.__setattr__(self, "renamed_commands", ())
         for directive in DIRECTIVES:
             self._store(directive, directive.kind.parse(_words(directive, directive.default)))
 
@@ -140,22 +145,26 @@ class Config:
 
     def _load(self, lines: Iterable[Line]) -> None:
         saves: list[str] = []
+        ignored: dict[str, None] = {}
+        renamed: list[tuple[str, str]] = []
         for line in lines:
             directive = BY_NAME.get(line.name)
             if directive is None:
-                raise ConfigError(f"{line.where}: unknown directive {line.name!r}{_nearest(line.name)}")
-            arguments = line.arguments
-            if directive.kind.several and len(arguments) == 1 and arguments[0]:
-                arguments = tuple(arguments[0].split())
-            try:
-                value = directive.kind.parse(arguments)
-            except ConfigError as error:
-                shown = "".join(f" {word!r}" for word in line.arguments) if not directive.secret else ""
-                raise ConfigError(f"{line.where}: {directive.name}{shown}: {error}") from None
+                _check_statement(line)
+                if line.name == RENAME_COMMAND:
+                    renamed.append((line.arguments[0].lower(), line.arguments[1].lower()))
+                else:
+                    ignored[line.name] = None
+                continue
+            value = _parsed(directive, line)
+            if directive.without_effect or (isinstance(directive.kind, AlwaysOn) and line.arguments[0].lower() == "no"):
+                ignored[directive.name] = None
             if directive.name == "save":
                 saves = [*saves, str(value)] if value else []
                 value = " ".join(saves)
             self._store(directive, value)
+        object.__setattr__(self, "without_effect", tuple(ignored))
+        object.__setattr__(self, "renamed_commands", tuple(renamed))
         self._check()
 
     # ---------------------------------------------------------------- checks across directives
@@ -194,13 +203,12 @@ class Config:
 
     @property
     def bind_addresses(self) -> tuple[BindAddress, ...]:
-        """The addresses of `bind` for sockets: `*` becomes 0.0.0.0, `::*` becomes ::, a leading `-` sets `optional`."""
-        every = {"*": "0.0.0.0", "::*": "::"}
-        return tuple(
-            BindAddress(every.get(plain, plain), text.startswith("-"), plain in every)
-            for text in self.bind
-            for plain in (text.removeprefix("-"),)
-        )
+        """The addresses of `bind` for sockets, each once. Raises ConfigError for a host name that nobody knows."""
+        try:
+            found = [resolve(text) for text in self.bind]
+        except ConfigError as error:
+            raise ConfigError(f"bind {self.text('bind')}: {error}") from None
+        return tuple({address.ip: address for address in reversed(found) if address is not None}.values())[::-1]
 
     def path(self, name: str) -> str:
         """The absolute path of a directive that names a file relative to `dir`; "" if it is not set."""
@@ -312,6 +320,30 @@ class Config:
             raise ConfigError(f"Rewriting config file: {error.strerror}") from error
         values = {directive.name: self.text(directive.name) for directive in DIRECTIVES}
         replace_file(self.config_file, rewritten(old, values))
+
+
+def _parsed(directive: Directive, line: Line) -> Value:
+    """The value that a line gives a directive. Raises ConfigError, which names place, directive and words."""
+    arguments = line.arguments
+    if directive.kind.several and len(arguments) == 1 and arguments[0]:
+        arguments = tuple(arguments[0].split())
+    try:
+        return directive.kind.parse(arguments)
+    except ConfigError as error:
+        shown = "".join(f" {word!r}" for word in line.arguments) if not directive.secret else ""
+        raise ConfigError(f"{line.where}: {directive.name}{shown}: {error}") from None
+
+
+def _check_statement(line: Line) -> None:
+    """Refuses a line whose name no server knows, and a statement with a wrong number of words."""
+    if not is_statement(line.name):
+        raise ConfigError(
+            f"{line.where}: unknown directive {line.name!r}{_nearest(line.name, (*BY_NAME, *STATEMENTS))}"
+        )
+    try:
+        check(line.name, line.arguments)
+    except ConfigError as error:
+        raise ConfigError(f"{line.where}: {line.name}: {error}") from None
 
 
 def _words(directive: Directive, text: str) -> list[str]:

@@ -1,25 +1,24 @@
 """The table of directives: one declaration feeds the parser, CONFIG GET, SET and REWRITE, and the help.
 
 Names, ranges, defaults and spellings are valkey.conf's (src/config.c of Valkey 9.1). One default differs: `io-threads`
-is 2, because offloading I/O is the purpose of this package. Pure data: reads no file, holds no value. Any thread.
+is 2, because offloading I/O is the purpose of this package. Rows that do nothing here are in `without_effect`. Pure
+data: reads no file, holds no value. Any thread.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from clusterbus._core import IO_THREADS_MAX
+from clusterbus.config.directive import Directive
 from clusterbus.config.kinds import (
-    Addresses,
+    INT_MAX,
+    LONG_MAX,
+    UINT_MAX,
+    AlwaysOn,
     Choice,
-    Disabled,
-    Enabled,
     Integer,
-    Kind,
     Memory,
-    OutputBufferLimits,
-    SavePoints,
     Text,
     YesNo,
     announced_address,
@@ -31,35 +30,13 @@ from clusterbus.config.kinds import (
     not_empty,
 )
 from clusterbus.config.log_levels import LEVEL_NUMBERS
+from clusterbus.config.several_kinds import Addresses, OutputBufferLimits
+from clusterbus.config.without_effect import WITHOUT_EFFECT
 from clusterbus.wire import PORT_MAX
-
-INT_MAX: Final = 2**31 - 1
-LONG_MAX: Final = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Directive:
-    """One directive. `default` is text that `kind` parses like any other. `mutable`: CONFIG SET may change it.
-    `secret`: errors do not show its value.
-    """
-
-    name: str
-    kind: Kind
-    default: str
-    doc: str
-    mutable: bool = False
-    aliases: tuple[str, ...] = ()
-    secret: bool = False
-
-    @property
-    def attribute(self) -> str:
-        """The name of the attribute of `Config`."""
-        return self.name.replace("-", "_")
-
 
 _PORT = Integer(0, PORT_MAX)
 
-DIRECTIVES: Final[tuple[Directive, ...]] = (
+WITH_EFFECT: Final[tuple[Directive, ...]] = (
     # ---- network
     Directive("port", _PORT, "6379", "TCP port for clients; 0 turns it off."),
     Directive(
@@ -77,7 +54,7 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         True,
     ),
     Directive("timeout", Integer(0, INT_MAX), "0", "Seconds after which an idle client is closed; 0 is never.", True),
-    Directive("maxclients", Integer(1, 2**32 - 1), "10000", "Most clients that may be connected at once.", True),
+    Directive("maxclients", Integer(1, UINT_MAX), "10000", "Most clients that may be connected at once.", True),
     Directive(
         "client-output-buffer-limit",
         OutputBufferLimits(),
@@ -106,19 +83,11 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     Directive("logfile", Text(), "", "File the log is appended to; empty is standard output."),
     Directive("pidfile", Text(), "", "File the process id is written to while the node runs."),
     Directive(
-        "daemonize",
-        Disabled("clusterbus runs in the foreground; let a supervisor detach it"),
-        "no",
-        "Only 'no'.",
-    ),
-    Directive(
         "enable-debug-command",
         Choice("no", "yes", "local"),
         "no",
         "Whether DEBUG is answered: never, to all clients, or to those that connect over loopback.",
     ),
-    Directive("save", SavePoints(), "", "Accepted and ignored: there is no data set to save.", True),
-    Directive("appendonly", Disabled("there is no data set to log"), "no", "Only 'no'.", True),
     # ---- I/O threads
     Directive(
         "io-threads",
@@ -137,9 +106,9 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
     # ---- cluster
     Directive(
         "cluster-enabled",
-        Enabled("a clusterbus node is a member of a cluster and nothing else"),
+        AlwaysOn(),
         "yes",
-        "Only 'yes'.",
+        "A clusterbus node is a member of a cluster whatever is written here.",
     ),
     Directive(
         "cluster-config-file",
@@ -285,6 +254,8 @@ DIRECTIVES: Final[tuple[Directive, ...]] = (
         True,
     ),
 )
+
+DIRECTIVES: Final = (*WITH_EFFECT, *WITHOUT_EFFECT)
 
 BY_NAME: Final[dict[str, Directive]] = {
     name: directive for directive in DIRECTIVES for name in (directive.name, *directive.aliases)

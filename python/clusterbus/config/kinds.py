@@ -1,4 +1,4 @@
-"""The kinds of values that directives take: text to value, value to text, and the reasons to refuse a text.
+"""The kinds of values of one word: text to value, value to text, and the reasons to refuse a text.
 
 The texts of refusals are Valkey's (src/config.c), because CONFIG SET passes them on. Must never keep state or read a
 file. Any thread.
@@ -45,10 +45,14 @@ class BufferLimits:
 
 Value = int | bool | str | tuple[str, ...] | BufferLimits
 
-BIND_ADDRESSES_MAX: Final = 16
+INT_MAX: Final = 2**31 - 1
+UINT_MAX: Final = 2**32 - 1
+LONG_MAX: Final = 2**63 - 1
+ULONG_MAX: Final = 2**64 - 1
 HOSTNAME_LEN_MAX: Final = 255
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
-_SECONDS: Final = re.compile(r"\+?[0-9]{1,9}")
+_OCTAL: Final = re.compile(r"[0-7]{1,9}")
+_PERCENT: Final = re.compile(r"[0-9]{1,3}%")
 _MEMORY: Final = re.compile(r"([0-9]+)(b|kb?|mb?|gb?)?", re.IGNORECASE)
 _UNIT_BYTES: Final = {
     "": 1,
@@ -60,7 +64,7 @@ _UNIT_BYTES: Final = {
     "g": 1000**3,
     "gb": 1024**3,
 }
-_HOSTNAME: Final = re.compile(r"[A-Za-z0-9.-]*")
+HOSTNAME: Final = re.compile(r"[A-Za-z0-9.-]*")
 _NODENAME: Final = re.compile(r"[A-Za-z0-9._:/-]*")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9._:%-]*")
 
@@ -115,13 +119,52 @@ class Integer(_Single):
         return f"{self._least}-{self._most}" if self._most <= 10**9 else "number"
 
 
-class Memory(_Single):
-    """A number of bytes with valkey.conf's units: 1k is 1000, 1kb is 1024, and so on; case does not matter."""
+class Octal(_Single):
+    """An octal integer within bounds, both inclusive, as file modes are written."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, most
 
     def parse(self, arguments: Sequence[str]) -> int:
-        number = memory_bytes(self._only(arguments))
+        text = self._only(arguments)
+        if not _OCTAL.fullmatch(text):
+            raise ConfigError("argument couldn't be parsed as an octal number")
+        number = int(text, 8)
+        if not self._least <= number <= self._most:
+            raise ConfigError(f"argument must be between {self._least:o} and {self._most:o} inclusive")
+        return number
+
+    def format(self, value: Value) -> str:
+        return f"{value:o}"
+
+    def syntax(self) -> str:
+        return f"{self._least:o}-{self._most:o}"
+
+
+class Memory(_Single):
+    """A number of bytes with valkey.conf's units: 1k is 1000, 1kb is 1024, and so on; case does not matter.
+
+    `minus_one`: -1 is good too and means no limit. `percent_most`: a percentage up to this is good too.
+    """
+
+    def __init__(
+        self, least: int = 0, most: int = ULONG_MAX, *, minus_one: bool = False, percent_most: int = 0
+    ) -> None:
+        self._least, self._most, self._minus_one, self._percent_most = least, most, minus_one, percent_most
+
+    def parse(self, arguments: Sequence[str]) -> int | str:
+        text = self._only(arguments)
+        if self._minus_one and text == "-1":
+            return -1
+        if self._percent_most and _PERCENT.fullmatch(text):
+            if int(text[:-1]) > self._percent_most:
+                raise ConfigError(f"percentage argument must be less or equal to {self._percent_most}")
+            return text
+        number = memory_bytes(text)
         if number is None:
-            raise ConfigError("argument must be a memory value")
+            raise ConfigError(f"argument must be a memory{' or percent' if self._percent_most else ''} value")
+        if not self._least <= number <= self._most:
+            raise ConfigError(f"argument must be between {self._least} and {self._most} inclusive")
         return number
 
     def format(self, value: Value) -> str:
@@ -140,36 +183,12 @@ def memory_bytes(text: str) -> int | None:
     return number if number < 2**64 else None
 
 
-class OutputBufferLimits:
-    """`CLASS HARD SOFT SECONDS`, any number of times; classes that are not named keep their limits."""
-
-    several = True
-    CLASSES: Final = {"normal": "normal", "slave": "replica", "replica": "replica", "pubsub": "pubsub"}
-    SHOWN: Final = (("normal", "normal"), ("slave", "replica"), ("pubsub", "pubsub"))
-    """(name that is shown, class), in the order in which they are shown."""
-
-    def parse(self, arguments: Sequence[str]) -> BufferLimits:
-        words = [] if list(arguments) == [""] else list(arguments)
-        if len(words) % 4:
-            raise ConfigError("Wrong number of arguments in buffer limit configuration.")
-        limits: dict[str, BufferLimit] = {}
-        for name, hard, soft, seconds in zip(*(iter(words),) * 4, strict=True):
-            field = self.CLASSES.get(name.lower())
-            if field is None:
-                raise ConfigError("Invalid client class specified in buffer limit configuration.")
-            hard_bytes, soft_bytes = memory_bytes(hard), memory_bytes(soft)
-            soft_s = int(seconds) if _SECONDS.fullmatch(seconds) else None
-            if hard_bytes is None or soft_bytes is None or soft_s is None:
-                raise ConfigError("Error in hard, soft or soft_seconds setting in buffer limit configuration.")
-            limits[field] = BufferLimit(hard_bytes, soft_bytes, soft_s)
-        return BufferLimits(limits)
-
-    def format(self, value: Value) -> str:
-        assert isinstance(value, BufferLimits)
-        return " ".join(f"{name} {value.by_class[kind]}" for name, kind in self.SHOWN if kind in value.by_class)
-
-    def syntax(self) -> str:
-        return "CLASS HARD SOFT SECONDS ..."
+def one_of(words: Sequence[str], text: str) -> str:
+    """The one of the words that the text is in any case. Raises ConfigError, which names them all."""
+    found = next((word for word in words if word.lower() == text.lower()), None)
+    if found is None:
+        raise ConfigError(f"argument(s) must be one of the following: {', '.join(words)}")
+    return found
 
 
 class YesNo(_Single):
@@ -188,34 +207,12 @@ class YesNo(_Single):
         return "yes|no"
 
 
-class Enabled(YesNo):
-    """A switch that is always on in clusterbus: `no` is refused with the reason."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
+class AlwaysOn(YesNo):
+    """A switch that is on in clusterbus whatever is written."""
 
     def parse(self, arguments: Sequence[str]) -> bool:
-        if not super().parse(arguments):
-            raise ConfigError(f"argument must be 'yes': {self._reason}")
+        super().parse(arguments)
         return True
-
-    def syntax(self) -> str:
-        return "yes"
-
-
-class Disabled(YesNo):
-    """A switch that is always off in clusterbus: `yes` is refused with the reason."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    def parse(self, arguments: Sequence[str]) -> bool:
-        if super().parse(arguments):
-            raise ConfigError(f"argument must be 'no': {self._reason}")
-        return False
-
-    def syntax(self) -> str:
-        return "no"
 
 
 class Choice(_Single):
@@ -225,10 +222,7 @@ class Choice(_Single):
         self._words = words
 
     def parse(self, arguments: Sequence[str]) -> str:
-        text = self._only(arguments).lower()
-        if text not in self._words:
-            raise ConfigError(f"argument(s) must be one of the following: {', '.join(self._words)}")
-        return text
+        return one_of(self._words, self._only(arguments))
 
     def format(self, value: Value) -> str:
         return str(value)
@@ -257,61 +251,26 @@ class Text(_Single):
         return "text"
 
 
-class Addresses:
-    """Addresses to listen on: IPv4, IPv6, a host name, `*` or `::*`, each with or without a leading `-`. A single empty
-    argument means no address.
-    """
-
-    several = True
-
-    def parse(self, arguments: Sequence[str]) -> tuple[str, ...]:
-        if len(arguments) > BIND_ADDRESSES_MAX:
-            raise ConfigError("Too many bind addresses specified.")
-        if not arguments:
-            raise ConfigError("wrong number of arguments")
-        if tuple(arguments) == ("",):
-            return ()
-        for text in arguments:
-            plain = text.removeprefix("-")
-            if plain in ("*", "::*") or (_HOSTNAME.fullmatch(plain) and plain):
-                continue
-            try:
-                ipaddress.ip_address(plain)
-            except ValueError:
-                raise ConfigError(f"invalid bind address {text!r}") from None
-        return tuple(arguments)
-
-    def format(self, value: Value) -> str:
-        return " ".join(value) if isinstance(value, tuple) else str(value)
-
-    def syntax(self) -> str:
-        return "ADDRESS ..."
-
-
-class SavePoints:
-    """Pairs of seconds and changes. They have no effect and are only shown again."""
-
-    several = True
-
-    def parse(self, arguments: Sequence[str]) -> str:
-        words = [] if list(arguments) == [""] else arguments
-        pairs = zip(words[::2], words[1::2], strict=False)
-        if len(words) % 2 or not all(
-            seconds.isdecimal() and int(seconds) >= 1 and changes.isdecimal() for seconds, changes in pairs
-        ):
-            raise ConfigError("Invalid save parameters")
-        return " ".join(words)
-
-    def format(self, value: Value) -> str:
-        return str(value)
-
-    def syntax(self) -> str:
-        return 'SECONDS CHANGES ... | ""'
-
-
 def not_empty(reason: str) -> Check:
     """A check that refuses the empty text."""
     return lambda text: None if text else reason
+
+
+def base_name(name: str) -> Check:
+    """A check for the name of a file without a folder."""
+
+    def check(text: str) -> str | None:
+        if not text:
+            return f"{name} can't be empty"
+        return f"{name} can't be a path, just a filename" if "/" in text else None
+
+    return check
+
+
+def event_classes(text: str) -> str | None:
+    """The rule for classes of keyspace events, one letter each."""
+    known = set(text) <= set("Ag$lshzxeKEtmdn")
+    return None if known else "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."
 
 
 def existing_folder(text: str) -> str | None:
@@ -327,7 +286,7 @@ def announced_hostname(text: str) -> str | None:
     """The rule for hostnames, which stand in heartbeats and nodes.conf (H12)."""
     if len(text) > HOSTNAME_LEN_MAX:
         return f"Hostnames must be less than {HOSTNAME_LEN_MAX + 1} characters"
-    if not _HOSTNAME.fullmatch(text):
+    if not HOSTNAME.fullmatch(text):
         return "Hostnames may only contain alphanumeric characters, hyphens or dots"
     return None
 

@@ -53,8 +53,8 @@ def _name_of(raw: str) -> str | None:
 
 
 def _is_default(name: str, text: str) -> bool:
-    default = BY_NAME[name].default
-    return text == (os.path.abspath(default) if name == "dir" else default)
+    directive = BY_NAME[name]
+    return text == (os.path.abspath(directive.default) if name == "dir" else directive.default_text)
 
 
 def _line(name: str, text: str) -> str:

@@ -14,6 +14,7 @@ import secrets
 from clusterbus._core import Engine
 from clusterbus.cluster.operator import persist
 from clusterbus.config import Config, address_text
+from clusterbus.config.statements import ACCESS_RULES
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ConfigError
 from clusterbus.member.member import Member
@@ -29,6 +30,7 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
     The state is restored or new, nodes.conf is locked, and the bus port is open. Raises ConfigError, after everything
     opened so far is closed again.
     """
+    _log_without_effect(config)
     with contextlib.ExitStack() as undo:
         nodes_file = NodesFile(config.path("cluster-config-file"))
         undo.callback(nodes_file.close)
@@ -51,6 +53,15 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
         member.driver.at_close += follow_config(config, engine)
         undo.pop_all()
     return member, engine
+
+
+def _log_without_effect(config: Config) -> None:
+    """Names once what was configured and does nothing here. What restricts clients elsewhere gets a warning."""
+    if config.without_effect:
+        logger.info("Without effect here: %s", ", ".join(config.without_effect))
+    rules = [name for name in ACCESS_RULES if name in config.without_effect]
+    if rules:
+        logger.warning("No users are known here, so %s restricts nobody; requirepass does", " and ".join(rules))
 
 
 def _listen(engine: Engine, config: Config) -> None:
