@@ -16,11 +16,12 @@ write, is an act, and before any act the process may die. All chance comes from 
 each purpose, so that one more draw for one purpose changes nothing for the others. After every step the rules of
 `checks` must hold; when all faults are over and it was quiet for a while, those of `agreement` too.
 
-Its files in reading order:
+Its files in reading order, more than a dozen because each is one part of the one world:
 
     timeline    virtual time, and the clocks of hosts
     network     paths, TCP connections and their failures
     disk        nodes.conf: what is written, and what a power cut leaves
+    data        the keys: who has any, and how far replication is
     engine      the engine's port over the network
     host        the life of a process
     simulation  `Simulation`: what a script may do to a cluster

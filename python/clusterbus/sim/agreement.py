@@ -36,6 +36,7 @@ def _disagreements(hosts: Sequence[Host]) -> Iterator[str]:
                 yield from _about_one(host, other)
     for host in living:
         yield from _about_the_disk(host)
+        yield from _about_the_data(host)
     yield from _about_the_whole(living, all_up=len(living) == len(hosts))
 
 
@@ -83,6 +84,17 @@ def _about_the_disk(host: Host) -> Iterator[str]:
     for node_id, line in _lasting(host.state.nodes_conf_text()).items():
         if saved.get(node_id) != line:
             yield f"{host.name}'s nodes.conf says {saved.get(node_id)!r} of {node_id}, and {line!r} is true"
+
+
+def _about_the_data(host: Host) -> Iterator[str]:
+    """The data plane must have been told of every change of role and slots."""
+    data, myself = host.data, host.state.myself
+    if data is None:
+        return
+    if data.primary_id != _primary_id(myself):
+        yield f"{host.name}'s data follows {data.primary_id}, its node {_primary_id(myself)}"
+    if data.owned != myself.slot_bits:
+        yield f"{host.name}'s data has {data.owned.bit_count()} slots, its node {myself.slot_bits.bit_count()}"
 
 
 def _lasting(nodes_conf: str) -> dict[str, str]:

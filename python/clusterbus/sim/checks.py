@@ -10,6 +10,7 @@ may have changed, at the messages sent, and at what is on disk. Must never chang
 | one vote per voter per epoch, also across restarts; on disk before it is sent | FAILOVER_AUTH_ACK sent |
 | epochs never go down, also across restarts for what was durable or announced | every event, message and start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
+| slots that a node with data has served never go to a node without (P1, P2, P4) | every gain |
 | own slots are only lost to a greater epoch, and only gained by an election or an operator | their every change |
 """
 
@@ -24,6 +25,7 @@ from clusterbus.cluster.constants import AUTH_ACK
 from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeLeft
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError
+from clusterbus.sim.data import Shelf
 from clusterbus.sim.disk import SavedEpochs
 from clusterbus.wire import Packet
 
@@ -34,6 +36,7 @@ VOTE_DURABLE: Final = "a vote is on disk before it is sent"
 EPOCHS_RISE: Final = "epochs never go down"
 ONE_OWNER: Final = "no slot with two owners at one config epoch"
 OWN_SLOTS: Final = "own slots are only lost to a greater epoch"
+DATA_KEPT: Final = "slots with data only go to nodes with data"
 OWN_GAINS: Final = "slots are only gained by an election or an operator"
 
 
@@ -54,6 +57,8 @@ class ObservedHost(Protocol):
     def importing(self) -> int: ...
     @property
     def owes_durable_save(self) -> bool: ...
+    @property
+    def is_empty(self) -> bool: ...
     def now_text(self) -> str: ...
     def epochs(self) -> SavedEpochs: ...
 
@@ -73,8 +78,9 @@ class Seen:
 class Checker:
     """Checks one simulation. `hosts` are all of them, including those that are down."""
 
-    def __init__(self, hosts: Sequence[ObservedHost], stats: Counter[str]) -> None:
+    def __init__(self, hosts: Sequence[ObservedHost], stats: Counter[str], shelf: Shelf) -> None:
         self._hosts = hosts
+        self._shelf = shelf
         self._stats = stats
         self._seen: dict[int, Seen] = {}
         self._winners: dict[int, str] = {}
@@ -203,7 +209,11 @@ class Checker:
         lost = seen.slot_bits & ~myself.slot_bits
         if lost and not by_operator:
             self._check_lost(host, seen, lost)
-        gained = myself.slot_bits & ~seen.slot_bits & ~host.importing
+        gained = myself.slot_bits & ~seen.slot_bits
+        with_data = gained & self._shelf.written & ~self._shelf.void
+        if with_data and host.is_empty:
+            self._broken(host, DATA_KEPT, f"{with_data.bit_count()} slots gained by an empty node")
+        gained &= ~host.importing
         if gained and not by_operator and not won:
             self._broken(host, OWN_GAINS, f"{gained.bit_count()} slots gained by a {_role(is_primary)}")
         if is_primary and myself.slot_bits:

@@ -20,6 +20,7 @@ from clusterbus.errors import ClusterBusError, ConfigError, StateError
 from clusterbus.member.driver import TICK_PERIOD_MS
 from clusterbus.member.member import Member
 from clusterbus.sim.checks import Checker
+from clusterbus.sim.data import Shelf, SimData
 from clusterbus.sim.disk import Disk, SavedEpochs, epochs_in
 from clusterbus.sim.engine import SimEngine
 from clusterbus.sim.network import Dial, End, Network
@@ -55,7 +56,8 @@ class World:
         self.trace = trace
         self.stats: Counter[str] = Counter()
         self.hosts: list[Host] = []
-        self.checker = Checker(self.hosts, self.stats)
+        self.shelf = Shelf(timeline, self.hosts, self.random("data"), self._are_joined)
+        self.checker = Checker(self.hosts, self.stats, self.shelf)
         self.addresses: dict[tuple[str, int], int] = {}
         self.listeners: list[Callable[[Host, Event], None]] = []
         self.message_listeners: list[Callable[[int, Sequence[int], Packet], None]] = []
@@ -66,14 +68,18 @@ class World:
         """A random source for one purpose. Draws for one purpose never shift those for another."""
         return Random(f"{self.seed}/{purpose}")
 
+    def _are_joined(self, one: int, other: int) -> bool:
+        path = self.network.path(one, other)
+        return not (path.blocked or path.back.blocked)
+
 
 class Host:
     """A host of the simulated cluster, with or without a running process.
 
     `state` is for reading, and for the orders of `Simulation.operate`; it raises if no process runs. With `compares`
-    False the engine has no view. `may_take_over`: an operator lets the member become primary without votes (CLUSTER
-    FAILOVER TAKEOVER). `importing` is the bitmap of all slots that an operator ever ordered it to import: it may gain
-    them.
+    False the engine has no view. With `keeps_data` there are keys, see `data`. `may_take_over`: an operator lets the
+    member become primary without votes (CLUSTER FAILOVER TAKEOVER). `importing` is the bitmap of all slots that an
+    operator ever ordered it to import: it may gain them.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class Host:
         state_class: type[ClusterState],
         *,
         compares: bool = True,
+        keeps_data: bool = False,
     ) -> None:
         self.world = world
         self.index = index
@@ -110,6 +117,7 @@ class Host:
         self._random = world.random(f"host {index}")
         self._node_id = ""
         self._power_fault: int | None = None
+        self.data = SimData(self, world.shelf) if keeps_data else None
 
     # ------------------------------------------------------------ reading
 
@@ -152,6 +160,11 @@ class Host:
         return self.config.bus_port
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there is no key here."""
+        return self.data is None or not self.data.is_filled
+
+    @property
     def owes_durable_save(self) -> bool:
         """Whether a durable save failed and no save succeeded since. What was announced meanwhile may be forgotten."""
         return self._member is not None and self._member.driver.saver.owes_durable
@@ -181,6 +194,8 @@ class Host:
         self._tick_period_us = self._clock.true_us(TICK_PERIOD_MS)
         random = self.world.random(f"engine {self.index}.{self.boots}")
         self._engine = SimEngine(self, self.world.network, random, compares=self._compares)
+        if self.data is not None:
+            self.data.booted()
         text = self.disk.text
         self._member = Member(
             config=self.config,
@@ -190,6 +205,7 @@ class Host:
             log=self._log,
             random=self.world.random(f"process {self.index}.{self.boots}"),
             saved=persist.parse(text) if text is not None else None,
+            data_plane=self.data,
             strict=True,
             state_class=self._state_class,
         )

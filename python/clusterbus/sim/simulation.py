@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from clusterbus.cluster.constants import SLOTS
 from clusterbus.cluster.events import Event
+from clusterbus.cluster.model.slots import bits_of
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.errors import StateError
@@ -79,9 +80,9 @@ class Simulation:
     `directives` are those of valkey.conf, with underscores. `skew_ms` bounds how far the wall clock of a host is off,
     and `drift_ppm` by how many millionths its seconds are too short or too long. Every path has `delay_ms` and
     `jitter_ms`. The engines of the hosts in `without_views` use no published view: every heartbeat is applied and
-    encoded in full. The others compare and encode heartbeats as I/O workers do. `trace(line)` is called for every line
-    of the trace, with heartbeats if `trace_heartbeats`. `state_class` may be a subclass of `ClusterState`, for tests
-    that break a rule on purpose.
+    encoded in full. The others compare and encode heartbeats as I/O workers do. The hosts in `with_data` keep keys, and
+    their offsets may move (`data`). `trace(line)` is called for every line of the trace, with heartbeats if
+    `trace_heartbeats`. `state_class` may be a subclass of `ClusterState`, for tests that break a rule on purpose.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Simulation:
         drift_ppm: int = 0,
         directives: dict[str, object] | None = None,
         without_views: Collection[int] = (),
+        with_data: Collection[int] = (),
         trace: Callable[[str], None] | None = None,
         trace_heartbeats: bool = False,
         state_class: type[ClusterState] = ClusterState,
@@ -121,7 +123,15 @@ class Simulation:
         for index in range(nodes):
             ip = f"10.0.{index // HOSTS_PER_NET}.{index % HOSTS_PER_NET + 1}"
             config = Config.from_keywords(None, **keywords)
-            host = Host(self._world, index, config, ip, state_class, compares=index not in without_views)
+            host = Host(
+                self._world,
+                index,
+                config,
+                ip,
+                state_class,
+                compares=index not in without_views,
+                keeps_data=index in with_data,
+            )
             self._world.hosts.append(host)
         for host in self._world.hosts:
             self._boot(host)
@@ -237,6 +247,7 @@ class Simulation:
         mistake. The greatest config epoch wins them.
         """
         self._note("operator", f"n{node} claims slots {first}-{last}")
+        self._world.shelf.void |= bits_of(range(first, last + 1))
 
         def claim(state: ClusterState, now_ms: int) -> None:
             slots = range(first, last + 1)
@@ -268,6 +279,7 @@ class Simulation:
         self._note("operator", f"slot {slot} moves from n{source} to n{target}")
         source_id, target_id = self.node_id(source), self.node_id(target)
         self._up(target).importing |= 1 << slot
+        self._world.shelf.void |= 1 << slot
         self.operate(target, lambda state, now_ms: state.import_slot(slot, source_id, now_ms))
         self.operate(source, lambda state, now_ms: state.migrate_slot(slot, target_id, now_ms))
         self.operate(target, lambda state, now_ms: state.assign_slot(slot, target_id, now_ms))
