@@ -84,7 +84,7 @@ def test_a_primary_whose_slots_are_gone_deletes_its_keys(six: Simulation) -> Non
     assert six.members[1].is_empty
 
 
-def test_slots_with_data_at_an_empty_node_are_caught_p1(six: Simulation) -> None:
+def test_slots_with_data_at_an_empty_node_are_caught(six: Simulation) -> None:
     data_of(six, 3).is_filled = False
     six.crash(0)
     data_of(six, 0).is_filled = False

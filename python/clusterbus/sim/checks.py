@@ -10,7 +10,7 @@ may have changed, at the messages sent, and at what is on disk. Must never chang
 | one vote per voter per epoch, also across restarts; on disk before it is sent | FAILOVER_AUTH_ACK sent |
 | epochs never go down, also across restarts for what was durable or announced | every event, message and start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
-| slots that a node with data has served never go to a node without (P1, P2, P4) | every gain |
+| slots that a node with data has served never go to a node without | every gain |
 | own slots are only lost to a greater epoch, and only gained by an election or an operator | their every change |
 """
 
