@@ -146,8 +146,8 @@ def test_functions_answer_on_the_client_port_s11(tmp_path: Path) -> None:
         assert client.execute_command("MINE.WAIT", "a") == [b"a"]
         pipe = client.pipeline(transaction=True)
         pipe.execute_command("MINE.WAIT", "a")
-        pipe.execute_command("GET", "b")
-        assert pipe.execute() == [[b"a"], b"<b>"]
+        pipe.execute_command("GET", "{a}b")
+        assert pipe.execute() == [[b"a"], b"<{a}b>"]
         with pytest.raises(clusterbus.StateError, match="before the bus is opened"):
             bus.command("LATE")(nothing)
 

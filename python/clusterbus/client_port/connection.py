@@ -17,7 +17,7 @@ from clusterbus.client_port.client import Client, Clients
 from clusterbus.client_port.registry import Call, Registry, internal_error
 from clusterbus.client_port.reply import ErrorReply, Pushes, Reply, encode, error
 from clusterbus.client_port.requests import RequestParser
-from clusterbus.client_port.transactions import queue
+from clusterbus.client_port.transactions import queue, refused
 from clusterbus.config import address_text
 from clusterbus.config.log_levels import VERBOSE
 from clusterbus.errors import PeerError
@@ -277,13 +277,13 @@ class RespConnection(asyncio.Protocol):
         self._is_running = True
         reply: Reply | Awaitable[Reply] = self._server.registry.refusal(self._server.member, client, call)
         if reply is not None:
-            client.transaction_is_spoilt = True
+            refused(client, call)
         else:
             reply = queue(client, call)
             if reply is None:
                 reply = self._guarded(client, call)
         self._is_running = False
-        if asked:
+        if asked and client.transaction is None:  # ASKING before MULTI holds until EXEC
             client.asking = False
         if isawaitable(reply):
             self._release_pushed()

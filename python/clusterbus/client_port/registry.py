@@ -64,6 +64,11 @@ class CommandSpec:
     while_subscribed: bool = False
     key_specs: tuple[KeySpec, ...] = ()
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether some of its words are keys or shard channels."""
+        return bool(self.key_specs or self.keys[0])
+
     def where_keys(self) -> tuple[KeySpec, ...]:
         """The positions of the keys, or of the channels that decide the slot; empty for a command without any."""
         first, last, step = self.keys
@@ -128,6 +133,7 @@ class Registry:
 
     def __init__(self, commands: Iterable[CommandSpec] = ()) -> None:
         self._gates: list[Gate] = [subscribed_gate]
+        self._gates_in_exec: list[Gate] = []
         self._commands: dict[str, CommandSpec] = {}
         self._subcommands: dict[str, dict[str, CommandSpec]] = {}
         self.add(*commands)
@@ -145,19 +151,22 @@ class Registry:
                 table.setdefault("help", _help_spec(spec))
                 self._subcommands[spec.name] = table
 
-    def add_gate(self, gate: Gate) -> None:
-        """Adds a gate. It is asked before the gates that were added earlier."""
-        self._gates.insert(0, gate)
+    def add_gate(self, gate: Gate, in_exec: Gate | None = None) -> None:
+        """Adds a gate. It is asked before the gates that were added earlier.
 
-    def refusal(self, member: object, client: Client, call: Call, *, was_queued: bool = False) -> ErrorReply | None:
+        EXEC passes it once for the whole transaction; `in_exec` is then asked before each call that EXEC runs.
+        """
+        self._gates.insert(0, gate)
+        if in_exec is not None:
+            self._gates_in_exec.insert(0, in_exec)
+
+    def refusal(self, member: object, client: Client, call: Call, *, in_exec: bool = False) -> ErrorReply | None:
         """The error of the first gate that refuses a call; None if the call may run.
 
-        `was_queued`: the call comes out of a transaction. As in Valkey, a subscription that the same transaction made
-        does not refuse it.
+        `in_exec`: EXEC was admitted, and the call is one of its transaction. As in Valkey, a subscription that the same
+        transaction made does not refuse it.
         """
-        for gate in self._gates:
-            if was_queued and gate is subscribed_gate:
-                continue
+        for gate in self._gates_in_exec if in_exec else self._gates:
             refused = gate(member, client, call)
             if refused is not None:
                 return refused

@@ -32,6 +32,8 @@ def queue(client: Client, call: Call) -> Reply:
     if "no_multi" in call.spec.flags:
         client.transaction_is_spoilt = True
         return error(f"Command '{call.name}' not allowed inside a transaction")
+    if client.transaction_is_spoilt:
+        return QUEUED  # EXEC will run nothing, so there is no need to keep it
     if len(client.transaction) >= QUEUED_MAX:
         client.transaction_is_spoilt = True
         return error(f"a transaction takes {QUEUED_MAX} commands at most")
@@ -39,8 +41,15 @@ def queue(client: Client, call: Call) -> Reply:
     return QUEUED
 
 
+def refused(client: Client, call: Call) -> None:
+    """A request was refused before it ran: EXEC will run nothing. If it was EXEC itself, the transaction is over."""
+    if call.name == "exec":
+        client.transaction = None
+    client.transaction_is_spoilt = True
+
+
 class _Transactions:
-    """The handlers. EXEC asks the gates of `registry` again for each call, because slots may have moved meanwhile."""
+    """The handlers. The gates of `registry` look at each call again, because slots may move while one is awaited."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -89,7 +98,7 @@ class _Transactions:
 
     def _run(self, member: object, client: Client, call: Call) -> Reply | Awaitable[Reply]:
         try:
-            refused = self._registry.refusal(member, client, call, was_queued=True)
+            refused = self._registry.refusal(member, client, call, in_exec=True)
             return refused or call.handler(member, client, call.arguments)
         except Exception as fault:
             return call.failed(fault)

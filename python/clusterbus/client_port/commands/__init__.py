@@ -29,7 +29,7 @@ from clusterbus.client_port.commands.introspection import standard_registry
 from clusterbus.client_port.commands.pubsub import PUBSUB
 from clusterbus.client_port.commands.server import SERVER
 from clusterbus.client_port.registry import CommandSpec, Registry
-from clusterbus.client_port.routing import key_gate, shard_channel_gate
+from clusterbus.client_port.routing import lost_slot_gate, slot_gate
 
 
 def command_table(commands: Iterable[CommandSpec] = ()) -> Registry:
@@ -40,8 +40,7 @@ def command_table(commands: Iterable[CommandSpec] = ()) -> Registry:
     registry = standard_registry()
     registry.add(CLUSTER, CONFIG, DEBUG, FUNCTION, *PUBSUB, *SERVER, *commands)
     registry.add(*data_commands(taken={spec.name for spec in registry}))
-    registry.add_gate(shard_channel_gate)
-    registry.add_gate(key_gate)
+    registry.add_gate(slot_gate, in_exec=lost_slot_gate)
     return registry
 
 
