@@ -411,3 +411,41 @@ def test_h28_there_is_no_election_after_the_last_epoch() -> None:
     assert not [effect for effect in shard.live(1_000) if isinstance(effect, Broadcast)]
     assert shard.solo.state.current_epoch == c.EPOCH_MAX
     assert shard.solo.counter("refused_epoch_exhausted")
+
+
+# ---------------------------------------------------------------- giving way
+
+
+@pytest.mark.parametrize(("change", "ends"), [(-1, False), (0, True), (1, True)])
+@pytest.mark.parametrize("told_by", ["header", "update"])
+def test_p12_a_claim_of_the_elections_epoch_or_a_later_one_ends_it_and_the_next_comes_soon(
+    change: int, ends: bool, told_by: str
+) -> None:
+    shard = Shard()
+    shard.until_asked()
+    epoch = shard.solo.state.current_epoch
+    claimer, teller = shard.voters[0], shard.voters[1]
+    if told_by == "header":
+        claimer.config_epoch = epoch + change
+        shard.solo.says(claimer)
+    else:
+        shard.solo.updates(teller, claimer.node_id, epoch + change, claimer.slots)
+        claimer.config_epoch = epoch + change
+    lost = [ElectionLost(MYSELF_ID, epoch, "a later epoch was claimed")] if ends else []
+    assert shard.solo.events(ElectionLost) == lost
+    assert bool([text for text in shard.solo.warnings() if "Resetting the election" in text]) is ends
+    assert bool(requests(shard.live(400))) is ends, "the retry time is not waited for"
+    shard.vote(*shard.voters, current_epoch=epoch)
+    assert shard.is_primary is not ends
+
+
+def test_p12_a_claim_frees_the_next_election_also_after_one_was_lost() -> None:
+    shard = Shard(cluster_replica_validity_factor=0)
+    shard.until_asked()
+    epoch = shard.solo.state.current_epoch
+    shard.live(2 * TIMEOUT_MS + 200)
+    assert not requests(shard.live(400))
+    shard.voters[0].config_epoch = epoch
+    shard.solo.says(shard.voters[0])
+    assert not shard.solo.events(ElectionLost), "it was reported before"
+    assert requests(shard.live(400))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Effect, Notify, Send
+from clusterbus.cluster.effects import Effect, Log, Notify, Send
 from clusterbus.cluster.events import ElectionLost, WritesPaused, WritesResumed
 from clusterbus.cluster.model.slots import bits_of
 from clusterbus.data_plane import DataPlane
@@ -278,3 +278,27 @@ def test_s3_s6_a_replica_pinged_at_every_tick_is_still_found_silent() -> None:
 
 def _events(effects: list[Effect], kind: type[KindOfEvent]) -> list[KindOfEvent]:
     return [effect.event for effect in effects if isinstance(effect, Notify) and isinstance(effect.event, kind)]
+
+
+@pytest.mark.parametrize("how", ["force", "default"])
+def test_p12_a_manual_failover_ends_the_open_election_and_begins_its_own_at_once(how: str) -> None:
+    shard = Shard()
+    shard.solo.fails(shard.voters[0], shard.primary.node_id)
+    while not requests(lives(shard.solo, shard.voters, 100)):
+        pass
+    epoch = shard.solo.state.current_epoch
+    if how == "default":
+        shard.solo.state._core.set_failure_flags(shard.solo.node(shard.primary), 0)
+        shard.order()
+        effects = shard.pauses()
+    else:
+        effects = shard.order(force=True)
+    assert [event.epoch for event in _events(effects, ElectionLost)] == [epoch]
+    assert [log.text for log in shard.solo.of(Log, effects) if "Resetting the election" in log.text]
+    (request,) = requests(effects)
+    assert request.message.header is not None
+    assert request.message.header.mflags & c.MFLAG_FORCE_ACK
+    assert request.message.header.current_epoch == epoch + 1
+    for voter in shard.voters:
+        sends(shard.solo, voter, c.AUTH_ACK)
+    assert shard.solo.state.myself.is_primary

@@ -60,6 +60,22 @@ def take_vote(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
     step(core)
 
 
+def note_claim(core: Core, claimer: Node) -> None:
+    """A node claims a greater config epoch than before.
+
+    If that is not below the epoch of our election, the voters have moved on, and so do we: the next election may begin
+    at the next tick, in place of after the retry time (P12).
+    """
+    election = core.election
+    if election.is_requested and claimer.config_epoch >= election.epoch:
+        core.log(
+            "warning",
+            f"Failover election for epoch {election.epoch} cannot be won any more: node {claimer.name} claims epoch"
+            f" {claimer.config_epoch}. Resetting the election.",
+        )
+        replication.end_election(core, "a later epoch was claimed")
+
+
 def quorum(core: Core) -> int:
     """The majority of the shards that vote, including those that are down.
 

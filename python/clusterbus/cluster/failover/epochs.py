@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
+from clusterbus.cluster.failover import election
 from clusterbus.cluster.model.node import Node
 
 
@@ -21,9 +22,10 @@ def observe(core: Core, sender: Node, current_epoch: int) -> None:
 
 
 def observe_config(core: Core, sender: Node, config_epoch: int) -> None:
-    """Raises the config epoch of a known primary to the one that it announces."""
+    """Raises the config epoch of a known primary to the one that it is said to have. It may end our election (P12)."""
     if config_epoch > sender.config_epoch:
         core.set_config_epoch(sender, config_epoch)
+        election.note_claim(core, sender)
 
 
 def max_epoch(core: Core) -> int:

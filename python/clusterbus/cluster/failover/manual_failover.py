@@ -44,8 +44,7 @@ def order(core: Core, *, force: bool, takeover: bool) -> None:
     core.manual.end_ms = core.now_ms + core.config.cluster_manual_failover_timeout
     if force:
         core.log("notice", "Forced failover user request accepted.")
-        core.manual.can_start = True
-        election.step(core)
+        _begin_election(core)
     elif primary.link is not None:
         core.log("notice", "Manual failover user request accepted.")
         heartbeat.send_header(core, primary.link, c.MFSTART)
@@ -109,6 +108,19 @@ def _start_if_caught_up(core: Core) -> None:
         return
     replication.refresh_offset(core)
     if core.repl_offset == manual.primary_offset:
-        manual.can_start = True
         core.log("notice", "All primary replication stream processed, manual failover can start.")
-        election.step(core)
+        _begin_election(core)
+
+
+def _begin_election(core: Core) -> None:
+    """The votes of an election that is planned, open or was lost a moment ago are not waited for (P12)."""
+    before = core.election
+    if before.start_ms is not None:
+        core.log(
+            "warning",
+            f"Failover election in progress for epoch {before.epoch}, but a manual failover begins. Resetting the"
+            " election.",
+        )
+        replication.end_election(core, "a manual failover begins")
+    core.manual.can_start = True
+    election.step(core)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.failover import replication
+from clusterbus.cluster.failover import epochs, replication
 from clusterbus.cluster.heartbeats import extensions, heartbeat
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.slots import bits_from_wire
@@ -45,7 +45,7 @@ def apply_update(core: Core, update: Update) -> None:
     if update.config_epoch <= node.config_epoch:
         return
     set_primary(core, node)
-    core.set_config_epoch(node, update.config_epoch)
+    epochs.observe_config(core, node, update.config_epoch)
     apply_claims(core, node, update.config_epoch, bits_from_wire(update.slots))
 
 
@@ -160,8 +160,7 @@ def _demote(core: Core, sender: Node, primary: Node | None, config_epoch: int) -
     if primary is not None and primary.shard_id == sender.shard_id:
         if primary is not core.myself and config_epoch >= sender.config_epoch:
             set_primary(core, primary)
-            if config_epoch > primary.config_epoch:
-                core.set_config_epoch(primary, config_epoch)
+            epochs.observe_config(core, primary, config_epoch)
     else:
         core.take_slots(sender.slot_bits)
     sender.flags = (sender.flags & ~(c.FLAG_PRIMARY | c.FLAG_MIGRATE_TO)) | c.FLAG_REPLICA
