@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Save, Send
+from clusterbus.cluster.effects import Effect, Save, Send
 from clusterbus.cluster.events import EpochChanged, RoleChanged, SlotsChanged
 from clusterbus.cluster.model.slots import bits_of
-from clusterbus.wire import Update, encode, parse
+from clusterbus.wire import Extension, Update, encode, parse
 
 from tests.cluster.solo import MYSELF_ID, Puppet, Solo
 
@@ -324,6 +326,62 @@ def test_s4_a_heartbeat_that_a_primary_sent_before_its_election_is_stale(current
     solo.says(new, current_epoch=current_epoch)
     assert solo.node(new).is_replica is believed
     assert solo.counter("stale_roles") == (not believed)
+
+
+class SwappedShard:
+    """ "a" and "b" are of one shard. "b" won the election of epoch 500, and "a" is its replica now."""
+
+    def __init__(self) -> None:
+        self.solo = Solo()
+        self.old, self.new = self.solo.puppet("a", slots=[1], config_epoch=7), self.solo.puppet("b", config_epoch=0)
+        self.shard = [Extension.shard_id_of(self.solo.node(self.old).shard_id)]
+        self.follows(self.new, self.old, 7)
+        self.leads(self.new, 500)
+        self.follows(self.old, self.new, 500)
+        assert self.solo.node(self.old).replicaof is self.solo.node(self.new)
+
+    def follows(self, replica: Puppet, primary: Puppet, config_epoch: int, **changes: Any) -> list[Effect]:
+        fields = {"replicaof": primary.node_id, "flags": c.FLAG_REPLICA, "config_epoch": config_epoch} | changes
+        return self.solo.says(replica, extensions=self.shard, **fields)
+
+    def leads(self, primary: Puppet, config_epoch: int) -> None:
+        primary.slots, primary.config_epoch = frozenset({1}), config_epoch
+        self.solo.says(primary, extensions=self.shard)
+
+
+@pytest.mark.parametrize(("config_epoch", "believed"), [(7, False), (499, False), (500, True)])
+def test_p10_within_a_shard_a_replicas_header_with_an_older_config_epoch_is_stale(
+    config_epoch: int, believed: bool
+) -> None:
+    """Sent when "b" was asking for votes, so that its current epoch was that of its election already."""
+    shard = SwappedShard()
+    solo = shard.solo
+    shard.follows(shard.new, shard.old, config_epoch, current_epoch=500)
+    assert solo.node(shard.new).is_replica is believed
+    assert solo.counter("stale_roles") == (not believed)
+    assert owned(solo, shard.new) == {1} or believed
+
+
+def test_p10_so_is_one_with_a_config_epoch_below_that_of_the_primary_it_names_and_an_update_mends_it() -> None:
+    """ "a" leads again, under 600, and "b" follows it under an older epoch: an old packet, or "b" missed the news."""
+    shard = SwappedShard()
+    solo = shard.solo
+    shard.leads(shard.old, 600)
+    assert owned(solo, shard.old) == {1}
+    shard.follows(shard.new, shard.old, 599, current_epoch=600)
+    assert solo.node(shard.new).is_primary
+    (update,) = solo.sent(shard.new.dialled, c.UPDATE)
+    assert isinstance(update, Update)
+    assert (update.node_id, update.config_epoch) == (shard.old.node_id, 600)
+    shard.follows(shard.new, shard.old, 600, current_epoch=600)
+    assert solo.node(shard.new).replicaof is solo.node(shard.old)
+
+
+def test_p10_into_another_shard_a_primary_may_go_under_any_epoch() -> None:
+    shard = SwappedShard()
+    other = shard.solo.puppet("c", slots=[2], config_epoch=3)
+    shard.follows(shard.new, other, 3, current_epoch=500)
+    assert shard.solo.node(shard.new).replicaof is shard.solo.node(other)
 
 
 def test_s4_a_promoted_replica_is_of_our_shard_even_if_it_never_announced_that() -> None:

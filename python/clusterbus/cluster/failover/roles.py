@@ -23,9 +23,9 @@ def apply_header(core: Core, sender: Node, packet: Packet) -> None:
     was_replica = sender.is_replica
     primary_id = packet.replicaof
     if primary_id is not None:
-        if sender.is_primary and packet.current_epoch < sender.config_epoch:
+        if sender.is_primary and _is_stale(core, sender, packet):
             core.counters["stale_roles"] += 1
-            return  # an old packet, sent before this replica became the primary of its config epoch
+            return
         _apply_replica(core, sender, primary_id, packet.config_epoch)
         return
     set_primary(core, sender)
@@ -34,6 +34,23 @@ def apply_header(core: Core, sender: Node, packet: Packet) -> None:
         bits = bits_from_wire(myslots)
         apply_claims(core, sender, packet.config_epoch, bits)
         _send_update_if_stale(core, sender, packet.config_epoch, bits)
+
+
+def _is_stale(core: Core, sender: Node, packet: Packet) -> bool:
+    """Whether a primary was still a replica when it sent this: the two links of a peer deliver in any order.
+
+    Its current epoch was then below its config epoch of today, or equal to it if it was asking for votes already. So
+    within a shard the config epoch decides too, which a replica announces for its primary: it only rises from one
+    primary of the shard to the next (P10). A sender that has just not heard of its primary's last epoch gets an UPDATE.
+    """
+    if packet.current_epoch < sender.config_epoch:
+        return True
+    primary = core.table.find(packet.replicaof or "")
+    if primary is None or primary is sender or primary.shard_id != sender.shard_id:
+        return False
+    if packet.config_epoch < primary.config_epoch and primary.is_primary and sender.link is not None:
+        heartbeat.send_update(core, sender.link, primary)
+    return packet.config_epoch < max(sender.config_epoch, primary.config_epoch)
 
 
 def apply_update(core: Core, update: Update) -> None:
