@@ -6,6 +6,8 @@ The mutated rules are those of the protocol and those of the driver that ships (
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 import pytest
 from clusterbus.cluster import constants as c
@@ -19,7 +21,8 @@ from clusterbus.cluster.model.records import NodesConf
 from clusterbus.cluster.operator import persist
 from clusterbus.member.driver import Driver
 from clusterbus.member.saving import Saver
-from clusterbus.sim import checks
+from clusterbus.sim import checks, scenario
+from clusterbus.sim.faults.table import FAULTS
 from clusterbus.sim.scenario import play
 from clusterbus.wire import Packet
 
@@ -249,3 +252,50 @@ def test_scenarios_find_a_bent_rule_r38_r42(mutate: Mutate, rule: str, monkeypat
             assert rule in failure_text
             return
     pytest.fail(f"{mutate.__name__} went unseen through {SEEDS_MAX} seeds")
+
+
+# ---------------------------------------------------------------- rules that one fault is made for
+
+
+def hope_for_the_gone(patch: pytest.MonkeyPatch) -> None:
+    """A node whose address another one has is not FAIL."""
+    patch.setattr(failure, "give_up", lambda core, node: None)
+
+
+def trust_half_a_link(patch: pytest.MonkeyPatch) -> None:
+    """A link without PONG stays, while the node sends something on its own link."""
+    close_link = Core.close_link
+
+    def close_other(core: Core, link: Link, reason: str) -> None:
+        if reason != "no PONG for a node timeout":
+            close_link(core, link, reason)
+
+    patch.setattr(Core, "close_link", close_other)
+
+
+@dataclass(frozen=True)
+class Hunt:
+    """A bent rule, what the simulator says of it, and the only faults of the scenarios that look for it."""
+
+    mutate: Mutate
+    failure_text: str
+    faults: tuple[str, ...]
+
+
+HUNTS: Final = {
+    "p6": Hunt(hope_for_the_gone, "whose address another node has", ("back under a new id",)),
+    "p7": Hunt(trust_half_a_link, "lacks a link", ("link half dead",)),
+}
+
+
+@pytest.mark.parametrize("row", HUNTS)
+def test_a_fault_made_for_a_rule_finds_it_bent_p6_p7(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hunt = HUNTS[row]
+    monkeypatch.setattr(scenario, "FAULTS", {name: FAULTS[name] for name in hunt.faults})
+    hunt.mutate(monkeypatch)
+    for seed in range(SEEDS_MAX):
+        failure_text = play(seed).failure
+        if failure_text:
+            assert hunt.failure_text in failure_text
+            return
+    pytest.fail(f"{hunt.mutate.__name__} went unseen through {SEEDS_MAX} seeds")

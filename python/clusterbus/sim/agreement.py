@@ -7,7 +7,7 @@ engine. Reads states, changes nothing. One thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 
 from clusterbus.cluster.constants import ALL_SLOTS, FAILING, FLAG_HANDSHAKE
@@ -15,21 +15,34 @@ from clusterbus.cluster.model.node import Node
 from clusterbus.sim.host import Host
 
 
-def disagreements(hosts: Sequence[Host], *, at_most: int = 10) -> list[str]:
+def disagreements(hosts: Sequence[Host], gone: Collection[str] = (), *, at_most: int = 10) -> list[str]:
     """Where the members differ, one line each, at most `at_most`; empty if they agree.
 
-    A host that is down must be known to all others, and flagged FAIL by them.
+    A host that is down must be known to all others, and flagged FAIL by them. So must be the nodes with the ids `gone`,
+    which are no more, wherever they are still known.
     """
-    return list(islice(_disagreements(hosts), at_most))
+    return list(islice(_disagreements(hosts, gone), at_most))
 
 
-def _disagreements(hosts: Sequence[Host]) -> Iterator[str]:
+def still_hoped_for(hosts: Sequence[Host], gone: Collection[str]) -> list[str]:
+    """Where a node that is no more is known and not flagged FAIL, one line each."""
+    return [
+        f"{host.name} does not flag {node.node_id} FAIL, whose address another node has"
+        for host in hosts
+        if host.is_up
+        for node in host.state.nodes
+        if node.node_id in gone and not node.is_failed
+    ]
+
+
+def _disagreements(hosts: Sequence[Host], gone: Collection[str]) -> Iterator[str]:
     living = [host for host in hosts if host.is_up]
     selves = {host.node_id: host for host in hosts}
     if not living:
         return
+    yield from still_hoped_for(hosts, gone)
     for host in living:
-        yield from _about_members(host, selves)
+        yield from _about_members(host, selves, gone)
     for host in living:
         for other in living:
             if other is not host:
@@ -40,12 +53,12 @@ def _disagreements(hosts: Sequence[Host]) -> Iterator[str]:
     yield from _about_the_whole(living, all_up=len(living) == len(hosts))
 
 
-def _about_members(host: Host, selves: dict[str, Host]) -> Iterator[str]:
-    state = host.state
-    if state.known_nodes_count != len(selves):
-        yield f"{host.name} knows {state.known_nodes_count} nodes of {len(selves)}"
+def _about_members(host: Host, selves: dict[str, Host], gone: Collection[str]) -> Iterator[str]:
+    present = [node for node in host.state.nodes if node.node_id not in gone]
+    if len(present) != len(selves):
+        yield f"{host.name} knows {len(present)} nodes of {len(selves)}"
         return
-    for node in state.nodes:
+    for node in present:
         peer = selves.get(node.node_id)
         if peer is None or node.flags & FLAG_HANDSHAKE:
             yield f"{host.name} knows {node.node_id}, which is no member"

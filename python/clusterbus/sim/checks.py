@@ -1,8 +1,7 @@
 """The rules that hold after every event of a simulated cluster, whatever the network does.
 
-Owns the memory of what was seen, announced and promised: votes, winners, epochs, slots. Looks only at what the event
-may have changed, at the messages sent, and at what is on disk. Must never change a member. A broken rule raises
-`InvariantError`. One thread.
+Owns the memory of what was seen, announced and promised. Looks only at what the event may have changed, at messages
+sent, and at what is on disk. Must never change a member. A broken rule raises `InvariantError`. One thread.
 
 | Rule | Checked for |
 |---|---|
@@ -10,6 +9,7 @@ may have changed, at the messages sent, and at what is on disk. Must never chang
 | one vote per voter per epoch, also across restarts; on disk before it is sent | FAILOVER_AUTH_ACK sent |
 | epochs never go down, also across restarts for what was durable or announced | every event, message and start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
+| a forgotten node stays out for the time that was ordered, unless an operator meets it | every node that joins |
 | slots that a node with data has served never go to a node without | every gain |
 | own slots are only lost to a greater epoch, and only gained by an election or an operator | their every change |
 """
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn, Protocol
 
 from clusterbus.cluster.constants import AUTH_ACK
-from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeLeft
+from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeJoined, NodeLeft
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError
 from clusterbus.sim.data import Shelf
@@ -36,6 +36,7 @@ VOTE_DURABLE: Final = "a vote is on disk before it is sent"
 EPOCHS_RISE: Final = "epochs never go down"
 ONE_OWNER: Final = "no slot with two owners at one config epoch"
 OWN_SLOTS: Final = "own slots are only lost to a greater epoch"
+STAYS_OUT: Final = "a forgotten node stays out"
 DATA_KEPT: Final = "slots with data only go to nodes with data"
 OWN_GAINS: Final = "slots are only gained by an election or an operator"
 
@@ -91,6 +92,7 @@ class Checker:
         self._announced_epochs: dict[str, int] = {}
         self._link_epochs: dict[tuple[int, str], int] = {}
         self._durable: dict[int, SavedEpochs] = {}
+        self._forgotten: dict[tuple[int, str], int] = {}
 
     # ------------------------------------------------------------ what the hosts report
     def booted(self, host: ObservedHost) -> None:
@@ -108,6 +110,19 @@ class Checker:
         self._seen[host.index] = Seen(
             state.current_epoch, myself.config_epoch, myself.slot_bits, myself.flags, myself.is_primary
         )
+
+    def lost_disk(self, host: ObservedHost) -> None:
+        """The host has an empty disk: its next process is another node, and owes nothing of what was saved here."""
+        self._durable.pop(host.index, None)
+
+    def forgot(self, host: ObservedHost, node_id: str, until_us: int) -> None:
+        """An operator had the member forget a node, which must stay out until then."""
+        self._forgotten[host.index, node_id] = until_us
+
+    def met(self, node_id: str) -> None:
+        """An operator wants a node in, wherever it was forgotten."""
+        for key in [key for key in self._forgotten if key[1] == node_id]:
+            del self._forgotten[key]
 
     def saved(self, host: ObservedHost, durable: SavedEpochs) -> None:
         """A durable save succeeded. No crash can take away `durable` now."""
@@ -145,6 +160,10 @@ class Checker:
             known[event.node_id] = event.config_epoch
         elif isinstance(event, ElectionWon):
             self._won_epochs[event.node_id] = event.epoch
+        elif isinstance(event, NodeJoined):
+            until_us = self._forgotten.pop((host.index, event.node_id), 0)
+            if self._shelf.timeline.now_us < until_us:
+                self._broken(host, STAYS_OUT, f"knows {event.node_id} again, which was forgotten")
         elif isinstance(event, NodeLeft):
             self._seen[host.index].known_epochs.pop(event.node_id, None)
 

@@ -119,6 +119,12 @@ class SimData(DataPlane):
             self.history = self._shelf.new_history()
             self.offset = 0
 
+    def lose(self) -> None:
+        """The disk is lost."""
+        self.is_filled = False
+        self.history = self._shelf.new_history()
+        self.offset = 0
+
     def _serve(self) -> None:
         """A primary takes writes, and deletes its keys once it has no slots."""
         state = self._host.state

@@ -170,9 +170,11 @@ class Host:
         return self._member is not None and self._member.driver.saver.owes_durable
 
     def is_connected(self, link: int) -> bool:
-        """Whether a link of the state is a connection with two open ends, and not held up."""
+        """Whether a link of the state is a connection with two open ends, and neither is held up or mute."""
         end = self.engine.end_of(link)
-        return end is not None and end.peer.is_open and not end.is_stalled and not end.peer.is_stalled
+        if end is None or end.is_mute or end.peer.is_mute:
+            return False
+        return end.peer.is_open and not end.is_stalled and not end.peer.is_stalled
 
     def now_text(self) -> str:
         return f"{self._timeline.now_us / 1000:.3f} ms"
@@ -246,6 +248,15 @@ class Host:
         network = self.world.network
         network.lose_host(self.index)
         self._power_fault = network.cut_off(self.index)
+
+    def lose_disk(self) -> None:
+        """The host gets an empty disk. Its next process knows nobody, and has a new id."""
+        assert not self.is_up
+        self.disk = Disk(self._timeline)
+        self.importing = 0
+        if self.data is not None:
+            self.data.lose()
+        self._checker.lost_disk(self)
 
     def hang(self, *, reads: bool) -> None:
         """The main loop stops. With `reads` the I/O workers go on."""

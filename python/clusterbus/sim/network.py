@@ -99,12 +99,14 @@ class End:
     """One end of a connection, and the stream from it to its peer.
 
     Invariant: `in_flight` arrivals are scheduled for `queue`. Whatever the queue holds beyond them is held up, and then
-    the end is in `stalled` of its path. `heard_us` is the time of the last arrival or answered probe.
+    the end is in `stalled` of its path. `heard_us` is the time of the last arrival or answered probe. What is sent from
+    an end that `is_mute` is acknowledged by something on the way and never arrives. `lag_us`: what is sent from this
+    end arrives later, whatever the path does.
     """
 
     __slots__ = (
-        "heard_us", "in_flight", "is_inbound", "is_open", "is_stalled", "last_arrival_us", "last_read_us", "link",
-        "owner", "path", "peer", "queue", "stalls", "unacknowledged",
+        "heard_us", "in_flight", "is_inbound", "is_mute", "is_open", "is_stalled", "lag_us", "last_arrival_us",
+        "last_read_us", "link", "owner", "path", "peer", "queue", "stalls", "unacknowledged",
     )  # fmt: skip
 
     def __init__(self, link: int, owner: int, path: Path, *, is_inbound: bool, now_us: int) -> None:
@@ -115,6 +117,8 @@ class End:
         self.peer = self
         self.is_open = True
         self.is_stalled = False
+        self.is_mute = False
+        self.lag_us = 0
         self.stalls = 0
         self.queue: deque[Any] = deque()
         self.in_flight = 0
@@ -283,6 +287,8 @@ class Network:
 
     def send(self, end: End, item: Any) -> None:
         """Puts an item into the stream of an end."""
+        if end.is_mute:
+            return
         end.queue.append(item)
         path = end.path
         if path.back.blocked:
@@ -292,7 +298,7 @@ class Network:
         if end.is_stalled or path.blocked or end.unacknowledged > UNACKNOWLEDGED_MAX:
             self._stall(end)
             return
-        delay_us = DELAY_MIN_US + path.delay_us + int(self._random.random() * path.jitter_us)
+        delay_us = DELAY_MIN_US + path.delay_us + end.lag_us + int(self._random.random() * path.jitter_us)
         if path.loss and self._random.random() < path.loss:
             extra_us = self._retransmission_us(path)
             if extra_us is None:  # lost too often: nothing gets through any more, until the sender gives up

@@ -18,6 +18,7 @@ from clusterbus.cluster.constants import ALL_SLOTS
 from clusterbus.cluster.events import ElectionStarted, Event
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError, StateError
+from clusterbus.sim.faults.repairs import repair
 from clusterbus.sim.faults.stage import Stage, Undo
 from clusterbus.sim.faults.table import FAULTS
 from clusterbus.sim.simulation import Simulation
@@ -172,6 +173,7 @@ class Scenario:
         self.killings_left = 0
         simulation.heal()
         self.stage.start(list(simulation.nodes))
+        repair(self.stage)
         begun_ms = simulation.now_ms
         limit_ms = AGREE_LIMIT_MS + AGREE_LIMIT_TIMEOUTS * self.node_timeout_ms
         if not simulation.run_until(simulation.agrees, limit_ms=limit_ms):

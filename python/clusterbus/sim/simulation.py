@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from random import Random
 from typing import Any, Final, TypeVar
 
-from clusterbus.cluster.constants import SLOTS
+from clusterbus.cluster.constants import FORGET_TTL_MS, SLOTS
 from clusterbus.cluster.events import Event
 from clusterbus.cluster.model.slots import bits_of
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.errors import StateError
-from clusterbus.sim.agreement import disagreements
+from clusterbus.sim.agreement import disagreements, still_hoped_for
 from clusterbus.sim.host import Host, PlannedCrash, World
 from clusterbus.sim.network import Dial, End, Impairment, Network
 from clusterbus.sim.timeline import US_PER_MS, Timeline
@@ -27,6 +28,8 @@ from clusterbus.wire import Packet
 NODES_MAX: Final = 1_000
 CLIENT_PORT: Final = 7_000
 HOSTS_PER_NET: Final = 250
+FORGET_CLOCK_SLACK: Final = 0.02
+"""By how much a forgotten node may be back too early by our clock: those of members may be that fast."""
 LOOK_PERIOD_MS: Final = 50
 """How often `run_until` checks its condition."""
 MEET_PERIOD_MS: Final = 3_000
@@ -111,6 +114,10 @@ class Simulation:
         self._drift_ppm = drift_ppm
         self._clocks = self._world.random("clocks")
         self._faults: list[Fault] = []
+        self.gone: set[str] = set()
+        """The ids of nodes that are no more (`replace`) and that not every member was told to forget."""
+        self.outsiders: set[int] = set()
+        """The hosts whose members an operator has yet to make known to the others: replaced, or forgotten."""
         self._world.network = Network(
             self._timeline,
             self._world.random("network"),
@@ -180,7 +187,7 @@ class Simulation:
 
     def disagreements(self, *, at_most: int = 10) -> list[str]:
         """Where the members differ: members, roles, slots, epochs, failures, links, state. At most `at_most` lines."""
-        return disagreements(self._world.hosts, at_most=at_most)
+        return disagreements(self._world.hosts, self.gone, at_most=at_most)
 
     def on_event(self, listener: Listener) -> None:
         """Calls `listener(node, event, now_ms)` for every event that a member reports (`cluster.events`)."""
@@ -235,7 +242,17 @@ class Simulation:
         """CLUSTER MEET on `node`."""
         peer = self._world.hosts[other]
         self._note("operator", f"n{node} CLUSTER MEET n{other}")
+        self._world.checker.met(peer.node_id)
         self.operate(node, lambda state, now_ms: state.meet(peer.ip, peer.config.port, peer.cport, now_ms))
+
+    def forget(self, node: int, node_id: str) -> None:
+        """CLUSTER FORGET on `node`. The forgotten one must then stay out."""
+        self._note("operator", f"n{node} CLUSTER FORGET {node_id}")
+        self.operate(node, lambda state, now_ms: state.forget(node_id, now_ms))
+        host = self._up(node)
+        slowest = 1 - FORGET_CLOCK_SLACK
+        until_us = self._timeline.now_us + int(FORGET_TTL_MS * US_PER_MS * slowest)
+        self._world.checker.forgot(host, node_id, until_us)
 
     def add_slots(self, node: int, first: int, last: int) -> None:
         """CLUSTER ADDSLOTSRANGE first last."""
@@ -284,6 +301,10 @@ class Simulation:
         self.operate(source, lambda state, now_ms: state.migrate_slot(slot, target_id, now_ms))
         self.operate(target, lambda state, now_ms: state.assign_slot(slot, target_id, now_ms))
         self.operate(source, lambda state, now_ms: state.assign_slot(slot, target_id, now_ms))
+
+    def publish(self, node: int, message: bytes) -> None:
+        """PUBLISH on `node`: a message to every other member."""
+        self.operate(node, lambda state, now_ms: state.publish(b"channel", message, now_ms))
 
     def set_config_epoch(self, node: int, epoch: int) -> None:
         """CLUSTER SET-CONFIG-EPOCH, for a member that knows no other node yet."""
@@ -367,6 +388,25 @@ class Simulation:
         self._note(host.name, f"starts at {host.ip}")
         self._boot(host)
 
+    def replace(self, node: int) -> None:
+        """Starts a new member at the address of a host that is down, on an empty disk: with a new id, it knows nobody.
+
+        The old id is `gone`, and the host an outsider until an operator has it met.
+        """
+        host = self._world.hosts[node]
+        if host.is_up:
+            raise StateError(f"node {node} is up")
+        if host.node_id and node not in self.outsiders:
+            self.gone.add(host.node_id)
+        self.outsiders.add(node)
+        self._note(host.name, "has lost its disk")
+        host.lose_disk()
+        self.restart(node)
+
+    def still_hoped_for(self) -> list[str]:
+        """Which members do not flag a node FAIL that is `gone`, one line each."""
+        return still_hoped_for(self._world.hosts, self.gone)
+
     def spare(self, node: int) -> bool:
         """Calls off a crash that was to come after some effects. Returns whether the host is up."""
         host = self._world.hosts[node]
@@ -440,6 +480,26 @@ class Simulation:
         for end in ends:
             self._world.network.reset(end)
         return len(ends)
+
+    def mute_link(self, dialler: int, other: int, *, forth: bool) -> bool:
+        """From now on one direction of the connection that `dialler` made to `other` carries nothing, until the
+        connection ends: `forth` or back. Returns whether there is one.
+        """
+        self._note("net", f"the link from n{dialler} to n{other} is dead {'forth' if forth else 'back'}")
+        ends = [end for end in self._world.network.ends_of(dialler) if end.path.target == other and not end.is_inbound]
+        for end in ends:
+            (end if forth else end.peer).is_mute = True
+        return bool(ends)
+
+    def lag_links(self, nodes: Sequence[int], longest_ms: float, random: Random) -> None:
+        """From now on each direction of each connection of these hosts has a lag of its own, up to `longest_ms`: what
+        two hosts send each other on two connections arrives in any order. 0 ends it.
+        """
+        self._note("net", f"the links of {list(nodes)} lag up to {longest_ms:.0f} ms, each by its own time")
+        for node in nodes:
+            for end in self._world.network.ends_of(node):
+                for direction in (end, end.peer):
+                    direction.lag_us = int(random.random() * longest_ms * US_PER_MS)
 
     def heal(self) -> None:
         """Ends every injected fault of the network."""

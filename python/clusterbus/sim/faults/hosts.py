@@ -49,6 +49,21 @@ def move(stage: Stage) -> Undo | None:
     return come_back_elsewhere
 
 
+def lose_disk(stage: Stage) -> Undo | None:
+    """A host dies and comes back with an empty disk: at its address is a node with a new id, which knows nobody."""
+    node = stage.mortal()
+    if node is None or not stage.losses_left:
+        return None
+    stage.losses_left -= 1
+    stage.simulation.crash(node)
+
+    def come_back_as_another() -> None:
+        if not stage.simulation.is_up(node):
+            stage.simulation.replace(node)
+
+    return come_back_as_another
+
+
 def hang(stage: Stage) -> Undo | None:
     node = stage.active()
     if node is None:

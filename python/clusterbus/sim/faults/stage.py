@@ -19,12 +19,15 @@ Undo = Callable[[], None]
 
 @dataclass(slots=True)
 class Stage:
-    """`moves_left`: how many hosts may still change their address."""
+    """`moves_left`: how many hosts may still change their address. `losses_left`: how many may still lose their disk or
+    be forgotten.
+    """
 
     simulation: Simulation
     draw: Random
     node_timeout_ms: int
     moves_left: int = 1
+    losses_left: int = 1
 
     def length_ms(self) -> float:
         """How long a fault lasts."""
@@ -44,18 +47,22 @@ class Stage:
         return sorted(self.draw.sample(nodes, count))
 
     def active(self) -> int | None:
-        """A host that is up and does not hang; None if there is none."""
-        nodes = [host.index for host in self.simulation.members if host.is_up and not host.is_hung]
+        """A host of the cluster that is up and does not hang; None if there is none."""
+        nodes = [host.index for host in self.simulation.members if self.is_active(host)]
         return self.draw.choice(nodes) if nodes else None
 
     def mortal(self) -> int | None:
         """A host that may be crashed; None if there is none.
 
-        It must be active, and have saved all that it was to save. A crash after a failed save would lose what the disk
-        refused, and no member can promise to keep that.
+        It must be active, and must have saved all that it was to save. A crash after a failed save would lose what the
+        disk refused, and no member can promise to keep that.
         """
-        nodes = [host.index for host in self.simulation.members if is_mortal(host)]
+        nodes = [host.index for host in self.simulation.members if is_mortal(host) and self.is_active(host)]
         return self.draw.choice(nodes) if nodes else None
+
+    def is_active(self, host: Host) -> bool:
+        """Whether a host is up and does not hang, with a member that the others may know."""
+        return host.is_up and not host.is_hung and host.index not in self.simulation.outsiders
 
     def others(self, nodes: list[int]) -> list[int]:
         return [node for node in self.simulation.nodes if node not in nodes]
