@@ -13,39 +13,48 @@ failures and receives typed events.
 `BlockingBus` is the same without an event loop. `clusterbus.wire` reads and writes the packets of the bus. The
 program `clusterbus node` runs a node with the arguments of valkey-server. Every error that the package raises on
 purpose is a `ClusterBusError`.
+
+A name is imported when it is first asked for. So the program can take signals before its modules are loaded, which
+takes a second on a busy machine.
 """
 
-from clusterbus import wire
-from clusterbus.bus import BlockingBus, BlockingMessages, Bus
-from clusterbus.cluster.events import (
-    AddressChanged,
-    ElectionLost,
-    ElectionStarted,
-    ElectionWon,
-    EpochChanged,
-    Event,
-    LinkDown,
-    LinkUp,
-    Message,
-    ModuleReceived,
-    NodeFailed,
-    NodeJoined,
-    NodeLeft,
-    NodeRecovered,
-    NodeSuspected,
-    RoleChanged,
-    SlotsChanged,
-    StateChanged,
-    WritesPaused,
-    WritesResumed,
-)
-from clusterbus.command import OK, Command, ErrorReply, Status
-from clusterbus.data_plane import DataPlane
-from clusterbus.errors import ClusterBusError, ConfigError, PeerError, StateError
-from clusterbus.streams.event_stream import EventsLost, EventStream
-from clusterbus.streams.message_stream import MessagesLost, MessageStream, ShardChannelEnded
-from clusterbus.streams.snapshots import LinkSnapshot, NodeSnapshot, SlotRange
-from clusterbus.version import __version__
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clusterbus import wire
+    from clusterbus.bus import BlockingBus, BlockingMessages, Bus
+    from clusterbus.cluster.events import (
+        AddressChanged,
+        ElectionLost,
+        ElectionStarted,
+        ElectionWon,
+        EpochChanged,
+        Event,
+        LinkDown,
+        LinkUp,
+        Message,
+        ModuleReceived,
+        NodeFailed,
+        NodeJoined,
+        NodeLeft,
+        NodeRecovered,
+        NodeSuspected,
+        RoleChanged,
+        SlotsChanged,
+        StateChanged,
+        WritesPaused,
+        WritesResumed,
+    )
+    from clusterbus.command import OK, Command, ErrorReply, Status
+    from clusterbus.data_plane import DataPlane
+    from clusterbus.errors import ClusterBusError, ConfigError, PeerError, StateError
+    from clusterbus.streams.event_stream import EventsLost, EventStream
+    from clusterbus.streams.message_stream import MessagesLost, MessageStream, ShardChannelEnded
+    from clusterbus.streams.snapshots import LinkSnapshot, NodeSnapshot, SlotRange
+    from clusterbus.version import __version__
 
 __all__ = [
     "OK",
@@ -91,3 +100,77 @@ __all__ = [
     "__version__",
     "wire",
 ]
+
+_NAMES_OF = {
+    "clusterbus.bus": (
+        "BlockingBus",
+        "BlockingMessages",
+        "Bus",
+    ),
+    "clusterbus.cluster.events": (
+        "AddressChanged",
+        "ElectionLost",
+        "ElectionStarted",
+        "ElectionWon",
+        "EpochChanged",
+        "Event",
+        "LinkDown",
+        "LinkUp",
+        "Message",
+        "ModuleReceived",
+        "NodeFailed",
+        "NodeJoined",
+        "NodeLeft",
+        "NodeRecovered",
+        "NodeSuspected",
+        "RoleChanged",
+        "SlotsChanged",
+        "StateChanged",
+        "WritesPaused",
+        "WritesResumed",
+    ),
+    "clusterbus.command": (
+        "OK",
+        "Command",
+        "ErrorReply",
+        "Status",
+    ),
+    "clusterbus.data_plane": ("DataPlane",),
+    "clusterbus.errors": (
+        "ClusterBusError",
+        "ConfigError",
+        "PeerError",
+        "StateError",
+    ),
+    "clusterbus.streams.event_stream": (
+        "EventsLost",
+        "EventStream",
+    ),
+    "clusterbus.streams.message_stream": (
+        "MessagesLost",
+        "MessageStream",
+        "ShardChannelEnded",
+    ),
+    "clusterbus.streams.snapshots": (
+        "LinkSnapshot",
+        "NodeSnapshot",
+        "SlotRange",
+    ),
+    "clusterbus.version": ("__version__",),
+}
+"""Module -> the names of `__all__` that it owns. `wire` is a module itself."""
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name == "wire":
+            return importlib.import_module("clusterbus.wire")
+        for module, names in _NAMES_OF.items():
+            if name in names:
+                value = globals()[name] = getattr(importlib.import_module(module), name)
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,7 @@ def test_the_example_watches_a_cluster(peers: Peers, tmp_path: Path) -> None:
 
 
 def test_everything_public_is_there_and_has_a_docstring() -> None:
+    assert sorted(["wire", *chain.from_iterable(clusterbus._NAMES_OF.values())]) == sorted(clusterbus.__all__)
     for name in clusterbus.__all__:
         thing = getattr(clusterbus, name)
         if name not in ("__version__", "Event"):

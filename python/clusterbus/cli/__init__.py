@@ -18,7 +18,7 @@ from typing import Final
 
 import click
 
-from clusterbus import __version__
+from clusterbus.version import __version__
 
 _SUBCOMMANDS: Final = {
     "node": ("clusterbus.cli.node", "node"),

@@ -13,9 +13,9 @@ from typing import Final
 
 import click
 
-from clusterbus import __version__
 from clusterbus.config import DIRECTIVES, Config, Directive
 from clusterbus.errors import ClusterBusError
+from clusterbus.version import __version__
 
 HELP_WIDTH: Final = 100
 EXIT_BAD_CONFIGURATION: Final = 1

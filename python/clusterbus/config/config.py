@@ -48,6 +48,8 @@ class Config:
     loglevel: str
     logfile: str
     pidfile: str
+    daemonize: bool
+    supervised: str
     enable_debug_command: str
     io_threads: int
     io_threads_always_active: bool

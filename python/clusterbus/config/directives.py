@@ -83,6 +83,19 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
     Directive("logfile", Text(), "", "File the log is appended to; empty is standard output."),
     Directive("pidfile", Text(), "", "File the process id is written to while the node runs."),
     Directive(
+        "daemonize",
+        YesNo(),
+        "no",
+        "Run in the background: the program returns when the node serves, or with an error if it does not start.",
+    ),
+    Directive(
+        "supervised",
+        Choice("upstart", "systemd", "auto", "no"),
+        "no",
+        "Who starts the node and is told that it serves: systemd over NOTIFY_SOCKET, upstart by SIGSTOP. The node then "
+        "stays in the foreground.",
+    ),
+    Directive(
         "enable-debug-command",
         Choice("no", "yes", "local"),
         "no",

@@ -256,8 +256,6 @@ WITHOUT_EFFECT: Final[tuple[Directive, ...]] = (
     *_rows(
         "This is left to the operating system or to who runs the process.",
         _fixed("always-show-logo", _SWITCH, "no"),
-        _fixed("daemonize", _SWITCH, "no"),
-        _fixed("supervised", Choice("upstart", "systemd", "auto", "no"), "no"),
         _fixed("set-proc-title", _SWITCH, "yes"),
         _fixed("syslog-enabled", _SWITCH, "no"),
         _live("crash-log-enabled", _SWITCH, "yes"),

@@ -10,6 +10,7 @@ Its files in reading order:
     live_config  directives that the engine must hear of when they change
     log          Valkey's levels and line format on Python's logging
     process      `clusterbus node`: signals, pid file, exit status
+    supervision  its place below who started it: detached, or told on to systemd
 
 It fills the ports of `member/` (engine, file, clock, log). It decides nothing of the protocol.
 """

@@ -17,6 +17,7 @@ from clusterbus.errors import ClusterBusError, ConfigError
 from clusterbus.member.member import Member
 from clusterbus.runtime.log import close_log, logger, open_log, set_level
 from clusterbus.runtime.node import EXIT_ERROR, AsyncioNode
+from clusterbus.runtime.supervision import Supervisor, run_detached, supervisor, tell_ready
 from clusterbus.version import __version__
 
 
@@ -24,8 +25,19 @@ def run_node(config: Config) -> int:
     """Runs a node until SIGTERM, SIGINT or SHUTDOWN; returns the exit status of the process.
 
     If the node cannot start (port in use, damaged or locked nodes.conf, unreadable certificate), it logs one line with
-    the reason, and the exit status is 1.
+    the reason, and the exit status is 1. With `daemonize` this returns 0 in the starting process as soon as the node
+    serves in another; as in Valkey a supervisor keeps it in the foreground.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as valkey-server does: the end of a terminal is not the node's
+    who = supervisor(config.supervised)
+    if config.daemonize and who is Supervisor.NONE:
+        log = config.path("logfile")
+        hint = f"{log} says why" if log else "its log above says why"
+        return run_detached(lambda leave_terminal: _run(config, leave_terminal), hint)
+    return _run(config, lambda: tell_ready(who))
+
+
+def _run(config: Config, on_ready: Callable[[], None]) -> int:
     try:
         handler = open_log(config.loglevel, config.path("logfile"))
     except ConfigError as error:
@@ -34,7 +46,7 @@ def run_node(config: Config) -> int:
     config.on_change(lambda changed, _names: set_level(changed.loglevel), "loglevel")
     try:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            return runner.run(_serve(config))
+            return runner.run(_serve(config, on_ready))
     except ConfigError as error:
         logger.error("%s", error)
         return EXIT_ERROR
@@ -52,17 +64,18 @@ def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-async def _serve(config: Config) -> int:
+async def _serve(config: Config, on_ready: Callable[[], None]) -> int:
     node = AsyncioNode(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, node, number)
     logger.info("clusterbus is starting")
     logger.info("clusterbus version=%s, pid=%d, just started", __version__, os.getpid())
     await node.start()
     member = node.member
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, member, number)
-    _log_ready(member)
     with _PidFile(config.path("pidfile")):
+        _log_ready(member)
+        on_ready()
         await node.stop_requested.wait()
         logger.info("Saving the cluster configuration file before exiting.")
         try:
@@ -74,9 +87,10 @@ async def _serve(config: Config) -> int:
     return member.exit_code
 
 
-def _on_signal(member: Member, number: signal.Signals) -> None:
+def _on_signal(node: AsyncioNode, number: signal.Signals) -> None:
+    """A node that is still starting stops as soon as it has started: half of a start is never taken back."""
     logger.info("Received %s scheduling shutdown...", number.name)
-    member.request_stop()
+    node.stop_requested.set()
 
 
 def _log_ready(member: Member) -> None:
