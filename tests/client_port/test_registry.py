@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from clusterbus.client_port.commands.introspection import standard_registry
-from clusterbus.client_port.registry import CommandSpec, Registry
-from clusterbus.client_port.reply import Reply
+from clusterbus.client_port.registry import Call, CommandSpec, Registry
+from clusterbus.client_port.reply import ErrorReply, Reply
+from clusterbus.config import Config
 from clusterbus.errors import StateError
 
 
@@ -66,3 +70,23 @@ def test_every_command_says_what_it_does() -> None:
         assert spec.summary.endswith("."), spec.name
         assert spec.name == spec.name.lower()
         assert spec.arity != 0
+
+
+def test_a_renamed_command_has_its_new_name_only() -> None:
+    registry = Registry([CONTAINER, CommandSpec("ping", answer, -1), CommandSpec("keys", answer, 2)])
+    client: Any = SimpleNamespace(server=SimpleNamespace(config=Config()), authenticated=False)
+    assert registry.rename("ping", "secret-ping")
+    assert registry.rename("thing", "x")
+    assert registry.rename("keys", "")
+    assert not registry.rename("flushall", "")
+    assert not registry.rename("keys", "again")
+    assert isinstance(registry.resolve([b"PING"], client), ErrorReply)
+    assert isinstance(registry.resolve([b"KEYS", b"*"], client), ErrorReply)
+    call = registry.resolve([b"Secret-Ping", b"1"], client)
+    assert isinstance(call, Call)
+    assert (call.name, call.arguments) == ("ping", [b"1"])
+    call = registry.resolve([b"x", b"make", b"1"], client)
+    assert isinstance(call, Call)
+    assert call.name == "thing|make"
+    with pytest.raises(StateError, match="secret-ping is in the table already"):
+        registry.rename("x", "secret-ping")

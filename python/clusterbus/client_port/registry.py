@@ -136,6 +136,8 @@ class Registry:
         self._gates_in_exec: list[Gate] = []
         self._commands: dict[str, CommandSpec] = {}
         self._subcommands: dict[str, dict[str, CommandSpec]] = {}
+        self._names: dict[str, str] = {}
+        """What clients write -> the name in the table, "" for none; only where `rename` made them differ."""
         self.add(*commands)
 
     def add(self, *commands: CommandSpec) -> None:
@@ -150,6 +152,21 @@ class Registry:
                     raise StateError(f"command {spec.name} names a subcommand twice")
                 table.setdefault("help", _help_spec(spec))
                 self._subcommands[spec.name] = table
+
+    def rename(self, old: str, new: str) -> bool:
+        """From now on clients call a command `new` and no longer `old`; if `new` is empty, nobody can call it.
+
+        Returns False if there is no command `old`. Raises StateError if there is a command `new` already.
+        """
+        known = self._names.get(old, old)
+        if known not in self._commands:
+            return False
+        if new and self._names.get(new, new) in self._commands:
+            raise StateError(f"command {new} is in the table already")
+        self._names[old] = ""
+        if new:
+            self._names[new] = known
+        return True
 
     def add_gate(self, gate: Gate, in_exec: Gate | None = None) -> None:
         """Adds a gate. It is asked before the gates that were added earlier.
@@ -197,6 +214,7 @@ class Registry:
         A client that has not given the password gets only NOAUTH, unless the command has the flag `no_auth`.
         """
         name = words[0].decode("utf-8", "surrogateescape").lower()
+        name = self._names.get(name, name)
         spec = self._commands.get(name)
         owes = bool(client.server.config.requirepass) and not client.authenticated
         if owes and (spec is None or "no_auth" not in spec.flags):

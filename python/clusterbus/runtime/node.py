@@ -14,11 +14,11 @@ from typing import Final
 from clusterbus._core import Engine
 from clusterbus.client_port.commands import command_table
 from clusterbus.client_port.info import greeting
-from clusterbus.client_port.registry import CommandSpec
+from clusterbus.client_port.registry import CommandSpec, Registry
 from clusterbus.client_port.server import RespServer
 from clusterbus.config import Config
 from clusterbus.data_plane import DataPlane
-from clusterbus.errors import ClusterBusError, ConfigError
+from clusterbus.errors import ClusterBusError, ConfigError, StateError
 from clusterbus.member.driver import TICK_PERIOD_MS
 from clusterbus.member.member import Member
 from clusterbus.runtime.clock import TickSchedule
@@ -77,6 +77,7 @@ class AsyncioNode:
         try:
             if self._with_resp:
                 commands = command_table(self._commands)
+                _rename(commands, self.config)
                 self._resp = RespServer(member, self.config, commands, greeting=lambda: greeting(member))
                 await self._resp.start()
                 member.client_port = self._resp
@@ -167,6 +168,19 @@ class AsyncioNode:
             self._stop_stepping()
             self._member.request_stop(exit_code=EXIT_ERROR)
         self.on_fault(error)
+
+
+def _rename(commands: Registry, config: Config) -> None:
+    """Carries out rename-command. Commands of Valkey that are not served here need no renaming."""
+    unknown = []
+    for old, new in config.renamed_commands:
+        try:
+            if not commands.rename(old, new):
+                unknown.append(old)
+        except StateError as error:
+            raise ConfigError(f"rename-command {old} {new}: {error}") from error
+    if unknown:
+        logger.info("rename-command without effect, not served here: %s", ", ".join(unknown))
 
 
 def _save_first(member: Member) -> None:
