@@ -25,8 +25,10 @@ class DataPlane:
     def replication_offset(self) -> int | None:
         """How much of its shard's history this node holds, in bytes. Replicas that hold more are elected first.
 
-        Asked ten times a second and at an election. It must not go down while the node keeps its role. None means that
-        nothing is replicated: a replica then counts as having everything its primary has.
+        Asked ten times a second and at an election. It must not go down while the node keeps its role. None or 0 means
+        that this node holds nothing of it: such a replica is never elected, unless `cluster-replica-no-failover no`
+        declares that the shard has no data. A primary that has keys says more than 1, which is the offset of such
+        shards.
         """
         return None
 

@@ -80,7 +80,7 @@ def test_every_event_of_a_clusters_life_is_told(run: Run, peers: Peers, tmp_path
     victim, victim_id = servers[2], ids[2]
 
     async def scenario() -> set[type]:
-        async with clusterbus.Bus(**settings(tmp_path / "bus")) as bus:
+        async with clusterbus.Bus(**settings(tmp_path / "bus", cluster_replica_no_failover="no")) as bus:
             me = bus.node_id
             diary = Diary(bus.events())
             await bus.meet("127.0.0.1", servers[0].port)

@@ -74,7 +74,8 @@ class Puppet:
 
 
 START_MS = 1_700_000_000_000
-DEFAULTS: dict[str, Any] = {"cluster_node_timeout": 2_000}
+DEFAULTS: dict[str, Any] = {"cluster_node_timeout": 2_000, "cluster_replica_no_failover": "no"}
+"""Without a data plane there is no data, and with the default value no replica would be elected."""
 
 
 class Solo:

@@ -24,6 +24,9 @@ VOTES_RECEIVED = "cluster_stats_messages_auth-ack_received"
 
 
 def start(peers: Peers, kind: str, count: int, **directives: object) -> list[Server]:
+    """Starts servers without data. Ours are told so, because by default no empty replica is elected (P2)."""
+    if kind == "clusterbus":
+        directives |= {"cluster_replica_no_failover": "no"}
     return [peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS, **directives) for _ in range(count)]
 
 

@@ -50,7 +50,8 @@ def checked(server: Server) -> str:
 def create_six(peers: Peers) -> list[Server]:
     """Lets redis-cli create three primaries with one replica each."""
     redis_cli_command()
-    servers = [peers("clusterbus", config_file=True) for _ in range(SIX)]
+    no_data = {"cluster_replica_no_failover": "no"}
+    servers = [peers("clusterbus", config_file=True, **no_data) for _ in range(SIX)]
     output = cluster("create", *map(address, servers), "--cluster-replicas", "1", "--cluster-yes")
     assert AGREED in output
     assert COVERED in output

@@ -107,12 +107,13 @@ def _replication(member: Member) -> Iterator[Line]:
     primary = myself.replicaof
     yield "role", "slave" if myself.is_replica else "master"
     if primary is not None:
-        link_is_up = primary.link is not None and not primary.is_failed
         yield "master_host", primary.ip
         yield "master_port", primary.tls_port if member.config.tls_cluster else primary.port
-        yield "master_link_status", "up" if link_is_up else "down"
-        yield "master_last_io_seconds_ago", state.silence_ms(primary) // 1000 if link_is_up else -1
+        yield "master_link_status", "up" if state.is_replicating else "down"
+        yield "master_last_io_seconds_ago", state.silence_ms(primary) // 1000 if state.is_replicating else -1
         yield "master_sync_in_progress", 0
+        if not state.is_replicating:
+            yield "master_link_down_since_seconds", state.silence_ms(primary) // 1000 if state.repl_offset else -1
         yield "slave_read_repl_offset", state.repl_offset
         yield "slave_repl_offset", state.repl_offset
         yield "slave_priority", 100
@@ -123,7 +124,8 @@ def _replication(member: Member) -> Iterator[Line]:
     for index, replica in enumerate(replicas):
         port = replica.tls_port if member.config.tls_cluster else replica.port
         lag_s = state.silence_ms(replica) // 1000
-        yield f"slave{index}", f"ip={replica.ip},port={port},state=online,offset={replica.repl_offset},lag={lag_s}"
+        phase = "online" if replica.repl_offset else "wait_bgsave"
+        yield f"slave{index}", f"ip={replica.ip},port={port},state={phase},offset={replica.repl_offset},lag={lag_s}"
     yield "master_failover_state", "no-failover"
     yield "master_repl_offset", state.repl_offset
 

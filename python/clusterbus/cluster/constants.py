@@ -120,6 +120,10 @@ MANUAL_FAILOVER_PAUSE: Final = 2
 MIGRATION_DELAY_MS: Final = 5_000
 """A primary must have been without a working replica for this long before a replica of another primary moves to it."""
 
+EMPTY_SHARD_OFFSET: Final = 1
+"""The replication offset of all nodes of a shard that its operator declared to hold no data. Not 0, because clients
+are not shown replicas whose offset is 0."""
+
 # Gossip section.
 GOSSIP_MIN: Final = _core.GOSSIP_MIN
 GOSSIP_PARTS: Final = _core.GOSSIP_PARTS

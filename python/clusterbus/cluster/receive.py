@@ -115,6 +115,7 @@ def _note_sender(core: Core, sender: Node, packet: Packet) -> None:
     if packet.replicaof is None:
         epochs.observe_config(core, sender, packet.config_epoch)
     sender.repl_offset = packet.offset
+    sender.has_told_offset = True
     if packet.mflags & c.MFLAG_PAUSED and core.manual.end_ms is not None:
         manual_failover.note_paused(core, sender)
 
@@ -167,7 +168,9 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
     if sender is None:
         return
     sender.flags &= ~c.FLAG_MEET
-    sender.flags = (sender.flags & ~c.FLAG_NOFAILOVER) | (packet.flags & c.FLAG_NOFAILOVER)
+    if (sender.flags ^ packet.flags) & c.FLAG_NOFAILOVER:
+        sender.flags ^= c.FLAG_NOFAILOVER
+        core.want_save()
     if kind == c.PING:
         address.update_from_header(core, sender, link, packet)
     elif kind == c.PONG and not link.inbound:

@@ -17,7 +17,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster import cron, pubsub, receive
 from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
-from clusterbus.cluster.failover import health, manual_failover
+from clusterbus.cluster.failover import health, manual_failover, replication
 from clusterbus.cluster.heartbeats import heartbeat, quiet
 from clusterbus.cluster.membership import links
 from clusterbus.cluster.membership.myself import refresh_myself
@@ -306,6 +306,11 @@ class ClusterState:
     def repl_offset(self) -> int:
         """This node's replication offset, as its headers announce it."""
         return self._core.repl_offset
+
+    @property
+    def is_replicating(self) -> bool:
+        """Whether this node is a replica that has data of its primary and hears from it."""
+        return replication.is_up(self._core)
 
     def silence_ms(self, node: Node) -> int:
         """Milliseconds since any bytes were read from a node."""

@@ -69,7 +69,7 @@ class Config:
     cluster_link_sendbuf_limit: int
     cluster_require_full_coverage: bool
     cluster_replica_validity_factor: int
-    cluster_replica_no_failover: bool
+    cluster_replica_no_failover: str
     cluster_allow_replica_migration: bool
     cluster_migration_barrier: int
     cluster_manual_failover_timeout: int

@@ -212,9 +212,9 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
     ),
     Directive(
         "cluster-replica-no-failover",
-        YesNo(),
-        "no",
-        "This node is never elected when its primary fails; an operator may still make it the primary.",
+        Choice("no", "yes", "if-empty"),
+        "if-empty",
+        "Whether this node stands back when its primary fails: never, always, or while it has no data of its own.",
         True,
         ("cluster-slave-no-failover",),
     ),

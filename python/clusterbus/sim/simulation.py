@@ -26,7 +26,8 @@ from clusterbus.sim.trace import Trace
 from clusterbus.wire import Packet
 
 NODES_MAX: Final = 1_000
-CLIENT_PORT: Final = 7_000
+SIMULATED: Final[dict[str, object]] = {"port": 7_000, "cluster_replica_no_failover": "no"}
+"""Directives of all simulated members. They have no data, so their operator says that empty replicas may be elected."""
 HOSTS_PER_NET: Final = 250
 FORGET_CLOCK_SLACK: Final = 0.02
 """By how much a forgotten node may be back too early by our clock: those of members may be that fast."""
@@ -126,7 +127,7 @@ class Simulation:
             delay_us=int(delay_ms * US_PER_MS),
             jitter_us=int(jitter_ms * US_PER_MS),
         )
-        keywords = {"port": CLIENT_PORT, "cluster_node_timeout": node_timeout_ms} | (directives or {})
+        keywords = SIMULATED | {"cluster_node_timeout": node_timeout_ms} | (directives or {})
         for index in range(nodes):
             ip = f"10.0.{index // HOSTS_PER_NET}.{index % HOSTS_PER_NET + 1}"
             config = Config.from_keywords(None, **keywords)

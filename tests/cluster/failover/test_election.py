@@ -100,8 +100,8 @@ def test_s5_the_delay_is_a_part_of_the_node_timeout_plus_a_random_part(node_time
     ("letter", "offset", "flags", "rank"),
     [
         ("9", 7, 0, 1),  # a greater offset
-        ("1", 0, 0, 1),  # the same offset, and a smaller id than our 555...
-        ("9", 0, 0, 0),
+        ("1", 1, 0, 1),  # the same offset, and a smaller id than our 555...
+        ("9", 1, 0, 0),
         ("1", 7, c.FLAG_NOFAILOVER, 0),  # it never stands for election
     ],
 )

@@ -206,10 +206,9 @@ def test_s6_an_operator_changes_the_primary_and_back(how: str) -> None:
 def test_s6_force_and_takeover_work_with_the_primary_dead_takeover_even_without_a_majority() -> None:
     network, members = cluster()
     primary, one, other, replica = members
-    replica.config.update(cluster_replica_no_failover=True)
     network.kill(primary)
-    network.run_until(lambda: replica.node(primary).is_failed, FAILOVER_LIMIT_MS)
     network.kill(other)
+    network.run_until(lambda: replica.node(primary).is_pfail, FAILOVER_LIMIT_MS)
     order(network, replica, "FORCE")
     network.run(2 * TIMEOUT_MS)
     assert owner(one) == primary.id, "one vote of three"

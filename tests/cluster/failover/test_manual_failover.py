@@ -161,6 +161,7 @@ def test_s6_force_does_not_wait_for_the_retry_of_an_election_that_has_expired() 
 
 def test_s6_an_operator_overrules_data_age_and_no_failover() -> None:
     shard = Shard(cluster_replica_no_failover=True, cluster_replica_validity_factor=1)
+    shard.solo.state._core.data_plane = Replication(100)
     shard.solo.now_ms += 10**9
     assert requests(shard.order(force=True))
 

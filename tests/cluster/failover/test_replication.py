@@ -105,19 +105,6 @@ def test_s6_a_replica_may_go_to_another_primary() -> None:
     assert solo.state.myself.shard_id == shard_of(second)
 
 
-def test_s5_without_a_data_plane_a_replica_has_the_offset_of_its_primary() -> None:
-    solo = Solo()
-    primary = solo.puppet("a", slots=[1])
-    replicate(solo, primary)
-    solo.says(primary, offset=77)
-    solo.tick()
-    assert solo.state.repl_offset == 77
-    solo.says(primary)
-    (pong,) = solo.sent(primary.inbound, c.PONG)
-    assert pong.header is not None
-    assert pong.header.offset == 77
-
-
 def test_s4_slot_moves_end_when_we_leave_the_shard() -> None:
     solo = Solo()
     primary, other = solo.puppet("a", slots=[1]), solo.puppet("c", slots=[2])

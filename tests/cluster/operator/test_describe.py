@@ -136,7 +136,7 @@ def test_s11_cluster_info_of_suspected_slots() -> None:
 def test_s11_cluster_slots() -> None:
     solo, named, owner = of_9_1_2()
     named.replicaof, named.flags = owner.node_id, c.FLAG_REPLICA
-    solo.says(named, extensions=[HOSTNAME, Extension.shard_id_of(node_id("d"))])
+    solo.says(named, extensions=[HOSTNAME, Extension.shard_id_of(node_id("d"))], offset=1)
     mine = Endpoint(MYSELF_ID, "10.0.0.5", 50503, {})
     theirs = Endpoint(owner.node_id, owner.ip, owner.port, {})
     replica = Endpoint(named.node_id, named.ip, named.port, {"hostname": "host1.example"})
@@ -151,6 +151,15 @@ def test_s11_cluster_slots() -> None:
     assert solo.state.slot_ranges()[1].replicas == ()
 
 
+def test_clients_are_not_shown_a_replica_without_data_p24() -> None:
+    solo, named, owner = of_9_1_2()
+    named.replicaof, named.flags = owner.node_id, c.FLAG_REPLICA
+    solo.says(named, extensions=[HOSTNAME, Extension.shard_id_of(node_id("d"))], offset=0)
+    assert solo.state.slot_ranges()[1].replicas == ()
+    (replica,) = [node for shard in solo.state.shards() for node in shard.nodes if node["id"] == named.node_id]
+    assert replica["health"] == "loading"
+
+
 def test_s11_cluster_shards() -> None:
     solo, named, owner = of_9_1_2()
     shards = {shard.shard_id: shard for shard in solo.state.shards()}
@@ -163,7 +172,7 @@ def test_s11_cluster_shards() -> None:
         ("ip", "10.0.0.5"),
         ("endpoint", "10.0.0.5"),
         ("role", "master"),
-        ("replication-offset", 0),
+        ("replication-offset", 1),
         ("health", "online"),
     ]
     (other,) = shards[node_id("d")].nodes

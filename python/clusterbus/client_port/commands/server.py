@@ -52,9 +52,8 @@ def role(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
         replicas = [replica for replica in myself.replicas.values() if replica.link is not None]
         rows = [[peer.ip, str(peer.tls_port if tls else peer.port), str(peer.repl_offset)] for peer in replicas]
         return ["master", state.repl_offset, rows]
-    link_is_up = primary.link is not None and not primary.is_failed
     port = primary.tls_port if tls else primary.port
-    return ["slave", primary.ip, port, "connected" if link_is_up else "connect", state.repl_offset]
+    return ["slave", primary.ip, port, "connected" if state.is_replicating else "connect", state.repl_offset]
 
 
 def time(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:

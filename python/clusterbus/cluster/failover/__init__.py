@@ -4,6 +4,7 @@ failure            PFAIL by our own timeouts, FAIL by a quorum of reports
 health             the state of the cluster: ok or fail
 epochs             the current epoch, and collisions of config epochs
 roles              which nodes are primaries of which slots, by the claims of others
+no_harm            what a node without data must not do
 election           this node's own election in the place of its primary
 vote               our vote in the election of another node
 replication        this node's own role, and its replication offset

@@ -13,7 +13,7 @@ from __future__ import annotations
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import ElectionStarted, ElectionWon
-from clusterbus.cluster.failover import replication
+from clusterbus.cluster.failover import no_harm, replication
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.membership import links
 from clusterbus.cluster.model.election_state import Election
@@ -27,6 +27,8 @@ def step(core: Core) -> None:
     manual = core.manual.can_start
     if primary is None or not (manual or _is_wanted(core, primary)):
         _stand_down(core)
+        if primary is not None and primary.is_failed and primary.slot_bits and not no_harm.may_follow(core, primary):
+            _log_blocked(core, no_harm.loss(core, primary))
         return
     if not manual and _data_is_too_old(core, primary):
         _log_blocked(core, "Disconnected from primary for longer than allowed (cluster-replica-validity-factor)")
@@ -119,7 +121,7 @@ def shard_rank(core: Core, primary: Node) -> int:
 
 def _is_wanted(core: Core, primary: Node) -> bool:
     """Whether to hold an election without an order: the primary is FAIL and has slots, and we may take its place."""
-    return primary.is_failed and bool(primary.slot_bits) and not core.myself.flags & c.FLAG_NOFAILOVER
+    return primary.is_failed and bool(primary.slot_bits) and no_harm.may_stand(core, primary)
 
 
 def _data_is_too_old(core: Core, primary: Node) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import WritesPaused
-from clusterbus.cluster.failover import election, epochs, replication
+from clusterbus.cluster.failover import election, epochs, no_harm, replication
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.errors import StateError
@@ -24,7 +24,8 @@ from clusterbus.wire import Packet
 def order(core: Core, *, force: bool, takeover: bool) -> None:
     """CLUSTER FAILOVER [FORCE|TAKEOVER]. Except with TAKEOVER, the role changes later or not at all.
 
-    Raises StateError on a primary, if the primary is unknown and, without FORCE or TAKEOVER, if the primary is down.
+    Raises StateError on a primary, on an empty replica (P2), if the primary is unknown and, without FORCE or TAKEOVER,
+    if the primary is down.
     """
     myself = core.myself
     primary = myself.replicaof
@@ -34,6 +35,8 @@ def order(core: Core, *, force: bool, takeover: bool) -> None:
         raise StateError("I'm a replica but my master is unknown to me")
     if not (force or takeover) and (primary.is_failed or primary.link is None):
         raise StateError("Master is down or failed, please use CLUSTER FAILOVER FORCE")
+    if not no_harm.may_follow(core, primary):
+        raise StateError(f"Failover refused: {no_harm.loss(core, primary)}")
     replication.end_manual_failover(core)
     if takeover:
         core.log("notice", "Taking over the primary (user request).")
@@ -102,12 +105,13 @@ def _send_offset(core: Core, replica: Node, link: Link) -> None:
 
 
 def _start_if_caught_up(core: Core) -> None:
-    """On the replica: begins the election once we have all data of the primary."""
+    """On the replica: begins the election once we have all data of the primary, or there is none."""
     manual = core.manual
-    if manual.primary_offset is None or manual.can_start or not core.myself.is_replica:
+    primary = core.myself.replicaof
+    if manual.primary_offset is None or manual.can_start or primary is None:
         return
     replication.refresh_offset(core)
-    if core.repl_offset == manual.primary_offset:
+    if no_harm.may_follow(core, primary) if no_harm.is_empty(core) else core.repl_offset == manual.primary_offset:
         core.log("notice", "All primary replication stream processed, manual failover can start.")
         _begin_election(core)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.failover import replication
+from clusterbus.cluster.failover import no_harm, replication
 from clusterbus.cluster.model.node import Node
 
 REPLICAS_SPARED_MIN = 2
@@ -22,6 +22,7 @@ def consider(core: Core) -> None:
     if my_primary is None or not core.config.cluster_allow_replica_migration:
         return
     orphans, working = _survey(core)
+    orphans = [node for node in orphans if no_harm.may_follow(core, node)]
     most = max(working.values(), default=0)
     if not orphans or not core.state_is_ok or most < REPLICAS_SPARED_MIN:
         return

@@ -11,7 +11,7 @@ from __future__ import annotations
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import ElectionLost, WritesResumed
-from clusterbus.cluster.failover import health
+from clusterbus.cluster.failover import health, no_harm
 from clusterbus.cluster.heartbeats import extensions, heartbeat
 from clusterbus.cluster.model.election_state import Election, ManualFailover
 from clusterbus.cluster.model.node import Node
@@ -32,6 +32,12 @@ def replicate(core: Core, primary: Node) -> None:
         core.slots.importing.clear()
     extensions.set_shard_id(core, myself, primary.shard_id)
     refresh_offset(core)
+    if not no_harm.may_follow(core, primary):
+        core.log(
+            "warning",
+            f"This node keeps no copy of the data of its primary {primary.name}: its replication link stays down, no"
+            " client should read from it, and it will not be elected.",
+        )
     core.notify_role(myself)
     core.want_state_update()
     core.save_now()
@@ -80,14 +86,12 @@ def lose_election(core: Core, reason: str) -> None:
         core.notify(ElectionLost(core.myself.node_id, election.epoch, reason))
 
 
-def refresh_offset(core: Core) -> None:
-    """Takes this node's replication offset from the data plane.
+def is_up(core: Core) -> bool:
+    """Whether this node is a replica whose data follow a primary that it hears: what ROLE and INFO call connected."""
+    primary = core.myself.replicaof
+    return primary is not None and primary.link is not None and not primary.is_failed and core.repl_offset > 0
 
-    If the data plane has none, nothing is replicated. A replica then has the offset that its primary announced last,
-    because there is nothing that it could lack.
-    """
-    offset = core.data_plane.replication_offset()
-    if offset is None:
-        primary = core.myself.replicaof
-        offset = primary.repl_offset if primary is not None else 0
-    core.repl_offset = offset
+
+def refresh_offset(core: Core) -> None:
+    """Asks the data plane again how far replication is."""
+    core.repl_offset = no_harm.offset_to_announce(core)

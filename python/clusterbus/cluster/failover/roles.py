@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.failover import epochs, replication
+from clusterbus.cluster.failover import epochs, no_harm, replication
 from clusterbus.cluster.heartbeats import extensions, heartbeat
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.slots import bits_from_wire
@@ -114,13 +114,14 @@ def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> N
 
 def _follow_taker(core: Core, sender: Node, config_epoch: int, *, is_taker: bool, has_slots: bool) -> None:
     """Our shard has no slots left. We follow the node that took the last one: within our shard always, into another one
-    only with cluster-allow-replica-migration. If no node took one, we follow a newer primary of our shard without
-    slots.
+    only with cluster-allow-replica-migration, and without data never under a node that may have some (P4). If no node
+    took one, we follow a newer primary of our shard without slots.
     """
     myself = core.myself
     is_of_our_shard = sender.shard_id == myself.shard_id
     if is_taker:
-        if not is_of_our_shard and not core.config.cluster_allow_replica_migration:
+        may_move = core.config.cluster_allow_replica_migration and no_harm.may_follow(core, sender)
+        if not is_of_our_shard and not may_move:
             if myself.is_primary:
                 core.log("notice", f"My last slot went to node {sender.name}. I am now an empty primary.")
             return

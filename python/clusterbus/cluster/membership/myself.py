@@ -11,6 +11,7 @@ from typing import Final
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import AddressChanged
+from clusterbus.cluster.failover import no_harm
 from clusterbus.cluster.model.node import Link
 
 TEXTS: Final = (
@@ -37,7 +38,7 @@ def refresh_myself(core: Core) -> None:
     if config.cluster_announce_ip:
         myself.ip = config.cluster_announce_ip
     myself.flags |= c.FLAG_MYSELF | ABILITIES
-    if getattr(config, "cluster_replica_no_failover", False):
+    if _stands_back(core):
         myself.flags |= c.FLAG_NOFAILOVER
     else:
         myself.flags &= ~c.FLAG_NOFAILOVER
@@ -49,6 +50,14 @@ def refresh_myself(core: Core) -> None:
             changed = True
     if changed:
         core.want_save()
+
+
+def _stands_back(core: Core) -> bool:
+    """Whether we announce that we are not to be elected: by order, or as a replica without data (P1)."""
+    primary = core.myself.replicaof
+    if primary is None:
+        return core.config.cluster_replica_no_failover == no_harm.NEVER
+    return not no_harm.may_stand(core, primary)
 
 
 def learn_ip(core: Core, link: Link, *, sure: bool) -> None:

@@ -41,7 +41,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class SlotRange:
-    """An inclusive range of slots, its primary, and those of its replicas that are not FAIL."""
+    """An inclusive range of slots, its primary, and its replicas that are not FAIL and have data."""
 
     first: int
     last: int
@@ -138,11 +138,18 @@ def slot_ranges(core: Core, *, tls: bool = False, ipv6: bool = False) -> list[Sl
     for owner in core.slots.owners.values():
         primary = _endpoint(owner, tls=tls, ipv6=ipv6)
         replicas = tuple(
-            _endpoint(replica, tls=tls, ipv6=ipv6) for replica in owner.replicas.values() if not replica.is_failed
+            _endpoint(replica, tls=tls, ipv6=ipv6)
+            for replica in owner.replicas.values()
+            if not replica.is_failed and _offset_of(core, replica)
         )
         rows += [SlotRange(first, last, primary, replicas) for first, last in ranges_of(owner.slot_bits)]
     rows.sort(key=lambda row: row.first)
     return rows
+
+
+def _offset_of(core: Core, node: Node) -> int:
+    """The replication offset of any node. Replicas at 0 hold no data, so clients are not shown them (P24)."""
+    return core.repl_offset if node is core.myself else node.repl_offset
 
 
 def _endpoint(node: Node, *, tls: bool, ipv6: bool) -> Endpoint:
@@ -172,7 +179,7 @@ def shards(core: Core, *, ipv6: bool = False) -> list[Shard]:
 
 def _shard_member(core: Core, node: Node, *, ipv6: bool) -> dict[str, str | int]:
     ip = client_ip(node, ipv6=ipv6)
-    offset = core.repl_offset if node is core.myself else node.repl_offset
+    offset = _offset_of(core, node)
     member: dict[str, str | int] = {"id": node.node_id}
     if node.port:
         member["port"] = node.port
