@@ -25,7 +25,7 @@ CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo check sim sim-hundred test loom test-rust test-units test-python lint lint-rust lint-python \
-	format bench bench-peers instructions lock clean
+	format bench bench-peers bench-slots instructions lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ format: build ## rewrite the sources as rustfmt and ruff want them
 bench-peers: build $(BENCH_INSTALLED) ## compare with Redis, Valkey, asyncio and a bare epoll loop; BENCH_ARGS=--quick for less
 	cargo build --release --locked --package clusterbus-peers-bench
 	PYTHONPATH=benches/peers $(BIN)/python -m runner $(BENCH_ARGS)
+
+bench-slots: build ## compare moving slots with Valkey: redis-cli --cluster fix, SETSLOT, MIGRATE; BENCH_ARGS="--rounds 2" for less
+	PYTHONPATH=benches/slots $(BIN)/python -m moves $(BENCH_ARGS)
 
 $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
 	$(PIP) install --quiet --require-hashes --requirement requirements-bench.lock
