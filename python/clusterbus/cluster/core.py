@@ -122,6 +122,7 @@ class Core:
         self.counters: Counter[str] = Counter()
         self.wants_save = False
         self.wants_durable_save = False
+        self.wants_sync = False
         self.wants_state_update = False
         self._effects: list[Effect] = []
 
@@ -212,10 +213,14 @@ class Core:
         self.wants_save = True
         self.wants_durable_save = self.wants_durable_save or durable
 
+    def want_sync(self) -> None:
+        """Asks for nodes.conf to be on disk soon: the next tick saves it durably, unless a rule does so before."""
+        self.wants_sync = True
+
     def save_now(self) -> None:
         """Asks for nodes.conf to be on disk before any later effect is carried out."""
         self.wants_save = False
-        self.wants_durable_save = False
+        self.wants_durable_save = self.wants_sync = False
         self._effects.append(Save(durable=True))
 
     def want_state_update(self) -> None:

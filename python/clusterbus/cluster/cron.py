@@ -22,6 +22,8 @@ def tick(core: Core, number: int) -> None:
     refresh_myself(core)
     replication.refresh_offset(core)
     core.forgotten.expire(core.now_ms)
+    if core.wants_sync:
+        core.want_save(durable=True)
     if number % c.TICKS_PER_RANDOM_PING == 0:
         _ping_longest_unheard(core)
         _close_idle_inbound(core)

@@ -220,6 +220,7 @@ class ClusterState:
         effects = core.take_effects()
         if core.wants_save:
             effects.append(Save(durable=core.wants_durable_save))
+            core.wants_sync = core.wants_sync and not core.wants_durable_save
             core.wants_save = core.wants_durable_save = False
         return effects
 

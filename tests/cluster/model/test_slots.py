@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.model.node import Node
-from clusterbus.cluster.model.slots import SlotMap, bits_from_wire, bits_of, bits_of_ranges, bits_to_wire, ranges_of
+from clusterbus.cluster.model.slots import (
+    MovingSlots,
+    SlotMap,
+    bits_from_wire,
+    bits_of,
+    bits_of_ranges,
+    bits_to_wire,
+    ranges_of,
+    slots_in,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +40,7 @@ def test_s4_ranges_of_a_bitmap(slots: list[int], ranges: tuple[tuple[int, int], 
 def test_s4_bitmap_wire_and_ranges_say_the_same(slots: set[int]) -> None:
     bits = bits_of(slots)
     assert {slot for first, last in ranges_of(bits) for slot in range(first, last + 1)} == slots
+    assert list(slots_in(bits)) == sorted(slots)
     assert bits_from_wire(bits_to_wire(bits)) == bits
     assert bits.bit_count() == len(slots)
 
@@ -39,6 +49,27 @@ def test_s4_slot_n_is_bit_n_mod_8_of_byte_n_div_8() -> None:
     wire = bits_to_wire(bits_of([0, 9, 16383]))
     assert (wire[0], wire[1], wire[2047]) == (1, 2, 128)
     assert len(wire) == 2048
+
+
+@given(st.lists(st.tuples(st.integers(0, 15), st.sampled_from("abc-!")), max_size=40))
+def test_s4_the_bitmaps_of_moving_slots_are_those_of_the_moves(steps: list[tuple[int, str]]) -> None:
+    """A step moves a slot to or from a node, ends its move ("-"), or ends all moves ("!")."""
+    nodes = {letter: Node(letter * 40, c.FLAG_PRIMARY, "", 0) for letter in "abc"}
+    moves = MovingSlots()
+    plain: dict[int, Node] = {}
+    for slot, what in steps:
+        if what == "!":
+            moves.clear()
+            plain.clear()
+        elif what == "-":
+            assert moves.pop(slot, None) is plain.pop(slot, None)
+        else:
+            moves[slot] = plain[slot] = nodes[what]
+        assert dict(moves) == plain
+        assert moves.bits == bits_of(plain)
+        for node in nodes.values():
+            assert moves.with_node(node) == bits_of(slot for slot, other in plain.items() if other is node)
+        assert set(moves.nodes()) == set(plain.values())
 
 
 @pytest.mark.parametrize("slot", [-1, 16384])

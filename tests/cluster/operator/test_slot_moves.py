@@ -180,15 +180,65 @@ def test_s4_a_migration_stays_open_while_keys_are_left() -> None:
     assert solo.state.migrating_to(7) is None
 
 
-def test_s10_a_slot_that_we_take_is_saved_durably_and_one_that_we_give_is_not() -> None:
+def test_s10_slots_that_we_take_are_synced_together_by_the_next_tick_and_those_that_we_give_are_not() -> None:
+    """Valkey syncs neither; to sync each of a thousand would make a reshard wait for the disk a thousand times."""
     solo = solo_with(7, 8)
     a = solo.puppet("a", slots=[3, 4])
-    solo.state.assign_slot(3, MYSELF_ID, solo.now_ms)
-    solo.poll()
+    for slot in (3, 4):
+        solo.state.assign_slot(slot, MYSELF_ID, solo.now_ms)
+        solo.poll()
+        assert solo.saves() == [Save(durable=False)]
+    solo.tick()
     assert solo.saves() == [Save(durable=True)]
     solo.state.assign_slot(7, a.node_id, solo.now_ms)
     solo.poll()
     assert solo.saves() == [Save(durable=False)]
+    solo.tick()
+    assert solo.saves() == []
+
+
+def test_s10_a_durable_save_of_any_rule_is_the_sync_that_a_taken_slot_waits_for() -> None:
+    solo = solo_with(7)
+    solo.puppet("a", slots=[3], config_epoch=30)
+    solo.state.assign_slot(3, MYSELF_ID, solo.now_ms)
+    solo.poll()
+    solo.state.bump_epoch(solo.now_ms)
+    solo.poll()
+    assert solo.saves() == [Save(durable=True)]
+    solo.tick()
+    assert solo.saves() == []
+
+
+def test_s4_an_import_under_a_new_epoch_is_one_durable_save_and_under_ours_none() -> None:
+    solo = solo_with(7)
+    a = solo.puppet("a", slots=[3, 4], config_epoch=30)
+    for slot, durable in ((3, True), (4, False)):
+        solo.state.import_slot(slot, a.node_id, solo.now_ms)
+        solo.poll()
+        solo.state.assign_slot(slot, MYSELF_ID, solo.now_ms)
+        solo.poll()
+        assert solo.saves() == [Save(durable=durable)]
+
+
+def test_s4_an_order_that_changes_nothing_costs_no_save() -> None:
+    """`redis-cli --cluster fix` orders anew what is open already, and tells nodes what a heartbeat has told them."""
+    solo = solo_with(7)
+    a = solo.puppet("a", slots=[3])
+    orders: tuple[Callable[[], object], ...] = (
+        lambda: solo.state.import_slot(3, a.node_id, solo.now_ms),
+        lambda: solo.state.migrate_slot(7, a.node_id, solo.now_ms),
+        lambda: solo.state.assign_slot(3, a.node_id, solo.now_ms),
+        lambda: solo.state.settle_slot(9, solo.now_ms),
+    )
+    for order in orders[:2]:
+        order()
+    solo.poll()
+    assert solo.saves() == [Save(durable=False)]
+    for order in orders:
+        order()
+        solo.poll()
+        assert solo.saves() == []
+    assert solo.state.importing_from(3) is solo.node(a)
 
 
 def test_s4_giving_a_slot_away_ends_its_migration() -> None:
@@ -247,6 +297,21 @@ def test_s4_moves_follow_a_failover_at_their_other_end() -> None:
     claim(solo, heir, [3], 200, shard=a)
     assert solo.state.migrating_to(7) is solo.node(heir)
     assert solo.state.importing_from(3) is solo.node(heir)
+
+
+def test_s4_a_slot_that_the_heir_claims_in_vain_does_not_migrate_to_it() -> None:
+    """It holds the slot its own, so nobody knows yet whether it would import it."""
+    solo = solo_with(7, 8)
+    a = solo.puppet("a", slots=[3])
+    heir = make_replica(solo, "b", of=a)
+    for slot in (7, 8):
+        solo.state.migrate_slot(slot, a.node_id, solo.now_ms)
+    solo.state._core.set_config_epoch(solo.state.myself, 300)
+    heir.flags, heir.replicaof = c.FLAG_PRIMARY | c.FLAG_EXTENSIONS, None
+    claim(solo, heir, [3, 7], 200, shard=a)
+    assert solo.state.owner_of(7) is solo.state.myself
+    assert solo.state.migrating_to(7) is solo.node(a)
+    assert solo.state.migrating_to(8) is solo.node(heir)
 
 
 def test_s4_an_imported_slot_that_its_source_gives_up_is_ours_with_a_new_epoch() -> None:

@@ -7,7 +7,7 @@ which slot (`roles` does). Main thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, MutableMapping
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.model.node import Node
@@ -42,17 +42,72 @@ def bits_to_wire(bits: int) -> bytes:
 
 
 def ranges_of(bits: int) -> tuple[tuple[int, int], ...]:
-    """A bitmap as ascending inclusive (first, last) ranges. The work grows with the number of ranges, not of slots."""
+    """A bitmap as ascending inclusive (first, last) ranges."""
+    if not bits:
+        return ()
+    offset = (bits & -bits).bit_length() - 1
+    bits >>= offset
+    end = (~bits & (bits + 1)).bit_length() - 1
+    if not bits >> end:  # one range, as most nodes have
+        return ((offset, offset + end - 1),)
+    # Shifts copy the bitmap each time: a slot map in pieces would cost milliseconds, its digits cost microseconds.
+    digits = f"{bits:b}"[::-1] + "0"
     ranges = []
-    offset = 0
-    while bits:
-        gap = (bits & -bits).bit_length() - 1
-        bits >>= gap
-        run = (~bits & (bits + 1)).bit_length() - 1
-        bits >>= run
-        ranges.append((offset + gap, offset + gap + run - 1))
-        offset += gap + run
+    first = 0
+    while first >= 0:
+        end = digits.index("0", first)
+        ranges.append((offset + first, offset + end - 1))
+        first = digits.find("1", end)
     return tuple(ranges)
+
+
+def slots_in(bits: int) -> Iterator[int]:
+    """The slots of a bitmap, in ascending order."""
+    for first, last in ranges_of(bits):
+        yield from range(first, last + 1)
+
+
+class MovingSlots(MutableMapping[int, Node]):
+    """Slots on the move in one direction, each with the node at the other end.
+
+    `bits` are all of them as a bitmap, `with_node` those of one node: a heartbeat is compared with these and not with
+    every move, since a reshard leaves thousands open when it is ended.
+    """
+
+    def __init__(self) -> None:
+        self.bits = 0
+        self._others: dict[int, Node] = {}
+        self._bits_of: dict[Node, int] = {}
+
+    def __getitem__(self, slot: int) -> Node:
+        return self._others[slot]
+
+    def __setitem__(self, slot: int, other: Node) -> None:
+        self.pop(slot, None)
+        self._others[slot] = other
+        self.bits |= 1 << slot
+        self._bits_of[other] = self._bits_of.get(other, 0) | 1 << slot
+
+    def __delitem__(self, slot: int) -> None:
+        other = self._others.pop(slot)
+        self.bits &= ~(1 << slot)
+        self._bits_of[other] &= ~(1 << slot)
+        if not self._bits_of[other]:
+            del self._bits_of[other]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._others)
+
+    def __len__(self) -> int:
+        return len(self._others)
+
+    def with_node(self, other: Node) -> int:
+        """The slots whose other end is that node, as a bitmap."""
+        return self._bits_of.get(other, 0)
+
+    def nodes(self) -> list[Node]:
+        """The nodes at the other ends, each once."""
+        return list(self._bits_of)
 
 
 class SlotMap:
@@ -68,8 +123,8 @@ class SlotMap:
         self.owners: dict[str, Node] = {}
         self.assigned = 0
         self.not_claimed = 0
-        self.migrating: dict[int, Node] = {}
-        self.importing: dict[int, Node] = {}
+        self.migrating = MovingSlots()
+        self.importing = MovingSlots()
 
     def owner_of(self, slot: int) -> Node | None:
         """The owner of one slot. Scans all owners, so it is for operators' questions and not for packets."""
@@ -106,7 +161,7 @@ class SlotMap:
     def forget(self, node: Node) -> None:
         """Ends the moves to and from a node."""
         for moves in (self.migrating, self.importing):
-            for slot in [slot for slot, other in moves.items() if other is node]:
+            for slot in slots_in(moves.with_node(node)):
                 del moves[slot]
 
     def voting_count(self) -> int:

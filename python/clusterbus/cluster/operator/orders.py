@@ -14,7 +14,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import epochs, failure, replication, roles
 from clusterbus.cluster.membership import handshake
 from clusterbus.cluster.model.node import Node
-from clusterbus.cluster.model.slots import bits_of
+from clusterbus.cluster.model.slots import bits_of, slots_in
 from clusterbus.errors import StateError
 
 
@@ -56,7 +56,7 @@ def add_slots(core: Core, slots: Iterable[int]) -> None:
     """CLUSTER ADDSLOTS: all slots or none. Raises StateError."""
     bits = _checked(core, slots, free=True)
     core.move_slots(core.myself, bits)
-    for slot in [slot for slot in core.slots.importing if bits >> slot & 1]:
+    for slot in slots_in(core.slots.importing.bits & bits):
         del core.slots.importing[slot]
 
 

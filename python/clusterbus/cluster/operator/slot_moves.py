@@ -12,6 +12,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import epochs, replication
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.slots import MovingSlots, slots_in
 from clusterbus.errors import StateError
 
 
@@ -21,9 +22,8 @@ def migrate(core: Core, slot: int, node_id: str) -> None:
     if core.slots.owner_of(slot) is not core.myself:
         raise StateError(f"I'm not the owner of hash slot {slot}")
     target = _other_primary(core, node_id)
-    core.slots.migrating[slot] = target
     core.log("notice", f"Slot {slot} is migrating to node {target.name}")
-    core.want_save()
+    _open(core, core.slots.migrating, slot, target)
 
 
 def import_slot(core: Core, slot: int, node_id: str) -> None:
@@ -32,24 +32,33 @@ def import_slot(core: Core, slot: int, node_id: str) -> None:
     if core.slots.owner_of(slot) is core.myself:
         raise StateError(f"I'm already the owner of hash slot {slot}")
     source = _other_primary(core, node_id)
-    core.slots.importing[slot] = source
     core.log("notice", f"Slot {slot} is being imported from node {source.name}")
-    core.want_save()
+    _open(core, core.slots.importing, slot, source)
+
+
+def _open(core: Core, moves: MovingSlots, slot: int, other: Node) -> None:
+    """Notes a move. `redis-cli --cluster fix` orders anew what is open already, and that is not worth a save."""
+    if moves.get(slot) is not other:
+        moves[slot] = other
+        core.want_save()
 
 
 def settle(core: Core, slot: int) -> None:
     """SETSLOT STABLE: the slot no longer moves, in either direction."""
     _check_slot(core, slot)
+    if slot in core.slots.migrating or slot in core.slots.importing:
+        core.want_save()
     core.slots.settle(slot)
     core.log("notice", f"Slot {slot} is stable")
-    core.want_save()
 
 
 def assign(core: Core, slot: int, node_id: str) -> None:
     """SETSLOT NODE: the slot belongs to that node from now on.
 
     A node that imports the slot and takes it also takes a new config epoch and announces it at once, so that its claim
-    beats that of the former owner.
+    beats that of the former owner. The epoch is on disk before that. A slot that we take under an epoch of ours that is
+    on disk already is saved at once and synced with the next tick, together with all others: Valkey does not sync it at
+    all, and a reshard would wait for the disk at each slot.
     """
     _check_slot(core, slot)
     node = core.table.find(node_id)
@@ -64,18 +73,19 @@ def assign(core: Core, slot: int, node_id: str) -> None:
             f"Can't assign hashslot {slot} to a different node while I still hold keys for this hash slot."
         )
     core.log("notice", f"Slot {slot} is assigned to node {node.name}")
-    if not keys_left:
-        core.slots.migrating.pop(slot, None)
+    if not keys_left and core.slots.migrating.pop(slot, None) is not None:
+        core.want_save()
     if owner is not node:
-        core.move_slots(node, 1 << slot, durable=node is myself)
+        core.move_slots(node, 1 << slot, durable=False)
+        if node is myself:
+            core.want_sync()
         if owner is myself and not myself.slot_bits:
             _lose_last_slot(core, node)
     if node is myself and core.slots.importing.pop(slot, None) is not None:
+        core.want_save()
         if epochs.bump(core):
             core.log("notice", f"Config epoch raised after slot {slot} was imported")
         heartbeat.broadcast_pong(core)
-    core.want_save()
-    core.want_state_update()
 
 
 def _lose_last_slot(core: Core, taker: Node) -> None:
@@ -95,13 +105,14 @@ def follow_claims(core: Core, sender: Node, config_epoch: int, claimed: int, gai
     """
     _end_moves(core, sender, gained)
     migrating = core.slots.migrating
-    for slot, target in list(migrating.items()):
-        if claimed >> slot & 1 or target is sender or target.shard_id != sender.shard_id:
+    for target in migrating.nodes():
+        if target is sender or target.shard_id != sender.shard_id:
             continue
         if target.config_epoch < config_epoch or target.is_replica:
-            core.log("notice", f"Slot {slot} is now migrating to node {sender.name}, which took over the shard")
-            migrating[slot] = sender
-            core.want_save(durable=True)
+            for slot in slots_in(migrating.with_node(target) & ~claimed):
+                core.log("notice", f"Slot {slot} is now migrating to node {sender.name}, which took over the shard")
+                migrating[slot] = sender
+                core.want_save(durable=True)
     if core.myself.is_primary:
         _take_unclaimed(core, sender, claimed)
 
@@ -109,12 +120,11 @@ def follow_claims(core: Core, sender: Node, config_epoch: int, claimed: int, gai
 def _end_moves(core: Core, sender: Node, gained: int) -> None:
     slots = core.slots
     if sender.shard_id != core.myself.shard_id:
-        for slot in [slot for slot in slots.migrating if gained >> slot & 1]:
+        for slot in slots_in(slots.migrating.bits & gained):
             core.log("notice", f"Slot {slot} is no longer migrating to node {slots.migrating[slot].name}")
             del slots.migrating[slot]
-    for slot, source in list(slots.importing.items()):
-        if not gained >> slot & 1 or source is sender:
-            continue
+    for slot in slots_in(slots.importing.bits & gained & ~slots.importing.with_node(sender)):
+        source = slots.importing[slot]
         if source.shard_id == sender.shard_id:
             core.log("notice", f"Slot {slot} is now imported from node {sender.name}, which took over the shard")
             slots.importing[slot] = sender
@@ -126,7 +136,7 @@ def _end_moves(core: Core, sender: Node, gained: int) -> None:
 def _take_unclaimed(core: Core, sender: Node, claimed: int) -> None:
     """The source of an import no longer claims the slot. So we missed the order that made it ours, and take it now."""
     importing = core.slots.importing
-    for slot in [slot for slot, source in importing.items() if source is sender and not claimed >> slot & 1]:
+    for slot in slots_in(importing.with_node(sender) & ~claimed):
         del importing[slot]
         core.want_save(durable=True)
         if core.slots.owner_of(slot) is not core.myself:
