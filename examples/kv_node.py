@@ -5,7 +5,7 @@
 
 It shows `clusterbus.DataPlane` and `Bus.command`. Cluster clients (redis-py, valkey-py, redis-cli -c) use it like
 Valkey, and `redis-cli --cluster reshard` moves its keys. The data is only in memory and is NOT REPLICATED: the keys of
-a node are lost when its process ends, and a replica that takes over its slots starts empty.
+a node are lost when its process ends. A replica of it stays empty, so it is never elected and no client reads from it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Store(clusterbus.DataPlane):
         self.leaving: set[bytes] = set()
         """Keys that are being copied to another node; they must not be written meanwhile."""
         self.is_paused = False
+        self.has_had_keys = False
 
     def of(self, key: bytes) -> dict[bytes, bytes]:
         """All keys and values in the slot of a key."""
@@ -39,6 +40,13 @@ class Store(clusterbus.DataPlane):
         return not self.is_paused and self.leaving.isdisjoint(keys)
 
     # What the bus asks.
+
+    def replication_offset(self) -> int | None:
+        """Nothing is copied, so there is no offset to count. But once there are keys, no empty replica may take this
+        node's place, whatever its operator allows: that takes more than 1, the offset of shards without data.
+        """
+        self.has_had_keys = self.has_had_keys or self.count_keys() > 0
+        return 2 if self.has_had_keys else None
 
     def has_key(self, key: bytes) -> bool:
         return key in self.of(key)
@@ -58,6 +66,9 @@ class Store(clusterbus.DataPlane):
         for slot in slots:
             if lost := self.slots.pop(slot, None):
                 print(f"slot {slot} went to another node: {len(lost)} keys dropped", flush=True)
+
+    def role_changed(self, role: str, primary_id: str | None) -> None:
+        self.has_had_keys = False
 
     def writes_paused(self, until_ms: int) -> None:
         self.is_paused = True

@@ -181,3 +181,10 @@ def test_redis_cli_reshards_keys_while_a_client_writes_s4(nodes: list[Server]) -
     assert int(target.call("DBSIZE")) == len(keys)
     assert all_know_all(nodes)
     client.close()
+
+
+def test_a_node_with_keys_says_that_no_empty_replica_may_take_its_place_p2(nodes: list[Server]) -> None:
+    owner, _ = owner_and_other(nodes, "some")
+    assert owner.counter("master_repl_offset") == 0
+    assert owner.call("SET", "some", "1") == "OK"
+    wait_until(lambda: owner.counter("master_repl_offset") > 1, DEADLINE_S, owner.log_tail)
