@@ -20,6 +20,10 @@ from clusterbus.wire import key_slot
 
 TRY_AGAIN = clusterbus.ErrorReply("TRYAGAIN the key is moving to another node, or writes are paused")
 SYNTAX_ERROR = clusterbus.ErrorReply("ERR syntax error")
+IDLE_S = 10.0
+"""A connection that no key was handed over on for so long is closed."""
+Address = tuple[str, int, tuple[bytes, ...]]
+"""Host and port of a node, and the arguments of AUTH for it."""
 
 
 class Store(clusterbus.DataPlane):
@@ -113,6 +117,7 @@ def add_commands(bus: clusterbus.Bus, store: Store) -> None:
 
 def add_migrate(bus: clusterbus.Bus, store: Store) -> None:
     """Adds MIGRATE, with which redis-cli --cluster reshard moves keys."""
+    targets = Targets()
 
     @bus.command("MIGRATE")
     async def migrate(host: bytes, port: bytes, key: bytes, _db: bytes, timeout: bytes, *options: bytes) -> str:
@@ -144,7 +149,8 @@ def add_migrate(bus: clusterbus.Bus, store: Store) -> None:
         store.leaving |= present.keys()
         try:
             async with asyncio.timeout(int(timeout) / 1000 or 1.0):
-                refusal = await hand_over(host.decode(), int(port), login, present, replace=replace)
+                address = host.decode(), int(port), tuple(login)
+                refusal = await targets.hand_over(address, present, replace=replace)
         except (OSError, EOFError, TimeoutError) as error:
             return clusterbus.ErrorReply(f"IOERR error or timeout talking to the target node: {error!r}")
         finally:
@@ -157,26 +163,67 @@ def add_migrate(bus: clusterbus.Bus, store: Store) -> None:
         return clusterbus.OK
 
 
-async def hand_over(
-    host: str, port: int, login: list[bytes], items: dict[bytes, bytes], *, replace: bool
-) -> clusterbus.ErrorReply | None:
-    """Sets keys on the node at an address. Returns the first refusal, or None if the node took all of them."""
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        requests = [[b"AUTH", *login]] if login else []
-        for key, value in items.items():
-            requests += [[b"ASKING"], [b"SET", key, value, *([] if replace else [b"NX"])]]
-        writer.writelines(map(request, requests))
-        await writer.drain()
-        answers = [(await reader.readuntil(b"\r\n"))[:-2] for _ in requests]
-    finally:
-        writer.close()
-    for answer in answers:
-        if answer.startswith(b"-"):
-            return clusterbus.ErrorReply(f"ERR Target instance replied with error: {answer[1:].decode()}")
-        if not answer.startswith(b"+"):
-            return clusterbus.ErrorReply("BUSYKEY Target key name already exists.")
-    return None
+class Targets:
+    """Connections to the nodes that keys are handed over to. redis-cli sends a MIGRATE for every ten keys, so a
+    connection stays open for IDLE_S after each.
+    """
+
+    def __init__(self) -> None:
+        self.idle: dict[Address, tuple[asyncio.StreamReader, asyncio.StreamWriter, asyncio.TimerHandle]] = {}
+
+    async def hand_over(
+        self, address: Address, items: dict[bytes, bytes], *, replace: bool
+    ) -> clusterbus.ErrorReply | None:
+        """Sets keys on the node at an address. Returns the first refusal, or None if the node took all of them."""
+        was_idle = address in self.idle
+        try:
+            return await self.set_all(address, items, replace=replace)
+        except (ConnectionError, EOFError):
+            if not was_idle:
+                raise
+        return await self.set_all(address, items, replace=replace)  # the node had closed the idle connection
+
+    async def set_all(
+        self, address: Address, items: dict[bytes, bytes], *, replace: bool
+    ) -> clusterbus.ErrorReply | None:
+        reader, writer, requests = await self.connect(address)
+        try:
+            for key, value in items.items():
+                requests += [[b"ASKING"], [b"SET", key, value, *([] if replace else [b"NX"])]]
+            writer.writelines(map(request, requests))
+            await writer.drain()
+            answers = [(await reader.readuntil(b"\r\n"))[:-2] for _ in requests]
+        except BaseException:
+            writer.close()
+            raise
+        for answer in answers:
+            if not answer.startswith(b"+"):
+                writer.close()
+                if not answer.startswith(b"-"):
+                    return clusterbus.ErrorReply("BUSYKEY Target key name already exists.")
+                return clusterbus.ErrorReply(f"ERR Target instance replied with error: {answer[1:].decode()}")
+        self.close(address)  # one that a MIGRATE of another client has put there meanwhile
+        timer = asyncio.get_running_loop().call_later(IDLE_S, self.close, address)
+        self.idle[address] = reader, writer, timer
+        return None
+
+    async def connect(self, address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, list[list[bytes]]]:
+        """A connection that nobody else uses, and the requests that must come first on it."""
+        if (found := self.idle.pop(address, None)) is not None:
+            reader, writer, timer = found
+            timer.cancel()
+            if not reader.at_eof():
+                return reader, writer, []
+            writer.close()
+        host, port, login = address
+        reader, writer = await asyncio.open_connection(host, port)
+        return reader, writer, [[b"AUTH", *login]] if login else []
+
+    def close(self, address: Address) -> None:
+        """Closes the idle connection to an address, if there is one."""
+        if (found := self.idle.pop(address, None)) is not None:
+            found[2].cancel()
+            found[1].close()
 
 
 def request(words: Iterable[bytes]) -> bytes:

@@ -133,6 +133,27 @@ def test_requests_are_answered_by_the_rules_of_slots_on_the_move_s4(nodes: list[
     )
 
 
+def test_keys_are_handed_over_on_one_connection_which_is_made_anew_when_the_target_closed_it_s4(
+    nodes: list[Server],
+) -> None:
+    """redis-cli sends one MIGRATE for ten keys, thousands in a reshard."""
+    owner, other = owner_and_other(nodes, "a")
+    keys = [f"{{a}}{number}" for number in range(40)]
+    for key in keys:
+        owner.call("SET", key, key)
+    assert other.call("CLUSTER", "SETSLOT", key_slot(b"a"), "IMPORTING", node_id(owner)) == "OK"
+    assert owner.call("CLUSTER", "SETSLOT", key_slot(b"a"), "MIGRATING", node_id(other)) == "OK"
+    before = other.counter("total_connections_received")
+    for key in keys[:20]:
+        assert owner.call("MIGRATE", "127.0.0.1", other.port, "", 0, 1000, "KEYS", key) == "OK"
+    assert other.counter("total_connections_received") == before + 1
+    assert int(other.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")) >= 1
+    for key in keys[20:]:
+        assert owner.call("MIGRATE", "127.0.0.1", other.port, "", 0, 1000, "KEYS", key) == "OK"
+    assert other.counter("total_connections_received") == before + 2
+    assert int(other.call("DBSIZE")) == len(keys)
+
+
 def test_keys_of_a_slot_that_is_lost_are_dropped_and_said_so_s4(nodes: list[Server]) -> None:
     owner, other = owner_and_other(nodes, "a")
     owner.call("SET", "a", "1")
