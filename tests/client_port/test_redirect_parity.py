@@ -131,6 +131,45 @@ def test_the_tags_hit_the_slots_they_are_said_to_hit(pairs: tuple[Pair, Pair]) -
         assert pairs[1].first.call("CLUSTER", "KEYSLOT", key) == slot
 
 
+def described(pair: Pair) -> Any:
+    """How CLUSTER SLOTS and SHARDS of the first node name the nodes and their ports."""
+    slots = [
+        [*row[:2], *([node[0], node[1], *node[3]] for node in row[2:])] for row in pair.first.call("CLUSTER", "SLOTS")
+    ]
+    shards = [dict(zip(shard[::2], shard[1::2], strict=True)) for shard in pair.first.call("CLUSTER", "SHARDS")]
+    nodes = [dict(zip(node[::2], node[1::2], strict=True)) for shard in shards for node in shard["nodes"]]
+    names = [(node["ip"], node["endpoint"], node.get("hostname"), node["port"]) for node in nodes]
+    for port, name in ((pair.first.port, "FIRST"), (pair.second.port, "SECOND")):
+        slots = [
+            [[name if item == port else item for item in part] if isinstance(part, list) else part for part in row]
+            for row in slots
+        ]
+        names = [tuple(name if item == port else item for item in row) for row in names]
+    return slots, sorted(names, key=str)
+
+
+@pytest.mark.parametrize("preferred", ["unknown-endpoint", "hostname", "ip"])
+def test_nodes_are_named_as_valkey_names_them_p22_p30_p37(pairs: tuple[Pair, Pair], preferred: str) -> None:
+    for pair in pairs:
+        pair.second.call(
+            "CONFIG", "SET", "cluster-announce-client-port", 7100, "cluster-announce-hostname", "two.example"
+        )
+        pair.first.call("CONFIG", "SET", "cluster-preferred-endpoint-type", preferred)
+    try:
+        for pair in pairs:
+            wait_until(lambda pair=pair: "two.example" in pair.first.call("CLUSTER", "NODES"), DEADLINE_S, "gossip")  # type: ignore[misc]
+        ours, theirs = (pair.ask("GET a;SSUBSCRIBE a;READONLY;GET a") for pair in pairs)
+        address = {"unknown-endpoint": "", "hostname": "two.example", "ip": "127.0.0.1"}[preferred]
+        assert theirs[0] == f"MovedError 15495 {address}:7100"
+        assert ours == theirs
+        assert described(pairs[0]) == described(pairs[1])
+    finally:
+        for pair in pairs:
+            pair.second.call("CONFIG", "SET", "cluster-announce-client-port", 0, "cluster-announce-hostname", "")
+            pair.first.call("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")
+            wait_until(lambda pair=pair: "two.example" not in pair.first.call("CLUSTER", "NODES"), DEADLINE_S, "gossip")  # type: ignore[misc]
+
+
 def test_a_cluster_that_is_down_serves_no_keys_s11(pairs: tuple[Pair, Pair]) -> None:
     answers = []
     for pair in pairs:

@@ -52,11 +52,13 @@ def reborn(server: Server, kind: str) -> Server:
 
 
 @pytest.mark.parametrize(("writer", "reader"), CHANGES)
-def test_a_member_comes_back_as_the_other_kind_with_all_it_knew_s10(peers: Peers, writer: str, reader: str) -> None:
+def test_a_member_comes_back_as_the_other_kind_with_all_it_knew_s10_p22(peers: Peers, writer: str, reader: str) -> None:
     names = {
         "cluster_announce_hostname": "host-{}.example.org",
         "cluster_announce_human_nodename": "node-{}",
         "cluster_announce_client_ipv4": "10.1.1.{}",
+        "cluster_announce_client_port": "710{}",
+        "cluster_announce_client_tls_port": "720{}",
     }
     servers = [
         peers(kind, **{name: value.format(index) for name, value in names.items()})
@@ -84,6 +86,7 @@ def test_a_member_comes_back_as_the_other_kind_with_all_it_knew_s10(peers: Peers
     for name in (
         "host-0.example.org",
         "host-2.example.org",
+        "10.1.1.2:7102@",
         f"[{moving[0]}->-{mover_id}]",
         f"[{foreign}-<-{mover_id}]",
     ):

@@ -15,7 +15,7 @@ from clusterbus.client_port.client import Client
 from clusterbus.client_port.registry import Call
 from clusterbus.client_port.reply import ErrorReply, error
 from clusterbus.cluster.model.node import Node
-from clusterbus.cluster.operator.describe import client_ip
+from clusterbus.cluster.operator.describe import client_port, preferred_endpoint
 from clusterbus.errors import StateError
 from clusterbus.member.member import Member
 from clusterbus.wire import key_slot
@@ -79,7 +79,7 @@ def slot_gate(member: Member, client: Client, call: Call) -> ErrorReply | None:
     state = member.state
     if owner is state.myself.primary or (client.asking and state.importing_from(slot) is not None):
         return None
-    return _redirection("MOVED", slot, owner, client)
+    return _redirection("MOVED", slot, owner, member, client)
 
 
 def _check_keys(
@@ -104,12 +104,12 @@ def _check_keys(
     if (target or source) and call.name == "migrate" and myself.is_primary:
         return None
     if target is not None and missing:
-        return TRY_AGAIN if missing < len(keys) else _redirection("ASK", slot, target, client)
+        return TRY_AGAIN if missing < len(keys) else _redirection("ASK", slot, target, member, client)
     if source is not None and request.asking:
         return TRY_AGAIN if missing and len(set(keys)) > 1 else None
     if owner is myself or (client.readonly and not request.writes and owner is myself.primary):
         return None
-    return _redirection("MOVED", slot, owner, client)
+    return _redirection("MOVED", slot, owner, member, client)
 
 
 def lost_slot_gate(member: Member, client: Client, call: Call) -> ErrorReply | None:
@@ -124,10 +124,10 @@ def lost_slot_gate(member: Member, client: Client, call: Call) -> ErrorReply | N
         if owner is None:
             return SLOT_NOT_SERVED
         if owner is not state.myself.primary and state.importing_from(slot) is None:
-            return _redirection("MOVED", slot, owner, client)
+            return _redirection("MOVED", slot, owner, member, client)
     return None
 
 
-def _redirection(word: str, slot: int, to: Node, client: Client) -> ErrorReply:
-    ip = client_ip(to, ipv6=client.is_ipv6)
-    return ErrorReply(f"{word} {slot} {ip}:{to.tls_port if client.tls else to.port}")
+def _redirection(word: str, slot: int, to: Node, member: Member, client: Client) -> ErrorReply:
+    endpoint = preferred_endpoint(member.config, to, ipv6=client.is_ipv6) or ""
+    return ErrorReply(f"{word} {slot} {endpoint}:{client_port(to, tls=client.tls)}")

@@ -65,6 +65,9 @@ class Config:
     cluster_announce_human_nodename: str
     cluster_announce_client_ipv4: str
     cluster_announce_client_ipv6: str
+    cluster_announce_client_port: int
+    cluster_announce_client_tls_port: int
+    cluster_preferred_endpoint_type: str
     availability_zone: str
     cluster_link_sendbuf_limit: int
     cluster_require_full_coverage: bool

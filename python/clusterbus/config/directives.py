@@ -182,6 +182,28 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         True,
     ),
     Directive(
+        "cluster-announce-client-port",
+        _PORT,
+        "0",
+        "Port announced to clients instead of the one announced to nodes; 0 is that one.",
+        True,
+    ),
+    Directive(
+        "cluster-announce-client-tls-port",
+        _PORT,
+        "0",
+        "TLS port announced to clients instead of the one announced to nodes; 0 is that one.",
+        True,
+    ),
+    Directive(
+        "cluster-preferred-endpoint-type",
+        Choice("ip", "hostname", "unknown-endpoint"),
+        "ip",
+        "What redirects, CLUSTER SLOTS and SHARDS name nodes by; 'unknown-endpoint': clients keep to the address that "
+        "they use.",
+        True,
+    ),
+    Directive(
         "availability-zone",
         Text(announced_zone),
         "",

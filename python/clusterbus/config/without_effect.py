@@ -212,10 +212,7 @@ WITHOUT_EFFECT: Final[tuple[Directive, ...]] = (
     *_rows(
         "The bus does this in its own way.",
         _live("cluster-slot-stats-enabled", _SWITCH, "no"),
-        _live("cluster-preferred-endpoint-type", Choice("ip", "hostname", "unknown-endpoint"), "ip"),
         _live("cluster-config-save-behavior", Choice("sync", "best-effort"), "sync"),
-        _live("cluster-announce-client-port", _PORT, "0"),
-        _live("cluster-announce-client-tls-port", _PORT, "0"),
         _live("cluster-message-gossip-perc", Integer(1, 100), "10"),
         _live("cluster-blacklist-ttl", Integer(0, ULONG_MAX), "60"),
         _live("cluster-slot-migration-log-max-len", _LONG, "1000"),

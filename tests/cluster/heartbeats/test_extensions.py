@@ -21,6 +21,7 @@ EVERY_TEXT = {
     "availability_zone": (c.EXTENSION_AVAILABILITY_ZONE, "zone-1"),
 }
 FIELDS = ("hostname", "nodename", "client_ipv4", "client_ipv6", "availability_zone")
+PORTS = {"cluster_announce_client_port": 7100, "cluster_announce_client_tls_port": 7443}
 
 
 def pong(solo: Solo, puppet: Puppet) -> Heartbeat:
@@ -45,6 +46,17 @@ def test_s8_what_is_announced_goes_to_peers_that_take_extensions() -> None:
     texts = {extension.type: extension.text for extension in extensions if extension.type != 3}
     assert texts == dict(EVERY_TEXT.values())
     assert extensions[-1].shard_id == solo.state.myself.shard_id
+
+
+def test_client_ports_are_announced_p22() -> None:
+    solo = Solo(availability_zone="zone-1", cluster_announce_client_ipv4="1.2.3.4", **PORTS)
+    puppet = solo.puppet("a")
+    extensions = pong(solo, puppet).extensions
+    assert [extension.type for extension in extensions] == [4, 6, 7, 8, 3]  # in the order of 9.1.2
+    assert [extension.port for extension in extensions] == [None, 7100, 7443, None, None]
+    solo.config.update(cluster_announce_client_port=0)
+    solo.tick()
+    assert [extension.type for extension in pong(solo, puppet).extensions] == [4, 7, 8, 3]
 
 
 def test_s8_peers_not_known_to_take_extensions_get_the_flag_alone() -> None:
@@ -82,6 +94,22 @@ def test_s8_texts_of_a_peer_are_learnt_and_withdrawn() -> None:
     assert node.hostname == "host.example", "the first packets of a peer carry none"
     solo.says(puppet, extensions=[Extension.shard_id_of(SHARD)])
     assert [getattr(node, field) for field in FIELDS] == [""] * 5
+
+
+def test_client_ports_of_a_peer_are_learnt_and_withdrawn_p22() -> None:
+    solo = Solo()
+    puppet = solo.puppet("a")
+    shard = Extension.shard_id_of(SHARD)
+    solo.says(puppet, extensions=[shard])
+    solo.saves()
+    solo.says(puppet, extensions=[Extension.client_port_of(7100), Extension.client_tls_port_of(7443), shard])
+    node = solo.node(puppet)
+    assert (node.client_tcp_port, node.client_tls_port) == (7100, 7443)
+    assert solo.saves()
+    assert node.port != 7100, "nodes keep to the port of the header"
+    solo.says(puppet, extensions=[Extension.client_tls_port_of(7444), shard])
+    assert (node.client_tcp_port, node.client_tls_port) == (0, 7444)
+    assert solo.saves()
 
 
 def test_s8_an_older_peer_without_shard_ids_withdraws_by_sending_none() -> None:

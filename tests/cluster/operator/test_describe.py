@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.operator.describe import BYTE_COUNTERS, Endpoint, SlotRange
 from clusterbus.wire import Extension
@@ -158,6 +159,52 @@ def test_clients_are_not_shown_a_replica_without_data_p24() -> None:
     assert solo.state.slot_ranges()[1].replicas == ()
     (replica,) = [node for shard in solo.state.shards() for node in shard.nodes if node["id"] == named.node_id]
     assert replica["health"] == "loading"
+
+
+def test_clients_are_told_the_ports_that_are_for_them_p22() -> None:
+    solo, named, _owner = of_9_1_2()
+    shard = Extension.shard_id_of(node_id("d"))
+    solo.says(named, extensions=[Extension.client_port_of(7100), Extension.client_tls_port_of(7443), shard])
+    solo.config.update(cluster_announce_client_port=7200)
+    solo.tick()
+    node = solo.node(named)
+    for tls, ports in ((False, (7200, 7100)), (True, (0, 7443))):
+        lines = solo.state.nodes_text(tls=tls).splitlines()
+        assert f" 10.0.0.5:{ports[0]}@60503" in lines[0]
+        assert any(f" {node.ip}:{ports[1]}@{node.cport}" in line for line in lines)
+        assert solo.state.slot_ranges(tls=tls)[0].primary.port == ports[0]
+    members = {member["id"]: member for shard in solo.state.shards() for member in shard.nodes}
+    assert members[MYSELF_ID]["port"] == 7200
+    assert members[named.node_id]["port"] == 7100
+    assert "tls-port" not in members[named.node_id], "it has none"
+    assert ":50503@" in solo.state.nodes_conf_text(), "nodes keep to the other ones"
+
+
+@pytest.mark.parametrize(
+    ("preferred", "mine", "named_is"),
+    [
+        ("ip", ("10.0.0.5", {}), ("{ip}", {"hostname": "host1.example"})),
+        ("hostname", ("?", {"ip": "10.0.0.5"}), ("host1.example", {"ip": "{ip}"})),
+        ("unknown-endpoint", (None, {"ip": "10.0.0.5"}), (None, {"ip": "{ip}", "hostname": "host1.example"})),
+    ],
+)
+def test_nodes_are_named_as_the_operator_prefers_p30(
+    preferred: str, mine: tuple[str | None, dict[str, str]], named_is: tuple[str | None, dict[str, str]]
+) -> None:
+    solo, named, owner = of_9_1_2()
+    named.replicaof, named.flags = owner.node_id, c.FLAG_REPLICA
+    solo.says(named, extensions=[HOSTNAME, Extension.shard_id_of(node_id("d"))], offset=9)
+    solo.config.update(cluster_preferred_endpoint_type=preferred)
+    address, metadata = named_is
+    expected = address and address.format(ip=named.ip), {k: v.format(ip=named.ip) for k, v in metadata.items()}
+    shown = {
+        endpoint.node_id: endpoint for row in solo.state.slot_ranges() for endpoint in (row.primary, *row.replicas)
+    }
+    assert (shown[MYSELF_ID].address, shown[MYSELF_ID].metadata) == mine
+    assert (shown[named.node_id].address, shown[named.node_id].metadata) == expected
+    members = {member["id"]: member for shard in solo.state.shards() for member in shard.nodes}
+    assert (members[MYSELF_ID]["ip"], members[MYSELF_ID]["endpoint"]) == ("10.0.0.5", mine[0] or "")
+    assert members[named.node_id]["endpoint"] == (expected[0] or "")
 
 
 def test_s11_cluster_shards() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
+from clusterbus.cluster.effects import Log
 from clusterbus.cluster.model.records import AUX_FIELDS, NodesConf, line_of, text_of
 from clusterbus.cluster.operator.persist import parse
 from clusterbus.cluster.state import ClusterState
@@ -88,7 +89,7 @@ GOOD = f"{A} 127.0.0.1:7000@17000,h,shard-id={B} myself,master - 0 0 1 connected
         (GOOD.replace("7000@17000", "7000@99999"), "'99999' is no port"),
         (GOOD.replace("7000@17000", "x@1"), "is no ip:port@cport"),
         (GOOD.replace(",h,", ",h=1,"), "'h=1' is no hostname"),
-        (GOOD.replace("shard-id=", "colour="), "is an unknown field"),
+        (GOOD.replace("shard-id=", "shard-id"), "is no name=value"),
         (GOOD.replace(f"shard-id={B}", "shard-id=xyz"), "'xyz' is no node id"),
         (GOOD.replace("master", "mistress"), "'mistress' is no flag of a node"),
         (GOOD.replace(" - ", " ? "), "'?' is no node id"),
@@ -194,6 +195,42 @@ def test_s10_ports_of_a_tls_cluster() -> None:
         assert (node.port, node.tls_port) == ports
 
 
+OF_VALKEY_WITH_CLIENT_PORTS = f"""\
+{A} 127.0.0.1:48687@58687,,availability-zone=az1,client-tls-port=7443,client-tcp-port=7100,client-ipv6=::5,tls-port=0,\
+shard-id={D} myself,master - 0 1795422280000 1 connected 0-16383
+vars currentEpoch 1 lastVoteEpoch 0
+"""
+
+
+def test_client_ports_survive_a_restart_p22() -> None:
+    assert text_of(parse(OF_VALKEY_WITH_CLIENT_PORTS)) == OF_VALKEY_WITH_CLIENT_PORTS
+    other = OF_VALKEY_WITH_CLIENT_PORTS.replace("myself,", "").replace("0-16383", "1")
+    myself = f"{B} 127.0.0.1:1@2 myself,master - 0 0 0 connected\n"
+    state = restored(myself + other)
+    node = state.find(A)
+    assert node is not None
+    assert (node.client_tcp_port, node.client_tls_port) == (7100, 7443)
+    assert state.nodes_conf_text().splitlines()[1].split()[1] == other.split()[1]
+    for wrong in ("client-tcp-port=70000", "client-tls-port=x", "client-tcp-port="):
+        with pytest.raises(ConfigError, match=r"^line 1: '[^']*' is no port"):
+            parse(OF_VALKEY_WITH_CLIENT_PORTS.replace("client-tcp-port=7100", wrong))
+
+
+def test_aux_fields_of_a_newer_server_are_kept_with_one_warning_p23() -> None:
+    aux = f"rack=r-1,new-port=x,tls-port=0,rack-2={{}},shard-id={D}"
+    line = "{} 127.0.0.1:6379@16379,," + aux + " {}master - 0 0 1 connected\n"
+    text = line.format(A, "é", "myself,") + line.format(B, "", "") + "vars currentEpoch 1 lastVoteEpoch 0\n"
+    state = restored(text)
+    warnings = [effect for effect in state.poll_effects() if isinstance(effect, Log) and effect.level == "warning"]
+    assert [effect.text for effect in warnings] == [
+        "nodes.conf has fields of a newer server, which are kept: new-port, rack, rack-2"
+    ]
+    for written in (text_of(parse(text)), state.nodes_conf_text()):
+        for read, again in zip(text.splitlines(), written.splitlines(), strict=True):
+            assert sorted(again.split()[1].split(",")) == sorted(read.split()[1].split(","))
+    assert not [effect for effect in restored(OF_VALKEY_9_1_2).poll_effects() if isinstance(effect, Log)]
+
+
 def test_s10_provisional_nodes_and_those_in_handshake_are_not_saved() -> None:
     solo = Solo()
     solo.puppet("a")
@@ -217,6 +254,7 @@ def test_s10_every_text_of_a_node_survives_a_restart() -> None:
     puppet = solo.puppet("a", slots=[5])
     texts = {0: "h.example", 1: "name", 4: "1.2.3.4", 5: "::5", 8: "zone"}
     sent = [Extension(kind, text.encode() + bytes(8 - len(text) % 8)) for kind, text in texts.items()]
+    sent += [Extension.client_port_of(7100), Extension.client_tls_port_of(7443)]
     solo.says(puppet, extensions=[*sent, Extension.shard_id_of(D)])
     text = solo.state.nodes_conf_text()
     record = next(record for record in parse(text).nodes if record.node_id == puppet.node_id)

@@ -44,7 +44,7 @@ def cluster_slots(member: Member, client: Client, _arguments: list[bytes]) -> Re
 
 
 def _endpoint(endpoint: Endpoint) -> Reply:
-    return [endpoint.ip, endpoint.port, endpoint.node_id, endpoint.metadata]
+    return [endpoint.address, endpoint.port, endpoint.node_id, endpoint.metadata]
 
 
 def cluster_shards(member: Member, client: Client, _arguments: list[bytes]) -> Reply:

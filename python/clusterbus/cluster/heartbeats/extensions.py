@@ -22,15 +22,22 @@ TEXT_FIELDS: Final = {
     c.EXTENSION_CLIENT_IPV6: "client_ipv6",
     c.EXTENSION_AVAILABILITY_ZONE: "availability_zone",
 }
-"""The node field of each text extension, in the order in which they are sent."""
+"""The node field of each text extension."""
+
+PORT_FIELDS: Final = {
+    c.EXTENSION_CLIENT_PORT: "client_tcp_port",
+    c.EXTENSION_CLIENT_TLS_PORT: "client_tls_port",
+}
+"""The node field of each extension that is a port."""
+
+_ORDER: Final = sorted(TEXT_FIELDS | PORT_FIELDS)
+"""The order in which they are sent."""
 
 
 def own_extensions(core: Core) -> list[Extension]:
     """The extensions of a heartbeat to a peer that takes them."""
     myself = core.myself
-    extensions = [
-        Extension(number, padded(text)) for number, field in TEXT_FIELDS.items() if (text := getattr(myself, field))
-    ]
+    extensions = [extension for number in _ORDER if (extension := _announced(myself, number)) is not None]
     if core.forgotten:
         extensions += [
             Extension.forgotten_node_of(node_id, ttl_s)
@@ -38,6 +45,16 @@ def own_extensions(core: Core) -> list[Extension]:
         ]
     extensions.append(Extension.shard_id_of(myself.shard_id))
     return extensions
+
+
+def _announced(myself: Node, number: int) -> Extension | None:
+    """The extension of a type that has a field; None if there is nothing to announce."""
+    if number in PORT_FIELDS:
+        port = getattr(myself, PORT_FIELDS[number])
+        of = Extension.client_port_of if number == c.EXTENSION_CLIENT_PORT else Extension.client_tls_port_of
+        return of(port) if port else None
+    text = getattr(myself, TEXT_FIELDS[number])
+    return Extension(number, padded(text)) if text else None
 
 
 def padded(text: str) -> bytes:
@@ -49,7 +66,7 @@ def padded(text: str) -> bytes:
 def apply(core: Core, sender: Node, packet: Packet) -> None:
     """Applies the extensions of a known sender.
 
-    A text that is missing was withdrawn. There are two exceptions: a peer that does not know yet that we take
+    A text or port that is missing was withdrawn. There are two exceptions: a peer that does not know yet that we take
     extensions sends none at all, and a packet with a refused field withdraws nothing.
     """
     extensions = packet.extensions
@@ -57,7 +74,7 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
     sender.raw_extensions = None if packet.refused or asks_to_forget else packet.raw_extensions
     if not extensions and sender.sends_shard_id:
         return
-    texts: dict[str, str] = {}
+    told: dict[str, str | int] = {}
     shard_id = None
     for extension in extensions:
         number = extension.type
@@ -66,14 +83,15 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
         elif number == c.EXTENSION_FORGOTTEN_NODE:
             _apply_forgotten(core, sender, extension)
         elif (field := TEXT_FIELDS.get(number)) is not None:
-            texts[field] = extension.text or ""
+            told[field] = extension.text or ""
+        elif (field := PORT_FIELDS.get(number)) is not None:
+            told[field] = extension.port or 0
     whole = not packet.refused
-    for field in TEXT_FIELDS.values():
-        text = texts.get(field)
-        if text is None and whole:
-            text = ""
-        if text is not None and getattr(sender, field) != text:
-            setattr(sender, field, text)
+    if whole:
+        told = dict.fromkeys(TEXT_FIELDS.values(), "") | dict.fromkeys(PORT_FIELDS.values(), 0) | told
+    for field, value in told.items():
+        if getattr(sender, field) != value:
+            setattr(sender, field, value)
             core.want_save()
     if shard_id is not None:
         sender.sends_shard_id = True

@@ -14,14 +14,16 @@ from clusterbus.cluster.events import AddressChanged
 from clusterbus.cluster.failover import no_harm
 from clusterbus.cluster.model.node import Link
 
-TEXTS: Final = (
+ANNOUNCED: Final = (
     ("hostname", "cluster_announce_hostname"),
     ("nodename", "cluster_announce_human_nodename"),
     ("client_ipv4", "cluster_announce_client_ipv4"),
     ("client_ipv6", "cluster_announce_client_ipv6"),
     ("availability_zone", "availability_zone"),
+    ("client_tcp_port", "cluster_announce_client_port"),
+    ("client_tls_port", "cluster_announce_client_tls_port"),
 )
-"""(field of the node, its directive). A configuration without the directive announces nothing."""
+"""(field of the node, its directive)"""
 
 ABILITIES: Final = c.FLAG_EXTENSIONS | c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE
 """The flags that tell peers what this implementation can do."""
@@ -43,10 +45,10 @@ def refresh_myself(core: Core) -> None:
     else:
         myself.flags &= ~c.FLAG_NOFAILOVER
     changed = before != (myself.ip, myself.port, myself.tls_port, myself.cport, myself.flags)
-    for field, directive in TEXTS:
-        text = getattr(config, directive, "") or ""
-        if getattr(myself, field) != text:
-            setattr(myself, field, text)
+    for field, directive in ANNOUNCED:
+        value = getattr(config, directive)
+        if getattr(myself, field) != value:
+            setattr(myself, field, value)
             changed = True
     if changed:
         core.want_save()

@@ -105,7 +105,12 @@ class Node:
     nodename: Viewed[str] = ""
     client_ipv4: Viewed[str] = ""
     client_ipv6: Viewed[str] = ""
+    client_tcp_port: Viewed[int] = 0
+    """The port that clients are told instead of `port`; 0 for none. `client_tls_port` instead of `tls_port`."""
+    client_tls_port: Viewed[int] = 0
     availability_zone: Viewed[str] = ""
+    unknown_aux: dict[str, str] = field(default_factory=dict)
+    """Aux fields of the node's line in nodes.conf that only newer servers know. They are written back as they were."""
     sends_shard_id: Viewed[bool] = False
     """The node has sent its shard id. Older peers never do."""
     raw_extensions: Viewed[tuple[bytes, int] | None] = None

@@ -35,9 +35,11 @@ FLAG_OF_NAME: Final = {name: flag for flag, name in FLAG_NAMES} | {
 """
 
 AUX_FIELDS: Final = (
-    "availability-zone", "client-ipv6", "client-ipv4", "tls-port", "tcp-port", "nodename", "shard-id",
+    "availability-zone", "client-tls-port", "client-tcp-port", "client-ipv6", "client-ipv4", "tls-port", "tcp-port",
+    "nodename", "shard-id",
 )  # fmt: skip
-"""The names of the aux fields, in the order in which they are written. A file may have any of them in any order."""
+"""The names of the aux fields, in the order in which they are written; those of newer servers come after them. A file
+may have any of them in any order."""
 
 
 Moves: TypeAlias = tuple[tuple[int, str], ...]
@@ -48,9 +50,9 @@ Moves: TypeAlias = tuple[tuple[int, str], ...]
 class NodeRecord:
     """The line of one node.
 
-    `aux` holds the aux fields by name (see AUX_FIELDS). `flags` is a number, made of the flags in FLAG_OF_NAME. `slots`
-    are inclusive (first, last) ranges; `migrating` and `importing` are (slot, id of the other node). Times are unix
-    milliseconds, 0 for none.
+    `aux` holds the aux fields by name (see AUX_FIELDS), those of newer servers too. `flags` is a number, made of the
+    flags in FLAG_OF_NAME. `slots` are inclusive (first, last) ranges; `migrating` and `importing` are (slot, id of the
+    other node). Times are unix milliseconds, 0 for none.
     """
 
     node_id: str
@@ -98,7 +100,9 @@ def moves_text(migrating: Moves, importing: Moves) -> str:
 
 def line_of(record: NodeRecord) -> str:
     """The record's line in nodes.conf, without the newline."""
-    aux = "".join(f",{name}={record.aux[name]}" for name in AUX_FIELDS if name in record.aux)
+    names: list[str] = [name for name in AUX_FIELDS if name in record.aux]
+    names += [name for name in record.aux if name not in AUX_FIELDS]
+    aux = "".join(f",{name}={record.aux[name]}" for name in names)
     return (
         f"{record.node_id} {record.ip}:{record.port}@{record.cport},{record.hostname}{aux}"
         f" {flags_text(record.flags)} {record.primary_id or '-'}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.core import MESSAGES_RECEIVED, MESSAGES_SENT, Core
+from clusterbus.cluster.core import MESSAGES_RECEIVED, MESSAGES_SENT, ClusterConfig, Core
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.records import Moves, flags_text, moves_text, ranges_text
 from clusterbus.cluster.model.slots import ranges_of
@@ -31,10 +31,12 @@ BYTE_COUNTERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A node as a client sees it. `metadata` holds the pairs in the fourth field of CLUSTER SLOTS."""
+    """A node as a client sees it. `address` is None if it is to be unknown: the client then uses the address that it
+    is connected to. `metadata` holds the pairs in the fourth field of CLUSTER SLOTS.
+    """
 
     node_id: str
-    ip: str
+    address: str | None
     port: int
     metadata: dict[str, str]
 
@@ -63,6 +65,21 @@ def client_ip(node: Node, *, ipv6: bool = False) -> str:
     return (node.client_ipv6 if ipv6 else node.client_ipv4) or node.ip
 
 
+def preferred_endpoint(config: ClusterConfig, node: Node, *, ipv6: bool = False) -> str | None:
+    """What `cluster-preferred-endpoint-type` names a node by: its address, its hostname or `?`, or None for nothing."""
+    match config.cluster_preferred_endpoint_type:
+        case "hostname":
+            return node.hostname or "?"
+        case "unknown-endpoint":
+            return None
+    return client_ip(node, ipv6=ipv6)
+
+
+def client_port(node: Node, *, tls: bool) -> int:
+    """The port for a client with or without TLS: the announced one, else that of the node."""
+    return (node.client_tls_port or node.tls_port) if tls else (node.client_tcp_port or node.port)
+
+
 def nodes_text(core: Core, *, tls: bool = False, ipv6: bool = False) -> str:
     """CLUSTER NODES, with a newline after each line."""
     return "".join(node_line(core, node, tls=tls, ipv6=ipv6) + "\n" for node in core.table)
@@ -70,7 +87,7 @@ def nodes_text(core: Core, *, tls: bool = False, ipv6: bool = False) -> str:
 
 def node_line(core: Core, node: Node, *, tls: bool = False, ipv6: bool = False) -> str:
     """The line of one node in CLUSTER NODES. `tls`: the client uses TLS."""
-    port = node.tls_port if tls else node.port
+    port = client_port(node, tls=tls)
     hostname = f",{node.hostname}" if node.hostname else ""
     primary_id = node.replicaof.node_id if node.replicaof is not None else "-"
     connected = node.link is not None or node is core.myself
@@ -136,9 +153,9 @@ def slot_ranges(core: Core, *, tls: bool = False, ipv6: bool = False) -> list[Sl
     """CLUSTER SLOTS, in ascending order."""
     rows = []
     for owner in core.slots.owners.values():
-        primary = _endpoint(owner, tls=tls, ipv6=ipv6)
+        primary = _endpoint(core.config, owner, tls=tls, ipv6=ipv6)
         replicas = tuple(
-            _endpoint(replica, tls=tls, ipv6=ipv6)
+            _endpoint(core.config, replica, tls=tls, ipv6=ipv6)
             for replica in owner.replicas.values()
             if not replica.is_failed and _offset_of(core, replica)
         )
@@ -152,13 +169,18 @@ def _offset_of(core: Core, node: Node) -> int:
     return core.repl_offset if node is core.myself else node.repl_offset
 
 
-def _endpoint(node: Node, *, tls: bool, ipv6: bool) -> Endpoint:
+def _endpoint(config: ClusterConfig, node: Node, *, tls: bool, ipv6: bool) -> Endpoint:
+    """What does not name the node (`cluster-preferred-endpoint-type`) is among the metadata."""
+    preferred = config.cluster_preferred_endpoint_type
     metadata = {}
-    if node.hostname:
+    if preferred != "ip":
+        metadata["ip"] = client_ip(node, ipv6=ipv6)
+    if preferred != "hostname" and node.hostname:
         metadata["hostname"] = node.hostname
     if node.availability_zone:
         metadata["availability-zone"] = node.availability_zone
-    return Endpoint(node.node_id, client_ip(node, ipv6=ipv6), node.tls_port if tls else node.port, metadata)
+    address = preferred_endpoint(config, node, ipv6=ipv6)
+    return Endpoint(node.node_id, address, client_port(node, tls=tls), metadata)
 
 
 def shards(core: Core, *, ipv6: bool = False) -> list[Shard]:
@@ -178,14 +200,14 @@ def shards(core: Core, *, ipv6: bool = False) -> list[Shard]:
 
 
 def _shard_member(core: Core, node: Node, *, ipv6: bool) -> dict[str, str | int]:
-    ip = client_ip(node, ipv6=ipv6)
+    endpoint = preferred_endpoint(core.config, node, ipv6=ipv6)
     offset = _offset_of(core, node)
     member: dict[str, str | int] = {"id": node.node_id}
     if node.port:
-        member["port"] = node.port
+        member["port"] = client_port(node, tls=False)
     if node.tls_port:
-        member["tls-port"] = node.tls_port
-    member |= {"ip": ip, "endpoint": ip}
+        member["tls-port"] = client_port(node, tls=True)
+    member |= {"ip": client_ip(node, ipv6=ipv6), "endpoint": endpoint or ""}
     if node.hostname:
         member["hostname"] = node.hostname
     member["role"] = "replica" if node.is_replica else "master"

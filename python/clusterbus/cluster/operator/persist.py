@@ -33,6 +33,15 @@ _AUX_TEXTS: Final = (
 )
 
 
+_AUX_PORTS: Final = (
+    ("client-tls-port", "client_tls_port"),
+    ("client-tcp-port", "client_tcp_port"),
+)
+
+
+_PORTS: Final = ("tcp-port", "tls-port", *(name for name, _ in _AUX_PORTS))
+
+
 class _DamagedError(Exception):
     """What is wrong with a line. `parse` adds the number of the line."""
 
@@ -126,13 +135,13 @@ def _address_field(text: str) -> tuple[str, int, int, str, dict[str, str]]:
     aux: dict[str, str] = {}
     for item in rest[1:]:
         name, equals, value = item.partition("=")
-        if not equals or name not in AUX_FIELDS:
-            raise _DamagedError(f"'{item}' is an unknown field")
+        if not equals or not name or not _TEXT.match(name):
+            raise _DamagedError(f"'{item}' is no name=value")
         if not _TEXT.match(value):
             raise _DamagedError(f"{value!r} cannot be the value of {name}")
         if name == "shard-id":
             _id(value)
-        elif name in ("tcp-port", "tls-port"):
+        elif name in _PORTS:
             _port(value)
         aux[name] = value
     return ip, port, cport, hostname, aux
@@ -230,6 +239,9 @@ def restore(core: Core, conf: NodesConf) -> None:
     for moves, restored in ((own.migrating, core.slots.migrating), (own.importing, core.slots.importing)):
         for slot, other_id in moves:
             restored[slot] = _mentioned(core, nodes, other_id)
+    unknown = sorted({name for node in nodes.values() for name in node.unknown_aux})
+    if unknown:
+        core.log("warning", f"nodes.conf has fields of a newer server, which are kept: {', '.join(unknown)}")
     core.last_vote_epoch = conf.last_vote_epoch
     core.current_epoch = max(conf.current_epoch, max(node.config_epoch for node in nodes.values()))
 
@@ -260,6 +272,9 @@ def _restored_node(core: Core, record: NodeRecord) -> Node:
     node.hostname = record.hostname
     for name, field in _AUX_TEXTS:
         setattr(node, field, record.aux.get(name, ""))
+    for name, field in _AUX_PORTS:
+        setattr(node, field, int(record.aux.get(name, 0)))
+    node.unknown_aux = {name: value for name, value in record.aux.items() if name not in AUX_FIELDS}
     if "shard-id" in record.aux:
         node.shard_id = record.aux["shard-id"]
         node.sends_shard_id = True
@@ -293,7 +308,8 @@ def nodes_conf_text(core: Core) -> str:
 
 def _record_of(core: Core, node: Node) -> NodeRecord:
     migrating, importing = moves_of(core, node)
-    aux = {name: text for name, field in _AUX_TEXTS if (text := getattr(node, field))}
+    aux = {name: str(value) for name, field in (*_AUX_TEXTS, *_AUX_PORTS) if (value := getattr(node, field))}
+    aux |= node.unknown_aux
     aux["tls-port"] = str(node.tls_port)
     aux["shard-id"] = node.shard_id
     return NodeRecord(
