@@ -27,6 +27,7 @@ from clusterbus.cluster.effects import (
 )
 from clusterbus.cluster.events import Event
 from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.records import NodesConf
 from clusterbus.cluster.model.slots import bits_of, bits_to_wire
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
@@ -81,7 +82,7 @@ DEFAULTS: dict[str, Any] = {"cluster_node_timeout": 2_000, "cluster_replica_no_f
 class Solo:
     """A state and its puppets."""
 
-    def __init__(self, *, seed: int = 7, **directives: Any) -> None:
+    def __init__(self, *, seed: int = 7, saved: NodesConf | None = None, **directives: Any) -> None:
         self.now_ms = START_MS
         self.config = Config.from_keywords(**(DEFAULTS | directives))
         self.last_read_ms: dict[int, int] = {}
@@ -90,7 +91,8 @@ class Solo:
             random=Random(seed),
             now_ms=self.now_ms,
             read_age_ms=self._read_age_ms,
-            node_id=MYSELF_ID,
+            node_id=MYSELF_ID if saved is None else None,
+            saved=saved,
         )
         self.effects: list[Effect] = []
         self.encodes = True

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Log
 from clusterbus.cluster.model.records import AUX_FIELDS, NodesConf, line_of, text_of
 from clusterbus.cluster.operator.persist import parse
 from clusterbus.cluster.state import ClusterState
@@ -221,14 +220,15 @@ def test_aux_fields_of_a_newer_server_are_kept_with_one_warning_p23() -> None:
     line = "{} 127.0.0.1:6379@16379,," + aux + " {}master - 0 0 1 connected\n"
     text = line.format(A, "é", "myself,") + line.format(B, "", "") + "vars currentEpoch 1 lastVoteEpoch 0\n"
     state = restored(text)
-    warnings = [effect for effect in state.poll_effects() if isinstance(effect, Log) and effect.level == "warning"]
-    assert [effect.text for effect in warnings] == [
-        "nodes.conf has fields of a newer server, which are kept: new-port, rack, rack-2"
-    ]
+    solo = Solo(saved=parse(text))
+    solo.poll()
+    assert solo.warnings() == ["nodes.conf has fields of a newer server, which are kept: new-port, rack, rack-2"]
     for written in (text_of(parse(text)), state.nodes_conf_text()):
         for read, again in zip(text.splitlines(), written.splitlines(), strict=True):
             assert sorted(again.split()[1].split(",")) == sorted(read.split()[1].split(","))
-    assert not [effect for effect in restored(OF_VALKEY_9_1_2).poll_effects() if isinstance(effect, Log)]
+    solo = Solo(saved=parse(OF_VALKEY_9_1_2))
+    solo.poll()
+    assert not solo.warnings()
 
 
 def test_s10_provisional_nodes_and_those_in_handshake_are_not_saved() -> None:
