@@ -7,12 +7,18 @@ engine. Reads states, changes nothing. One thread.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
+from typing import Final
 
 from clusterbus.cluster.constants import ALL_SLOTS, FAILING, FLAG_HANDSHAKE
+from clusterbus.cluster.failover.no_harm import IF_EMPTY
 from clusterbus.cluster.model.node import Node
 from clusterbus.sim.host import Host
+
+_OPEN_MOVE: Final = re.compile(r"\[(\d+)-([<>])-(\w+)\]")
+"""An open move in the line of our own node."""
 
 
 def disagreements(hosts: Sequence[Host], gone: Collection[str] = (), *, at_most: int = 10) -> list[str]:
@@ -76,6 +82,8 @@ def _about_one(host: Host, other: Host) -> Iterator[str]:
         yield f"{host.name} flags {other.name} as failing, which is up"
     if seen.is_primary != true.is_primary or _primary_id(seen) != _primary_id(true):
         yield f"{host.name} takes {other.name} for {_role(seen)}, it is {_role(true)}"
+    if seen.shard_id != true.shard_id:
+        yield f"{host.name} has {other.name} in shard {seen.shard_id}, it is in {true.shard_id}"
     if seen.slot_bits != true.slot_bits:
         yield (
             f"{host.name} gives {other.name} {seen.slot_bits.bit_count()} slots, it has {true.slot_bits.bit_count()}"
@@ -137,6 +145,9 @@ def _about_the_whole(living: list[Host], *, all_up: bool) -> Iterator[str]:
         primary = host.state.myself.replicaof
         if primary is not None and not primary.is_primary:
             yield f"{host.name} is a replica of a replica"
+        if primary is not None and primary.shard_id != host.state.myself.shard_id:
+            yield f"{host.name} is in another shard than its primary"
+        yield from _about_open_moves(host)
     yield from _about_shards([host for host in living if host.state.myself.is_primary])
     holders: dict[int, str] = {}
     for host in living:
@@ -145,15 +156,27 @@ def _about_the_whole(living: list[Host], *, all_up: bool) -> Iterator[str]:
             yield f"{holders[myself.config_epoch]} and {host.name} share config epoch {myself.config_epoch}"
 
 
+def _about_open_moves(host: Host) -> Iterator[str]:
+    """A slot that is on the move goes to a primary or comes from one, though primaries fail meanwhile."""
+    own_line = host.state.nodes_conf_text().partition("\n")[0]
+    for slot, direction, node_id in _OPEN_MOVE.findall(own_line):
+        node = host.state.find(node_id)
+        if node is None or not node.is_primary:
+            yield f"{host.name} moves slot {slot} {'to' if direction == '>' else 'from'} {node_id}, which is no primary"
+
+
 def _about_shards(primaries: list[Host]) -> Iterator[str]:
     """A primary whose slots went to another one of its shard must follow that one.
 
-    Without cluster-allow-replica-migration, a primary whose last slot went to another shard stays an empty primary.
+    Without cluster-allow-replica-migration, a primary whose last slot went to another shard stays an empty primary; so
+    does a primary without data (P4).
     """
     served = {host.state.myself.shard_id for host in primaries if host.state.myself.slot_bits}
     for host in primaries:
         myself = host.state.myself
         if myself.slot_bits or not host.config.cluster_allow_replica_migration:
+            continue
+        if host.config.cluster_replica_no_failover == IF_EMPTY and (host.data is None or not host.data.offset):
             continue
         if myself.shard_id in served:
             yield f"{host.name} is a primary without slots in a shard that another one serves"

@@ -10,7 +10,7 @@ sent, and at what is on disk. Must never change a member. A broken rule raises `
 | epochs never go down, also across restarts for what was durable or announced | every event, message and start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
 | a forgotten node stays out for the time that was ordered, unless an operator meets it | every node that joins |
-| slots that a node with data has served never go to a node without | every gain |
+| an empty node gets no slots that had data, and follows a node with data only by order (P1, P4) | every change |
 | own slots are only lost to a greater epoch, and only gained by an election or an operator | their every change |
 """
 
@@ -23,6 +23,7 @@ from typing import Final, NoReturn, Protocol
 
 from clusterbus.cluster.constants import AUTH_ACK
 from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeJoined, NodeLeft
+from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError
 from clusterbus.sim.data import Shelf
@@ -36,6 +37,7 @@ VOTE_DURABLE: Final = "a vote is on disk before it is sent"
 EPOCHS_RISE: Final = "epochs never go down"
 ONE_OWNER: Final = "no slot with two owners at one config epoch"
 OWN_SLOTS: Final = "own slots are only lost to a greater epoch"
+UNASKED: Final = "an empty node follows one with data only by order"
 STAYS_OUT: Final = "a forgotten node stays out"
 DATA_KEPT: Final = "slots with data only go to nodes with data"
 OWN_GAINS: Final = "slots are only gained by an election or an operator"
@@ -60,6 +62,8 @@ class ObservedHost(Protocol):
     def owes_durable_save(self) -> bool: ...
     @property
     def is_empty(self) -> bool: ...
+    @property
+    def was_empty(self) -> bool: ...
     def now_text(self) -> str: ...
     def epochs(self) -> SavedEpochs: ...
 
@@ -73,6 +77,8 @@ class Seen:
     slot_bits: int = 0
     flags: int = 0
     is_primary: bool = True
+    shard_id: str = ""
+    primary_id: str = ""
     known_epochs: dict[str, int] = field(default_factory=dict)
 
 
@@ -108,7 +114,13 @@ class Checker:
             detail = f"announced config epoch {announced}, and starts with {myself.config_epoch}"
             self._broken(host, EPOCHS_RISE, detail)
         self._seen[host.index] = Seen(
-            state.current_epoch, myself.config_epoch, myself.slot_bits, myself.flags, myself.is_primary
+            state.current_epoch,
+            myself.config_epoch,
+            myself.slot_bits,
+            myself.flags,
+            myself.is_primary,
+            myself.shard_id,
+            _primary_id(myself),
         )
 
     def lost_disk(self, host: ObservedHost) -> None:
@@ -138,6 +150,7 @@ class Checker:
             if current_epoch < seen.current_epoch and not by_operator:
                 self._broken(host, EPOCHS_RISE, f"current epoch {seen.current_epoch} -> {current_epoch}")
             seen.current_epoch = current_epoch
+        self._check_primary(host, seen, by_operator=by_operator)
         if (
             myself.config_epoch == seen.config_epoch
             and myself.slot_bits == seen.slot_bits
@@ -238,6 +251,17 @@ class Checker:
         if is_primary and myself.slot_bits:
             self._check_one_owner(host)
 
+    def _check_primary(self, host: ObservedHost, seen: Seen, *, by_operator: bool) -> None:
+        """A node without data may be the replica of one with data, but only by order."""
+        myself = host.state.myself
+        primary_id = _primary_id(myself)
+        if primary_id != seen.primary_id:
+            is_elsewhere = bool(primary_id) and myself.shard_id != seen.shard_id
+            if is_elsewhere and not by_operator and host.was_empty and self._shelf.has_keys(primary_id):
+                self._broken(host, UNASKED, f"follows {primary_id}")
+            seen.primary_id = primary_id
+        seen.shard_id = myself.shard_id
+
     def _note_taken_alone(self, host: ObservedHost) -> None:
         """Notes a config epoch that was taken without votes (BUMPEPOCH, TAKEOVER, a collision, an import).
 
@@ -302,6 +326,10 @@ class Checker:
 
     def _broken(self, host: ObservedHost, rule: str, detail: str) -> NoReturn:
         raise InvariantError(f"at {host.now_text()}: {rule}: {host.name}: {detail}")
+
+
+def _primary_id(myself: Node) -> str:
+    return myself.replicaof.node_id if myself.replicaof is not None else ""
 
 
 def _role(is_primary: bool) -> str:

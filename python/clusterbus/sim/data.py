@@ -20,10 +20,13 @@ from clusterbus.sim.timeline import US_PER_MS, NodeClock, Timeline
 WRITE_PERIOD_US: Final = 500 * US_PER_MS
 WRITE_MAX_BYTES: Final = 1_000
 """A primary that serves gets this many bytes in each period, at most."""
+FIRST_WRITE_BYTES: Final = 14
+"""Who has keys has at least this offset."""
 LAG_MAX_US: Final = 300 * US_PER_MS
 """A replica is behind its primary by a random time up to this."""
 FULL_SYNC_MAX_US: Final = 3_000 * US_PER_MS
 """A replica with another history copies all data first, which takes a random time up to this."""
+DELETED_AFTER_US: Final = 1_000 * US_PER_MS
 
 
 class DataHost(Protocol):
@@ -69,6 +72,11 @@ class Shelf:
         self._histories += 1
         return self._histories
 
+    def has_keys(self, node_id: str) -> bool:
+        """Whether the member with that id has keys."""
+        host = self.host_of(node_id)
+        return host is not None and host.data is not None and host.data.is_filled
+
     def host_of(self, node_id: str) -> DataHost | None:
         """The host of the member with that id."""
         return next((host for host in self.hosts if host.node_id == node_id), None)
@@ -86,20 +94,23 @@ class _Copy:
 class SimData(DataPlane):
     """The data of one host. It is on disk: it outlives the processes.
 
-    `is_filled`: there are keys. `history` is None while a replica waits for its first copy; then there is no offset
-    either, and the replica is as good as empty. `owned` and `primary_id` are what the bus has reported.
+    `is_filled`: there are keys. `was_filled`: there were some when the role last changed. `history` is None while a
+    replica waits for its first copy; then there is no offset either, and the replica is as good as empty. `owned` and
+    `primary_id` are what the bus has reported.
     """
 
     def __init__(self, host: DataHost, shelf: Shelf) -> None:
         self.owned = 0
         self.primary_id: str | None = None
         self.is_filled = False
+        self.was_filled = False
         self.history: int | None = shelf.new_history()
         self.offset = 0
         self._host = host
         self._shelf = shelf
         self._write_len_bytes = shelf.random.choice((0, shelf.random.randint(1, WRITE_MAX_BYTES)))
         self._next_write_us = 0
+        self._served_us = 0
         self._paused_until_ms = 0
         self._coming: _Copy | None = None
         self._equal_us: int | None = None
@@ -107,8 +118,8 @@ class SimData(DataPlane):
     # ------------------------------------------------------------ what happens to it
 
     def booted(self) -> None:
-        """A process has loaded the data. It may not know how far that goes: then a primary begins a new history at
-        offset 0, with all its keys, and a replica must copy again.
+        """A process has loaded the data. It may not know how far that goes: then a primary begins a new history with
+        all its keys, and a replica must copy again.
         """
         self.owned = 0
         self.primary_id = None
@@ -117,7 +128,7 @@ class SimData(DataPlane):
         self._equal_us = None
         if self._shelf.random.random() < 0.3:
             self.history = self._shelf.new_history()
-            self.offset = 0
+            self.offset = FIRST_WRITE_BYTES if self.is_filled else 0
 
     def lose(self) -> None:
         """The disk is lost."""
@@ -126,17 +137,19 @@ class SimData(DataPlane):
         self.offset = 0
 
     def _serve(self) -> None:
-        """A primary takes writes, and deletes its keys once it has no slots."""
+        """A primary takes writes, and deletes its keys some time after it has lost its last slot."""
         state = self._host.state
         slots = state.myself.slot_bits
+        now_us = self._shelf.timeline.now_us
         if not slots:
-            self.is_filled = False
+            self.is_filled = self.is_filled and now_us < self._served_us + DELETED_AFTER_US
             return
+        self._served_us = now_us
         if not state.is_ok:
             return
         self.is_filled = True
+        self.offset = max(self.offset, FIRST_WRITE_BYTES)
         self._shelf.written |= slots & ~self._shelf.void
-        now_us = self._shelf.timeline.now_us
         if now_us >= self._next_write_us and self._host.clock.now_ms() >= self._paused_until_ms:
             self._next_write_us = now_us + WRITE_PERIOD_US
             self.offset += self._write_len_bytes
@@ -195,6 +208,7 @@ class SimData(DataPlane):
 
     def role_changed(self, role: str, primary_id: str | None) -> None:
         self.primary_id = primary_id
+        self.was_filled = self.is_filled
         self._coming = None
         if role == "primary":
             if self.history is None:

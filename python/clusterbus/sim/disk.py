@@ -18,6 +18,8 @@ WRITEBACK_MS: Final = 5_000
 """What was written this long ago is durable, even if no sync was asked for."""
 _VARIABLES: Final = re.compile(r"^vars currentEpoch (\d+) lastVoteEpoch (\d+)$", re.MULTILINE)
 
+_OWN_SHARD: Final = re.compile(r"^(\S+ \S*shard-id=)\w+(\S* myself,)", re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True)
 class SavedEpochs:
@@ -62,6 +64,11 @@ class Disk:
     def sync(self) -> None:
         """Makes everything that was written durable."""
         self._durable = self._written
+
+    def misplace(self, shard_id: str) -> None:
+        """Somebody edits the file: the node itself is of this shard."""
+        if self._written is not None:
+            self._written = self._durable = _OWN_SHARD.sub(rf"\g<1>{shard_id}\g<2>", self._written)
 
     def cut_power(self, random: Random) -> None:
         """The page cache is gone: what was not synced is lost with probability one half."""

@@ -165,6 +165,11 @@ class Host:
         return self.data is None or not self.data.is_filled
 
     @property
+    def was_empty(self) -> bool:
+        """Whether there was no key here when the role last changed."""
+        return self.data is None or not self.data.was_filled
+
+    @property
     def owes_durable_save(self) -> bool:
         """Whether a durable save failed and no save succeeded since. What was announced meanwhile may be forgotten."""
         return self._member is not None and self._member.driver.saver.owes_durable

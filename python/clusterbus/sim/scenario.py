@@ -85,6 +85,7 @@ class Scenario:
                 "cluster_allow_replica_migration": self.draw.random() < 0.7,
                 "cluster_replica_validity_factor": self.draw.choice((0, 1, 10)),
             },
+            with_data=self._draw_data(),
             without_views=self.draw.choice(((), (), range(nodes // 2))),
             trace=trace,
             trace_heartbeats=trace_heartbeats,
@@ -108,6 +109,11 @@ class Scenario:
         outcome.lived_ms = self.simulation.now_ms
         outcome.stats = self.simulation.stats
         return outcome
+
+    def _draw_data(self) -> list[int]:
+        """The hosts that keep keys: all, none or some."""
+        share = self.draw.choice((1.0, 1.0, 0.0, 0.5))
+        return [node for node in range(self.outcome.nodes) if self.draw.random() < share]
 
     # ------------------------------------------------------------ the three acts
 

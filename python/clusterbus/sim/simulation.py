@@ -26,8 +26,9 @@ from clusterbus.sim.trace import Trace
 from clusterbus.wire import Packet
 
 NODES_MAX: Final = 1_000
-SIMULATED: Final[dict[str, object]] = {"port": 7_000, "cluster_replica_no_failover": "no"}
-"""Directives of all simulated members. They have no data, so their operator says that empty replicas may be elected."""
+CLIENT_PORT: Final = 7_000
+NO_DATA: Final = {"cluster_replica_no_failover": "no"}
+"""If no member keeps data, the operator says that empty replicas may be elected."""
 HOSTS_PER_NET: Final = 250
 FORGET_CLOCK_SLACK: Final = 0.02
 """By how much a forgotten node may be back too early by our clock: those of members may be that fast."""
@@ -127,7 +128,8 @@ class Simulation:
             delay_us=int(delay_ms * US_PER_MS),
             jitter_us=int(jitter_ms * US_PER_MS),
         )
-        keywords = SIMULATED | {"cluster_node_timeout": node_timeout_ms} | (directives or {})
+        keywords: dict[str, object] = {"port": CLIENT_PORT, "cluster_node_timeout": node_timeout_ms}
+        keywords |= ({} if with_data else NO_DATA) | (directives or {})
         for index in range(nodes):
             ip = f"10.0.{index // HOSTS_PER_NET}.{index % HOSTS_PER_NET + 1}"
             config = Config.from_keywords(None, **keywords)
@@ -293,13 +295,30 @@ class Simulation:
             host.may_take_over = False
 
     def move_slot(self, slot: int, source: int, target: int) -> None:
-        """The SETSLOTs of `redis-cli --cluster reshard`: IMPORTING, MIGRATING, NODE on both, without keys."""
-        self._note("operator", f"slot {slot} moves from n{source} to n{target}")
+        """The SETSLOTs of `redis-cli --cluster reshard`: IMPORTING, MIGRATING, then, once all keys have moved, NODE on
+        both.
+        """
+        self.open_move(slot, source, target)
+        self.finish_move(slot, source, target)
+
+    def open_move(self, slot: int, source: int, target: int) -> None:
+        """SETSLOT IMPORTING and MIGRATING: from now on keys move."""
+        self._note("operator", f"slot {slot} begins to move from n{source} to n{target}")
         source_id, target_id = self.node_id(source), self.node_id(target)
         self._up(target).importing |= 1 << slot
         self._world.shelf.void |= 1 << slot
         self.operate(target, lambda state, now_ms: state.import_slot(slot, source_id, now_ms))
         self.operate(source, lambda state, now_ms: state.migrate_slot(slot, target_id, now_ms))
+
+    def finish_move(self, slot: int, source: int, target: int) -> None:
+        """SETSLOT NODE on both. A target that keeps no data has refused the keys of the source: then SETSLOT STABLE."""
+        target_id = self.node_id(target)
+        if self._up(target).data is None and not self._up(source).is_empty:
+            self._note("operator", f"slot {slot} stays on n{source}")
+            self.operate(target, lambda state, now_ms: state.settle_slot(slot, now_ms))
+            self.operate(source, lambda state, now_ms: state.settle_slot(slot, now_ms))
+            return
+        self._note("operator", f"slot {slot} has moved from n{source} to n{target}")
         self.operate(target, lambda state, now_ms: state.assign_slot(slot, target_id, now_ms))
         self.operate(source, lambda state, now_ms: state.assign_slot(slot, target_id, now_ms))
 
@@ -407,6 +426,11 @@ class Simulation:
     def still_hoped_for(self) -> list[str]:
         """Which members do not flag a node FAIL that is `gone`, one line each."""
         return still_hoped_for(self._world.hosts, self.gone)
+
+    def misplace(self, node: int, shard_id: str) -> None:
+        """The nodes.conf of a host that is down names another shard id for its own node."""
+        self._note(f"n{node}", f"reads of shard {shard_id}")
+        self._world.hosts[node].disk.misplace(shard_id)
 
     def spare(self, node: int) -> bool:
         """Calls off a crash that was to come after some effects. Returns whether the host is up."""

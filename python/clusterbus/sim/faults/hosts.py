@@ -64,6 +64,30 @@ def lose_disk(stage: Stage) -> Undo | None:
     return come_back_as_another
 
 
+def misplace(stage: Stage) -> Undo | None:
+    """A host dies, and somebody gives its own node another shard id in nodes.conf."""
+    node = stage.mortal()
+    if node is None:
+        return None
+    stage.simulation.crash(node)
+    stage.simulation.misplace(node, f"{stage.draw.getrandbits(160):040x}")
+    return lambda: stage.start([node])
+
+
+def shards_fail(stage: Stage) -> Undo | None:
+    """The primaries of several shards die at once. A majority is left."""
+    hosts = stage.simulation.members
+    owners = [host for host in hosts if host.is_up and host.state.myself.slot_bits]
+    primaries = [host.index for host in owners if is_mortal(host)]
+    most = min(len(primaries), (len(owners) - 1) // 2)
+    if most < 2:
+        return None
+    dying = stage.draw.sample(primaries, stage.draw.randint(2, most))
+    for node in dying:
+        stage.simulation.crash(node, power=stage.draw.random() < 0.7)
+    return lambda: stage.start(dying)
+
+
 def hang(stage: Stage) -> Undo | None:
     node = stage.active()
     if node is None:

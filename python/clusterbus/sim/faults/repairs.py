@@ -19,7 +19,7 @@ GONE_LIMIT_TIMEOUTS: Final = 4
 """A node whose address another one has must be FAIL for all within this many node timeouts plus GONE_LIMIT_MS."""
 ELECTION_TIMEOUTS: Final = 6
 """An operator gives elections this many node timeouts before slots are given away."""
-MEETS_MAX: Final = 10
+MEETS_MAX: Final = 25
 MEET_PERIOD_MS: Final = 3_000
 """How often an operator repeats a MEET."""
 
@@ -62,11 +62,13 @@ def _meet_outsiders(stage: Stage) -> None:
     simulation = stage.simulation
     outsiders, insiders = simulation.outsiders, [node for node in simulation.nodes if node not in simulation.outsiders]
     simulation.outsiders = set()
+    askers = insiders[:1]  # gossip does the rest, except where a node was forgotten
     for _ in range(MEETS_MAX):
-        first = simulation.state(insiders[0])
         for node in sorted(outsiders):
-            if first.find(simulation.node_id(node)) is None:
-                simulation.meet(insiders[0], node)
+            for asker in askers:
+                if simulation.state(asker).find(simulation.node_id(node)) is None:
+                    simulation.meet(asker, node)
+        askers = insiders
         if simulation.run_until(simulation.agrees, limit_ms=MEET_PERIOD_MS):
             return
 
