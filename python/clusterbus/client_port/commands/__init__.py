@@ -2,7 +2,8 @@
 
 Its files in reading order:
 
-    connection     PING, HELLO, AUTH, CLIENT ..., and READONLY, ASKING
+    connection     PING, HELLO, AUTH, and READONLY, ASKING
+    clients        CLIENT
     introspection  COMMAND and its subcommands
     server         INFO, SHUTDOWN, ROLE ...
     config         CONFIG

@@ -1,0 +1,340 @@
+"""CLIENT and its subcommands: what a client says of itself, and questions and orders about all clients.
+
+Texts and rules are Valkey's (src/networking.c). Changes clients only, and must never touch the cluster. Main thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from clusterbus.client_port.arguments import SYNTAX_ERROR, integer_or_none, text_of
+from clusterbus.client_port.client import Client
+from clusterbus.client_port.registry import CommandSpec
+from clusterbus.client_port.reply import OK, CommandError, Reply, SetOf
+
+_PRINTABLE: Final = re.compile(rb"[!-~]*")
+_CLIENT_TYPES: Final = (
+    "normal",
+    "replica",
+    "slave",
+    "pubsub",
+    "primary",
+    "master",
+    "slot-import",
+    "slot-export",
+)
+
+
+def check_name(name: bytes, what: str) -> None:
+    """Raises CommandError for a name with other characters than printable ones; `what` begins the error."""
+    if not _PRINTABLE.fullmatch(name):
+        raise CommandError(f"{what} cannot contain spaces, newlines or special characters.")
+
+
+def client_id(_member: object, client: Client, _arguments: list[bytes]) -> Reply:
+    return client.id
+
+
+def client_getname(_member: object, client: Client, _arguments: list[bytes]) -> Reply:
+    return client.name or None
+
+
+def client_setname(_member: object, client: Client, arguments: list[bytes]) -> Reply:
+    check_name(arguments[0], "Client names")
+    client.name = text_of(arguments[0])
+    return OK
+
+
+def client_setinfo(_member: object, client: Client, arguments: list[bytes]) -> Reply:
+    option, value = text_of(arguments[0]), arguments[1]
+    attributes = {"lib-name": "library_name", "lib-ver": "library_version"}
+    attribute = attributes.get(option.lower())
+    if attribute is None:
+        raise CommandError(f"Unrecognized option '{option}'")
+    check_name(value, option)
+    setattr(client, attribute, text_of(value))
+    return OK
+
+
+def describe(client: Client) -> str:
+    """One line of CLIENT LIST, with Valkey's fields in Valkey's order. A field that is not filled here is 0 or -1."""
+    now_s = client.server.now_s()
+    pending_bytes = client.connection.output_len_bytes()
+    query_bytes = client.connection.query_buffer_len_bytes()
+    marks = (("P", client.is_subscribed), ("r", client.readonly), ("e", client.no_evict), ("T", client.no_touch))
+    flags = "".join(mark for mark, is_set in marks if is_set)
+    subscriber = client.subscriber
+    fields: dict[str, object] = {
+        "id": client.id,
+        "addr": client.address,
+        "laddr": client.local_address,
+        "fd": client.descriptor,
+        "name": client.name,
+        "age": int(now_s - client.created_s),
+        "idle": int(now_s - client.last_interaction_s),
+        "flags": flags or "N",
+        "capa": "r" if "redirect" in client.capabilities else "",
+        "db": 0,
+        "sub": len(subscriber.channels) if subscriber else 0,
+        "psub": len(subscriber.patterns) if subscriber else 0,
+        "ssub": len(subscriber.shard_channels) if subscriber else 0,
+        "multi": -1,
+        "watch": 0,
+        "qbuf": query_bytes,
+        "qbuf-free": 0,
+        "argv-mem": 0,
+        "multi-mem": 0,
+        "rbs": 0,
+        "rbp": 0,
+        "obl": pending_bytes,
+        "oll": 0,
+        "omem": pending_bytes,
+        "tot-mem": query_bytes + pending_bytes,
+        "events": "r",
+        "cmd": client.last_command,
+        "user": "default",
+        "redir": -1,
+        "resp": client.protocol,
+        "lib-name": client.library_name,
+        "lib-ver": client.library_version,
+        "tot-net-in": client.received_bytes,
+        "tot-net-out": client.sent_bytes,
+        "tot-cmds": client.commands_processed,
+    }
+    return " ".join(f"{name}={value}" for name, value in fields.items()) + "\n"
+
+
+def client_info(_member: object, client: Client, _arguments: list[bytes]) -> Reply:
+    return describe(client)
+
+
+Filter = Callable[[Client], bool]
+
+
+def _type_filter(value: str) -> Filter:
+    if value.lower() not in _CLIENT_TYPES:
+        raise CommandError(f"Unknown client type '{value}'")
+    kinds = {"normal": False, "pubsub": True}
+    return lambda client: kinds.get(value.lower()) == client.is_subscribed
+
+
+def _age_filter(value: str) -> Filter:
+    limit_s = integer_or_none(value.encode())
+    if limit_s is None:
+        raise CommandError("maxage is not an integer or out of range")
+    return lambda client: client.server.now_s() - client.created_s >= limit_s
+
+
+def _user_filter(value: str) -> Filter:
+    if value != "default":
+        raise CommandError(f"No such user '{value}'")
+    return lambda _client: True
+
+
+_FILTERS: Final[dict[str, Callable[[str], Filter]]] = {
+    "type": _type_filter,
+    "maxage": _age_filter,
+    "user": _user_filter,
+    "addr": lambda value: lambda client: client.address == value,
+    "laddr": lambda value: lambda client: client.local_address == value,
+    "name": lambda value: lambda client: client.name == value,
+}
+"""Options of CLIENT LIST and CLIENT KILL that take one value. ID takes several, so it is handled apart."""
+
+
+def _id_filter(words: list[bytes]) -> tuple[Filter, int]:
+    """The filter for `ID n [n ...]`, and the number of ids."""
+    ids: list[int] = []
+    for word in words:
+        number = integer_or_none(word)
+        if number is None:
+            break
+        if number < 1:
+            raise CommandError("client-id should be greater than 0")
+        ids.append(number)
+    if not ids:
+        raise CommandError(SYNTAX_ERROR)
+    wanted = frozenset(ids)
+    return (lambda client: client.id in wanted), len(ids)
+
+
+def _read_filters(arguments: list[bytes]) -> tuple[list[Filter], bool]:
+    """The filters, and SKIPME: whether the client that asks is left out."""
+    filters: list[Filter] = []
+    skip_me = True
+    rest = arguments
+    while rest:
+        option = text_of(rest[0]).lower()
+        if option == "id":
+            by_id, count = _id_filter(rest[1:])
+            filters.append(by_id)
+            rest = rest[1 + count :]
+            continue
+        if len(rest) < 2:
+            raise CommandError(SYNTAX_ERROR)
+        value = text_of(rest[1])
+        if option == "skipme" and value.lower() in ("yes", "no"):
+            skip_me = value.lower() == "yes"
+        elif option in _FILTERS:
+            filters.append(_FILTERS[option](value))
+        else:
+            raise CommandError(SYNTAX_ERROR)
+        rest = rest[2:]
+    return filters, skip_me
+
+
+def _matching(clients: Iterable[Client], filters: list[Filter]) -> list[Client]:
+    return [client for client in clients if all(fits(client) for fits in filters)]
+
+
+def client_list(_member: object, client: Client, arguments: list[bytes]) -> Reply:
+    filters, _skip_me = _read_filters(arguments)
+    return "".join(map(describe, _matching(client.server.clients.values(), filters)))
+
+
+def client_kill(_member: object, client: Client, arguments: list[bytes]) -> Reply:
+    """CLIENT KILL with an address, or with filters; with filters the reply is the number of closed clients."""
+    if len(arguments) == 1:
+        victims = [c for c in client.server.clients.values() if c.address == text_of(arguments[0])]
+        if not victims:
+            raise CommandError("No such client")
+        _close(victims, client)
+        return OK
+    filters, skip_me = _read_filters(arguments)
+    victims = _matching(client.server.clients.values(), filters)
+    victims = [victim for victim in victims if victim is not client or not skip_me]
+    _close(victims, client)
+    return len(victims)
+
+
+def _close(victims: list[Client], asking_client: Client) -> None:
+    for victim in victims:
+        if victim is asking_client:
+            victim.connection.close_after_reply()
+        else:
+            victim.connection.close()
+
+
+def _switch(attribute: str) -> Callable[[object, Client, list[bytes]], Reply]:
+    def handler(_member: object, client: Client, arguments: list[bytes]) -> Reply:
+        word = arguments[0].lower()
+        if word not in (b"on", b"off"):
+            raise CommandError(SYNTAX_ERROR)
+        setattr(client, attribute, word == b"on")
+        return OK
+
+    return handler
+
+
+def client_reply(_member: object, client: Client, arguments: list[bytes]) -> Reply:
+    """CLIENT REPLY. ON itself gets a reply, OFF and SKIP get none; after SKIP the next command gets none either."""
+    word = text_of(arguments[0]).lower()
+    if word == "skip" and client.replies == "off":
+        return OK
+    modes = {"on": "on", "off": "off", "skip": "skip next"}
+    if word not in modes:
+        raise CommandError(SYNTAX_ERROR)
+    client.replies = modes[word]
+    return OK
+
+
+def client_capa(_member: object, client: Client, arguments: list[bytes]) -> Reply:
+    client.capabilities |= {text_of(word).lower() for word in arguments}
+    return OK
+
+
+def client_getredir(_member: object, _client: Client, _arguments: list[bytes]) -> Reply:
+    return -1
+
+
+def client_trackinginfo(_member: object, _client: Client, _arguments: list[bytes]) -> Reply:
+    return {"flags": SetOf(["off"]), "redirect": -1, "prefixes": []}
+
+
+# ---------------------------------------------------------------- the table
+
+_FLAGS: Final = ("noscript", "loading", "stale")
+_CATEGORIES: Final = ("@slow", "@connection")
+
+
+def _sub(
+    name: str,
+    handler: Callable[..., Reply],
+    arity: int,
+    summary: str,
+    synopsis: str = "",
+    since: str = "2.4.0",
+) -> CommandSpec:
+    return CommandSpec(
+        name,
+        handler,
+        arity,
+        _FLAGS,
+        summary,
+        synopsis=synopsis,
+        since=since,
+        group="connection",
+        categories=_CATEGORIES,
+    )
+
+
+_CLIENT_COMMANDS: Final = (
+    _sub("capa", client_capa, -3, "Tells the node what the client can do.", "<option> [options...]", "8.0.0"),
+    _sub("getname", client_getname, 2, "The name of this connection.", since="2.6.9"),
+    _sub("getredir", client_getredir, 2, "Always -1: nothing is tracked here.", since="6.0.0"),
+    _sub("id", client_id, 2, "The number of this connection.", since="5.0.0"),
+    _sub("info", client_info, 2, "This connection as a line of CLIENT LIST.", since="6.2.0"),
+    _sub(
+        "kill",
+        client_kill,
+        -3,
+        "Closes connections, by address or by filters.",
+        "<ip:port> | <option> <value> [...]",
+    ),
+    _sub(
+        "list",
+        client_list,
+        -2,
+        "One line for each connection that passes the filters.",
+        "[options ...]",
+    ),
+    _sub(
+        "no-evict",
+        _switch("no_evict"),
+        3,
+        "Accepted and shown in CLIENT LIST; nothing is evicted here.",
+        "(ON|OFF)",
+        "7.0.0",
+    ),
+    _sub(
+        "no-touch",
+        _switch("no_touch"),
+        3,
+        "Accepted and shown in CLIENT LIST; keys have no access times here.",
+        "(ON|OFF)",
+        "7.2.0",
+    ),
+    _sub("reply", client_reply, 3, "Turns replies on or off, or skips one.", "(ON|OFF|SKIP)", "3.2.0"),
+    _sub(
+        "setinfo",
+        client_setinfo,
+        4,
+        "Sets the name or version of the client's library.",
+        "<option> <value>",
+        "7.2.0",
+    ),
+    _sub("setname", client_setname, 3, "Names this connection.", "<name>", "2.6.9"),
+    _sub("trackinginfo", client_trackinginfo, 2, "Always off: nothing is tracked here.", since="6.2.0"),
+)
+
+CLIENT: Final = CommandSpec(
+    "client",
+    None,
+    -2,
+    summary="Connections: this one and the others.",
+    group="connection",
+    subcommands=_CLIENT_COMMANDS,
+    categories=_CATEGORIES,
+)
