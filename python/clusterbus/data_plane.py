@@ -44,6 +44,18 @@ class DataPlane:
         """Whether a key is here. Asked while its slot moves between nodes, to choose between an answer and ASK."""
         return False
 
+    def key_version(self, key: bytes) -> int | None:
+        """A number that is another one after each change of the key, also after it was deleted, expired or set anew.
+
+        It may change more often than the key does. WATCH remembers it, and EXEC compares. None means that this data
+        plane does not say when keys change; WATCH is then refused.
+        """
+        return None
+
+    def key_len_bytes(self, key: bytes) -> int | None:
+        """How many bytes of memory a key takes with its value (MEMORY USAGE); None if it is not here, or not known."""
+        return None
+
     def count_keys(self) -> int:
         """How many keys this node has (DBSIZE). While it has any, CLUSTER FLUSHSLOTS is refused, and so are CLUSTER
         RESET and CLUSTER REPLICATE on a primary."""
@@ -56,6 +68,13 @@ class DataPlane:
     def keys_in_slot(self, slot: int, count: int) -> Sequence[bytes]:
         """At most `count` keys of a slot, in any order (CLUSTER GETKEYSINSLOT)."""
         return ()
+
+    # ------------------------------------------------------------ orders
+
+    def flush_slot(self, slot: int) -> bool:
+        """Deletes all keys of a slot, and returns True (CLUSTER FLUSHSLOT). False, with every key left as it was, means
+        that this data plane cannot do that; the operator is told so."""
+        return self.count_keys_in_slot(slot) == 0
 
     # ------------------------------------------------------------ facts
 

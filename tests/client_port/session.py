@@ -1,7 +1,7 @@
 """Sessions with a client port that has no socket: the real registry, connections and handlers, on a simulated member.
 
-A session sends the words of a request and gets the reply as Python values. Requests that wait need an event loop, so
-they are tested with `harness`. No process, no thread.
+A session sends the words of a request and gets the reply as Python values. Requests that wait are tested with
+`harness`. No process, no thread.
 """
 
 from __future__ import annotations
@@ -87,7 +87,11 @@ class Session:
 
     def send(self, *words: str | bytes | int) -> None:
         encoded = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-        self.connection.data_received(multibulk(*encoded))
+        asyncio.run(self._receive(multibulk(*encoded)))
+
+    async def _receive(self, data: bytes) -> None:
+        self.connection.data_received(data)
+        await asyncio.sleep(0)  # one round of the event loop: what others are sent leaves
 
     def __call__(self, line: str, *more: str | bytes | int) -> Any:
         """The reply to the words of `line` and to `more`."""

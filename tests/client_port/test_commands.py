@@ -147,18 +147,17 @@ def test_a_save_that_fails_is_told_to_the_operator_and_in_info_h47(peers: Peers)
     )
 
 
-def test_info_has_the_sections_asked_for(peers: Peers) -> None:
-    node = peers("clusterbus")
+def test_info_has_the_sections_of_valkey_when_asked_for_p31(peers: Peers) -> None:
+    node, theirs = peers("clusterbus"), peers("valkey")
 
-    def titles(*words: str) -> list[str]:
-        return [line[2:] for line in node.call("INFO", *words).splitlines() if line.startswith("# ")]
+    def titles(server: Server, *words: str) -> list[str]:
+        lines = server.call("INFO", *words).splitlines()
+        return [line[2:] for line in lines if line.startswith("# ") and line not in ("# TLS", "# Scripting Engines")]
 
-    everything = [
-        "Server", "Clients", "Memory", "Persistence", "Stats", "Replication", "CPU", "Cluster", "Keyspace",
-    ]  # fmt: skip
-    assert titles() == titles("all") == titles("everything") == titles("DEFAULT") == everything
-    assert titles("cpu", "Server") == ["Server", "CPU"]
-    assert titles("nonsense") == []
+    for words in ((), ("all",), ("everything",), ("DEFAULT",), ("cpu", "Server"), ("cluster_info",), ("nonsense",)):
+        assert titles(node, *words) == titles(theirs, *words), words
+    assert titles(node, "commandstats", "default")[8:] == ["Commandstats", "Errorstats", "Cluster", "Keyspace"]
+    assert node.counter("mem_cluster_links") == 0
     text = node.call("INFO")
     assert "db0:" not in text
     for line in ("cluster_enabled:1", "redis_mode:cluster", "role:master", f"tcp_port:{node.port}"):

@@ -6,6 +6,7 @@ from typing import Any
 
 import clusterbus
 import pytest
+from clusterbus.client_port.transactions import WATCHED_MAX
 from clusterbus.sim import Simulation
 from clusterbus.wire import key_slot
 
@@ -135,3 +136,111 @@ def test_a_slot_lost_while_exec_runs_is_not_written_p26(pair: Pair) -> None:
     replies = client.all("MULTI", "SET foo 1", "GIVE", "SET foo 2", "EXEC")[-1]
     assert replies == ["OK", "OK", f"MOVED {FOO} 10.0.0.2:7000"]
     assert pair.store.values == {b"foo": b"1"}
+
+
+# ---------------------------------------------------------------- WATCH
+
+
+class VersionedStore(Store):
+    """A store that says when keys change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.versions: dict[bytes, int] = {}
+
+    def key_version(self, key: bytes) -> int | None:
+        return self.versions.get(key, 0)
+
+    def put(self, key: bytes, value: bytes) -> Any:
+        self.versions[key] = self.versions.get(key, 0) + 1
+        return super().put(key, value)
+
+
+@pytest.fixture
+def watching(pair: Pair) -> Port:
+    store = VersionedStore()
+    commands = (clusterbus.Command("GET", store.values.get), clusterbus.Command("SET", store.put))
+    return Port(pair.port.member, *(command.spec() for command in commands), data_plane=store)
+
+
+def test_exec_runs_nothing_when_a_watched_key_has_changed_s11(watching: Port) -> None:
+    client, other = watching.connect(), watching.connect()
+    assert client.all("WATCH foo", "MULTI", "SET foo 1", "EXEC")[-1] == ["OK"]
+    client.all("WATCH bar", "WATCH foo", "MULTI", "SET foo 2")
+    other("SET foo 3")
+    assert client("EXEC") is None
+    assert client("GET foo") == "3"
+    assert client.all("MULTI", "SET foo 4", "EXEC")[-1] == ["OK"], "EXEC ends watching"
+
+
+def test_what_the_data_plane_changes_by_itself_counts_too_s11(watching: Port) -> None:
+    client = watching.connect()
+    client.all("WATCH foo", "MULTI", "PING")
+    assert isinstance(watching.member.data_plane, VersionedStore)
+    watching.member.data_plane.put(b"foo", b"x")
+    assert client("EXEC") is None
+    client("HELLO 3")
+    client.all("WATCH foo", "MULTI", "PING")
+    watching.member.data_plane.put(b"foo", b"y")
+    assert client("EXEC") is None
+
+
+def test_a_key_that_is_watched_twice_keeps_its_first_version_s11(watching: Port) -> None:
+    client, other = watching.connect(), watching.connect()
+    client("WATCH foo")
+    other("SET foo 1")
+    client.all("WATCH foo", "MULTI", "PING")
+    assert client("EXEC") is None
+
+
+@pytest.mark.parametrize("end", ["UNWATCH", "DISCARD", "RESET"])
+def test_watching_ends_s11(watching: Port, end: str) -> None:
+    client, other = watching.connect(), watching.connect()
+    client("WATCH foo")
+    assert " watch=1 " in other("CLIENT LIST")
+    client.all(*(("MULTI", end) if end == "DISCARD" else (end,)))
+    assert watching.server.stats()["watching_clients"] == 0
+    other("SET foo 1")
+    assert client.all("MULTI", "PING", "EXEC")[-1] == ["PONG"]
+
+
+def test_an_error_since_multi_goes_before_a_changed_key_s11(watching: Port) -> None:
+    client, other = watching.connect(), watching.connect()
+    client.all("WATCH foo", "MULTI", "NOPE")
+    other("SET foo 1")
+    assert client("EXEC").startswith("EXECABORT")
+
+
+def test_watch_follows_the_slot_and_is_bounded_s11(watching: Port, pair: Pair) -> None:
+    client = watching.connect()
+    assert client("WATCH foo hello").startswith("CROSSSLOT")
+    client.send("WATCH", *(f"{{foo}}{number}" for number in range(WATCHED_MAX)))
+    assert client.read() == "OK"
+    assert client("WATCH foo") == f"ERR a client watches {WATCHED_MAX} keys at most"
+    client("UNWATCH")
+    moved = pair.give_away(FOO)
+    assert client("WATCH foo") == moved
+    assert client.all("MULTI", "WATCH bar", "EXEC")[-1].startswith("EXECABORT")
+
+
+def test_without_a_data_plane_that_tells_watch_says_what_is_missing_s11(client: Session) -> None:
+    assert client("WATCH foo") == (
+        "ERR WATCH needs a data plane that says when a key changes, and this node's does not (DataPlane.key_version)"
+    )
+    assert client("UNWATCH") == "OK"
+
+
+def test_client_list_shows_a_transaction_s11(pair: Pair, client: Session) -> None:
+    other = pair.port.connect()
+
+    def seen() -> tuple[str, str]:
+        fields = dict(field.split("=", 1) for field in other("CLIENT LIST ID 1").split())
+        return fields["flags"], fields["multi"]
+
+    assert seen() == ("N", "-1")
+    client("MULTI")
+    assert seen() == ("x", "0")
+    client.all("PING", "PING")
+    assert seen() == ("x", "2")
+    client("EXEC")
+    assert seen() == ("N", "0")

@@ -17,6 +17,9 @@ class Port:
     def stats(self) -> dict[str, int]:
         return {"total_commands_processed": self.served}
 
+    def section(self, name: str) -> list[tuple[str, object]]:
+        return [(name, self.served)]
+
     def reset_stats(self) -> None:
         self.served = 0
 

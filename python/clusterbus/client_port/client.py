@@ -30,6 +30,13 @@ class Connection(Protocol):
     def close_after_reply(self) -> None:
         """Closes after the reply to the present command is written. Later commands are not read."""
 
+    def unblock(self, reply: Reply) -> bool:
+        """Ends the wait of a blocking command, which is answered with `reply`. False if the client waits in none."""
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the client waits in a blocking command."""
+
     def check_output_limit(self) -> None:
         """Closes the client if it leaves more output unread than client-output-buffer-limit allows."""
 
@@ -46,6 +53,14 @@ class Clients(Protocol):
     def clients(self) -> Mapping[int, Client]: ...
     def now_s(self) -> float:
         """Seconds of a clock that never goes back."""
+
+    @property
+    def observer(self) -> Any:
+        """What the port notes about commands, an `Observer`. It knows clients, so it cannot be named here."""
+
+    @property
+    def pause(self) -> Any:
+        """The `Pause` of all clients."""
 
     def greeting(self) -> Mapping[str, Reply]:
         """The facts about the node that HELLO shows."""
@@ -86,6 +101,10 @@ class Client:
     sent_bytes: int = 0
     transaction: list[Any] | None = None
     """The calls queued since MULTI; None outside a transaction."""
+    has_been_in_transaction: bool = False
+    watched: dict[bytes, int] = field(default_factory=dict)
+    """WATCH: keys with their versions when they were watched first."""
+    is_monitor: bool = False
     transaction_is_spoilt: bool = False
     """A request was refused since MULTI, so EXEC will run nothing. Has no meaning outside a transaction."""
     subscriber: Subscriber | None = None
@@ -109,7 +128,9 @@ class Client:
     def reset(self) -> None:
         """RESET: back to the state of a new connection."""
         self.unsubscribe_all()
+        self.server.observer.monitors.remove(self)
         self.transaction = None
+        self.watched.clear()
         self.protocol = 2
         self.name = ""
         self.readonly = self.asking = self.no_evict = self.no_touch = False

@@ -14,6 +14,9 @@ from inspect import isawaitable
 from typing import Any, Final, Protocol, cast
 
 from clusterbus.client_port.client import Client, Clients
+from clusterbus.client_port.observation.observer import Observer
+from clusterbus.client_port.observation.slot_stats import slot_of
+from clusterbus.client_port.pause import Pause
 from clusterbus.client_port.registry import Call, Registry, internal_error
 from clusterbus.client_port.reply import ErrorReply, Pushes, Reply, encode, error
 from clusterbus.client_port.requests import RequestParser
@@ -51,6 +54,10 @@ class Server(Clients, Protocol):
 
     @property
     def registry(self) -> Registry: ...
+    @property
+    def observer(self) -> Observer: ...
+    @property
+    def pause(self) -> Pause: ...
     def next_client_id(self) -> int: ...
     def add(self, client: Client) -> None:
         """Called when a connection is up."""
@@ -82,6 +89,9 @@ class RespConnection(asyncio.Protocol):
         self._in_turn = False
         self._output_is_full = False
         self._closing = False
+        self._blocking = False
+        """Whether `_reply_task` waits for a blocking command."""
+        self._unblocked_with: Reply = None
 
     # ---------------------------------------------------------------- called by asyncio
 
@@ -208,6 +218,18 @@ class RespConnection(asyncio.Protocol):
         if not self._in_turn and self._reply_task is None:
             self._close_when_written()
 
+    def unblock(self, reply: Reply) -> bool:
+        if not self._blocking or self._reply_task is None:
+            return False
+        self._blocking = False
+        self._unblocked_with = reply
+        self._reply_task.cancel()
+        return True
+
+    @property
+    def is_blocked(self) -> bool:
+        return self._blocking
+
     def query_buffer_len_bytes(self) -> int:
         return self._parser.held_len_bytes()
 
@@ -265,54 +287,74 @@ class RespConnection(asyncio.Protocol):
             logger.warning("client %s speaks HTTP, perhaps sent by a malicious web page; closed", client.address)
             self._closing = True
             return
-        call = self._server.registry.resolve(words, client)
-        self._server.count("total_commands_processed")
+        server = self._server
+        call = server.registry.resolve(words, client)
+        server.count("total_commands_processed")
         client.commands_processed += 1
         if not isinstance(call, Call):
             client.transaction_is_spoilt = True
-            self._finish(client, call)
+            server.observer.refuse(server.registry.name_of(words), call)
+            self._finish(client, None, call)
             return
         client.last_command = call.name
+        if server.observer.slots.is_enabled:
+            call.slot = slot_of(call, client.transaction)
         asked = client.asking
         self._is_running = True
-        reply: Reply | Awaitable[Reply] = self._server.registry.refusal(self._server.member, client, call)
-        if reply is not None:
+        reply: Reply | Awaitable[Reply] = server.registry.refusal(server.member, client, call)
+        if isinstance(reply, ErrorReply):
             refused(client, call)
+            server.observer.refuse(call.name, reply)
+        elif server.pause.holds(client, call, server.now_s()):
+            self._is_running = False
+            self._reply_task = asyncio.ensure_future(self._wait_for_pause(client, words))
+            return
         else:
             reply = queue(client, call)
             if reply is None:
-                reply = self._guarded(client, call)
+                reply = server.observer.run(server.member, client, call)
+            elif isinstance(reply, ErrorReply):
+                server.observer.refuse(call.name, reply)
         self._is_running = False
         if asked and client.transaction is None:  # ASKING before MULTI holds until EXEC
             client.asking = False
         if isawaitable(reply):
             self._release_pushed()
+            self._blocking = "blocking" in call.spec.flags
             self._reply_task = asyncio.ensure_future(self._wait_for_reply(client, call, reply))
             return
-        self._finish(client, reply)
-
-    def _guarded(self, client: Client, call: Call) -> Reply | Awaitable[Reply]:
-        try:
-            return call.handler(self._server.member, client, call.arguments)
-        except Exception as fault:
-            return call.failed(fault)
+        self._finish(client, call, reply)
 
     async def _wait_for_reply(self, client: Client, call: Call, pending: Awaitable[Reply]) -> None:
+        request_len_bytes = self._parser.request_len_bytes
         try:
             reply = await pending
-        except Exception as fault:
-            reply = call.failed(fault)
+        except asyncio.CancelledError:
+            if self._closing or self._blocking or "blocking" not in call.spec.flags:
+                raise
+            reply = self._unblocked_with
         self._reply_task = None
-        self._finish(client, reply)
+        self._blocking = False
+        self._parser.request_len_bytes = request_len_bytes
+        self._finish(client, call, reply)
         self._serve()
+
+    async def _wait_for_pause(self, client: Client, words: list[bytes]) -> None:
+        """CLIENT PAUSE holds a request, which is looked at anew when the pause ends."""
+        await self._server.pause.wait(self._server.now_s())
+        self._reply_task = None
+        self._run(client, words)
+        if self._reply_task is None:
+            self._serve()
 
     # ---------------------------------------------------------------- output
 
-    def _finish(self, client: Client, reply: Reply) -> None:
-        if isinstance(reply, ErrorReply):
-            self._server.count("total_error_replies")
+    def _finish(self, client: Client, call: Call | None, reply: Reply) -> None:
+        begin = len(self._output)
         if client.replies == "on" or isinstance(reply, Pushes):
             self._write_reply(client, reply)
+        if call is not None:
+            self._server.observer.note_sizes(client, call, self._parser.request_len_bytes, len(self._output) - begin)
         self._release_pushed()
         client.replies = _REPLIES_AFTER.get(client.replies, client.replies)
 

@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from clusterbus.client_port.reply import Reply
-from clusterbus.member.counters import Line, cluster_info_lines, offload_lines, refusal_lines, thread_time_lines
+from clusterbus.member.counters import (
+    Line,
+    cluster_info_lines,
+    link_queues_len_bytes,
+    offload_lines,
+    refusal_lines,
+    thread_time_lines,
+)
 from clusterbus.member.member import Member
 from clusterbus.version import __version__
 
@@ -22,7 +29,9 @@ SERVER_NAME: Final = "clusterbus"
 COMPATIBLE_REDIS_VERSION: Final = "7.2.4"
 COMPATIBLE_VALKEY_VERSION: Final = "9.1.2"
 HZ: Final = 10
-CLIENT_GAUGES: Final = ("connected_clients", "pubsub_clients")
+CLIENT_GAUGES: Final = (
+    *("connected_clients", "blocked_clients", "pubsub_clients", "watching_clients", "total_watched_keys"),
+)
 """The numbers of the client port that belong to the section Clients; its other numbers belong to Stats."""
 
 
@@ -59,11 +68,14 @@ def _clients(member: Member) -> Iterator[Line]:
     yield "connected_clients", clients.get("connected_clients", 0)
     yield "cluster_connections", member.driver.engine.stats().get("links", 0)
     yield "maxclients", member.config.maxclients
-    yield "blocked_clients", 0
-    yield "pubsub_clients", clients.get("pubsub_clients", 0)
+    yield "tracking_clients", 0
+    for name in CLIENT_GAUGES[1:]:
+        yield name, clients.get(name, 0)
+    if member.client_port is not None:
+        yield from member.client_port.section("paused")
 
 
-def _memory(_member: Member) -> Iterator[Line]:
+def _memory(member: Member) -> Iterator[Line]:
     used_bytes, peak_bytes = resident_bytes()
     yield "used_memory", used_bytes
     yield "used_memory_human", _human(used_bytes)
@@ -74,6 +86,7 @@ def _memory(_member: Member) -> Iterator[Line]:
     yield "maxmemory", 0
     yield "maxmemory_human", "0B"
     yield "maxmemory_policy", "noeviction"
+    yield "mem_cluster_links", link_queues_len_bytes(member.driver)
 
 
 def _persistence(member: Member) -> Iterator[Line]:
@@ -140,8 +153,20 @@ def _cpu(member: Member) -> Iterator[Line]:
     yield from thread_time_lines(member.driver, member.driver.engine.stats())
 
 
-def _cluster(member: Member) -> Iterator[Line]:
+def _of_port(name: str) -> Callable[[Member], Iterable[Line]]:
+    """A section that the client port knows; empty without one."""
+    return lambda member: member.client_port.section(name) if member.client_port is not None else ()
+
+
+def _modules(_member: Member) -> Iterable[Line]:
+    return ()
+
+
+def _cluster(_member: Member) -> Iterator[Line]:
     yield "cluster_enabled", 1
+
+
+def _cluster_info(member: Member) -> Iterator[Line]:
     shown_elsewhere = {name for name, _ in _stats(member)}
     yield from (line for line in cluster_info_lines(member.driver) if line[0] not in shown_elsewhere)
 
@@ -159,10 +184,22 @@ SECTIONS: Final[dict[str, Callable[[Member], Iterable[Line]]]] = {
     "Stats": _stats,
     "Replication": _replication,
     "CPU": _cpu,
+    "Modules": _modules,
+    "Commandstats": _of_port("commandstats"),
+    "Errorstats": _of_port("errorstats"),
+    "Latencystats": _of_port("latencystats"),
     "Cluster": _cluster,
+    "Cluster Info": _cluster_info,
     "Keyspace": _keyspace,
 }
-_EVERYTHING: Final = frozenset({"all", "everything", "default"})
+_EVERYTHING: Final = frozenset({"all", "everything"})
+_ON_REQUEST: Final = frozenset({"commandstats", "latencystats", "cluster_info"})
+"""Sections that plain INFO leaves out (P31)."""
+
+
+def _key_of(title: str) -> str:
+    """The word by which INFO asks for a section."""
+    return title.lower().replace(" ", "_")
 
 
 def greeting(member: Member) -> dict[str, Reply]:
@@ -178,12 +215,16 @@ def greeting(member: Member) -> dict[str, Reply]:
 
 
 def info_text(member: Member, wanted: Sequence[str] = ()) -> str:
-    """The sections named in `wanted`, or all of them if it is empty; case does not matter. Lines end with CRLF."""
-    names = {name.lower() for name in wanted}
-    everything = not names or bool(names & _EVERYTHING)
+    """The sections named in `wanted`, or the usual ones if it is empty; case does not matter. Lines end with CRLF."""
+    names = {name.lower() for name in wanted} or {"default"}
+    keys = {_key_of(title) for title in SECTIONS}
+    if "default" in names:
+        names |= keys - _ON_REQUEST
+    if names & _EVERYTHING:
+        names |= keys
     sections = []
     for title, lines in SECTIONS.items():
-        if everything or title.lower() in names:
+        if _key_of(title) in names:
             body = "".join(f"{name}:{value}\r\n" for name, value in lines(member))
             sections.append(f"# {title}\r\n{body}")
     return "\r\n".join(sections)
@@ -191,7 +232,7 @@ def info_text(member: Member, wanted: Sequence[str] = ()) -> str:
 
 def info_table(member: Member) -> dict[str, dict[str, str]]:
     """INFO as a table: section in lower case -> name -> value as text."""
-    return {title.lower(): {name: str(value) for name, value in lines(member)} for title, lines in SECTIONS.items()}
+    return {_key_of(title): {name: str(value) for name, value in lines(member)} for title, lines in SECTIONS.items()}
 
 
 def resident_bytes() -> tuple[int, int]:

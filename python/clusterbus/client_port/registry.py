@@ -24,6 +24,11 @@ It returns the reply, or an awaitable of it; the client's next command waits for
 the reply is `CODE text`, for another ClusterBusError `ERR text`. Any other exception is logged, and the reply is an
 internal error."""
 
+CATEGORIES: Final = (
+    *("keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo"),
+    *("stream", "pubsub", "admin", "fast", "slow", "blocking", "dangerous", "connection", "transaction", "scripting"),
+)
+"""The groups of commands, in the order in which they are shown."""
 ARGUMENTS_SHOWN_LEN_MAX: Final = 128
 NOAUTH: Final = ErrorReply("NOAUTH Authentication required.")
 
@@ -65,6 +70,23 @@ class CommandSpec:
     key_specs: tuple[KeySpec, ...] = ()
 
     @property
+    def all_categories(self) -> tuple[str, ...]:
+        """The categories that COMMAND INFO and ACL CAT show: those that follow from the flags, and the others."""
+        if self.handler is None:
+            return ("@slow",)
+        is_script = "@scripting" in self.categories
+        by_flags = {
+            "write": ("@write",),
+            "readonly": () if is_script else ("@read",),
+            "admin": ("@admin", "@dangerous"),
+            "blocking": ("@blocking",),
+        }
+        found = [category for flag in self.flags for category in by_flags.get(flag, ())]
+        found.append("@fast" if "fast" in self.flags else "@slow")
+        found += [category for category in self.categories if category not in ("@fast", "@slow")]
+        return tuple(sorted(set(found), key=_place))
+
+    @property
     def has_keys(self) -> bool:
         """Whether some of its words are keys or shard channels."""
         return bool(self.key_specs or self.keys[0])
@@ -82,14 +104,19 @@ class CommandSpec:
         return count == self.arity if self.arity >= 0 else count >= -self.arity
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Call:
-    """A request that has been resolved. `name` is the full name, `cluster|meet`."""
+    """A request that has been resolved. `name` is the full name, `cluster|meet`; `words` is the whole request.
+
+    `slot` is the slot that it names, if somebody asked for that (`SlotStats`).
+    """
 
     name: str
     spec: CommandSpec
     handler: Handler
     arguments: list[bytes]
+    words: list[bytes]
+    slot: int | None = None
 
     def failed(self, fault: Exception) -> ErrorReply:
         """The reply when the handler raised: what was raised on purpose is for the client, anything else is logged."""
@@ -102,7 +129,7 @@ class Call:
         specs = self.spec.where_keys()
         if not specs:
             return []
-        words = [b""] * (2 if "|" in self.name else 1) + self.arguments
+        words = self.words
         if self.spec.names_shard_channels:
             return [words[position] for spec in specs for position in spec.positions(words) or ()]
         return [words[position] for position in key_positions(specs, words) or ()]
@@ -112,6 +139,10 @@ def internal_error(name: str, fault: Exception) -> ErrorReply:
     """Logs a fault of the command's code, or of the user's; the client learns only that there was one."""
     logger.error("the handler of %s failed", name, exc_info=fault)
     return error(f"internal error in '{name}', see the log")
+
+
+def _place(category: str) -> int:
+    return CATEGORIES.index(category[1:]) if category[1:] in CATEGORIES else len(CATEGORIES)
 
 
 Gate: TypeAlias = Callable[[Any, Client, Call], ErrorReply | None]
@@ -200,6 +231,12 @@ class Registry:
         is_command = self._commands.get(spec.name) is spec
         return self._subcommands.get(spec.name, {}).values() if is_command else ()
 
+    def names_in(self, category: str) -> list[str]:
+        """The full names of all commands and subcommands in a category (`@fast`)."""
+        listed = [(spec.name, spec) for spec in self]
+        listed += [(f"{spec.name}|{sub.name}", sub) for spec in self for sub in self.subcommands_of(spec)]
+        return [name for name, spec in listed if category in spec.all_categories]
+
     def find(self, name: str) -> tuple[str, CommandSpec] | None:
         """The full name and the spec of `ping` or `cluster|meet`; case does not matter."""
         container, _, subcommand = name.lower().partition("|")
@@ -235,7 +272,17 @@ class Registry:
             spec, name, arguments = found, f"{name}|{found.name}", arguments[1:]
         if spec.handler is None or not spec.takes(len(words)):
             return error(f"wrong number of arguments for '{name}' command")
-        return Call(name, spec, spec.handler, arguments)
+        return Call(name, spec, spec.handler, arguments, words)
+
+    def name_of(self, words: list[bytes]) -> str | None:
+        """The full name of the command that a request names, whether its arguments fit or not; None without one."""
+        name = words[0].decode("utf-8", "surrogateescape").lower()
+        name = self._names.get(name, name)
+        if len(words) > 1 and name in self._subcommands:
+            found = self.find(f"{name}|{words[1].decode('utf-8', 'surrogateescape')}")
+            if found is not None:
+                return found[0]
+        return name if name in self._commands else None
 
 
 def _unknown_command(words: list[bytes]) -> ErrorReply:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isinf, isnan
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from clusterbus.errors import ClusterBusError
 
@@ -61,11 +61,11 @@ class NullArray:
 
 Reply: TypeAlias = (
     "bool | int | float | str | bytes | Verbatim | Push | Pushes | SetOf | NullArray"
-    " | Sequence[Reply] | Mapping[str, Reply] | None"
+    " | Sequence[Reply] | Mapping[Any, Reply] | None"
 )
 """None is null; str and bytes are bulk strings, unless they are Status or ErrorReply; a mapping is a map (a flat array
-in RESP2); a bool is #t or #f (1 or 0 in RESP2); a float is a double (a bulk string in RESP2); any other sequence is an
-array.
+in RESP2), whose keys are str or int; a bool is #t or #f (1 or 0 in RESP2); a float is a double (a bulk string in
+RESP2); any other sequence is an array.
 """
 
 OK: Final = Status("OK")

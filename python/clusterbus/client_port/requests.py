@@ -30,8 +30,14 @@ class RequestParser:
 
     def __init__(self) -> None:
         self.authenticated = True
+        self.request_len_bytes = 0
+        """How many bytes the request had that was taken last, marks and lengths included."""
         self._buffer = bytearray()
         self._position = 0
+        self._deleted_bytes = 0
+        """Bytes of the stream before the buffer."""
+        self._request_begin = 0
+        """Where in the stream the next request begins."""
         self._arguments: list[bytes] = []
         self._arguments_len_bytes = 0
         self._missing = 0
@@ -45,6 +51,7 @@ class RequestParser:
         """Adds received bytes. The caller limits how many: it stops reading while `take` still has requests."""
         if self._position:
             del self._buffer[: self._position]
+            self._deleted_bytes += self._position
             self._position = 0
         self._buffer += data
 
@@ -53,6 +60,13 @@ class RequestParser:
 
         Raises PeerError with the error text for the client. The stream cannot be parsed any further then.
         """
+        request = self._take()
+        if request is not None:
+            end = self._deleted_bytes + self._position
+            self.request_len_bytes, self._request_begin = end - self._request_begin, end
+        return request
+
+    def _take(self) -> list[bytes] | None:
         while True:
             if not self._missing:
                 if self._position >= len(self._buffer):

@@ -18,8 +18,11 @@ from typing import Final
 
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.connection import RespConnection
+from clusterbus.client_port.observation.observer import Observer
+from clusterbus.client_port.pause import Pause
 from clusterbus.client_port.registry import Registry
 from clusterbus.client_port.reply import Reply
+from clusterbus.cluster.events import Event, SlotsChanged
 from clusterbus.config import BindAddress, Config, address_text
 from clusterbus.config.log_levels import VERBOSE
 from clusterbus.errors import ConfigError
@@ -62,6 +65,8 @@ class RespServer:
         self._tls_reload: asyncio.Task[None] | None = None
         self._is_open = False
         self._at_close: list[Callable[[], None]] = []
+        self.observer = Observer(config)
+        self.pause = Pause()
 
     # ---------------------------------------------------------------- life
 
@@ -101,6 +106,8 @@ class RespServer:
         self._is_open = False
         for stop in self._at_close:
             stop()
+        self.observer.close()
+        self.pause.end()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         if self._tls_reload is not None:
@@ -150,6 +157,7 @@ class RespServer:
     def remove(self, client: Client) -> None:
         """Called when a connection is gone."""
         client.unsubscribe_all()
+        self.observer.monitors.remove(client)
         self._clients.pop(client.id, None)
         if not self._clients:
             self._empty.set()
@@ -176,8 +184,8 @@ class RespServer:
         self._counters[name] += amount
 
     def stats(self) -> dict[str, int]:
-        """By INFO's names: counters since the start or the last `reset_stats`, and how many clients are connected and
-        how many are subscribed.
+        """By INFO's names: counters since the start or the last `reset_stats`, and how many clients are connected,
+        wait, are subscribed, or watch keys.
         """
         names = (
             "total_connections_received",
@@ -185,20 +193,53 @@ class RespServer:
             "total_net_input_bytes",
             "total_net_output_bytes",
             "rejected_connections",
-            "total_error_replies",
             "protocol_errors",
             "client_output_buffer_limit_disconnections",
         )
-        subscribed = sum(client.is_subscribed for client in self._clients.values())
+        clients = self._clients.values()
+        watched = {key for client in clients for key in client.watched}
         return {
-            "connected_clients": len(self._clients),
-            "pubsub_clients": subscribed,
+            "connected_clients": len(clients),
+            "blocked_clients": sum(client.connection.is_blocked for client in clients),
+            "pubsub_clients": sum(client.is_subscribed for client in clients),
+            "watching_clients": sum(bool(client.watched) for client in clients),
+            "total_watched_keys": len(watched),
             **{name: self._counters[name] for name in names},
+            "total_error_replies": self.observer.error_replies,
+            "acl_access_denied_auth": self.observer.logins.failures,
         }
+
+    def section(self, name: str) -> list[tuple[str, object]]:
+        """The lines of INFO's commandstats, errorstats or latencystats, or those about a pause."""
+        stats = self.observer.stats
+        percents = [float(text) for text in self.config.latency_tracking_info_percentiles]
+        lines = {
+            "commandstats": stats.command_lines,
+            "errorstats": stats.error_lines,
+            "latencystats": lambda: stats.latency_lines(percents),
+            "paused": self._pause_lines,
+        }
+        return list[tuple[str, object]](lines[name]())
+
+    def _pause_lines(self) -> list[tuple[str, object]]:
+        remaining_s = self.pause.remaining_s(self.now_s())
+        kind = self.pause.kind if remaining_s else None
+        return [
+            ("paused_reason", "client_pause" if kind else "none"),
+            ("paused_actions", kind.value.lower() if kind else "none"),
+            ("paused_timeout_milliseconds", int(remaining_s * 1000)),
+        ]
+
+    def on_event(self, event: Event) -> None:
+        """Called with the events of the member: a slot that changes hands begins its statistics anew."""
+        if isinstance(event, SlotsChanged):
+            for first, last in (*event.gained, *event.lost):
+                self.observer.slots.forget(range(first, last + 1))
 
     def reset_stats(self) -> None:
         """CONFIG RESETSTAT (R24)."""
         self._counters.clear()
+        self.observer.reset()
 
     # ---------------------------------------------------------------- TLS
 

@@ -78,6 +78,16 @@ class Config:
     cluster_manual_failover_timeout: int
     cluster_allow_reads_when_down: bool
     cluster_allow_pubsubshard_when_down: bool
+    commandlog_execution_slower_than: int
+    commandlog_slow_execution_max_len: int
+    commandlog_request_larger_than: int
+    commandlog_large_request_max_len: int
+    commandlog_reply_larger_than: int
+    commandlog_large_reply_max_len: int
+    latency_monitor_threshold: int
+    latency_tracking: bool
+    latency_tracking_info_percentiles: tuple[str, ...]
+    cluster_slot_stats_enabled: bool
     tls_port: int
     tls_cluster: bool
     tls_cert_file: str

@@ -30,7 +30,7 @@ from clusterbus.config.kinds import (
     not_empty,
 )
 from clusterbus.config.log_levels import LEVEL_NUMBERS
-from clusterbus.config.several_kinds import Addresses, OutputBufferLimits
+from clusterbus.config.several_kinds import Addresses, OutputBufferLimits, Percentiles
 from clusterbus.config.without_effect import WITHOUT_EFFECT
 from clusterbus.wire import PORT_MAX
 
@@ -273,6 +273,61 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         YesNo(),
         "yes",
         "Whether shard channels are served while the cluster is down.",
+        True,
+    ),
+    # ---- what the client port notes about commands
+    Directive(
+        "commandlog-execution-slower-than",
+        Integer(-1, LONG_MAX),
+        "10000",
+        "Microseconds from which on a command is in SLOWLOG; -1 turns the log off.",
+        True,
+        ("slowlog-log-slower-than",),
+    ),
+    Directive(
+        "commandlog-slow-execution-max-len",
+        Integer(0, LONG_MAX),
+        "128",
+        "Length of SLOWLOG; 65536 at most.",
+        True,
+        ("slowlog-max-len",),
+    ),
+    Directive(
+        "commandlog-request-larger-than",
+        Integer(-1, LONG_MAX),
+        "1048576",
+        "Bytes from which on a request is in COMMANDLOG's large-request; -1 turns the log off.",
+        True,
+    ),
+    Directive("commandlog-large-request-max-len", Integer(0, LONG_MAX), "128", "Length of that log.", True),
+    Directive(
+        "commandlog-reply-larger-than",
+        Integer(-1, LONG_MAX),
+        "1048576",
+        "Bytes from which on a reply is in COMMANDLOG's large-reply; -1 turns the log off.",
+        True,
+    ),
+    Directive("commandlog-large-reply-max-len", Integer(0, LONG_MAX), "128", "Length of that log.", True),
+    Directive(
+        "latency-monitor-threshold",
+        Integer(0, LONG_MAX),
+        "0",
+        "Milliseconds from which on a command is a spike that LATENCY tells of; 0 is off.",
+        True,
+    ),
+    Directive("latency-tracking", YesNo(), "yes", "Keep the times of commands, for INFO and LATENCY HISTOGRAM.", True),
+    Directive(
+        "latency-tracking-info-percentiles",
+        Percentiles(),
+        "50 99 99.9",
+        "Percentiles that INFO latencystats shows.",
+        True,
+    ),
+    Directive(
+        "cluster-slot-stats-enabled",
+        YesNo(),
+        "no",
+        "CLUSTER SLOT-STATS shows time and bytes of each slot too.",
         True,
     ),
     # ---- TLS

@@ -26,7 +26,7 @@ from clusterbus.config.kinds import (
     base_name,
     event_classes,
 )
-from clusterbus.config.several_kinds import Choices, HostAndPort, Integers, Percentiles, SavePoints, Words
+from clusterbus.config.several_kinds import Choices, HostAndPort, Integers, SavePoints, Words
 from clusterbus.wire import PORT_MAX
 
 _SWITCH: Final = YesNo()
@@ -184,23 +184,14 @@ WITHOUT_EFFECT: Final[tuple[Directive, ...]] = (
     ),
     *_rows(
         "The client port has no such limit, log or mode.",
-        _live("latency-tracking", _SWITCH, "yes"),
         _live("extended-redis-compatibility", _SWITCH, "no"),
         _live("max-new-connections-per-cycle", Integer(1, 1000), "10"),
         _live("max-new-tls-connections-per-cycle", Integer(1, 1000), "1"),
         _fixed("client-default-resp", Integer(2, 3), "2"),
-        _live("commandlog-slow-execution-max-len", _LONG, "128", "slowlog-max-len"),
-        _live("commandlog-large-request-max-len", _LONG, "128"),
-        _live("commandlog-large-reply-max-len", _LONG, "128"),
-        _live("commandlog-execution-slower-than", Integer(-1, LONG_MAX), "10000", "slowlog-log-slower-than"),
-        _live("commandlog-request-larger-than", Integer(-1, LONG_MAX), "1048576"),
-        _live("commandlog-reply-larger-than", Integer(-1, LONG_MAX), "1048576"),
-        _live("latency-monitor-threshold", _LONG, "0"),
         _live("proto-max-bulk-len", Memory(1048576, LONG_MAX), "536870912"),
         _live("tracking-table-max-keys", _LONG, "1000000"),
         _live("client-query-buffer-limit", Memory(1048576, LONG_MAX), "1073741824"),
         _live("maxmemory-clients", Memory(0, LONG_MAX, percent_most=100), "0"),
-        _live("latency-tracking-info-percentiles", Percentiles(), "50 99 99.9"),
     ),
     *_rows(
         "The node ends at once and hands nothing over.",
@@ -211,7 +202,6 @@ WITHOUT_EFFECT: Final[tuple[Directive, ...]] = (
     ),
     *_rows(
         "The bus does this in its own way.",
-        _live("cluster-slot-stats-enabled", _SWITCH, "no"),
         _live("cluster-config-save-behavior", Choice("sync", "best-effort"), "sync"),
         _live("cluster-message-gossip-perc", Integer(1, 100), "10"),
         _live("cluster-blacklist-ttl", Integer(0, ULONG_MAX), "60"),

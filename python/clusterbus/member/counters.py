@@ -118,3 +118,8 @@ def thread_time_lines(driver: Driver, stats: dict[str, int]) -> Iterator[Line]:
     numbers = [int(name[len(THREAD_TIME_PREFIX) :]) for name in stats if name.startswith(THREAD_TIME_PREFIX)]
     for number in sorted(numbers):
         yield f"used_active_time_io_thread_{number}", f"{stats[f'{THREAD_TIME_PREFIX}{number}'] / 1e6:.6f}"
+
+
+def link_queues_len_bytes(driver: Driver) -> int:
+    """The bytes that wait in the send queues of all links."""
+    return sum(driver.engine.send_queue(link.link_id)[1] for link in driver.state.links)

@@ -61,6 +61,12 @@ class GuardedDataPlane(DataPlane):
     def has_key(self, key: bytes) -> bool:
         return self._ask("has_key", lambda: bool(self._plane.has_key(key)))
 
+    def key_version(self, key: bytes) -> int | None:
+        return self._ask("key_version", lambda: _integer_or_none(self._plane.key_version(key)))
+
+    def key_len_bytes(self, key: bytes) -> int | None:
+        return self._ask("key_len_bytes", lambda: _integer_or_none(self._plane.key_len_bytes(key)))
+
     def count_keys(self) -> int:
         return self._ask("count_keys", lambda: _count(self._plane.count_keys()))
 
@@ -69,6 +75,9 @@ class GuardedDataPlane(DataPlane):
 
     def keys_in_slot(self, slot: int, count: int) -> Sequence[bytes]:
         return self._ask("keys_in_slot", lambda: [bytes(key) for key in self._plane.keys_in_slot(slot, count)][:count])
+
+    def flush_slot(self, slot: int) -> bool:
+        return self._ask("flush_slot", lambda: bool(self._plane.flush_slot(slot)))
 
     def _ask(self, name: str, question: Callable[[], Answer]) -> Answer:
         try:
@@ -119,6 +128,12 @@ class GuardedDataPlane(DataPlane):
 
     def _note(self, name: str, error: Exception) -> None:
         self._faults.survive(error, "data_plane_errors", "data plane", f"{name} failed")
+
+
+def _integer_or_none(number: int | None) -> int | None:
+    if number is not None and not isinstance(number, int):
+        raise TypeError(f"{number!r} is not an integer")
+    return number
 
 
 def _count(number: int) -> int:

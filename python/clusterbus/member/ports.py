@@ -129,4 +129,8 @@ class ClientPort(Protocol):
     def stats(self) -> dict[str, int]:
         """The counters of the port, under INFO's names."""
 
+    def section(self, name: str) -> list[tuple[str, object]]:
+        """The lines of a section of INFO that the port knows: commandstats, errorstats, latencystats,
+        or `paused`, the lines about CLIENT PAUSE."""
+
     def reset_stats(self) -> None: ...

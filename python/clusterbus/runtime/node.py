@@ -81,6 +81,7 @@ class AsyncioNode:
                 self._resp = RespServer(member, self.config, commands, greeting=lambda: greeting(member))
                 await self._resp.start()
                 member.client_port = self._resp
+                member.listen(self._resp.on_event)
             _save_first(member)
             self._loop.add_reader(engine.fileno(), self._on_readable)
             self._schedule = TickSchedule(TICK_PERIOD_MS / 1000, self._loop.time())

@@ -1,4 +1,5 @@
-"""The handlers of all commands on the client port, and their rows of the command table.
+"""The handlers of all commands on the client port, and their rows of the command table: more than a dozen modules,
+since each group of commands has one.
 
 Its files in reading order:
 
@@ -13,6 +14,11 @@ Its files in reading order:
     data           Valkey's data commands, which a node without data only redirects
     function       FUNCTION, as a server without functions answers it
     debug          DEBUG: faults on purpose
+    command_log    SLOWLOG, COMMANDLOG
+    latency        LATENCY
+    memory         MEMORY
+    acl            ACL, as a server with one user answers it
+    declined       commands of Valkey that mean nothing here, each with its reason
 
 Owns the one table of them all. Main thread.
 """
@@ -21,14 +27,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from clusterbus.client_port.commands.acl import acl_command
 from clusterbus.client_port.commands.cluster import CLUSTER
+from clusterbus.client_port.commands.command_log import COMMAND_LOG
 from clusterbus.client_port.commands.config import CONFIG
 from clusterbus.client_port.commands.data import data_commands
 from clusterbus.client_port.commands.debug import DEBUG
+from clusterbus.client_port.commands.declined import declined_commands
 from clusterbus.client_port.commands.function import FUNCTION
 from clusterbus.client_port.commands.introspection import standard_registry
+from clusterbus.client_port.commands.latency import LATENCY
+from clusterbus.client_port.commands.memory import MEMORY
 from clusterbus.client_port.commands.pubsub import PUBSUB
 from clusterbus.client_port.commands.server import SERVER
+from clusterbus.client_port.observation.monitors import monitor_gate
 from clusterbus.client_port.registry import CommandSpec, Registry
 from clusterbus.client_port.routing import lost_slot_gate, slot_gate
 
@@ -39,8 +51,11 @@ def command_table(commands: Iterable[CommandSpec] = ()) -> Registry:
     Raises StateError if one of `commands` has the name of a command of the node.
     """
     registry = standard_registry()
-    registry.add(CLUSTER, CONFIG, DEBUG, FUNCTION, *PUBSUB, *SERVER, *commands)
-    registry.add(*data_commands(taken={spec.name for spec in registry}))
+    registry.add(CLUSTER, CONFIG, DEBUG, FUNCTION, LATENCY, MEMORY, acl_command(registry), *COMMAND_LOG)
+    registry.add(*PUBSUB, *SERVER, *commands)
+    for fallbacks in (data_commands, declined_commands):
+        registry.add(*fallbacks(taken={spec.name for spec in registry}))
+    registry.add_gate(monitor_gate)
     registry.add_gate(slot_gate, in_exec=lost_slot_gate)
     return registry
 

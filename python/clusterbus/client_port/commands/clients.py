@@ -6,14 +6,20 @@ Texts and rules are Valkey's (src/networking.c). Changes clients only, and must 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from clusterbus.client_port.arguments import SYNTAX_ERROR, integer_or_none, text_of
+from clusterbus.client_port.arguments import SYNTAX_ERROR, integer, integer_or_none, text_of
 from clusterbus.client_port.client import Client
+from clusterbus.client_port.pause import Pause, PauseKind
 from clusterbus.client_port.registry import CommandSpec
-from clusterbus.client_port.reply import OK, CommandError, Reply, SetOf
+from clusterbus.client_port.reply import OK, CommandError, NullArray, Reply, SetOf, Verbatim, error
 
+NO_TRACKING: Final = (
+    "no keys are tracked for clients here: a data plane does not tell this node which keys change, so a client's cache "
+    "would grow stale"
+)
 _PRINTABLE: Final = re.compile(rb"[!-~]*")
 _CLIENT_TYPES: Final = (
     "normal",
@@ -63,7 +69,12 @@ def describe(client: Client) -> str:
     now_s = client.server.now_s()
     pending_bytes = client.connection.output_len_bytes()
     query_bytes = client.connection.query_buffer_len_bytes()
-    marks = (("P", client.is_subscribed), ("r", client.readonly), ("e", client.no_evict), ("T", client.no_touch))
+    in_transaction = client.transaction is not None
+    marks = (
+        *(("O", client.is_monitor), ("P", client.is_subscribed), ("x", in_transaction)),
+        *(("b", client.connection.is_blocked), ("r", client.readonly), ("e", client.no_evict), ("T", client.no_touch)),
+    )
+    queued = len(client.transaction or ())
     flags = "".join(mark for mark, is_set in marks if is_set)
     subscriber = client.subscriber
     fields: dict[str, object] = {
@@ -80,8 +91,8 @@ def describe(client: Client) -> str:
         "sub": len(subscriber.channels) if subscriber else 0,
         "psub": len(subscriber.patterns) if subscriber else 0,
         "ssub": len(subscriber.shard_channels) if subscriber else 0,
-        "multi": -1,
-        "watch": 0,
+        "multi": queued if in_transaction or client.has_been_in_transaction else -1,
+        "watch": len(client.watched),
         "qbuf": query_bytes,
         "qbuf-free": 0,
         "argv-mem": 0,
@@ -106,8 +117,13 @@ def describe(client: Client) -> str:
     return " ".join(f"{name}={value}" for name, value in fields.items()) + "\n"
 
 
+def note_failed_login(client: Client, user: bytes) -> None:
+    """Adds a login that failed to ACL LOG."""
+    client.server.observer.logins.add(text_of(user), describe(client).rstrip(), time.time_ns() // 1_000_000)
+
+
 def client_info(_member: object, client: Client, _arguments: list[bytes]) -> Reply:
-    return describe(client)
+    return Verbatim(describe(client))
 
 
 Filter = Callable[[Client], bool]
@@ -191,7 +207,7 @@ def _matching(clients: Iterable[Client], filters: list[Filter]) -> list[Client]:
 
 def client_list(_member: object, client: Client, arguments: list[bytes]) -> Reply:
     filters, _skip_me = _read_filters(arguments)
-    return "".join(map(describe, _matching(client.server.clients.values(), filters)))
+    return Verbatim("".join(map(describe, _matching(client.server.clients.values(), filters))))
 
 
 def client_kill(_member: object, client: Client, arguments: list[bytes]) -> Reply:
@@ -245,6 +261,61 @@ def client_capa(_member: object, client: Client, arguments: list[bytes]) -> Repl
     return OK
 
 
+def client_pause(_member: object, client: Client, arguments: list[bytes]) -> Reply:
+    """CLIENT PAUSE milliseconds [WRITE|ALL]: requests of all clients wait, those that write or all."""
+    kind = PauseKind.ALL
+    if len(arguments) > 1:
+        try:
+            kind = PauseKind(text_of(arguments[1]).upper())
+        except ValueError:
+            raise CommandError("CLIENT PAUSE mode must be WRITE or ALL") from None
+    duration_ms = integer_or_none(arguments[0])
+    if duration_ms is None:
+        raise CommandError("timeout is not an integer or out of range")
+    if duration_ms < 0:
+        raise CommandError("timeout is negative")
+    pause: Pause = client.server.pause
+    pause.begin(kind, duration_ms / 1000, client.server.now_s())
+    return OK
+
+
+def client_unpause(_member: object, client: Client, _arguments: list[bytes]) -> Reply:
+    """CLIENT UNPAUSE: ends a pause. During one of ALL, this waits too, as every request."""
+    pause: Pause = client.server.pause
+    pause.end()
+    return OK
+
+
+def client_unblock(_member: object, client: Client, arguments: list[bytes]) -> Reply:
+    """CLIENT UNBLOCK id [TIMEOUT|ERROR]: ends the wait of a client in a blocking command. 1 if it waited in one."""
+    how = text_of(arguments[1]).lower() if len(arguments) > 1 else "timeout"
+    if how not in ("timeout", "error") or len(arguments) > 2:
+        raise CommandError("CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+    blocked = client.server.clients.get(integer(arguments[0]))
+    reply = error("client unblocked via CLIENT UNBLOCK", "UNBLOCKED") if how == "error" else NullArray()
+    return int(blocked is not None and blocked.connection.unblock(reply))
+
+
+def client_tracking(_member: object, _client: Client, arguments: list[bytes]) -> Reply:
+    """CLIENT TRACKING: refused, except OFF, because it is always off."""
+    word = arguments[0].lower()
+    if word not in (b"on", b"off"):
+        raise CommandError(SYNTAX_ERROR)
+    if word == b"on":
+        raise CommandError(NO_TRACKING)
+    return OK
+
+
+def client_caching(_member: object, _client: Client, _arguments: list[bytes]) -> Reply:
+    raise CommandError(
+        "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+    )
+
+
+def client_import_source(_member: object, _client: Client, _arguments: list[bytes]) -> Reply:
+    raise CommandError("Server is not in import mode")
+
+
 def client_getredir(_member: object, _client: Client, _arguments: list[bytes]) -> Reply:
     return -1
 
@@ -266,12 +337,13 @@ def _sub(
     summary: str,
     synopsis: str = "",
     since: str = "2.4.0",
+    *flags: str,
 ) -> CommandSpec:
     return CommandSpec(
         name,
         handler,
         arity,
-        _FLAGS,
+        (*_FLAGS, *flags),
         summary,
         synopsis=synopsis,
         since=since,
@@ -281,10 +353,20 @@ def _sub(
 
 
 _CLIENT_COMMANDS: Final = (
-    _sub("capa", client_capa, -3, "Tells the node what the client can do.", "<option> [options...]", "8.0.0"),
-    _sub("getname", client_getname, 2, "The name of this connection.", since="2.6.9"),
-    _sub("getredir", client_getredir, 2, "Always -1: nothing is tracked here.", since="6.0.0"),
-    _sub("id", client_id, 2, "The number of this connection.", since="5.0.0"),
+    _sub("caching", client_caching, 3, "Refused: nothing is tracked here.", "(YES|NO)", "6.0.0", "allow_busy"),
+    _sub(
+        "capa",
+        client_capa,
+        -3,
+        "Tells the node what the client can do.",
+        "<option> [options...]",
+        "8.0.0",
+        "allow_busy",
+    ),
+    _sub("getname", client_getname, 2, "The name of this connection.", "", "2.6.9", "allow_busy"),
+    _sub("getredir", client_getredir, 2, "Always -1: nothing is tracked here.", "", "6.0.0", "allow_busy"),
+    _sub("id", client_id, 2, "The number of this connection.", "", "5.0.0", "allow_busy"),
+    _sub("import-source", client_import_source, 3, "Refused: no data is imported here.", "(ON|OFF)", "8.1.0"),
     _sub("info", client_info, 2, "This connection as a line of CLIENT LIST.", since="6.2.0"),
     _sub(
         "kill",
@@ -292,6 +374,8 @@ _CLIENT_COMMANDS: Final = (
         -3,
         "Closes connections, by address or by filters.",
         "<ip:port> | <option> <value> [...]",
+        "2.4.0",
+        "admin",
     ),
     _sub(
         "list",
@@ -299,6 +383,8 @@ _CLIENT_COMMANDS: Final = (
         -2,
         "One line for each connection that passes the filters.",
         "[options ...]",
+        "2.4.0",
+        "admin",
     ),
     _sub(
         "no-evict",
@@ -307,6 +393,7 @@ _CLIENT_COMMANDS: Final = (
         "Accepted and shown in CLIENT LIST; nothing is evicted here.",
         "(ON|OFF)",
         "7.0.0",
+        *("admin", "allow_busy"),
     ),
     _sub(
         "no-touch",
@@ -315,8 +402,26 @@ _CLIENT_COMMANDS: Final = (
         "Accepted and shown in CLIENT LIST; keys have no access times here.",
         "(ON|OFF)",
         "7.2.0",
+        "allow_busy",
     ),
-    _sub("reply", client_reply, 3, "Turns replies on or off, or skips one.", "(ON|OFF|SKIP)", "3.2.0"),
+    _sub(
+        "pause",
+        client_pause,
+        -3,
+        "The requests of all clients wait for so many milliseconds: those that write, or all.",
+        "<timeout> [WRITE|ALL]",
+        "3.0.0",
+        "admin",
+    ),
+    _sub(
+        "reply",
+        client_reply,
+        3,
+        "Turns replies on or off, or skips one.",
+        "(ON|OFF|SKIP)",
+        "3.2.0",
+        *("allow_busy", "no_multi"),
+    ),
     _sub(
         "setinfo",
         client_setinfo,
@@ -324,9 +429,21 @@ _CLIENT_COMMANDS: Final = (
         "Sets the name or version of the client's library.",
         "<option> <value>",
         "7.2.0",
+        "allow_busy",
     ),
-    _sub("setname", client_setname, 3, "Names this connection.", "<name>", "2.6.9"),
+    _sub("setname", client_setname, 3, "Names this connection.", "<name>", "2.6.9", "allow_busy"),
+    _sub("tracking", client_tracking, -3, "Refused, except OFF: no keys are tracked here.", "(ON|OFF) [...]", "6.0.0"),
     _sub("trackinginfo", client_trackinginfo, 2, "Always off: nothing is tracked here.", since="6.2.0"),
+    _sub(
+        "unblock",
+        client_unblock,
+        -3,
+        "Ends the wait of a client in a blocking command.",
+        "<client-id> [TIMEOUT|ERROR]",
+        "5.0.0",
+        "admin",
+    ),
+    _sub("unpause", client_unpause, 2, "Ends CLIENT PAUSE.", "", "6.2.0", "admin"),
 )
 
 CLIENT: Final = CommandSpec(
@@ -336,5 +453,4 @@ CLIENT: Final = CommandSpec(
     summary="Connections: this one and the others.",
     group="connection",
     subcommands=_CLIENT_COMMANDS,
-    categories=_CATEGORIES,
 )

@@ -7,6 +7,7 @@ handler gives an order to `ClusterState`, and the driver carries out the effects
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from clusterbus.client_port.arguments import (
@@ -19,11 +20,13 @@ from clusterbus.client_port.arguments import (
     text_of,
 )
 from clusterbus.client_port.client import Client
+from clusterbus.client_port.observation.slot_stats import SlotStats
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import OK, CommandError, Reply
 from clusterbus.cluster.constants import SLOTS
 from clusterbus.member.member import Member
 
+CANNOT_FLUSH: Final = "the data plane of this node does not delete the keys of a slot (DataPlane.flush_slot)"
 NO_MIGRATIONS: Final = "slots are not migrated by this server: use CLUSTER SETSLOT, as redis-cli --cluster reshard does"
 _SETSLOT_MISUSED: Final = "Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP"
 _STATS_MISUSED: Final = "unknown subcommand or wrong number of arguments for 'slot-stats'. Try CLUSTER HELP."
@@ -49,31 +52,45 @@ def getkeysinslot(member: Member, _client: Client, arguments: list[bytes]) -> Re
     return member.data_plane.keys_in_slot(number, count)
 
 
-def slot_stats(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """CLUSTER SLOT-STATS: the number of keys in each slot of this shard, for a range of slots or in order of keys."""
+def slot_stats(member: Member, client: Client, arguments: list[bytes]) -> Reply:
+    """CLUSTER SLOT-STATS: keys and costs of each slot of this shard, for a range of slots or in order of a column."""
     words = [text_of(argument).lower() for argument in arguments]
     owned = member.state.myself.primary.slot_bits
+    stats: SlotStats = client.server.observer.slots
+    metrics = _metrics(member, stats)
     if words[0] == "slotsrange" and len(words) == 3:
         first, last = slot(arguments[1]), slot(arguments[2])
         if first > last:
             raise CommandError(f"Start slot number {first} is greater than end slot number {last}")
         chosen = [number for number in range(first, last + 1) if owned >> number & 1]
-        counts = [(number, member.data_plane.count_keys_in_slot(number)) for number in chosen]
     elif words[0] == "orderby" and len(words) >= 2:
+        if words[1] not in metrics:
+            raise CommandError("Unrecognized sort metric for ORDERBY.")
         limit, ascending = _order(words)
         chosen = [number for number in range(SLOTS) if owned >> number & 1]
-        counts = [(number, member.data_plane.count_keys_in_slot(number)) for number in chosen]
-        counts.sort(key=lambda row: row[1] if ascending else -row[1])
-        counts = counts[:limit]
+        value = metrics[words[1]]
+        chosen.sort(key=lambda number: value(number) if ascending else -value(number))
+        chosen = chosen[:limit]
     else:
         raise CommandError(_STATS_MISUSED)
-    return [[number, {"key-count": count}] for number, count in counts]
+    return [[number, {name: value(number) for name, value in metrics.items()}] for number in chosen]
+
+
+def _metrics(member: Member, stats: SlotStats) -> dict[str, Callable[[int], int]]:
+    """The columns: those beside the number of keys only with cluster-slot-stats-enabled (P28)."""
+    keys = member.data_plane.count_keys_in_slot
+    if not stats.is_enabled:
+        return {"key-count": keys}
+    return {
+        "key-count": keys,
+        "cpu-usec": lambda number: stats.cost(number).time_ns // 1_000,
+        "network-bytes-in": lambda number: stats.cost(number).bytes_in,
+        "network-bytes-out": lambda number: stats.cost(number).bytes_out,
+    }
 
 
 def _order(words: list[str]) -> tuple[int, bool]:
-    """Parses `orderby key-count [limit N] [asc|desc]` into (limit, whether ascending)."""
-    if words[1] != "key-count":
-        raise CommandError("Unrecognized sort metric for ORDERBY.")
+    """Parses `orderby <metric> [limit N] [asc|desc]` into (limit, whether ascending)."""
     limits: list[int] = []
     orders: list[str] = []
     rest = iter(words[2:])
@@ -171,6 +188,21 @@ def _check_timeout(arguments: list[bytes]) -> None:
             raise CommandError("timeout is negative")
 
 
+def flushslot(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
+    """CLUSTER FLUSHSLOT: the data plane deletes all keys of a slot. It alone knows how long that takes (P28)."""
+    number = slot(arguments[0])
+    if len(arguments) > 1 and arguments[1].lower() not in (b"async", b"sync"):
+        raise CommandError(SYNTAX_ERROR)
+    if not member.data_plane.flush_slot(number):
+        raise CommandError(CANNOT_FLUSH)
+    return OK
+
+
+def getslotmigrations(_member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
+    """CLUSTER GETSLOTMIGRATIONS: an empty list, because there never are any (P28)."""
+    return []
+
+
 def no_migrations(_member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
     """Refuses: in a migration by the servers, these move the keys themselves, and the bus moves no keys."""
     raise CommandError(NO_MIGRATIONS)
@@ -190,8 +222,8 @@ CLUSTER_SLOTS: Final = (
         slot_stats,
         -4,
         _READ,
-        "Number of keys in each slot of this shard.",
-        "SLOTSRANGE <first> <last> | ORDERBY key-count [LIMIT <count>] [ASC|DESC]",
+        "Keys in each slot of this shard, and what the slot costs.",
+        "SLOTSRANGE <first> <last> | ORDERBY <metric> [LIMIT <count>] [ASC|DESC]",
         since="8.0.0",
     ),
     CommandSpec("addslots", addslots, -3, _WRITE, "Takes slots that have no owner.", "<slot> [<slot> ...]"),
@@ -207,7 +239,19 @@ CLUSTER_SLOTS: Final = (
         "Begins or ends the move of a slot, or sets its owner.",
         "<slot> (IMPORTING <node-id>|MIGRATING <node-id>|STABLE|NODE <node-id>)",
     ),
-    CommandSpec("getslotmigrations", no_migrations, 2, _READ, "Refused: servers here migrate no slots."),
+    CommandSpec(
+        "flushslot",
+        flushslot,
+        -3,
+        ("write", "admin", "no_async_loading"),
+        "Deletes the keys of a slot.",
+        "<slot> [ASYNC|SYNC]",
+        since="9.0.0",
+        words_max=4,
+        categories=("@keyspace",),
+    ),
+    CommandSpec("getslotmigrations", getslotmigrations, 2, _WRITE, "An empty list: servers here migrate no slots."),
+    CommandSpec("syncslots", no_migrations, -3, _WRITE, "Refused: servers here migrate no slots."),
     CommandSpec("migrateslots", no_migrations, -4, _WRITE, "Refused: servers here migrate no slots."),
     CommandSpec("cancelslotmigrations", no_migrations, 2, _WRITE, "Refused: servers here migrate no slots."),
 )

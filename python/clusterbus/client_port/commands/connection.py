@@ -12,7 +12,7 @@ from typing import Final
 
 from clusterbus.client_port.arguments import SYNTAX_ERROR, integer, integer_or_none, text_of
 from clusterbus.client_port.client import Client
-from clusterbus.client_port.commands.clients import CLIENT, check_name
+from clusterbus.client_port.commands.clients import CLIENT, check_name, note_failed_login
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import OK, CommandError, Reply, Status
 
@@ -93,6 +93,7 @@ def auth(_member: object, client: Client, arguments: list[bytes]) -> Reply:
         raise CommandError(_NO_PASSWORD)
     user, password = (b"default", arguments[0]) if len(arguments) == 1 else arguments
     if not _password_fits(client, user, password):
+        note_failed_login(client, user)
         raise CommandError(_WRONG_PASSWORD, "WRONGPASS")
     client.authenticated = True
     return OK
@@ -122,6 +123,7 @@ def hello(_member: object, client: Client, arguments: list[bytes]) -> Reply:
             raise CommandError(f"Syntax error in HELLO option '{text_of(rest[0])}'")
     if credentials is not None:
         if not _password_fits(client, *credentials):
+            note_failed_login(client, credentials[0])
             raise CommandError(_WRONG_PASSWORD, "WRONGPASS")
         client.authenticated = True
     if client.server.config.requirepass and not client.authenticated:
@@ -215,6 +217,6 @@ CONNECTION_COMMANDS: Final[tuple[CommandSpec, ...]] = (
         select,
         2,
         "Accepts database 0, the only one of a cluster.",
-        flags=("loading", "stale", "fast"),
+        flags=("loading", "stale", "fast", "allow_busy"),
     ),
 )

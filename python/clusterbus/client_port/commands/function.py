@@ -16,6 +16,7 @@ from clusterbus.client_port.reply import OK, CommandError, Reply
 EMPTY_DUMP: Final = bytes.fromhex("0a005d9b5c400f7fa2da")
 """A dump of no functions: version 10 of the format and a checksum. Version 10 is the oldest with functions, and servers
 accept dumps of older versions."""
+NO_FUNCTIONS: Final = "this node runs no functions: its program adds commands (clusterbus.Command)"
 CRC64_POLYNOMIAL: Final = 0x95AC9329AC4BC9B5
 FOOTER_LEN: Final = 10
 _POLICIES: Final = frozenset({"append", "replace", "flush"})
@@ -73,6 +74,10 @@ def function_flush(_member: object, _client: Client, arguments: list[bytes]) -> 
     return OK
 
 
+def no_functions(_member: object, _client: Client, _arguments: list[bytes]) -> Reply:
+    raise CommandError(NO_FUNCTIONS)
+
+
 _SLOW: Final = ("@slow", "@scripting")
 
 FUNCTION: Final = CommandSpec(
@@ -91,6 +96,30 @@ FUNCTION: Final = CommandSpec(
             "An empty list: this server has no functions.",
             "[LIBRARYNAME <pattern>] [WITHCODE]",
             categories=_SLOW,
+        ),
+        CommandSpec(
+            "delete",
+            no_functions,
+            3,
+            ("write", "noscript"),
+            "Refused: this server has no functions.",
+            "<library>",
+            categories=_SLOW,
+        ),
+        CommandSpec(
+            "kill", no_functions, 2, ("noscript", "allow_busy"), "Refused: no function runs.", categories=_SLOW
+        ),
+        CommandSpec(
+            "load",
+            no_functions,
+            -3,
+            ("write", "denyoom", "noscript"),
+            "Refused: this server runs no functions.",
+            "[REPLACE] <code>",
+            categories=_SLOW,
+        ),
+        CommandSpec(
+            "stats", no_functions, 2, ("noscript", "allow_busy"), "Refused: no function runs.", categories=_SLOW
         ),
         CommandSpec("dump", function_dump, 2, ("noscript",), "The dump of no functions.", categories=_SLOW),
         CommandSpec(

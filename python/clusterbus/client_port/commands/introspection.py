@@ -67,6 +67,14 @@ class _Introspection:
                 ),
                 sub("getkeys", self.getkeys, -3, "The keys among a command's arguments.", "<full-command>"),
                 sub(
+                    "getkeysandflags",
+                    self.getkeysandflags,
+                    -3,
+                    "The same keys, each with what the command does to it.",
+                    "<full-command>",
+                    "7.0.0",
+                ),
+                sub(
                     "info",
                     self.info,
                     -2,
@@ -105,6 +113,25 @@ class _Introspection:
         return {name: self._documentation(spec) for name, spec in filter(None, found)}
 
     def getkeys(self, _member: object, _client: Client, arguments: list[bytes]) -> Reply:
+        """COMMAND GETKEYS: the keys of a request."""
+        spec = self._with_keys(arguments)
+        positions = key_positions(spec.where_keys(), arguments)
+        if positions or "no_mandatory_keys" in spec.flags:
+            return [arguments[position] for position in positions or ()]
+        raise CommandError("Invalid arguments specified for command")
+
+    def getkeysandflags(self, member: object, client: Client, arguments: list[bytes]) -> Reply:
+        """COMMAND GETKEYSANDFLAGS: the keys of a request, each with the flags of its position."""
+        keys = self.getkeys(member, client, arguments)
+        flags: dict[bytes, Reply] = {}
+        for where in self._with_keys(arguments).where_keys():
+            for position in where.positions(arguments) or ():
+                flags.setdefault(arguments[position], SetOf([Status(flag) for flag in where.flags]))
+        assert isinstance(keys, list)
+        return [[key, flags[key]] for key in keys]
+
+    def _with_keys(self, arguments: list[bytes]) -> CommandSpec:
+        """The command of a request that must have keys. Raises CommandError."""
         found = self._registry.find(text_of(arguments[0]))
         if found is not None and len(arguments) > 1 and found[1].subcommands:
             found = self._registry.find(f"{found[0]}|{text_of(arguments[1])}") or found
@@ -116,10 +143,7 @@ class _Introspection:
             raise CommandError("The command has no key arguments")
         if not spec.takes(len(arguments)):
             raise CommandError("Invalid number of arguments specified for command")
-        positions = key_positions(specs, arguments)
-        if positions or "no_mandatory_keys" in spec.flags:
-            return [arguments[position] for position in positions or ()]
-        raise CommandError("Invalid arguments specified for command")
+        return spec
 
     def names(self, _member: object, _client: Client, arguments: list[bytes]) -> Reply:
         specs = list(self._registry)
@@ -133,10 +157,7 @@ class _Introspection:
             full += [f"{spec.name}|{sub.name}" for spec in specs for sub in self._registry.subcommands_of(spec)]
             return fnmatch.filter(full, value)
         if kind == b"aclcat":
-            listed = [(spec.name, spec) for spec in specs]
-            for spec in specs:
-                listed += [(f"{spec.name}|{sub.name}", sub) for sub in self._registry.subcommands_of(spec)]
-            return [name for name, spec in listed if f"@{value}" in spec.categories]
+            return list[Reply](self._registry.names_in(f"@{value}"))
         if kind != b"module":
             raise CommandError(SYNTAX_ERROR)
         return []
@@ -151,7 +172,7 @@ class _Introspection:
             spec.arity,
             SetOf([Status(flag) for flag in spec.flags]),
             *spec.keys,
-            SetOf([Status(category) for category in spec.categories]),
+            SetOf([Status(category) for category in spec.all_categories]),
             SetOf(list(spec.tips)),
             SetOf([where.shape() for where in spec.where_keys()]),
             [self._entry(f"{name}|{sub.name}", sub) for sub in subcommands],

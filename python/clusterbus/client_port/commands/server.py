@@ -1,4 +1,4 @@
-"""Commands about the node as a whole: INFO, SHUTDOWN, DBSIZE, ROLE, TIME.
+"""Commands about the node as a whole: INFO, SHUTDOWN, DBSIZE, ROLE, TIME, LASTSAVE, MONITOR.
 
 Owns their handlers and their rows of the command table. The data plane answers questions about keys. Main thread.
 """
@@ -11,8 +11,9 @@ from clusterbus.client_port.arguments import SYNTAX_ERROR, text_of
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.info import info_text
 from clusterbus.client_port.registry import CommandSpec
-from clusterbus.client_port.reply import CommandError, Reply, Verbatim
+from clusterbus.client_port.reply import OK, CommandError, Reply, Verbatim
 from clusterbus.member.member import Member
+from clusterbus.version import __version__
 
 _SHUTDOWN_WORDS: Final = frozenset({"nosave", "save", "now", "force", "abort"})
 
@@ -62,19 +63,60 @@ def time(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
     return [str(seconds), str(microseconds)]
 
 
+def lastsave(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
+    """LASTSAVE: the start of the node, as on a Valkey that has saved nothing. nodes.conf's saves are in INFO."""
+    return member.started_ms // 1000
+
+
+def lolwut(_member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
+    """LOLWUT: only the version; there is no art here."""
+    return Verbatim(f"clusterbus ver. {__version__}\n")
+
+
+def monitor(_member: Member, client: Client, _arguments: list[bytes]) -> Reply:
+    """MONITOR: the client sees every request from now on, until RESET."""
+    client.server.observer.monitors.add(client)
+    return OK
+
+
 _ADMIN: Final = ("admin", "noscript", "loading", "stale")
 
 SERVER: Final = (
-    CommandSpec("info", info, -1, ("loading", "stale"), "Counters and facts of the node.", "[<section> [...]]"),
+    CommandSpec(
+        "info",
+        info,
+        -1,
+        ("loading", "stale"),
+        "Counters and facts of the node.",
+        "[<section> [...]]",
+        categories=("@dangerous",),
+    ),
     CommandSpec(
         "shutdown",
         shutdown,
         -1,
-        (*_ADMIN, "allow_busy"),
+        (*_ADMIN, "no_multi", "allow_busy"),
         "Saves nodes.conf and stops the node.",
         "[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]",
     ),
-    CommandSpec("dbsize", dbsize, 1, ("readonly", "fast"), "How many keys there are."),
-    CommandSpec("role", role, 1, ("noscript", "loading", "stale", "fast"), "Whether this node is primary or replica."),
+    CommandSpec("dbsize", dbsize, 1, ("readonly", "fast"), "How many keys there are.", categories=("@keyspace",)),
+    CommandSpec(
+        "role",
+        role,
+        1,
+        ("noscript", "loading", "stale", "fast"),
+        "Whether this node is primary or replica.",
+        categories=("@admin", "@dangerous"),
+    ),
+    CommandSpec(
+        "lastsave",
+        lastsave,
+        1,
+        ("loading", "stale", "fast"),
+        "When the node started: no data set is saved.",
+        categories=("@admin", "@dangerous"),
+    ),
+    CommandSpec("lolwut", lolwut, -1, ("readonly", "fast"), "The version of the node.", "[VERSION <version>]"),
+    CommandSpec("monitor", monitor, 1, _ADMIN, "Shows the requests of all clients as they come."),
     CommandSpec("time", time, 1, ("loading", "stale", "fast"), "The node's clock."),
 )
