@@ -154,6 +154,11 @@ class ClusterState:
         self._core.set_now(now_ms)
         slot_moves.settle(self._core, slot)
 
+    def give_up_import(self, slot: int, now_ms: int) -> None:
+        """The keys of a slot that comes to us were offered, and nobody here can take them (P5)."""
+        self._core.set_now(now_ms)
+        slot_moves.give_up_import(self._core, slot)
+
     def assign_slot(self, slot: int, node_id: str, now_ms: int) -> None:
         """CLUSTER SETSLOT NODE."""
         self._core.set_now(now_ms)

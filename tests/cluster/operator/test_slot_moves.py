@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Save, Send
+from clusterbus.cluster.effects import Log, Save, Send
 from clusterbus.cluster.events import NodeLeft, RoleChanged, SlotsChanged
 from clusterbus.cluster.model.slots import bits_of
 from clusterbus.cluster.operator import persist
@@ -218,6 +218,23 @@ def test_s4_an_import_under_a_new_epoch_is_one_durable_save_and_under_ours_none(
         solo.state.assign_slot(slot, MYSELF_ID, solo.now_ms)
         solo.poll()
         assert solo.saves() == [Save(durable=durable)]
+
+
+def test_p5_an_import_is_given_up_alone_saved_and_told() -> None:
+    solo = solo_with(7)
+    a = solo.puppet("a", slots=[3, 4])
+    for slot in (3, 4):
+        solo.state.import_slot(slot, a.node_id, solo.now_ms)
+    solo.poll()
+    solo.state.give_up_import(3, solo.now_ms)
+    solo.poll()
+    assert solo.saves() == [Save(durable=False)]
+    assert any("Slot 3 has keys" in log.text for log in solo.of(Log))
+    assert solo.state.importing_from(3) is None
+    assert solo.state.importing_from(4) is solo.node(a)
+    assert solo.state.owner_of(3) is solo.node(a)
+    solo.state.give_up_import(7, solo.now_ms)
+    assert solo.poll() == []
 
 
 def test_s4_an_order_that_changes_nothing_costs_no_save() -> None:

@@ -1,8 +1,8 @@
 """Valkey's data commands with the positions of their keys, for a node that keeps no data.
 
 With this table cluster clients can use such a node as their first node: COMMAND and COMMAND GETKEYS show the keys, and
-a request is redirected by MOVED to the owner of its slot. Runs no command. Main thread. Source: COMMAND of a running
-Valkey 9.1.2.
+a request is redirected by MOVED to the owner of its slot. Runs no command; a RESTORE ends the import of its slot. Main
+thread. Source: COMMAND of a running Valkey 9.1.2.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Final
 
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.key_specs import KeySpec, first_last_step
-from clusterbus.client_port.registry import CommandSpec
+from clusterbus.client_port.registry import CommandSpec, Handler
 from clusterbus.client_port.reply import Reply, error
+from clusterbus.member.member import Member
+from clusterbus.wire import key_slot
 
 NO_DATA_PLANE: Final = error("this node keeps no data: its program has not added a command of that name")
 SUMMARY: Final = "Answered by the node that serves the slot of the keys."
@@ -229,8 +231,23 @@ zunionstore -4 write,denyoom sortedset OW.update@1 RO.access@2#
 
 
 def no_data(_member: object, _client: Client, _arguments: list[bytes]) -> Reply:
-    """The handler of every data command. It is reached only if this node serves the slot, but no data is kept here."""
+    """The handler of nearly all data commands. It is reached only if this node serves the slot, but keeps no data."""
     return NO_DATA_PLANE
+
+
+def restore(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
+    """RESTORE and RESTORE-ASKING, with which the MIGRATE of another node offers a key. If its slot is being imported,
+    that cannot succeed any more, so the slot stays with its owner (P5).
+    """
+    slot = key_slot(arguments[0])
+    if member.state.importing_from(slot) is None:
+        return NO_DATA_PLANE
+    member.state.give_up_import(slot, member.clock.now_ms())
+    member.settle()
+    return error(f"this node keeps no data: it no longer imports slot {slot}, whose keys stay where they are")
+
+
+_HANDLERS: Final[dict[str, Handler]] = {"restore": restore, "restore-asking": restore}
 
 
 def data_commands(taken: Collection[str] = ()) -> list[CommandSpec]:
@@ -266,7 +283,7 @@ def _spec(row: str, name: str) -> CommandSpec:
     ]
     return CommandSpec(
         name,
-        no_data,
+        _HANDLERS.get(name, no_data),
         int(arity),
         tuple(flags),
         SUMMARY,

@@ -52,6 +52,18 @@ def settle(core: Core, slot: int) -> None:
     core.log("notice", f"Slot {slot} is stable")
 
 
+def give_up_import(core: Core, slot: int) -> None:
+    """Ends an import because this node cannot take the keys. The slot stays with its owner, which has them (P5).
+
+    Otherwise `redis-cli --cluster fix` would order the same move again and again: it only closes a slot that nobody
+    imports.
+    """
+    source = core.slots.importing.pop(slot, None)
+    if source is not None:
+        core.log("warning", f"Slot {slot} has keys, which cannot be kept here: import from node {source.name} given up")
+        core.want_save()
+
+
 def assign(core: Core, slot: int, node_id: str) -> None:
     """SETSLOT NODE: the slot belongs to that node from now on.
 
