@@ -1,11 +1,12 @@
-"""A small key-value node: a member of a cluster that serves GET, SET, DEL, EXISTS and MGET for its slots.
+"""A small key-value node: a member of a cluster that serves GET, SET, DEL, SCAN and a few more for its slots.
 
     python examples/kv_node.py --port 7000 --dir a        (start three of them, then create the cluster)
     redis-cli --cluster create 127.0.0.1:7000 127.0.0.1:7001 127.0.0.1:7002
 
 It shows `clusterbus.DataPlane` and `Bus.command`. Cluster clients (redis-py, valkey-py, redis-cli -c) use it like
-Valkey, and `redis-cli --cluster reshard` moves its keys. The data is only in memory and is NOT REPLICATED: the keys of
-a node are lost when its process ends. A replica of it stays empty, so it is never elected and no client reads from it.
+Valkey; `redis-cli --cluster reshard` moves its keys; --scan, --bigkeys and --memkeys look at them. The data is only in
+memory and is NOT REPLICATED: the keys of a node are lost when its process ends. A replica of it stays empty, so it is
+never elected and no client reads from it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import fnmatch
+import sys
 from collections.abc import Iterable, Sequence
 
 import clusterbus
-from clusterbus.wire import key_slot
+from clusterbus.wire import CLUSTER_SLOTS, key_slot
 
 TRY_AGAIN = clusterbus.ErrorReply("TRYAGAIN the key is moving to another node, or writes are paused")
 SYNTAX_ERROR = clusterbus.ErrorReply("ERR syntax error")
@@ -31,6 +34,11 @@ class Store(clusterbus.DataPlane):
 
     def __init__(self) -> None:
         self.slots: dict[int, dict[bytes, bytes]] = {}
+        self.changes = 0
+        """How many changes there were. Each key has the number of its last one, for WATCH."""
+        self.versions: dict[bytes, int] = {}
+        self.last_removal = 0
+        """The version of every key that is not here: it may have been removed just now."""
         self.leaving: set[bytes] = set()
         """Keys that are being copied to another node; they must not be written meanwhile."""
         self.is_paused = False
@@ -39,6 +47,36 @@ class Store(clusterbus.DataPlane):
     def of(self, key: bytes) -> dict[bytes, bytes]:
         """All keys and values in the slot of a key."""
         return self.slots.setdefault(key_slot(key), {})
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self.of(key)[key] = value
+        self.changes += 1
+        self.versions[key] = self.changes
+
+    def remove(self, key: bytes) -> bool:
+        """Removes a key. Returns whether it was here."""
+        was_here = self.of(key).pop(key, None) is not None
+        if was_here:
+            self.forget([key])
+        return was_here
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """These keys are no longer here."""
+        self.changes += 1
+        self.last_removal = self.changes
+        for key in keys:
+            self.versions.pop(key, None)
+
+    def scan(self, slot: int, count: int) -> tuple[int, list[bytes]]:
+        """At least `count` keys from a slot on, and the slot to go on with; 0 at the end. A slot is never cut in two,
+        so a key that stays is seen, whatever else changes.
+        """
+        keys: list[bytes] = []
+        for later in range(slot, CLUSTER_SLOTS):
+            if len(keys) >= count:
+                return later, keys
+            keys += self.slots.get(later, ())
+        return 0, keys
 
     def is_writable(self, *keys: bytes) -> bool:
         return not self.is_paused and self.leaving.isdisjoint(keys)
@@ -64,11 +102,31 @@ class Store(clusterbus.DataPlane):
     def keys_in_slot(self, slot: int, count: int) -> Sequence[bytes]:
         return list(self.slots.get(slot, ()))[:count]
 
+    def key_version(self, key: bytes) -> int:
+        return self.versions.get(key, self.last_removal)
+
+    def key_len_bytes(self, key: bytes) -> int | None:
+        value = self.of(key).get(key)
+        return None if value is None else sys.getsizeof(key) + sys.getsizeof(value)
+
+    # What the bus orders.
+
+    def flush_slot(self, slot: int) -> bool:
+        self.forget(self.slots.pop(slot, ()))
+        return True
+
+    def populate(self, items: Iterable[tuple[bytes, bytes]]) -> bool:
+        for key, value in items:
+            if not self.has_key(key):
+                self.put(key, value)
+        return True
+
     # What the bus reports.
 
     def slots_lost(self, slots: Sequence[int]) -> None:
         for slot in slots:
             if lost := self.slots.pop(slot, None):
+                self.forget(lost)
                 print(f"slot {slot} went to another node: {len(lost)} keys dropped", flush=True)
 
     def role_changed(self, role: str, primary_id: str | None) -> None:
@@ -105,14 +163,57 @@ def add_commands(bus: clusterbus.Bus, store: Store) -> None:
             return TRY_AGAIN
         if condition and store.has_key(key) == (condition == b"NX"):
             return None
-        store.of(key)[key] = value
+        store.put(key, value)
         return clusterbus.OK
 
     @bus.command("DEL")
     def delete(*keys: bytes) -> int | str:
         if not store.is_writable(*keys):
             return TRY_AGAIN
-        return sum(store.of(key).pop(key, None) is not None for key in keys)
+        return sum(map(store.remove, keys))
+
+    @bus.command("STRLEN")
+    def strlen(key: bytes) -> int:
+        return len(store.of(key).get(key, b""))
+
+    @bus.command("TYPE")
+    def type_of(key: bytes) -> clusterbus.Status:
+        return clusterbus.Status("string" if store.has_key(key) else "none")
+
+
+def add_scans(bus: clusterbus.Bus, store: Store) -> None:
+    """Adds the commands that look at all keys of this node."""
+
+    @bus.command("SCAN")
+    def scan(cursor: bytes, *options: bytes) -> list[object] | str:
+        """SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]. The cursor is a slot."""
+        words = {name.upper(): value for name, value in zip(options[::2], options[1::2], strict=False)}
+        pattern, count = words.pop(b"MATCH", b"*"), words.pop(b"COUNT", b"10")
+        kind = words.pop(b"TYPE", b"string").lower()
+        if words or len(options) % 2 or not count.isdigit() or not int(count):
+            return SYNTAX_ERROR
+        if not cursor.isdigit():
+            return clusterbus.ErrorReply("ERR invalid cursor")
+        following, keys = store.scan(int(cursor), int(count))
+        return [str(following), matching(keys if kind == b"string" else [], pattern)]
+
+    @bus.command("KEYS")
+    def keys(pattern: bytes) -> list[bytes]:
+        return matching([key for keys in store.slots.values() for key in keys], pattern)
+
+    @bus.command("OBJECT", keys=(2, 2, 1), flags=("readonly",), arity=3)
+    def look_into(what: bytes, key: bytes) -> str:
+        """Only OBJECT ENCODING. redis-cli --hotkeys asks for FREQ, and shows this reason."""
+        if what.upper() == b"ENCODING":
+            return "raw" if store.has_key(key) else clusterbus.ErrorReply("ERR no such key")
+        return clusterbus.ErrorReply("ERR this node does not note how often or when its keys are used")
+
+
+def matching(keys: Iterable[bytes], pattern: bytes) -> list[bytes]:
+    """The keys that a pattern with *, ? and [...] fits."""
+    if pattern == b"*":
+        return list(keys)
+    return [key for key in keys if fnmatch.fnmatchcase(key.decode("latin-1"), pattern.decode("latin-1"))]
 
 
 def add_migrate(bus: clusterbus.Bus, store: Store) -> None:
@@ -159,7 +260,7 @@ def add_migrate(bus: clusterbus.Bus, store: Store) -> None:
             return refusal
         if not copy:
             for moved in present:
-                store.of(moved).pop(moved, None)
+                store.remove(moved)
         return clusterbus.OK
 
 
@@ -237,6 +338,7 @@ async def serve(port: int, folder: str, bind: str, node_timeout_ms: int) -> None
     store = Store()
     bus = clusterbus.Bus(port=port, dir=folder, bind=bind, cluster_node_timeout=node_timeout_ms, data_plane=store)
     add_commands(bus, store)
+    add_scans(bus, store)
     add_migrate(bus, store)
     async with bus:
         print(f"node {bus.node_id} on {bind}:{port}, without replication", flush=True)

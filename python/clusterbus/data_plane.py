@@ -8,7 +8,7 @@ a client whose request needed the answer gets an error reply.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from clusterbus.wire import CLUSTER_SLOTS
 
@@ -75,6 +75,11 @@ class DataPlane:
         """Deletes all keys of a slot, and returns True (CLUSTER FLUSHSLOT). False, with every key left as it was, means
         that this data plane cannot do that; the operator is told so."""
         return self.count_keys_in_slot(slot) == 0
+
+    def populate(self, items: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Sets these keys to these values, except keys that are here already, and returns True (DEBUG POPULATE).
+        False, with nothing set, means that this data plane takes none from the bus."""
+        return False
 
     # ------------------------------------------------------------ facts
 

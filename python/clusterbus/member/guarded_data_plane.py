@@ -7,7 +7,7 @@ never let an error reach the main loop. Main thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from clusterbus.cluster.events import Event, RoleChanged, SlotsChanged, WritesPaused, WritesResumed
@@ -78,6 +78,9 @@ class GuardedDataPlane(DataPlane):
 
     def flush_slot(self, slot: int) -> bool:
         return self._ask("flush_slot", lambda: bool(self._plane.flush_slot(slot)))
+
+    def populate(self, items: Iterable[tuple[bytes, bytes]]) -> bool:
+        return self._ask("populate", lambda: bool(self._plane.populate(items)))
 
     def _ask(self, name: str, question: Callable[[], Answer]) -> Answer:
         try:
