@@ -6,12 +6,16 @@ The expected texts are what a 9.1.2 server answered in the same situation, with 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from random import Random
 
 import pytest
 from clusterbus.cluster import constants as c
+from clusterbus.cluster.operator import persist
 from clusterbus.cluster.operator.describe import BYTE_COUNTERS, Endpoint, SlotRange
+from clusterbus.cluster.state import ClusterState
 from clusterbus.wire import Extension
 
+from tests.cluster.shards import make_replica, replicate, shard_of
 from tests.cluster.solo import MYSELF_ID, Puppet, Solo, node_id
 
 HOSTNAME = Extension.hostname_of("host1.example")
@@ -232,3 +236,38 @@ def test_s11_cluster_shards() -> None:
     assert health == {owner.node_id: ("master", "online"), named.node_id: ("replica", "loading")}
     solo.fails(owner, named.node_id)
     assert {node["health"] for shard in solo.state.shards() for node in shard.nodes} == {"online", "fail"}
+
+
+def test_replicas_are_listed_in_the_order_of_their_ids_p33() -> None:
+    solo = Solo()
+    primary = solo.puppet("b", slots=range(c.SLOTS))
+    for letter in "fac":
+        make_replica(solo, letter, primary.node_id, offset=10)
+    replicate(solo, primary)
+    in_order = [node_id(letter) for letter in ("5", "a", "c", "f")]
+    restarted = ClusterState(
+        config=solo.config,
+        random=Random(1),
+        now_ms=solo.now_ms,
+        read_age_ms=lambda _link: None,
+        saved=persist.parse(solo.state.nodes_conf_text()),
+    )
+    for state in (solo.state, restarted):
+        owner = state.find(primary.node_id)
+        assert owner is not None
+        assert list(owner.replicas) == in_order
+        (shard,) = (shard for shard in state.shards() if shard.slots)
+        assert [member["id"] for member in shard.nodes] == [primary.node_id, *in_order]
+    (row,) = solo.state.slot_ranges()
+    assert [endpoint.node_id for endpoint in row.replicas] == in_order
+
+
+def test_a_replica_that_goes_and_comes_back_takes_its_place_p33() -> None:
+    solo = Solo()
+    one, other = solo.puppet("b", slots=[1]), solo.puppet("d", slots=[2])
+    replicas = [make_replica(solo, letter, one.node_id) for letter in "fac"]
+    moved = replicas[1]
+    for primary in (other, one):
+        moved.replicaof = primary.node_id
+        solo.says(moved, extensions=[Extension.shard_id_of(shard_of(primary))])
+    assert list(solo.node(one).replicas) == [node_id(letter) for letter in "acf"]

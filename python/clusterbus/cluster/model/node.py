@@ -218,7 +218,8 @@ class Node:
     def follow(self, primary: Node | None) -> None:
         """Makes `primary` the node that this one replicates, None for no node. Keeps both sides of the relation.
 
-        A primary with replicas is flagged MIGRATE_TO: if it loses them, another replica should move to it.
+        A primary with replicas is flagged MIGRATE_TO: if it loses them, another replica should move to it. Its replicas
+        stay in the order of their ids, so that all nodes list them alike, also after a restart (P33).
         """
         if self.replicaof is primary:
             return
@@ -228,7 +229,9 @@ class Node:
                 self.replicaof.flags &= ~c.FLAG_MIGRATE_TO
         self.replicaof = primary
         if primary is not None:
-            primary.replicas[self.node_id] = self
+            in_order = sorted((*primary.replicas.values(), self), key=lambda replica: replica.node_id)
+            primary.replicas.clear()
+            primary.replicas.update((replica.node_id, replica) for replica in in_order)
             primary.flags |= c.FLAG_MIGRATE_TO
 
     def __repr__(self) -> str:

@@ -184,7 +184,7 @@ def _endpoint(config: ClusterConfig, node: Node, *, tls: bool, ipv6: bool) -> En
 
 
 def shards(core: Core, *, ipv6: bool = False) -> list[Shard]:
-    """CLUSTER SHARDS: every known node, grouped by shard."""
+    """CLUSTER SHARDS: every known node, grouped by shard; in each the primary first, then the replicas by id (P33)."""
     members: dict[str, list[Node]] = {}
     for node in core.table:
         if not node.flags & c.FLAG_HANDSHAKE:
@@ -193,7 +193,10 @@ def shards(core: Core, *, ipv6: bool = False) -> list[Shard]:
         Shard(
             shard_id,
             next((ranges_of(node.slot_bits) for node in nodes if node.slot_bits), ()),
-            tuple(_shard_member(core, node, ipv6=ipv6) for node in nodes),
+            tuple(
+                _shard_member(core, node, ipv6=ipv6)
+                for node in sorted(nodes, key=lambda node: (node.is_replica, node.node_id))
+            ),
         )
         for shard_id, nodes in members.items()
     ]
