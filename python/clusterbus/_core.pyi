@@ -727,6 +727,7 @@ class Engine:
         io_threads_always_active: bool = False,
         handshake_timeout_ms: int = ...,
         first_packet_timeout_ms: int = ...,
+        unacknowledged_timeout_ms: int = ...,
         max_links: int = ...,
         max_handshakes: int = ...,
         link_sendbuf_limit_bytes: int = 0,
@@ -780,6 +781,8 @@ class Engine:
         """Keeps all workers active, or lets their number follow the load."""
     def set_link_sendbuf_limit(self, limit_bytes: int) -> None:
         """Bytes that a link may have unsent; 0 for no limit. Holds from the next message on."""
+    def set_unacknowledged_timeout(self, timeout_ms: int) -> None:
+        """How long the kernel waits for a peer's system to acknowledge or take bytes, on all links (P7)."""
     def set_tls(self, tls: TlsConfig | None) -> None:
         """Connections made from now on use these keys and rules."""
     def drain(self) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import sys
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clusterbus import _core, wire
+from clusterbus.config import Config
 from clusterbus.errors import ConfigError
-from clusterbus.runtime.live_config import follow_config, tls_config
+from clusterbus.runtime.live_config import build_engine, follow_config, tls_config
 
-from tests.member.scripted import Loop, ping, running
+from tests.member.scripted import Loop, Peer, ping, running
 from tests.peers.tls import Certificates
 
 
@@ -67,6 +71,46 @@ def test_the_limit_of_a_send_queue_is_in_force_at_once_r18_h40(tmp_path: Path) -
         loop.until(choke, "the link of a peer that does not read is closed")
         assert loop.driver.engine.stats()["sendbuf_limit_exceeded"] == 1
         assert "sendbuf-limit" in loop.state.heard("closed")[0][1]
+
+
+def engine_side(peer: Peer) -> socket.socket:
+    """A duplicate of the engine's own socket for a peer's link: it is in this process too."""
+    ends = (peer.raw.getpeername(), peer.raw.getsockname())
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # no socket, not connected, or closed meanwhile
+            copy = socket.socket(fileno=os.dup(int(entry.name)))
+            with ExitStack() as unless_found:
+                unless_found.callback(copy.close)
+                if (copy.getsockname(), copy.getpeername()) == ends:
+                    unless_found.pop_all()
+                    return copy
+    raise AssertionError("the engine has no such socket")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_USER_TIMEOUT is Linux's")
+def test_the_kernel_waits_for_a_peer_as_long_as_the_node_timeout_within_limits_p7_h32(tmp_path: Path) -> None:
+    with running(tmp_path) as plain:
+        loop = followed(plain)
+        with closing(engine_side(loop.connect())) as socket_of_link:
+            for node_timeout_ms, waited_ms in ((5_000, 5_000), (1, 2_000), (3_600_000, 60_000)):
+                loop.driver.config.set("cluster-node-timeout", str(node_timeout_ms))
+                assert socket_of_link.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == waited_ms
+                with closing(engine_side(loop.connect())) as socket_of_new_link:
+                    assert socket_of_new_link.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == waited_ms
+            assert socket_of_link.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert socket_of_link.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+            assert socket_of_link.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 5
+
+
+def test_a_new_engine_has_the_timeout_of_the_node_timeout_p7(tmp_path: Path) -> None:
+    config = Config.from_keywords(dir=str(tmp_path), cluster_node_timeout=7_000)
+    engine = build_engine(config)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        engine.connect(*server.getsockname())
+        accepted, _address = server.accept()
+        with closing(accepted), closing(engine_side(Peer(accepted))) as dialled:
+            assert dialled.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7_000
+    engine.shutdown()
 
 
 def handshake(loop: Loop, context: ssl.SSLContext) -> str:

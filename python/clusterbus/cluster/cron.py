@@ -27,6 +27,7 @@ def tick(core: Core, number: int) -> None:
     if number % c.TICKS_PER_RANDOM_PING == 0:
         _ping_longest_unheard(core)
         _close_idle_inbound(core)
+        roles.give_way_to_newest(core)
         for node in list(core.table.reported.values()):
             failure.count_reports(core, node)
         if core.forgotten:

@@ -175,12 +175,16 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
         address.update_from_header(core, sender, link, packet)
     elif kind == c.PONG and not link.inbound:
         links.note_pong(core, link, sender, has_extensions=packet.raw_extensions[1] > 0)
+    shard_before = sender.shard_id
+    extensions.learn_shard(core, sender, packet)
     roles.apply_header(core, sender, packet)
     if sender.config_epoch == core.myself.config_epoch:
         epochs.resolve_collision(core, sender)
     if packet.count:
         gossip_in.apply(core, sender, packet)
     extensions.apply(core, sender, packet)
+    if sender.shard_id != shard_before:
+        roles.give_way(core, sender)
 
 
 def _meet_stranger(core: Core, link: Link, packet: Packet) -> None:

@@ -13,6 +13,11 @@ from typing import Final
 from clusterbus._core import Engine, TlsConfig
 from clusterbus.config import Config
 
+UNACKNOWLEDGED_TIMEOUT_MIN_MS: Final = 2_000
+"""Time enough for several retransmissions, however short the node timeout is."""
+UNACKNOWLEDGED_TIMEOUT_MAX_MS: Final = 60_000
+"""However long the node timeout is, a connection that does not move keeps its unsent messages no longer."""
+
 _TLS_DIRECTIVES: Final = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients")
 
 _SETTERS: Final[tuple[tuple[tuple[str, ...], Callable[[Engine, Config], None]], ...]] = (
@@ -25,8 +30,17 @@ _SETTERS: Final[tuple[tuple[tuple[str, ...], Callable[[Engine, Config], None]], 
         ("cluster-link-sendbuf-limit",),
         lambda engine, config: engine.set_link_sendbuf_limit(config.cluster_link_sendbuf_limit),
     ),
+    (
+        ("cluster-node-timeout",),
+        lambda engine, config: engine.set_unacknowledged_timeout(unacknowledged_timeout_ms(config)),
+    ),
     (_TLS_DIRECTIVES, lambda engine, config: engine.set_tls(tls_config(config))),
 )
+
+
+def unacknowledged_timeout_ms(config: Config) -> int:
+    """How long the kernel may wait for a peer's system: the node timeout, within limits (P7)."""
+    return min(max(config.cluster_node_timeout, UNACKNOWLEDGED_TIMEOUT_MIN_MS), UNACKNOWLEDGED_TIMEOUT_MAX_MS)
 
 
 def tls_config(config: Config) -> TlsConfig | None:
@@ -50,6 +64,7 @@ def build_engine(config: Config) -> Engine:
         io_threads=config.io_threads,
         io_threads_always_active=config.io_threads_always_active,
         link_sendbuf_limit_bytes=config.cluster_link_sendbuf_limit,
+        unacknowledged_timeout_ms=unacknowledged_timeout_ms(config),
         tls=tls_config(config),
     )
 

@@ -18,6 +18,8 @@ pub struct EngineConfig {
     pub handshake_timeout: Duration,
     /// How long an inbound link may stay without a whole packet (H31).
     pub first_packet_timeout: Duration,
+    /// How long the kernel waits for a peer's system to acknowledge or take bytes (P7).
+    pub unacknowledged_timeout: Duration,
     /// How many links there may be at once (H30).
     pub max_links: usize,
     /// How many inbound TLS handshakes there may be at once (H38).
@@ -39,6 +41,7 @@ impl Default for EngineConfig {
             io_threads_always_active: false,
             handshake_timeout: Duration::from_millis(limits::TLS_HANDSHAKE_TIMEOUT_MS),
             first_packet_timeout: Duration::from_millis(limits::FIRST_PACKET_TIMEOUT_MS),
+            unacknowledged_timeout: Duration::from_millis(limits::UNACKNOWLEDGED_TIMEOUT_MS),
             max_links: limits::LINKS_MAX,
             max_handshakes: limits::TLS_HANDSHAKES_MAX,
             link_sendbuf_limit_bytes: 0,

@@ -17,7 +17,7 @@ use mio::{Events, Poll, Token, Waker};
 use crate::completion::{apply, end, lose};
 use crate::config::EngineConfig;
 use crate::crew::Crew;
-use crate::gate::{DialOrder, Gate, TlsSide};
+use crate::gate::{DialOrder, Gate, TlsSide, set_unacknowledged_timeout};
 use crate::gossip::{IdBytes, View};
 use crate::journal::Journal;
 use crate::journal::event::{Event, QuietHeartbeat};
@@ -65,6 +65,7 @@ impl Engine {
             gate: Gate {
                 listeners: Listeners::default(),
                 tls: config.tls,
+                unacknowledged_timeout: config.unacknowledged_timeout,
                 max_links: config.max_links,
                 max_handshakes: config.max_handshakes,
                 clock_zero: now,
@@ -406,6 +407,16 @@ impl Engine {
     /// Bytes that a link may have unsent; 0 means no limit. Applies from the next message on.
     pub fn set_link_sendbuf_limit(&mut self, limit_bytes: usize) {
         self.link_sendbuf_limit_bytes = limit_bytes;
+    }
+
+    /// How long the kernel waits for a peer's system to acknowledge or take bytes, on all links, those that are up and
+    /// those made from now on (P7).
+    pub fn set_unacknowledged_timeout(&mut self, timeout: Duration) {
+        self.gate.unacknowledged_timeout = timeout;
+        for socket in self.links.tcp_sockets() {
+            // A socket that refuses has just died, and its link will hear of that.
+            let _ = set_unacknowledged_timeout(&socket.0, timeout);
+        }
     }
 
     /// Connections made from now on use `tls`.

@@ -45,11 +45,23 @@ pub(crate) struct DialOrder {
     pub(crate) source_ip: Option<IpAddr>,
 }
 
+/// Has the kernel end a connection whose peer's system acknowledges or takes nothing for `timeout` (P7). Only Linux has
+/// this option. Elsewhere the keepalive and the main loop's own timeouts must do.
+pub(crate) fn set_unacknowledged_timeout(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_user_timeout(Some(timeout))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, timeout);
+    Ok(())
+}
+
 /// Makes links, within the limits.
 pub(crate) struct Gate {
     pub(crate) listeners: Listeners,
     /// Keys for TLS links; without them no TLS link can be made.
     pub(crate) tls: Option<TlsSetup>,
+    /// How long the kernel waits for a peer's system on links made from now on (P7).
+    pub(crate) unacknowledged_timeout: Duration,
     /// How many links there may be at once (H30).
     pub(crate) max_links: usize,
     /// How many inbound TLS handshakes there may be at once (H38).
@@ -232,8 +244,11 @@ impl Gate {
         make_io: impl FnOnce(Arc<dyn Socket>, Arc<LastRead>) -> Io,
     ) -> io::Result<LinkId> {
         stream.set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(limits::KEEPALIVE_S));
+        let keepalive = TcpKeepalive::new()
+            .with_time(Duration::from_secs(limits::KEEPALIVE_S))
+            .with_interval(Duration::from_secs(limits::KEEPALIVE_INTERVAL_S));
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        set_unacknowledged_timeout(&stream, self.unacknowledged_timeout)?;
         let fd = stream.as_raw_fd();
         let tcp = Arc::new(TcpSocket(stream));
         let socket: Arc<dyn Socket> = tcp.clone();

@@ -49,6 +49,11 @@ pub const LINKS_MAX: usize = 10_000;
 pub const TLS_HANDSHAKES_MAX: usize = 256;
 /// Silence after which the kernel probes a peer (H32).
 pub const KEEPALIVE_S: u64 = 15;
+/// The time between two such probes. Without an answer the link ends by `UNACKNOWLEDGED_TIMEOUT_MS`.
+pub const KEEPALIVE_INTERVAL_S: u64 = 5;
+/// The kernel ends a link whose peer's system leaves bytes or probes without acknowledgement, or takes no more bytes,
+/// for this long, unless configured otherwise (P7).
+pub const UNACKNOWLEDGED_TIMEOUT_MS: u64 = 15_000;
 /// Refused packets of one job that are listed one by one for the main loop; any more are only counted.
 pub const DROPPED_LISTED: usize = 16;
 /// Refused packets after which a link is closed (H4).

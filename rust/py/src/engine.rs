@@ -107,6 +107,7 @@ impl Engine {
     #[new]
     #[pyo3(signature = (*, io_threads = limits::IO_THREADS, io_threads_always_active = false,
         handshake_timeout_ms = limits::TLS_HANDSHAKE_TIMEOUT_MS, first_packet_timeout_ms = limits::FIRST_PACKET_TIMEOUT_MS,
+        unacknowledged_timeout_ms = limits::UNACKNOWLEDGED_TIMEOUT_MS,
         max_links = limits::LINKS_MAX, max_handshakes = limits::TLS_HANDSHAKES_MAX, link_sendbuf_limit_bytes = 0,
         inbox_jobs = limits::INBOX_JOBS, outbox_completions = limits::OUTBOX_COMPLETIONS, tls = None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
@@ -115,6 +116,7 @@ impl Engine {
         io_threads_always_active: bool,
         handshake_timeout_ms: u64,
         first_packet_timeout_ms: u64,
+        unacknowledged_timeout_ms: u64,
         max_links: usize,
         max_handshakes: usize,
         link_sendbuf_limit_bytes: usize,
@@ -127,6 +129,7 @@ impl Engine {
             io_threads_always_active,
             handshake_timeout: Duration::from_millis(handshake_timeout_ms),
             first_packet_timeout: Duration::from_millis(first_packet_timeout_ms),
+            unacknowledged_timeout: Duration::from_millis(unacknowledged_timeout_ms),
             max_links,
             max_handshakes,
             link_sendbuf_limit_bytes,
@@ -245,6 +248,11 @@ impl Engine {
 
     fn set_link_sendbuf_limit(&self, limit_bytes: usize) -> PyResult<()> {
         self.locked()?.set_link_sendbuf_limit(limit_bytes);
+        Ok(())
+    }
+
+    fn set_unacknowledged_timeout(&self, timeout_ms: u64) -> PyResult<()> {
+        self.locked()?.set_unacknowledged_timeout(Duration::from_millis(timeout_ms));
         Ok(())
     }
 

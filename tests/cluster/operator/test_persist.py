@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
+from clusterbus.cluster.effects import Log
 from clusterbus.cluster.model.records import AUX_FIELDS, NodesConf, line_of, text_of
 from clusterbus.cluster.operator.persist import parse
 from clusterbus.cluster.state import ClusterState
@@ -154,6 +155,21 @@ def test_s10_a_file_of_redis_gives_replicas_and_failed_nodes() -> None:
     assert primary.fail_time_ms == START_MS
     assert lost.flags & c.FLAG_NOADDR
     assert primary.config_epoch == 2
+
+
+def test_p18_the_shard_of_a_replica_is_its_primarys_whatever_the_file_says() -> None:
+    """The replica stands before its primary, and we are one too."""
+    text = (
+        f"{A} 127.0.0.1:1@2,,tls-port=0,shard-id={D} slave {C} 0 0 0 connected\n"
+        f"{B} 127.0.0.1:3@4,,tls-port=0,shard-id={D} myself,slave {C} 0 0 0 connected\n"
+        f"{C} 127.0.0.1:5@6,,tls-port=0,shard-id={C} master - 0 0 1 connected 1\n"
+    )
+    state = restored(text)
+    assert [node.shard_id for node in state.nodes] == [C] * 3
+    assert [effect.text for effect in state.poll_effects() if isinstance(effect, Log)] == [
+        f"Node {node} ({address}) is in shard {D} in nodes.conf; its primary's {C} counts"
+        for node, address in ((A, "127.0.0.1:2"), (B, "127.0.0.1:4"))
+    ]
 
 
 def test_p6_a_node_without_address_is_fail_after_a_restart() -> None:

@@ -355,7 +355,7 @@ def test_s4_added_slots_are_no_longer_imported_and_forgotten_nodes_take_no_part(
 
 
 @pytest.mark.parametrize("hard", [False, True])
-def test_s11_reset_leaves_a_lone_primary_and_hard_a_new_one(hard: bool) -> None:
+def test_s11_p20_reset_leaves_a_lone_primary_in_a_shard_of_its_own_and_hard_a_new_one(hard: bool) -> None:
     solo = solo_with(7)
     a, b = solo.puppet("a", slots=[3]), solo.puppet("b")
     solo.state.forget(b.node_id, solo.now_ms)
@@ -372,9 +372,9 @@ def test_s11_reset_leaves_a_lone_primary_and_hard_a_new_one(hard: bool) -> None:
     assert solo.events(NodeLeft) == [NodeLeft(a.node_id, "reset")]
     assert a.dialled in solo.closed()
     assert Save(durable=True) in solo.saves()
+    assert myself.shard_id != shard
     if hard:
         assert myself.node_id != MYSELF_ID
-        assert myself.shard_id != shard
         assert solo.state.find(myself.node_id) is myself
         assert solo.state.find(MYSELF_ID) is None
         assert (myself.config_epoch, solo.state.current_epoch) == (0, 0)
@@ -385,7 +385,7 @@ def test_s11_reset_leaves_a_lone_primary_and_hard_a_new_one(hard: bool) -> None:
     assert solo.is_alive()
 
 
-def test_s11_reset_makes_a_replica_a_primary() -> None:
+def test_s11_p20_reset_makes_a_replica_a_primary_in_a_shard_of_its_own() -> None:
     solo = Solo()
     primary = solo.puppet("a", slots=[3])
     solo.state.replicate(primary.node_id, solo.now_ms)
@@ -395,4 +395,5 @@ def test_s11_reset_makes_a_replica_a_primary() -> None:
     solo.poll()
     assert solo.state.myself.is_primary
     assert solo.state.myself.replicaof is None
+    assert solo.state.myself.shard_id != primary.node_id[::-1]
     assert solo.events(RoleChanged) == [RoleChanged(MYSELF_ID, "primary", None)]

@@ -131,6 +131,31 @@ def _follow_taker(core: Core, sender: Node, config_epoch: int, *, is_taker: bool
     replication.replicate(core, sender)
 
 
+def give_way(core: Core, other: Node) -> None:
+    """Two primaries in one shard: the one without slots gives way to the one with the greater config epoch (P21).
+
+    So we follow `other` if it is the newer one, and if we are the older one or its replica. That comes to light late if
+    a node took the slots before it told its shard, or if a third node's UPDATE brought the news of it.
+    """
+    myself = core.myself
+    ours = myself.primary
+    if other is ours or not other.sends_shard_id or other.shard_id != myself.shard_id:
+        return
+    if ours.slot_bits or not other.is_primary or other.flags & c.FAILING:
+        return
+    if other.config_epoch > ours.config_epoch:
+        core.log("notice", f"Node {other.name} is a newer primary of my shard. Reconfiguring myself as its replica")
+        replication.replicate(core, other)
+
+
+def give_way_to_newest(core: Core) -> None:
+    """Once a second, `give_way` to the newest primary of our shard: our own role, slots or epoch may have changed."""
+    myself = core.myself
+    if not myself.primary.slot_bits:
+        mates = [node for node in core.table.all_nodes if node.shard_id == myself.shard_id]
+        give_way(core, max(mates, key=lambda node: (node.is_primary, node.config_epoch)))
+
+
 def _send_update_if_stale(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
     """Sends UPDATE to a sender that claims slots of an owner with a greater epoch. One owner at a time."""
     contested = claimed & core.slots.assigned & ~core.slots.not_claimed & ~sender.slot_bits

@@ -63,6 +63,21 @@ def padded(text: str) -> bytes:
     return data + bytes(-len(data) % 8)
 
 
+def learn_shard(core: Core, sender: Node, packet: Packet) -> None:
+    """The shard of a primary that has told none yet, before its claims are applied (P21).
+
+    Until then its shard id is made up, so a primary of our own shard would take our slots as one of another shard. What
+    a replica says follows from its primary, and what a primary with a known shard says may be its new one: both wait
+    for `apply`.
+    """
+    if sender.sends_shard_id or sender.replicaof is not None or packet.replicaof is not None:
+        return
+    for extension in packet.extensions:
+        if extension.type == c.EXTENSION_SHARD_ID and extension.shard_id is not None:
+            sender.sends_shard_id = True
+            set_shard_id(core, sender, extension.shard_id)
+
+
 def apply(core: Core, sender: Node, packet: Packet) -> None:
     """Applies the extensions of a known sender.
 
@@ -95,20 +110,32 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
             core.want_save()
     if shard_id is not None:
         sender.sends_shard_id = True
-    elif whole:
-        shard_id = sender.primary.shard_id  # an older peer: its shard is its primary's
-    if shard_id is not None:
+        _take_shard_id(core, sender, shard_id)
+
+
+def _take_shard_id(core: Core, sender: Node, shard_id: str) -> None:
+    """Takes the shard that a node says it is of. A replica is of the shard of its primary, whatever it says (P18)."""
+    primary = sender.replicaof
+    if primary is None or primary.shard_id == shard_id:
+        sender.refused_shard_id = ""
         set_shard_id(core, sender, shard_id)
+    elif shard_id != sender.refused_shard_id and (primary.sends_shard_id or primary is core.myself):
+        # Once for each id, because a heartbeat that repeats it is quiet. If the shard of the primary is made up, the
+        # replica may well be right.
+        sender.refused_shard_id = shard_id
+        text = f"says that it is of shard {shard_id}, but its primary {primary.name} is of {primary.shard_id}: refused"
+        core.refuse("shard_id", sender.node_id, text)
 
 
 def set_shard_id(core: Core, node: Node, shard_id: str) -> None:
-    """Sets the shard of a node. Our own shard follows if the node is our primary (`updateShardId`)."""
+    """Sets the shard of a node and of its replicas, ours too if we are one (P18, `updateShardId`)."""
     if node.shard_id != shard_id:
         node.shard_id = shard_id
-        core.want_save()
-    if core.myself.replicaof is node and core.myself.shard_id != shard_id:
-        core.myself.shard_id = shard_id
-        core.want_save(durable=True)
+        core.want_save(durable=node is core.myself)
+    for replica in node.replicas.values():
+        if replica.shard_id != shard_id:
+            replica.raw_extensions = None  # what its next heartbeat says of its shard is to be looked at again
+            set_shard_id(core, replica, shard_id)
 
 
 def _apply_forgotten(core: Core, sender: Node, extension: Extension) -> None:

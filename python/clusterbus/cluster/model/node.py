@@ -113,6 +113,8 @@ class Node:
     """Aux fields of the node's line in nodes.conf that only newer servers know. They are written back as they were."""
     sends_shard_id: Viewed[bool] = False
     """The node has sent its shard id. Older peers never do."""
+    refused_shard_id: str = ""
+    """The shard that this replica was refused last because its primary is of another one (P18)."""
     raw_extensions: Viewed[tuple[bytes, int] | None] = None
     """The bytes and the number of the extensions in the last heartbeat applied. None if each heartbeat must be applied
     in full."""

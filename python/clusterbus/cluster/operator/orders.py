@@ -73,7 +73,7 @@ def flush_slots(core: Core) -> None:
 
 
 def reset(core: Core, *, hard: bool) -> None:
-    """CLUSTER RESET: this node becomes a primary without slots that knows no other node.
+    """CLUSTER RESET: this node becomes a primary without slots in a shard of its own, which knows no other node (P20).
 
     `hard` also gives it a new id and epochs of 0. Raises StateError for a primary that has keys.
     """
@@ -94,8 +94,9 @@ def reset(core: Core, *, hard: bool) -> None:
         core.current_epoch = core.last_vote_epoch = 0
         core.set_config_epoch(myself, 0)
         core.table.rename(myself, core.new_id())
-        myself.shard_id = core.new_id()
         core.log("notice", f"Reset, under a new id: {myself.node_id}")
+    myself.shard_id = core.new_id()
+    core.log("notice", f"Reset, in a new shard: {myself.shard_id}")
     core.want_save(durable=True)
     core.want_state_update()
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
+from clusterbus.cluster.heartbeats import extensions
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.records import AUX_FIELDS, FLAG_OF_NAME, NodeRecord, NodesConf, text_of
 from clusterbus.cluster.model.slots import bits_of_ranges, ranges_of
@@ -233,8 +234,11 @@ def restore(core: Core, conf: NodesConf) -> None:
         node = nodes[record.node_id]
         node.follow(primary)
         node.config_epoch = 0
-        if "shard-id" not in record.aux:
-            node.shard_id = primary.shard_id
+        if node.shard_id != primary.shard_id:
+            if "shard-id" in record.aux:
+                told, counts = node.shard_id, primary.shard_id
+                core.log("notice", f"Node {node.name} is in shard {told} in nodes.conf; its primary's {counts} counts")
+            extensions.set_shard_id(core, node, primary.shard_id)
     own = myself_of(conf)
     for moves, restored in ((own.migrating, core.slots.migrating), (own.importing, core.slots.importing)):
         for slot, other_id in moves:

@@ -21,7 +21,7 @@ use crate::limits;
 use crate::link_id::LinkId;
 use crate::pool::Lane;
 use crate::transport::plain::{RecvHalf, SendHalf};
-use crate::transport::socket::Socket;
+use crate::transport::socket::{Socket, TcpSocket};
 use crate::transport::tls::TlsTransport;
 use crate::transport::transfer::{LastRead, OutMessage, ReadReport, ReadStop, WriteReport};
 
@@ -128,6 +128,11 @@ impl Links {
 
     pub(crate) fn last_read_ms(&self, id: LinkId) -> Option<u64> {
         self.table.get(id)?.last_read.age_ms()
+    }
+
+    /// The TCP sockets of all links that have one.
+    pub(crate) fn tcp_sockets(&self) -> impl Iterator<Item = &TcpSocket> {
+        self.table.iter().filter_map(|link| link.tcp.as_deref())
     }
 
     /// The messages and bytes that are not wholly sent.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clusterbus_engine::{EndReason, Event, LossReason};
 
@@ -104,6 +104,36 @@ fn r6_a_peer_that_left_before_it_was_accepted_is_heard_out() {
         let link = rig.accepted()[0];
         assert_eq!(rig.story(link), "apl");
         assert_eq!(rig.numbers(link), [1, 2]);
+    }
+}
+
+/// P7: a peer that takes no more bytes, and so acknowledges none, loses its link by the kernel's timeout; a change of
+/// the timeout reaches links that are up.
+#[test]
+fn p7_the_kernel_ends_a_link_that_does_not_move() {
+    for io_threads in [1, 3] {
+        let timeout = Duration::from_millis(400);
+        for change_later in [false, true] {
+            let mut rig = Rig::with(Mode { io_threads, tls: false }, |config| {
+                if !change_later {
+                    config.unacknowledged_timeout = timeout;
+                }
+            });
+            let (listener, address) = peer_listener();
+            let link = rig.engine.connect(address, 5, false, None).expect("a socket");
+            let (_deaf, _) = listener.accept().expect("the engine dialled");
+            rig.until("the link", |rig| rig.story(link) == "c");
+            if change_later {
+                rig.engine.set_unacknowledged_timeout(timeout);
+            }
+            let begun = Instant::now();
+            for number in 0..64 {
+                rig.engine.send(link, message(packets::publish(number, 1024 * 1024)));
+            }
+            rig.until("the loss", |rig| !rig.lost(link).is_empty());
+            assert!(begun.elapsed() >= timeout);
+            assert_eq!(rig.lost(link)[0].0, "error");
+        }
     }
 }
 
