@@ -141,11 +141,8 @@ def give_way(core: Core, other: Node) -> None:
     ours = myself.primary
     if other is ours or not other.sends_shard_id or other.shard_id != myself.shard_id:
         return
-    if ours.slot_bits or not other.is_primary or other.flags & c.FAILING:
-        return
-    if other.config_epoch > ours.config_epoch:
-        core.log("notice", f"Node {other.name} is a newer primary of my shard. Reconfiguring myself as its replica")
-        replication.replicate(core, other)
+    if other.is_primary and not ours.slot_bits and not other.flags & c.FAILING:
+        _follow_taker(core, other, other.config_epoch, is_taker=False, has_slots=False)  # whoever has taken them
 
 
 def give_way_to_newest(core: Core) -> None:
