@@ -85,6 +85,24 @@ def test_no_prefix_of_a_file_passes_for_a_whole_one(path: Path, length: int) -> 
     file.close()
 
 
+def test_the_error_about_a_cut_off_file_says_how_to_go_on_p44(path: Path) -> None:
+    """And what it says works, if the file was whole but for its last newline."""
+    path.write_text(WHOLE.rstrip("\n"))
+    file = NodesFile(str(path))
+    with pytest.raises(ConfigError, match="cut off") as caught:
+        file.read()
+    last_line = WHOLE.splitlines()[-1]
+    command = f"echo >> {path}"
+    assert f"if '{last_line}' is all of it, add the newline ({command}), else put a whole copy" in str(caught.value)
+    with path.open("a") as appended:
+        appended.write("\n")
+    assert file.read() == WHOLE
+    path.write_text(NODE)
+    with pytest.raises(ConfigError, match="put a whole copy in its place, or delete it"):
+        file.read()
+    file.close()
+
+
 def test_load_adds_the_file_to_the_errors_of_the_parser(path: Path) -> None:
     """H44: the parser names the line, and the file adds its name."""
     path.write_text(WHOLE)

@@ -81,7 +81,9 @@ FAIL_UNDO: Final = 2
 HANDSHAKE_TIMEOUT_MIN_MS: Final = 1_000
 GOSSIP_FUTURE_MAX_MS: Final = _core.GOSSIP_FUTURE_MAX_MS
 FORGET_TTL_MS: Final = 60_000
-"""A forgotten node may not come back for this long. A peer may ask for no longer time either (H19)."""
+"""For how long FORGET keeps a node out, unless `cluster-blacklist-ttl` says otherwise."""
+FORGET_TTL_MAX_MS: Final = 7 * 24 * 3_600_000
+"""The longest time for which a peer may have us keep out a node (H19, P9). Our own operator may set a longer one."""
 REJOIN_DELAY_MIN_MS: Final = 500
 REJOIN_DELAY_MAX_MS: Final = 5_000
 WRITABLE_DELAY_MS: Final = 2_000
@@ -92,9 +94,14 @@ REDIAL_ALIVE_PARTS: Final = 8
 """The longest wait before a redial is the node timeout divided by this, unless the node is flagged PFAIL or FAIL."""
 REDIAL_FAILING_PARTS: Final = 2
 """The same for a node that is flagged PFAIL or FAIL."""
-MEET_AGAIN_MS: Final = 60_000
-"""An operator's MEET is repeated for this long while the peer has not dialled us. It must not be longer than
-FORGET_TTL_MS, so that it never brings back a node that was forgotten on purpose."""
+MEETS_AGAIN_MAX: Final = 7
+"""So often at most do we send MEET again to a node that does not know us (P40)."""
+MEET_AGAIN_GROWTH: Final = 3
+"""The first MEET goes out again after a handshake timeout, and each further one after this many times as long."""
+MEET_AGAIN_MS: Final = FORGET_TTL_MS
+"""A node that has dialled us once may know us, and may have been told to forget us: it gets MEET again only for this
+long after we learnt of it, and for no longer than `cluster-blacklist-ttl`. So our MEETs never bring back a node that
+was forgotten on purpose."""
 INBOUND_IDLE_MIN_MS: Final = 20_000
 """Longer than the engine waits for a link's first packet. So a link that never sends one is closed and counted under
 H31, not as an idle one."""

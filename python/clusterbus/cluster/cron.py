@@ -10,9 +10,9 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import election, failure, manual_failover, replica_migration, replication, roles
 from clusterbus.cluster.heartbeats import heartbeat
-from clusterbus.cluster.membership import handshake, links
+from clusterbus.cluster.membership import acquaintance, handshake, links
 from clusterbus.cluster.membership.myself import refresh_myself
-from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.node import Node
 
 UNREACHABLE_ON_PURPOSE = c.FLAG_MYSELF | c.FLAG_NOADDR
 
@@ -25,6 +25,7 @@ def tick(core: Core, number: int) -> None:
     if core.wants_sync:
         core.want_save(durable=True)
     if number % c.TICKS_PER_RANDOM_PING == 0:
+        acquaintance.tick(core)  # before PINGs go out: it leaves nodes alone that owe us a PONG
         _ping_longest_unheard(core)
         _close_idle_inbound(core)
         roles.give_way_to_newest(core)
@@ -78,7 +79,7 @@ def _watch(core: Core, node: Node) -> None:
             core.take_gossiped_pong(node)
         if now_ms - node.pong_received_ms > timeout_ms // 2:
             if link is not None:
-                heartbeat.send(core, link, c.MEET if _is_to_be_met_again(core, node, link) else c.PING)
+                heartbeat.send(core, link, c.PING)
             else:
                 node.ping_sent_ms = now_ms  # there is no link to send it on, but the wait for a PONG begins
         return
@@ -94,24 +95,6 @@ def _watch(core: Core, node: Node) -> None:
             core.close_link(link, "no PONG for a node timeout")
     if min(ping_delay_ms, data_delay_ms) > timeout_ms:
         failure.suspect(core, node)
-
-
-def _is_to_be_met_again(core: Core, node: Node, link: Link) -> bool:
-    """Whether a MEET takes the place of the next PING.
-
-    An operator's MEET has reached the node, but the node has not dialled us, so it may have given up its handshake.
-    Only peers that accept MEET from known nodes get one. They announce it by the flag that also means light MODULE
-    messages.
-    """
-    timeout_ms = core.handshake_timeout_ms
-    if not node.met_by_operator or node.inbound_link is not None or not node.flags & c.FLAG_LIGHT_MODULE:
-        return False
-    now_ms = core.now_ms
-    return (
-        now_ms - node.created_ms < c.MEET_AGAIN_MS
-        and now_ms - node.inbound_lost_ms > timeout_ms
-        and now_ms - link.created_ms > timeout_ms
-    )
 
 
 def _close_idle_inbound(core: Core) -> None:

@@ -75,6 +75,7 @@ class Config:
     cluster_replica_no_failover: str
     cluster_allow_replica_migration: bool
     cluster_migration_barrier: int
+    cluster_blacklist_ttl: int
     cluster_manual_failover_timeout: int
     cluster_allow_reads_when_down: bool
     cluster_allow_pubsubshard_when_down: bool

@@ -15,6 +15,7 @@ from clusterbus.config.kinds import (
     INT_MAX,
     LONG_MAX,
     UINT_MAX,
+    ULONG_MAX,
     AlwaysOn,
     Choice,
     Integer,
@@ -252,6 +253,13 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         Integer(0, INT_MAX),
         "1",
         "Number of replicas that a primary must keep when a replica of it moves to another primary.",
+        True,
+    ),
+    Directive(
+        "cluster-blacklist-ttl",
+        Integer(0, ULONG_MAX),
+        "60",
+        "Seconds for which a forgotten node stays out, here and at the peers that are told.",
         True,
     ),
     Directive(

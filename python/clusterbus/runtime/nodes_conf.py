@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
@@ -91,11 +92,9 @@ class NodesFile:
             raise ConfigError(f"{self.path} is over {FILE_LEN_MAX_BYTES} bytes, so it is no nodes.conf")
         if not raw.strip():
             raise ConfigError(f"{self.path}:1: the file is empty; delete it if this node is to start as a new one")
-        last_line = raw.rstrip(b"\n").count(b"\n") + 1
-        if not raw.endswith(b"\n"):
-            raise ConfigError(f"{self.path}:{last_line}: the file is cut off: its last line has no end")
-        if not raw.rstrip(b"\n").rsplit(b"\n", 1)[-1].startswith(b"vars "):
-            raise ConfigError(f"{self.path}:{last_line}: the file is cut off: its last line is not 'vars ...'")
+        if (cut := self._how_cut_off(raw)) is not None:
+            last_line = raw.rstrip(b"\n").count(b"\n") + 1
+            raise ConfigError(f"{self.path}:{last_line}: the file is cut off: {cut}")
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -105,6 +104,26 @@ class NodesFile:
             line = text.count("\n", 0, text.index("\0")) + 1
             raise ConfigError(f"{self.path}:{line}: the file is damaged: it holds a zero byte")
         return text
+
+    def _how_cut_off(self, raw: bytes) -> str | None:
+        """What the end of the file lacks, and how an operator goes on (P44); None if nothing is missing.
+
+        Valkey starts on such a file. We do not: of a `lastVoteEpoch` that has lost its last digits nothing can be seen,
+        and it would let this node vote twice in one epoch.
+        """
+        ends_line = raw.endswith(b"\n")
+        last_line = raw.rstrip(b"\n").rsplit(b"\n", 1)[-1]
+        if not last_line.startswith(b"vars "):
+            return (
+                "its last line is not 'vars ...'; put a whole copy in its place, or delete it and let the node join as"
+                " a new one"
+            )
+        if not ends_line:
+            return (
+                f"its last line has no end; if {last_line.decode(errors='replace')!r} is all of it, add the newline"
+                f" (echo >> {shlex.quote(self.path)}), else put a whole copy in its place"
+            )
+        return None
 
     def load(self, parse: Callable[[str], Parsed]) -> Parsed | None:
         """Returns `parse(text)`, or None for a new node. A ConfigError out of `parse` gains the name of the file."""

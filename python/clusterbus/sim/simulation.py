@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
 from typing import Any, Final, TypeVar
 
-from clusterbus.cluster.constants import FORGET_TTL_MS, SLOTS
+from clusterbus.cluster.constants import SLOTS
 from clusterbus.cluster.events import Event
 from clusterbus.cluster.model.slots import bits_of
 from clusterbus.cluster.state import ClusterState
@@ -254,7 +254,8 @@ class Simulation:
         self.operate(node, lambda state, now_ms: state.forget(node_id, now_ms))
         host = self._up(node)
         slowest = 1 - FORGET_CLOCK_SLACK
-        until_us = self._timeline.now_us + int(FORGET_TTL_MS * US_PER_MS * slowest)
+        ttl_ms = host.config.cluster_blacklist_ttl * 1000
+        until_us = self._timeline.now_us + int(ttl_ms * US_PER_MS * slowest)
         self._world.checker.forgot(host, node_id, until_us)
 
     def add_slots(self, node: int, first: int, last: int) -> None:

@@ -132,3 +132,14 @@ def test_s6_the_only_replica_of_a_primary_stays(barrier: int) -> None:
     cluster.orphan()
     cluster.live(10_000)
     assert cluster.my_primary is cluster.solo.node(cluster.primary)
+
+
+def test_p8_a_replica_that_is_only_suspected_counts_as_working() -> None:
+    cluster = Cluster()
+    solo = cluster.solo
+    cluster.live(10_000)
+    assert solo.node(cluster.doomed).is_pfail
+    assert cluster.my_primary is solo.node(cluster.primary)
+    cluster.orphan()
+    cluster.live(c.MIGRATION_DELAY_MS + 2_000)
+    assert cluster.my_primary is solo.node(cluster.other)

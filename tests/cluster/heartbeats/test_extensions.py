@@ -204,8 +204,31 @@ def test_s9_forget_is_passed_on_to_peers_with_the_time_left() -> None:
     assert forgotten(pong(solo, peer)) == []
 
 
-@pytest.mark.parametrize(("ttl_s", "stays_out_ms"), [(10, 10_000), (2**64 - 1, c.FORGET_TTL_MS)])
-def test_h19_a_peers_forget_counts_with_a_cap_on_its_ttl(ttl_s: int, stays_out_ms: int) -> None:
+def test_p9_forget_lasts_as_long_as_the_directive_says_here_and_at_peers() -> None:
+    solo = Solo(cluster_node_timeout=10_000_000, cluster_blacklist_ttl=600)
+    peer, gone, other = solo.puppet("a"), solo.puppet("b"), solo.puppet("c")
+    solo.state.forget(gone.node_id, solo.now_ms)
+    assert forgotten(pong(solo, peer)) == [(gone.node_id, 600)]
+    solo.now_ms += 599_999
+    solo.gossips(peer, entry(gone))
+    assert not solo.knows(gone)
+    solo.now_ms += 1
+    solo.gossips(peer, entry(gone))
+    assert solo.knows(gone)
+    solo.config.update(cluster_blacklist_ttl=0)
+    solo.state.forget(other.node_id, solo.now_ms)
+    solo.gossips(peer, entry(other))
+    assert solo.knows(other), "0 keeps nobody out"
+
+
+def test_p9_by_default_forget_lasts_a_minute() -> None:
+    assert Solo().config.cluster_blacklist_ttl * 1000 == c.FORGET_TTL_MS
+
+
+@pytest.mark.parametrize(
+    ("ttl_s", "stays_out_ms"), [(10, 10_000), (3_600, 3_600_000), (2**64 - 1, c.FORGET_TTL_MAX_MS)]
+)
+def test_h19_p9_a_peers_forget_counts_with_a_cap_on_its_ttl(ttl_s: int, stays_out_ms: int) -> None:
     solo = Solo(cluster_node_timeout=120_000)
     teller, gone = solo.puppet("a"), solo.puppet("b")
     solo.says(teller, extensions=[Extension.forgotten_node_of(gone.node_id, ttl_s)])

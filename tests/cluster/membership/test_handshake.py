@@ -11,7 +11,7 @@ from clusterbus.cluster.effects import Dial
 from clusterbus.cluster.events import NodeJoined
 
 from tests.cluster.harness import Network, all_connected
-from tests.cluster.solo import Puppet, Solo, entry, node_id
+from tests.cluster.solo import Puppet, Solo, node_id
 
 KEYS: dict[str, Any] = dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_ca_cert_file"), __file__)
 """Files that exist. Nothing in these tests reads them."""
@@ -235,20 +235,6 @@ def test_s1_an_operators_meet_is_repeated_for_a_minute_while_the_peer_does_not_d
     assert c.MEET in kinds
     kinds_sent(solo, puppet, c.MEET_AGAIN_MS)
     assert set(kinds_sent(solo, puppet, 5_000)) == {c.PING}
-
-
-def test_s1_no_other_meet_is_repeated() -> None:
-    """None for a node that met us, one that dialled us, or one that does not announce that it accepts MEET again."""
-    solo = Solo(cluster_node_timeout=1_000)
-    heard_of = Puppet(node_id("b"), "10.0.2.2", 7200, 0, 0)
-    solo.gossips(solo.puppet("a"), entry(heard_of.node_id))
-    heard_of.dialled = solo.open(next(dial for dial in solo.of(Dial, solo.tick()) if dial.ip == heard_of.ip))
-    solo.says(heard_of, c.PONG)
-    assert set(kinds_sent(solo, heard_of, 5_000)) == {c.PING}
-    assert set(kinds_sent(solo, solo.puppet("c"), 5_000)) == {c.PING}
-    older = Puppet(node_id("d"), "10.0.1.9", 7009, solo.open(meet(solo, "10.0.1.9", 7009)), 0, flags=c.FLAG_PRIMARY)
-    solo.says(older, c.PONG)
-    assert set(kinds_sent(solo, older, 5_000)) == {c.PING}
 
 
 def test_s1_the_meet_flag_ends_with_the_answer() -> None:

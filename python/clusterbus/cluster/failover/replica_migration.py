@@ -59,7 +59,8 @@ def _survey(core: Core) -> tuple[list[Node], dict[Node, int]]:
 
 
 def _working(node: Node) -> list[Node]:
-    return [replica for replica in node.replicas.values() if not replica.flags & c.FAILING]
+    """Its replicas that are not FAIL: PFAIL is our own suspicion alone, and no reason to leave our primary (P8)."""
+    return [replica for replica in node.replicas.values() if not replica.is_failed]
 
 
 def _working_replicas(node: Node) -> int:

@@ -150,5 +150,5 @@ def _apply_forgotten(core: Core, sender: Node, extension: Extension) -> None:
     if node is core.myself or node is sender or node is core.myself.replicaof or node.in_handshake:
         core.refuse("forgotten_node", sender.node_id, f"asks to forget {node_id}: ignored")
         return
-    core.forgotten.add(node_id, core.now_ms + min(ttl_s * 1000, c.FORGET_TTL_MS))
+    core.forgotten.add(node_id, core.now_ms + min(ttl_s * 1000, c.FORGET_TTL_MAX_MS))
     core.remove_node(node, "forgotten by a peer")

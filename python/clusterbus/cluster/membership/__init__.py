@@ -1,6 +1,7 @@
 """Which nodes are in the cluster, and where.
 
 handshake  MEET in both directions, until the true id is known
+acquaintance  MEET again, to those that do not know us
 links      dials, links that come up, and links that end
 address    where other nodes are, by their own packets
 myself     what this node announces of itself

@@ -77,6 +77,7 @@ def assign(core: Core, link: Link, node: Node) -> None:
     if node.inbound_link is not None:
         core.close_link(node.inbound_link, "replaced by a newer one")
     link.node = node
+    link.assigned_ms = core.now_ms
     node.inbound_link = link
     core.anonymous_links -= 1
     if not node.in_handshake:
@@ -95,6 +96,7 @@ def note_pong(core: Core, link: Link, node: Node, *, has_extensions: bool) -> No
     """A node answered on the link that we dialled."""
     if has_extensions and not link.takes_light:
         _allow_light(link, node)
+    link.has_answered = True
     node.pong_received_ms = core.now_ms
     node.ping_sent_ms = 0
     node.data_received_ms = core.now_ms

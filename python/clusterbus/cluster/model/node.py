@@ -56,9 +56,12 @@ class Link:
     """One connection to or from a peer. `node` is None for an inbound link until a packet says whose it is.
 
     `takes_light`: the peer has shown that it knows whose link this is, so light messages may go out on it (`pubsub`).
+    `has_answered`: a PONG of its node came on it. `assigned_ms`: when an inbound link got its node, 0 before.
     """
 
-    __slots__ = ("created_ms", "inbound", "link_id", "local_ip", "node", "peer_ip", "takes_light")
+    __slots__ = (
+        "assigned_ms", "created_ms", "has_answered", "inbound", "link_id", "local_ip", "node", "peer_ip", "takes_light",
+    )  # fmt: skip
 
     def __init__(
         self, link_id: int, *, node: Node | None, inbound: bool, peer_ip: str, local_ip: str, created_ms: int
@@ -70,6 +73,8 @@ class Link:
         self.local_ip = local_ip
         self.created_ms = created_ms
         self.takes_light = False
+        self.has_answered = False
+        self.assigned_ms = 0
 
     def __repr__(self) -> str:
         return f"<Link {self.link_id} {'from' if self.inbound else 'to'} {self.node!r}>"
@@ -134,6 +139,11 @@ class Node:
     dial_failures: int = 0
     next_dial_ms: int = 0
     met_by_operator: bool = False
+    knows_us: bool = False
+    """It has shown that it knows us: in a handshake it would not have sent us so much (`acquaintance`)."""
+    meets_again: int = 0
+    met_again_ms: int = 0
+    """How many MEETs we have sent it again, and when the last."""
     provisional: Viewed[bool] = False
     """Only the gossip of a stranger's MEET has mentioned it. It goes unless it answers, or a known node mentions it."""
 

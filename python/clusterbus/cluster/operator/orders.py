@@ -38,7 +38,9 @@ def meet(core: Core, ip: str, port: int, cport: int | None) -> None:
 
 
 def forget(core: Core, node_id: str) -> None:
-    """CLUSTER FORGET: removes a node and keeps it out for a minute, here and at peers that take extensions."""
+    """CLUSTER FORGET: removes a node and keeps it out for `cluster-blacklist-ttl`, here and at peers that take
+    extensions.
+    """
     node = core.table.find(node_id)
     if node is None:
         if core.forgotten.has(node_id, core.now_ms):
@@ -48,7 +50,7 @@ def forget(core: Core, node_id: str) -> None:
         raise StateError("I tried hard but I can't forget myself...")
     if node is core.myself.replicaof:
         raise StateError("Can't forget my master!")
-    core.forgotten.add(node_id, core.now_ms + c.FORGET_TTL_MS)
+    core.forgotten.add(node_id, core.now_ms + core.config.cluster_blacklist_ttl * 1000)
     core.remove_node(node, "forgotten")
 
 

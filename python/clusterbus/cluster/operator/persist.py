@@ -269,6 +269,7 @@ def _restored_node(core: Core, record: NodeRecord) -> Node:
         if flags & c.FLAG_NOADDR:
             flags |= c.FLAG_FAIL  # nobody dials it, so its silence would go unnoticed (P6)
         node = Node(record.node_id, flags, core.new_id(), core.now_ms)
+    node.knows_us = True  # as far as we know: if it does not, it may have been told to forget us meanwhile (P40)
     node.ip, node.cport = record.ip, record.cport
     tls = core.config.tls_cluster and not {"tcp-port", "tls-port"} & record.aux.keys()
     node.port = int(record.aux.get("tcp-port", 0 if tls else record.port))
