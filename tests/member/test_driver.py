@@ -25,6 +25,7 @@ from clusterbus.cluster.effects import (
 from clusterbus.cluster.events import Event, NodeSuspected
 from clusterbus.errors import ClusterBusError
 from clusterbus.member import driver as driver_module
+from clusterbus.member.counters import refused_messages
 from clusterbus.member.driver import FILTER_EVERYTHING, FILTER_NOTHING
 
 from tests.member.scripted import Loop, Peer, ScriptedState, ping, running
@@ -194,6 +195,35 @@ def test_refused_connections_have_one_line_naming_the_peer_h35(
 def refused(loop: Loop) -> int:
     stats = loop.driver.engine.stats()
     return sum(count for name, count in stats.items() if name.startswith("accepts_refused_"))
+
+
+def test_what_was_refused_or_filtered_was_received_all_the_same_p35(loop: Loop) -> None:
+    good = wire.encode(ping(1, epoch=1))
+    refused_pong, refused_fail = (good[:12] + type_bytes + b"\0\5" + good[16:] for type_bytes in (b"\0\1", b"\0\3"))
+    peer = loop.connect()
+    loop.driver.packet_filter = 1
+    peer.send(refused_pong, refused_fail, good, wire.encode(ping(0, epoch=2)))
+    loop.until(lambda: epochs_heard(loop.state) == [2], "the last one is applied")
+    engine_only = refused_messages(loop.driver.engine.stats())
+    assert {name: number for name, number in engine_only.items() if number} == {
+        "messages_pong_received": 1,
+        "messages_fail_received": 1,
+    }
+    assert loop.state.counters == {"messages_pong_received": 1}, "the filtered one; the state counts what it is handed"
+    loop.driver.reset_stats()
+    assert not any(refused_messages(loop.driver.engine.stats()).values())
+
+
+def test_a_peer_of_another_protocol_has_one_line_however_often_it_comes_p32(
+    loop: Loop, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(1, 6):
+        loop.connect().send(b"HELLO 3\r\n")
+        loop.until(lambda least=number: len(loop.state.heard("closed")) >= least, "closed")  # type: ignore[misc]
+    lines = [record.getMessage() for record in caplog.records if "does not speak this cluster bus" in record.message]
+    assert len(lines) == 1
+    assert lines[0].startswith("127.0.0.1: link lost (bad-signature), because it does not speak this cluster bus: sig")
+    assert loop.driver.engine.stats()["links_lost_bad_signature"] == 5
 
 
 def test_the_packet_filter_drops_one_type_or_all(loop: Loop) -> None:

@@ -94,6 +94,13 @@ REDIAL_ALIVE_PARTS: Final = 8
 """The longest wait before a redial is the node timeout divided by this, unless the node is flagged PFAIL or FAIL."""
 REDIAL_FAILING_PARTS: Final = 2
 """The same for a node that is flagged PFAIL or FAIL."""
+FOREIGN_LOSSES: Final = frozenset({"bad-signature", "bad-length", "tls-on-plain", "not-tls"})
+"""The words for the end of a link on which came what is no message of this bus (`LinkLost.kind`)."""
+REDIAL_FOREIGN_MAX_MS: Final = 60_000
+"""The longest wait before an address is dialled again where such a peer answered (P32)."""
+UNANSWERED_LINKS_TOLD: Final = 5
+"""After this many links in a row that a node has ended without an answer, that is logged and counted; and again after
+as many more."""
 MEETS_AGAIN_MAX: Final = 7
 """So often at most do we send MEET again to a node that does not know us (P40)."""
 MEET_AGAIN_GROWTH: Final = 3

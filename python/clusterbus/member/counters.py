@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from clusterbus.cluster.constants import MESSAGE_NAMES
 from clusterbus.member.driver import Driver
 
 Line = tuple[str, object]
@@ -92,10 +93,15 @@ def byte_counters(stats: dict[str, int]) -> dict[str, int]:
     return counters
 
 
+def refused_messages(stats: dict[str, int]) -> dict[str, int]:
+    """The packets that the engine refused, under the names of received messages, since they were received (P35)."""
+    return {f"messages_{name}_received": stats.get(f"messages_{name}_refused", 0) for name in MESSAGE_NAMES}
+
+
 def cluster_info_lines(driver: Driver) -> Iterator[Line]:
     """CLUSTER INFO: state, slots, nodes, epochs, messages, bytes; then offload counters and refusals (R24)."""
     stats = driver.engine.stats()
-    yield from driver.state.info_lines(byte_counters(stats))
+    yield from driver.state.info_lines(byte_counters(stats) | refused_messages(stats))
     for shown, name in LIGHT:
         yield shown, driver.state.counters[name]
     yield from offload_lines(stats)

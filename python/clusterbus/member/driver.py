@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from clusterbus.cluster.constants import FOREIGN_LOSSES
+from clusterbus.cluster.core import MESSAGES_RECEIVED
 from clusterbus.cluster.effects import (
     BindLink,
     Broadcast,
@@ -245,6 +247,8 @@ class Driver:
         kind = packet.type
         if self.packet_filter != FILTER_NOTHING and self.packet_filter in (FILTER_EVERYTHING, kind):
             self.counters["packets_filtered"] += 1
+            if kind < len(MESSAGES_RECEIVED):
+                self.state.counters[MESSAGES_RECEIVED[kind]] += 1  # it was received all the same (P35)
             return
         try:
             self.state.handle_packet(link, packet, now_ms)
@@ -293,7 +297,11 @@ class Driver:
         level = "verbose" if event.kind in ORDINARY_LOSSES else "warning"
         peer = self.links.pop(event.link, None)
         if peer is not None:
-            self._note(peer, f"link lost ({event.kind})", event.detail, now_ms, level=level)
+            what = f"link lost ({event.kind})"
+            if event.kind in FOREIGN_LOSSES:
+                peer = peer.rpartition(":")[0]  # such a peer may come again and again, from another port each time
+                what += ", because it does not speak this cluster bus"
+            self._note(peer, what, event.detail, now_ms, level=level)
             self.state.handle_link_closed(event.link, reason, now_ms)
             return
         dial = self._dials.pop(event.owner, None)

@@ -88,13 +88,15 @@ impl MessageType {
     }
 }
 
+/// The type that an encoded message announces, whatever else is wrong with it; `None` for one that nobody knows.
+pub fn message_type_of(bytes: &[u8]) -> Option<MessageType> {
+    let (start, _) = LightHeaderLayout::ref_from_prefix(bytes).ok()?;
+    MessageType::from_number(start.message_type.get() & !LIGHT_TYPE_BIT)
+}
+
 /// The class of an encoded message; anything that is not a known message counts as `Cluster`.
 pub fn message_class_of(bytes: &[u8]) -> MessageClass {
-    let Ok((start, _)) = LightHeaderLayout::ref_from_prefix(bytes) else {
-        return MessageClass::Cluster;
-    };
-    MessageType::from_number(start.message_type.get() & !LIGHT_TYPE_BIT)
-        .map_or(MessageClass::Cluster, MessageType::class)
+    message_type_of(bytes).map_or(MessageClass::Cluster, MessageType::class)
 }
 
 #[cfg(test)]

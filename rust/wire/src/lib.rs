@@ -36,7 +36,7 @@ pub use extension::{Extension, ExtensionContent, ExtensionType, RawExtension, Ra
 pub use frame::{FrameError, peek_frame_len};
 pub use gossip::GossipEntry;
 pub use header::Header;
-pub use kind::{MessageClass, MessageType, message_class_of};
+pub use kind::{MessageClass, MessageType, message_class_of, message_type_of};
 pub use message::{
     Fail, HeaderOnly, HeaderOnlyKind, Heartbeat, HeartbeatKind, Message, MessageRef, ModuleMessage,
     Publish, Unknown, Update, decode,

@@ -123,6 +123,17 @@ def test_s11_cluster_info_names_the_types_as_valkey_does() -> None:
     assert "cluster_stats_messages_sent:0" in lines
 
 
+def test_p35_messages_that_the_engine_refused_are_among_the_received_ones() -> None:
+    solo = Solo()
+    solo.puppet("a")
+    received = {name: value for name, value in solo.state.info_lines({}) if str(name).endswith("_received")}
+    refused = {"messages_ping_received": 2, "messages_fail_received": 1}
+    lines = dict(solo.state.info_lines(refused))
+    assert lines["cluster_stats_messages_fail_received"] == 1
+    for name, more in (("messages_ping_received", 2), ("messages_received", 3)):
+        assert lines[f"cluster_stats_{name}"] == int(received[f"cluster_stats_{name}"]) + more
+
+
 def test_s11_cluster_info_of_suspected_slots() -> None:
     solo, _, owner = of_9_1_2()
     third = solo.puppet("c", config_epoch=7)

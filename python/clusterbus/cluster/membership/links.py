@@ -55,6 +55,7 @@ def dial_failed(core: Core, node_id: str, error: str) -> None:
     if node is None or node.dialing is None:
         return
     node.dialing = None
+    _note_end(core, node, error, answered=True)  # it never was a link
     core.counters["dials_failed"] += 1
     core.log("debug", f"Connection with node {node.name} failed: {error}")
     if node.ping_sent_ms == 0:
@@ -76,6 +77,8 @@ def assign(core: Core, link: Link, node: Node) -> None:
     """Makes an inbound link that of `node`, in place of an older one."""
     if node.inbound_link is not None:
         core.close_link(node.inbound_link, "replaced by a newer one")
+    if node.is_foreign:
+        node.next_dial_ms = core.now_ms  # it does speak this bus now, so it need not wait out the long time
     link.node = node
     link.assigned_ms = core.now_ms
     node.inbound_link = link
@@ -97,6 +100,8 @@ def note_pong(core: Core, link: Link, node: Node, *, has_extensions: bool) -> No
     if has_extensions and not link.takes_light:
         _allow_light(link, node)
     link.has_answered = True
+    node.is_foreign = False
+    node.unanswered_links = 0
     node.pong_received_ms = core.now_ms
     node.ping_sent_ms = 0
     node.data_received_ms = core.now_ms
@@ -115,6 +120,7 @@ def closed(core: Core, link_id: int, reason: str) -> None:
     node = link.node
     core.forget_link(link, reason)
     if node is not None and not link.inbound:
+        _note_end(core, node, reason, answered=link.has_answered)
         _back_off(core, node)
 
 
@@ -154,10 +160,27 @@ def _allow_light(link: Link, node: Node) -> None:
         link.takes_light = True
 
 
+def _note_end(core: Core, node: Node, reason: str, *, answered: bool) -> None:
+    """Notes how a link or dial to a node ended: its address may be that of something that speaks another protocol, such
+    as the bus of a Raft cluster (P32).
+    """
+    node.is_foreign = reason.partition(":")[0] in c.FOREIGN_LOSSES
+    peer = f"{node.ip}:{node.cport}"
+    if node.is_foreign:
+        core.refuse(
+            "protocol", peer, f"node {node.name} does not speak this cluster bus ({reason}): dialled more rarely"
+        )
+    elif not answered:
+        node.unanswered_links += 1
+        if node.unanswered_links % c.UNANSWERED_LINKS_TOLD == 0:
+            text = f"ended {node.unanswered_links} links without an answer: it may not speak this cluster bus"
+            core.refuse("unanswered", peer, text)
+
+
 def _back_off(core: Core, node: Node) -> None:
     """Delays the next dial: twice as long after each failure in a row, up to a limit, and half of it by chance."""
     parts = c.REDIAL_FAILING_PARTS if node.flags & c.FAILING else c.REDIAL_ALIVE_PARTS
-    longest_ms = core.node_timeout_ms // parts
+    longest_ms = c.REDIAL_FOREIGN_MAX_MS if node.is_foreign else core.node_timeout_ms // parts
     delay_ms = min(c.REDIAL_FIRST_MS << min(node.dial_failures, 16), longest_ms)
     node.dial_failures += 1
     node.next_dial_ms = core.now_ms + delay_ms // 2 + int(core.random.random() * delay_ms / 2)

@@ -137,6 +137,10 @@ class Node:
     dialing: tuple[str, int] | None = None
     """The address of the dial under way: ip and bus port."""
     dial_failures: int = 0
+    is_foreign: bool = False
+    """What came on our last link to it, or during our last dial, is no message of this bus (P32)."""
+    unanswered_links: int = 0
+    """How many links in a row it has ended without an answer."""
     next_dial_ms: int = 0
     met_by_operator: bool = False
     knows_us: bool = False

@@ -111,7 +111,9 @@ def moves_of(core: Core, node: Node) -> tuple[Moves, Moves]:
 
 
 def info_lines(core: Core, engine_counters: Mapping[str, int]) -> Iterator[tuple[str, str | int]]:
-    """The names and values of CLUSTER INFO. `engine_counters` gives those of BYTE_COUNTERS; missing ones are 0."""
+    """The names and values of CLUSTER INFO. `engine_counters` gives those of BYTE_COUNTERS, and the messages that only
+    the engine saw by their names in MESSAGES_RECEIVED; missing ones are 0.
+    """
     assigned = suspected = failed = voting = voting_suspected = voting_failed = 0
     for owner in core.slots.owners.values():
         slots = owner.slot_bits.bit_count()
@@ -141,7 +143,7 @@ def info_lines(core: Core, engine_counters: Mapping[str, int]) -> Iterator[tuple
     for direction, names in (("sent", MESSAGES_SENT), ("received", MESSAGES_RECEIVED)):
         total = 0
         for name in names:
-            if number := core.counters[name]:
+            if number := core.counters[name] + engine_counters.get(name, 0):
                 total += number
                 yield f"cluster_stats_{name}", number
         yield f"cluster_stats_messages_{direction}", total

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clusterbus_wire::PacketError;
+use clusterbus_wire::{MessageType, PacketError};
 
 use crate::reason::{LossReason, RefusalReason};
 use crate::transport::transfer::{ByClass, ReadReport, WriteReport};
@@ -30,6 +30,8 @@ pub(crate) struct Counters {
     pub(crate) messages_sent: ByClass,
     /// Refused packets, by `PacketError::name`.
     pub(crate) dropped: BTreeMap<&'static str, u64>,
+    /// Refused packets, by the message type that they announce (P35).
+    pub(crate) dropped_by_type: [u64; MessageType::ALL.len()],
     pub(crate) refused: BTreeMap<RefusalReason, u64>,
     pub(crate) lost: BTreeMap<LossReason, u64>,
     /// Microseconds that the main thread was awake.
@@ -53,6 +55,9 @@ impl Counters {
                 if count > 0 {
                     *self.dropped.entry(name).or_default() += u64::from(count);
                 }
+            }
+            for (total, more) in self.dropped_by_type.iter_mut().zip(report.dropped_by_type) {
+                *total += u64::from(more);
             }
         }
     }
@@ -99,6 +104,9 @@ impl Counters {
             for (class, value) in CLASSES.iter().zip(by_class) {
                 entries.push((format!("{prefix}_{class}"), *value));
             }
+        }
+        for (message_type, value) in MessageType::ALL.iter().zip(self.dropped_by_type) {
+            entries.push((format!("messages_{}_refused", message_type.name()), value));
         }
         let dropped = self.dropped.iter().map(|(name, value)| ("dropped", *name, value));
         let refused = self.refused.iter();

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use clusterbus_wire::{
-    FrameError, IP_LEN_BYTES, MessageClass, Packet, PacketError, message_class_of, peek_frame_len,
+    FrameError, IP_LEN_BYTES, MessageClass, MessageType, Packet, PacketError, message_class_of,
+    message_type_of, peek_frame_len,
 };
 
 use crate::gossip::{
@@ -130,6 +131,8 @@ pub(crate) struct ReadReport {
     pub(crate) dropped_len: u32,
     /// Refused packets, by `PacketError::index`.
     pub(crate) dropped_by_kind: [u32; PacketError::NAMES.len()],
+    /// Refused packets, by the number of the message type that they announce (P35).
+    pub(crate) dropped_by_type: [u32; MessageType::ALL.len()],
     /// Bytes read from the socket, whether they completed a frame or not.
     pub(crate) read_bytes: usize,
     pub(crate) stop: ReadStop,
@@ -143,12 +146,14 @@ impl ReadReport {
             dropped: Vec::new(),
             dropped_len: 0,
             dropped_by_kind: [0; PacketError::NAMES.len()],
+            dropped_by_type: [0; MessageType::ALL.len()],
             read_bytes: 0,
             stop: ReadStop::WouldBlock,
         }
     }
 
     fn add(&mut self, frame: Bytes, comparer: Comparer<'_>) {
+        let message_type = message_type_of(&frame);
         match Packet::new(frame) {
             Ok(packet) => {
                 let class = class_index(packet.packet_ref().checked().class);
@@ -159,6 +164,9 @@ impl ReadReport {
             Err(error) => {
                 self.dropped_len += 1;
                 self.dropped_by_kind[error.index()] += 1;
+                if let Some(message_type) = message_type {
+                    self.dropped_by_type[usize::from(message_type.number())] += 1;
+                }
                 if self.dropped.len() < DROPPED_LISTED {
                     self.dropped.push(error);
                 }
