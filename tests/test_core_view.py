@@ -16,7 +16,7 @@ def node_id(number: int) -> str:
     return f"{number:040x}"
 
 
-def view_of(nodes: int) -> View:
+def view_of(nodes: int, **more: int) -> View:
     """The view that node 0 publishes; its rows are the other nodes."""
     rows = [
         NodeRow(
@@ -34,7 +34,7 @@ def view_of(nodes: int) -> View:
         for number in range(1, nodes + 1)
     ]
     ours = wire.encode(wire.Heartbeat(_core.TYPE_PING, wire.Header(sender=node_id(0))))
-    return View(version=1, now_ms=NOW_MS, heartbeat=ours, current_epoch=0, table_len=nodes + 1, rows=rows)
+    return View(version=1, now_ms=NOW_MS, heartbeat=ours, current_epoch=0, table_len=nodes + 1, rows=rows, **more)
 
 
 def test_whom_a_heartbeat_mentions_follows_from_the_seed_r34() -> None:
@@ -46,8 +46,17 @@ def test_whom_a_heartbeat_mentions_follows_from_the_seed_r34() -> None:
     assert len(set(once)) == len(SEEDS), "another seed chooses otherwise"
     (packet,) = wire.parse(once[0])
     mentioned = [entry.node_id for entry in packet.gossip]
-    assert len(mentioned) == len(set(mentioned)) == (NODES + 1) // _core.GOSSIP_PARTS
+    assert len(mentioned) == len(set(mentioned)) == (NODES + 1) * _core.GOSSIP_PERCENT // 100
     assert node_id(1) not in mentioned
+
+
+@pytest.mark.parametrize("percent", [1, 25, 100])
+def test_the_view_says_how_many_nodes_a_heartbeat_mentions_p30(percent: int) -> None:
+    view = view_of(NODES, gossip_percent=percent)
+    counts = [len(wire.parse(view.encode(_core.TYPE_PING, node_id(1), seed))[0].gossip) for seed in SEEDS]
+    wanted = max(_core.GOSSIP_MIN, (NODES + 1) * percent // 100)
+    assert max(counts) <= wanted
+    assert max(counts) >= wanted * 9 // 10
 
 
 def test_a_seed_has_64_bits() -> None:

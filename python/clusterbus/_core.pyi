@@ -34,7 +34,7 @@ __all__ = [
     "GOSSIP_ENTRY_LEN_BYTES",
     "GOSSIP_FUTURE_MAX_MS",
     "GOSSIP_MIN",
-    "GOSSIP_PARTS",
+    "GOSSIP_PERCENT",
     "GOSSIP_TRIES",
     "HEADER_LEN_BYTES",
     "IO_THREADS_MAX",
@@ -152,10 +152,10 @@ LIGHT_HEADER_LEN_BYTES: Final[int]
 GOSSIP_ENTRY_LEN_BYTES: Final[int]
 MAX_PACKET_LEN_BYTES: Final[int]
 MAX_TEXT_LEN_BYTES: Final[int]
-# A gossip section mentions one in GOSSIP_PARTS of the nodes, but at least GOSSIP_MIN. It draws at most GOSSIP_TRIES
-# times as often as it has nodes to find.
+# A gossip section mentions GOSSIP_PERCENT of the nodes, but at least GOSSIP_MIN. It draws at most GOSSIP_TRIES times as
+# often as it has nodes to find.
 GOSSIP_MIN: Final[int]
-GOSSIP_PARTS: Final[int]
+GOSSIP_PERCENT: Final[int]
 GOSSIP_TRIES: Final[int]
 GOSSIP_ENTRIES_MAX: Final[int]
 GOSSIP_FUTURE_MAX_MS: Final[int]
@@ -691,7 +691,7 @@ class View:
     """The node table at one `version` of the state.
 
     `heartbeat` is an encoded PING of ours, with all our extensions and without gossip. `table_len` counts every node
-    that we know, ourselves included."""
+    that we know, ourselves included; a heartbeat mentions `gossip_percent` of them."""
 
     def __new__(
         cls,
@@ -702,6 +702,7 @@ class View:
         current_epoch: int,
         table_len: int,
         rows: Sequence[NodeRow],
+        gossip_percent: int = ...,
     ) -> View: ...
     @property
     def version(self) -> int: ...

@@ -402,6 +402,40 @@ def test_several_addresses_and_missing_optional_ones() -> None:
             client.ask(b"PING\r\n", b"+PONG\r\n")
 
 
+@pytest.mark.parametrize("loop_name", LOOPS)
+def test_the_port_moves_and_connections_stay_p41(loop_name: str) -> None:
+    with running(loop_name=loop_name) as server, server.connect() as client:
+        client.ask(b"PING\r\n", b"+PONG\r\n")
+        old, new = server.config.port, free_port()
+        server.call(lambda: server.config.set_many([("port", str(new)), ("bind", "127.0.0.1 127.0.0.2")]))
+        client.ask(b"PING\r\n", b"+PONG\r\n")
+        for host in ("127.0.0.1", "127.0.0.2"):
+            with Client(new, host=host) as other:
+                other.ask(b"PING\r\n", b"+PONG\r\n")
+        with pytest.raises(ConnectionRefusedError):
+            Client(old)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(ConfigError, match=f"can't listen on 127.0.0.1:{port}: Address already in use"):
+                server.call(lambda: server.config.set("port", str(port)))
+        assert server.config.port == new
+        with Client(new) as other:
+            other.ask(b"PING\r\n", b"+PONG\r\n")
+
+
+def test_a_tls_port_opens_and_closes_p41(certificates: Certificates) -> None:
+    files = {name.replace("-", "_"): value for name, value in certificates.directives().items() if "file" in name}
+    with running(**files) as server:
+        port = free_port()
+        server.call(lambda: server.config.set("tls-port", str(port)))
+        with Client(port, certificates.client_context()) as client:
+            client.ask(b"PING\r\n", b"+PONG\r\n")
+            server.call(lambda: server.config.set("tls-port", "0"))
+            client.ask(b"PING\r\n", b"+PONG\r\n")
+        with pytest.raises(ConnectionRefusedError):
+            Client(port, certificates.client_context())
+
+
 def start_failure(**keywords: Any) -> str:
     async def start() -> None:
         config = Config.from_keywords(**{"bind": "127.0.0.1", **keywords})

@@ -285,8 +285,8 @@ def test_set_refuses_the_unknown_the_immutable_and_the_repeated() -> None:
     assert set_refusal(config, ("timeout", "1"), ("bogus", "x")) == (
         "Unknown option or number of arguments for CONFIG SET - 'bogus'"
     )
-    assert set_refusal(config, ("port", "1")) == (
-        "CONFIG SET failed (possibly related to argument 'port') - can't set immutable config"
+    assert set_refusal(config, ("tcp-backlog", "1")) == (
+        "CONFIG SET failed (possibly related to argument 'tcp-backlog') - can't set immutable config"
     )
     assert set_refusal(config, ("timeout", "1"), ("timeout", "2")) == (
         "CONFIG SET failed (possibly related to argument 'timeout') - duplicate parameter"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from clusterbus.cluster.events import Event, Message, SlotsChanged
+from clusterbus.config import Config
+from clusterbus.errors import ConfigError
 from clusterbus.member.member import Member
 from clusterbus.sim import Simulation
 
@@ -46,6 +48,49 @@ def test_an_order_is_on_disk_and_heard_of_before_what_it_sends_leaves(simulation
     (text,) = scheduled
     assert text is not None
     assert " 5\n" in text
+
+
+def test_what_is_announced_follows_config_set_at_once_p34(member: Member) -> None:
+    before = member.state.nodes_text()
+    member.config.set_many(
+        [
+            ("cluster-announce-ip", "10.9.9.9"),
+            ("cluster-announce-port", "7999"),
+            ("cluster-announce-bus-port", "17999"),
+            ("cluster-announce-hostname", "new.example"),
+        ]
+    )
+    assert " 10.9.9.9:7999@17999,new.example myself" in member.state.nodes_text()
+    member.config.set_many([("cluster-announce-port", "0"), ("cluster-announce-bus-port", "0")])
+    member.config.set("cluster-announce-hostname", "")
+    assert member.state.nodes_text().replace("10.9.9.9", before.split()[1].partition(":")[0]) == before
+    member.config.set("cluster-announce-ip", "")
+    assert f" :{member.config.port}@" in member.state.nodes_text(), "the next link shows the address again"
+
+
+def test_a_refused_change_is_not_announced_p34(member: Member) -> None:
+    def refuse(_config: Config, _names: frozenset[str]) -> None:
+        raise ConfigError("no")
+
+    before = member.state.nodes_text()
+    member.config.on_change(refuse, "cluster-announce-hostname")
+    with pytest.raises(ConfigError):
+        member.config.set("cluster-announce-hostname", "new.example")
+    assert member.state.nodes_text() == before
+
+
+@pytest.mark.parametrize(("behavior", "stops"), [("best-effort", False), ("sync", True)])
+def test_a_failed_save_stops_the_node_only_where_that_is_wanted_p30(
+    simulation: Simulation, member: Member, behavior: str, stops: bool
+) -> None:
+    stopped: list[bool] = []
+    member.on_stop_request = lambda: stopped.append(member.save_on_stop)
+    member.config.set("cluster-config-save-behavior", behavior)
+    simulation.members[0].disk.is_failing = True
+    member.state.bump_epoch(member.clock.now_ms())
+    member.settle()
+    assert stopped == ([False] if stops else [])
+    assert member.exit_code == (1 if stops else 0)
 
 
 def test_without_a_host_that_schedules_an_order_is_sent_at_once(simulation: Simulation, member: Member) -> None:

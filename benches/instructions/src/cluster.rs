@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clusterbus_engine::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports, View, ViewHeader};
 use clusterbus_wire::{
-    FLAG_PRIMARY, GossipEntry, HEADER_LEN_BYTES, Header, Heartbeat, HeartbeatKind, IpText, Message,
-    NodeId, SlotBitmap,
+    FLAG_PRIMARY, GOSSIP_PERCENT, GossipEntry, HEADER_LEN_BYTES, Header, Heartbeat, HeartbeatKind,
+    IpText, Message, NodeId, SlotBitmap,
 };
 
 /// The time at which everything happens, unix milliseconds.
@@ -97,6 +97,7 @@ pub fn view(nodes: usize) -> Arc<View> {
         extensions_len: 0,
         current_epoch: 9,
         table_len: nodes,
+        gossip_percent: GOSSIP_PERCENT,
     };
     View::new(1, NOW_MS, header, rows.collect())
 }

@@ -7,9 +7,10 @@ The way of a request:
                          -> commands   a handler: (member, client, arguments) -> reply
                          -> reply      the reply becomes RESP2 or RESP3 bytes
 
-Its files in reading order:
+Its files in reading order, more than a dozen because each is one step of a request's way or one thing kept for it:
 
-    server        listeners, and the table of clients
+    server        the ports, and the table of clients
+    port_sockets  their sockets and TLS rules
     connection    one client's connection: order, limits, back-pressure
     client        what the server knows of a client
     requests      the parser of requests
@@ -17,6 +18,8 @@ Its files in reading order:
     key_specs     where the keys stand among the words of a request
     routing       the gates that redirect a request to the owner of its slot
     transactions  MULTI, EXEC, DISCARD
+    pause         CLIENT PAUSE
+    observation/  what is kept of commands for SLOWLOG, LATENCY and INFO
     arguments     parsing of command arguments
     reply         replies, and their encoding
     info          the text of INFO

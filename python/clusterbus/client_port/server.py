@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import socket
 import ssl
 import time
 from collections import Counter
@@ -18,21 +17,19 @@ from typing import Final
 
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.connection import RespConnection
+from clusterbus.client_port.port_sockets import Listener, tls_context
 from clusterbus.client_port.observation.observer import Observer
 from clusterbus.client_port.pause import Pause
 from clusterbus.client_port.registry import Registry
 from clusterbus.client_port.reply import Reply
 from clusterbus.cluster.events import Event, SlotsChanged
-from clusterbus.config import BindAddress, Config, address_text
+from clusterbus.config import Config
+from clusterbus.config.listening import Places
 from clusterbus.config.log_levels import VERBOSE
-from clusterbus.errors import ConfigError
 
-TLS_HANDSHAKE_TIMEOUT_S: Final = 10.0
 IDLE_CHECK_PERIOD_S: Final = 1.0
-KEEPALIVE_MAX_S: Final = 32_767
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long `close` waits for clients to read their last output."""
-_VERIFY_MODES: Final = {"yes": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "no": ssl.CERT_NONE}
 
 logger: Final = logging.getLogger("clusterbus.client_port")
 
@@ -58,11 +55,12 @@ class RespServer:
         self._clients: dict[int, Client] = {}
         self._client_ids = itertools.count(1)
         self._counters: Counter[str] = Counter()
-        self._listeners: list[_Listener] = []
+        self._places = Places(lambda place: Listener(place, config), Listener.close)
+        self._later: asyncio.Task[None] | None = None
+        """Serves listeners that were opened, or gives them new TLS rules."""
         self._idle_timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
-        self._tls_reload: asyncio.Task[None] | None = None
         self._is_open = False
         self._at_close: list[Callable[[], None]] = []
         self.observer = Observer(config)
@@ -74,23 +72,12 @@ class RespServer:
         """Opens the ports. If one of them cannot be opened, closes all and raises ConfigError, which names port and
         address.
         """
-        sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
+        context = self._tls_context()
         try:
-            for port, context in (
-                (self.config.port, None),
-                (self.config.tls_port, tls_context(self.config) if self.config.tls_port else None),
-            ):
-                if port:
-                    opened = listening_sockets(self.config, port)
-                    sockets += [(raw, context) for raw in opened]
-            for raw, context in sockets:
-                self._listeners.append(await _Listener.open(self, raw, context))
+            for listener in self._places.move(self.config, self._ports()):
+                await self._serve(listener, context)
         except BaseException:
-            for listener in self._listeners:
-                listener.close()
-            self._listeners.clear()
-            for raw, _ in sockets:
-                raw.close()
+            self._places.close()
             raise
         self._is_open = True
         self._at_close = [
@@ -98,6 +85,7 @@ class RespServer:
                 self._on_tls_change, "tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients"
             ),
             self.config.on_change(self._on_keepalive_change, "tcp-keepalive"),
+            self.config.on_change(self._on_place_change, "bind", "port", "tls-port"),
         ]
         self._check_idle()
 
@@ -110,11 +98,9 @@ class RespServer:
         self.pause.end()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        if self._tls_reload is not None:
-            self._tls_reload.cancel()
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
+        if self._later is not None:
+            self._later.cancel()
+        self._places.close()
         for client in list(self._clients.values()):
             client.connection.close_after_reply()
         try:
@@ -127,7 +113,7 @@ class RespServer:
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """(ip, port) of every open listener."""
-        return [listener.address for listener in self._listeners]
+        return [listener.address for listener in self._places.listeners.values()]
 
     # ---------------------------------------------------------------- clients
 
@@ -174,7 +160,7 @@ class RespServer:
         self._idle_timer = asyncio.get_running_loop().call_later(IDLE_CHECK_PERIOD_S, self._check_idle)
 
     def _on_keepalive_change(self, config: Config, _changed: frozenset[str]) -> None:
-        for listener in self._listeners:
+        for listener in self._places.listeners.values():
             listener.keep_alive(config.tcp_keepalive)
 
     # ---------------------------------------------------------------- counters
@@ -241,145 +227,39 @@ class RespServer:
         self._counters.clear()
         self.observer.reset()
 
-    # ---------------------------------------------------------------- TLS
+    # ---------------------------------------------------------------- listeners
+
+    def _ports(self) -> list[tuple[int, bool]]:
+        """(port, TLS) of every port to listen on."""
+        return [(port, tls) for port, tls in ((self.config.port, False), (self.config.tls_port, True)) if port]
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        return tls_context(self.config) if self.config.tls_port else None
+
+    async def _serve(self, listener: Listener, context: ssl.SSLContext | None) -> None:
+        await listener.serve(lambda: RespConnection(self, listener.is_tls), context if listener.is_tls else None)
+
+    def _on_place_change(self, config: Config, _changed: frozenset[str]) -> None:
+        """Moves the listeners at once; connections stay. Clients that come before the loop accepts wait (P41)."""
+        if self._is_open:
+            context = self._tls_context()
+            self._serve_later(self._places.move(config, self._ports()), context)
 
     def _on_tls_change(self, config: Config, _changed: frozenset[str]) -> None:
         """Checks new certificates and rules at once; they hold for connections made from now on."""
-        if not self._is_open or not config.tls_port:
-            return
-        context = tls_context(config)
-        previous = self._tls_reload
-        self._tls_reload = asyncio.get_running_loop().create_task(self._replace_tls(context, previous))
+        if self._is_open and config.tls_port:
+            listeners = [listener for listener in self._places.listeners.values() if listener.is_tls]
+            self._serve_later(listeners, self._tls_context())
 
-    async def _replace_tls(self, context: ssl.SSLContext, previous: asyncio.Task[None] | None) -> None:
-        if previous is not None:
-            await asyncio.wait([previous])
-        for listener in self._listeners:
-            if listener.is_tls:
-                await listener.replace_context(context)
+    def _serve_later(self, listeners: list[Listener], context: ssl.SSLContext | None) -> None:
+        """Serves the listeners in a task, one task after the other."""
+        previous = self._later
 
+        async def serve() -> None:
+            if previous is not None:
+                await asyncio.wait([previous])
+            for listener in listeners:
+                await self._serve(listener, context)
 
-class _Listener:
-    """One listening socket, and asyncio's server on a copy of it: so the server can be replaced."""
-
-    def __init__(self, owner: RespServer, raw: socket.socket, server: asyncio.Server, is_tls: bool) -> None:
-        self._owner = owner
-        self._raw = raw
-        self._server = server
-        self.is_tls = is_tls
-        name = raw.getsockname()
-        self.address: tuple[str, int] = (name[0], name[1])
-
-    @classmethod
-    async def open(cls, owner: RespServer, raw: socket.socket, context: ssl.SSLContext | None) -> _Listener:
-        return cls(owner, raw, await cls._serve(owner, raw, context), context is not None)
-
-    @staticmethod
-    async def _serve(owner: RespServer, raw: socket.socket, context: ssl.SSLContext | None) -> asyncio.Server:
-        def connection() -> RespConnection:
-            return RespConnection(owner, context is not None)
-
-        timeout_s = TLS_HANDSHAKE_TIMEOUT_S if context is not None else None
-        server = await asyncio.get_running_loop().create_server(
-            connection,
-            sock=raw.dup(),
-            ssl=context,
-            ssl_handshake_timeout=timeout_s,
-            backlog=max(1, owner.config.tcp_backlog),
-            start_serving=False,
-        )
-        try:
-            await server.start_serving()
-        except BaseException:
-            server.close()
-            raise
-        return server
-
-    async def replace_context(self, context: ssl.SSLContext) -> None:
-        old, self._server = self._server, await self._serve(self._owner, self._raw, context)
-        old.close()
-
-    def keep_alive(self, period_s: int) -> None:
-        keep_alive(self._raw, period_s)
-
-    def close(self) -> None:
-        self._server.close()
-        self._raw.close()
-
-
-def listening_sockets(config: Config, port: int) -> list[socket.socket]:
-    """Listening sockets on `port` of every bind address.
-
-    An optional address that this machine does not have is skipped. Raises ConfigError, which names address and port, if
-    another address cannot be opened or all were skipped.
-    """
-    sockets: list[socket.socket] = []
-    try:
-        for address in config.bind_addresses:
-            raw = _listening_socket(address, port, config)
-            if raw is not None:
-                sockets.append(raw)
-        if not sockets:
-            raise ConfigError(f"port {port}: no address of 'bind {config.text('bind')}' can be listened on")
-    except BaseException:
-        for raw in sockets:
-            raw.close()
-        raise
-    return sockets
-
-
-def _listening_socket(address: BindAddress, port: int, config: Config) -> socket.socket | None:
-    shown = address_text(address.ip, port)
-    raw = None
-    try:
-        family, kind, _, _, name = socket.getaddrinfo(
-            address.ip, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        raw = socket.socket(family, kind)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        keep_alive(raw, config.tcp_keepalive)
-        raw.bind(name)
-        raw.listen(max(1, config.tcp_backlog))
-        raw.setblocking(False)
-    except OSError as fault:
-        if raw is not None:
-            raw.close()
-        if address.excuses(fault) or (address.optional and isinstance(fault, socket.gaierror)):
-            return None
-        raise ConfigError(f"can't listen on {shown}: {fault.strerror}") from None
-    return raw
-
-
-def keep_alive(listening: socket.socket, period_s: int) -> None:
-    """Sets keepalive for the connections that a socket accepts from now on: Linux copies these options to them.
-
-    The kernel sends a probe after `period_s` of silence, then at intervals of a third of it, three in all. 0 turns
-    keepalive off.
-    """
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1 if period_s else 0)
-    if period_s:
-        period_s = min(period_s, KEEPALIVE_MAX_S)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, period_s)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, period_s // 3))
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-
-
-def tls_context(config: Config) -> ssl.SSLContext:
-    """The TLS rules of the client port. Raises ConfigError, which names directive and file."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    certificate, key = config.path("tls-cert-file"), config.path("tls-key-file")
-    authorities = config.path("tls-ca-cert-file")
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as fault:
-        reason = fault.strerror or str(fault)
-        raise ConfigError(f"tls-cert-file {certificate!r}, tls-key-file {key!r}: {reason}") from None
-    try:
-        context.load_verify_locations(authorities)
-    except (OSError, ssl.SSLError) as fault:
-        raise ConfigError(f"tls-ca-cert-file {authorities!r}: {fault.strerror or fault}") from None
-    context.verify_mode = _VERIFY_MODES[config.tls_auth_clients]
-    return context
+        if listeners:
+            self._later = asyncio.get_running_loop().create_task(serve())

@@ -142,7 +142,7 @@ are not shown replicas whose offset is 0."""
 
 # Gossip section.
 GOSSIP_MIN: Final = _core.GOSSIP_MIN
-GOSSIP_PARTS: Final = _core.GOSSIP_PARTS
+GOSSIP_PERCENT: Final = _core.GOSSIP_PERCENT
 """A heartbeat mentions one of this many known nodes: a tenth."""
 GOSSIP_TRIES: Final = _core.GOSSIP_TRIES
 GOSSIP_ENTRIES_MAX: Final = _core.GOSSIP_ENTRIES_MAX

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import Final, Protocol
 
@@ -70,6 +71,10 @@ class ClusterConfig(Protocol):
     @property
     def availability_zone(self) -> str: ...
     @property
+    def cluster_message_gossip_perc(self) -> int: ...
+    @property
+    def cluster_ping_interval(self) -> int: ...
+    @property
     def cluster_preferred_endpoint_type(self) -> str: ...
     @property
     def cluster_require_full_coverage(self) -> bool: ...
@@ -94,6 +99,15 @@ class HasPorts(Protocol):
     def port(self) -> int: ...
     @property
     def pport(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedConfig:
+    """What our heartbeats take from the configuration and from no field of a node, as it was applied last."""
+
+    announce_ip: str = ""
+    tls_cluster: bool = False
+    gossip_percent: int = c.GOSSIP_PERCENT
 
 
 class Core:
@@ -134,6 +148,7 @@ class Core:
         self.minority_ms = 0
         self._repl_offset = 0
         self.counters: Counter[str] = Counter()
+        self.applied = AppliedConfig()
         self.wants_save = False
         self.wants_durable_save = False
         self.wants_sync = False

@@ -75,9 +75,10 @@ def _watch(core: Core, node: Node) -> None:
     timeout_ms = core.node_timeout_ms
     link = node.link
     if node.ping_sent_ms == 0:
-        if now_ms - node.pong_received_ms > timeout_ms // 2:
+        idle_max_ms = core.config.cluster_ping_interval or timeout_ms // 2
+        if now_ms - node.pong_received_ms > idle_max_ms:
             core.take_gossiped_pong(node)
-        if now_ms - node.pong_received_ms > timeout_ms // 2:
+        if now_ms - node.pong_received_ms > idle_max_ms:
             if link is not None:
                 heartbeat.send(core, link, c.PING)
             else:

@@ -106,6 +106,11 @@ class ClusterState:
         self._core.set_now(now_ms)
         links.closed(self._core, link, reason)
 
+    def handle_config_changed(self, now_ms: int) -> None:
+        """Some directive has another value: what this node announces follows at once, not at the next tick (P34)."""
+        self._core.set_now(now_ms)
+        refresh_myself(self._core)
+
     def tick(self, now_ms: int) -> None:
         """To be called ten times a second."""
         self._core.set_now(now_ms)

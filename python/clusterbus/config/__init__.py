@@ -12,6 +12,7 @@ Its files in reading order:
     config          `Config`: the values, and changes that are checked first
     rewrite         CONFIG REWRITE
     log_levels      the levels of the log by name and by number
+    listening       the places that a node listens on, and how they move
     address         addresses to listen on, and `ip:port` as text
 
 Imports nothing of the package but `errors` and numbers of the wire. A `Config` belongs to the main thread, which may

@@ -67,6 +67,9 @@ class Config:
     cluster_announce_client_ipv6: str
     cluster_announce_client_port: int
     cluster_announce_client_tls_port: int
+    cluster_config_save_behavior: str
+    cluster_message_gossip_perc: int
+    cluster_ping_interval: int
     cluster_preferred_endpoint_type: str
     availability_zone: str
     cluster_link_sendbuf_limit: int

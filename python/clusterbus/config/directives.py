@@ -1,7 +1,8 @@
 """The table of directives: one declaration feeds the parser, CONFIG GET, SET and REWRITE, and the help.
 
-Names, ranges, defaults and spellings are valkey.conf's (src/config.c of Valkey 9.1). One default differs: `io-threads`
-is 2, because offloading I/O is the purpose of this package. Rows that do nothing here are in `without_effect`. Pure
+Names, ranges, defaults and spellings are valkey.conf's (src/config.c of Valkey 9.1). Two defaults differ: `io-threads`
+is 2, because offloading I/O is the purpose of this package; `cluster-config-save-behavior` is `best-effort`, because a
+node that cannot save withholds what would need it (H47). Rows that do nothing here are in `without_effect`. Pure
 data: reads no file, holds no value. Any thread.
 """
 
@@ -39,12 +40,13 @@ _PORT = Integer(0, PORT_MAX)
 
 WITH_EFFECT: Final[tuple[Directive, ...]] = (
     # ---- network
-    Directive("port", _PORT, "6379", "TCP port for clients; 0 turns it off."),
+    Directive("port", _PORT, "6379", "TCP port for clients; 0 turns it off.", True),
     Directive(
         "bind",
         Addresses(),
         "* -::*",
         "Addresses to listen on, for clients and the bus; with a leading '-' an address the machine lacks is skipped.",
+        True,
     ),
     Directive("tcp-backlog", Integer(0, INT_MAX), "511", "Length of the queue of connections not yet accepted."),
     Directive(
@@ -197,6 +199,28 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         True,
     ),
     Directive(
+        "cluster-config-save-behavior",
+        Choice("sync", "best-effort"),
+        "best-effort",
+        "After a save of nodes.conf that failed: stop (sync), or try again, and until then promise nothing that is not "
+        "on disk (best-effort).",
+        True,
+    ),
+    Directive(
+        "cluster-message-gossip-perc",
+        Integer(1, 100),
+        "10",
+        "Of a hundred nodes a heartbeat mentions so many, but at least 3.",
+        True,
+    ),
+    Directive(
+        "cluster-ping-interval",
+        Integer(0, LONG_MAX),
+        "0",
+        "Milliseconds without an answer after which a node is pinged; 0 is half of cluster-node-timeout.",
+        True,
+    ),
+    Directive(
         "cluster-preferred-endpoint-type",
         Choice("ip", "hostname", "unknown-endpoint"),
         "ip",
@@ -339,8 +363,8 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         True,
     ),
     # ---- TLS
-    Directive("tls-port", _PORT, "0", "TLS port for clients; 0 is none."),
-    Directive("tls-cluster", YesNo(), "no", "Speak TLS on the cluster bus."),
+    Directive("tls-port", _PORT, "0", "TLS port for clients; 0 is none.", True),
+    Directive("tls-cluster", YesNo(), "no", "Speak TLS on the cluster bus; links that are up stay as they are.", True),
     Directive("tls-cert-file", Text(), "", "This node's certificate, PEM.", True),
     Directive("tls-key-file", Text(), "", "Private key of the certificate, PEM.", True),
     Directive("tls-ca-cert-file", Text(), "", "Certificates of the authorities trusted, PEM.", True),

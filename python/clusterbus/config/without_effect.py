@@ -202,10 +202,7 @@ WITHOUT_EFFECT: Final[tuple[Directive, ...]] = (
     ),
     *_rows(
         "The bus does this in its own way.",
-        _live("cluster-config-save-behavior", Choice("sync", "best-effort"), "sync"),
-        _live("cluster-message-gossip-perc", Integer(1, 100), "10"),
         _live("cluster-slot-migration-log-max-len", _LONG, "1000"),
-        _live("cluster-ping-interval", _LONG, "0"),
         _live("slot-migration-max-failover-repl-bytes", Memory(0, LONG_MAX, minus_one=True), "0"),
     ),
     *_rows(

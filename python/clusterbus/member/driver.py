@@ -102,6 +102,8 @@ class Driver:
         self.counters = counters
         self.busy_ns = 0
         self.event_listeners: list[Callable[[Event], None]] = []
+        self.on_save_failed: Callable[[], None] = lambda: None
+        """Called after a failed save if `cluster-config-save-behavior` is `sync`."""
         self.at_close: list[Callable[[], None]] = []
         self.closed = False
         self._dials: dict[int, DialRecord] = {}
@@ -453,6 +455,8 @@ class Driver:
         saved = self.saver.write(durable=durable)
         if not saved:
             self._note("nodes.conf", "could not be saved", self.saver.status.last_error, self.clock.now_ms())
+            if self.config.cluster_config_save_behavior == "sync":
+                self.on_save_failed()
         return saved
 
     def _note(self, peer: str, reason: str, detail: str, now_ms: int, *, level: str = "warning") -> None:

@@ -24,6 +24,7 @@ from clusterbus.member.ports import ClientPort, Clock, Engine, Log, NodesFile
 from clusterbus.member.pubsub import PubSub
 
 EXIT_OK: Final = 0
+EXIT_NOT_SAVED: Final = 1
 
 
 class Member:
@@ -85,6 +86,8 @@ class Member:
         self.on_stop_request: Callable[[], None] = lambda: None
         self.save_on_stop = True
         self.exit_code = EXIT_OK
+        self.driver.on_save_failed = self._on_save_failed
+        self.driver.at_close.append(config.on_change(self._on_config_change))
 
     def settle(self) -> None:
         """Carries out what an order asked of the state. Every order ends with it.
@@ -94,6 +97,14 @@ class Member:
         """
         self.driver.settle()
         self.schedule_step()
+
+    def _on_config_change(self, _config: Config, _names: frozenset[str]) -> None:
+        self.state.handle_config_changed(self.clock.now_ms())
+        self.settle()
+
+    def _on_save_failed(self) -> None:
+        self.driver.log("warning", "cluster-config-save-behavior is sync, so the node stops")
+        self.request_stop(save=False, exit_code=EXIT_NOT_SAVED)
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """From now on calls `listener` with every event of the state."""

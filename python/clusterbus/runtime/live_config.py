@@ -12,13 +12,14 @@ from typing import Final
 
 from clusterbus._core import Engine, TlsConfig
 from clusterbus.config import Config
+from clusterbus.config.listening import Places
 
 UNACKNOWLEDGED_TIMEOUT_MIN_MS: Final = 2_000
 """Time enough for several retransmissions, however short the node timeout is."""
 UNACKNOWLEDGED_TIMEOUT_MAX_MS: Final = 60_000
 """However long the node timeout is, a connection that does not move keeps its unsent messages no longer."""
 
-_TLS_DIRECTIVES: Final = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients")
+_TLS_DIRECTIVES: Final = ("tls-cluster", "tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients")
 
 _SETTERS: Final[tuple[tuple[tuple[str, ...], Callable[[Engine, Config], None]], ...]] = (
     (("io-threads",), lambda engine, config: engine.resize(config.io_threads)),
@@ -72,6 +73,24 @@ def build_engine(config: Config) -> Engine:
 def follow_config(config: Config, engine: Engine) -> list[Callable[[], None]]:
     """From now on every change of these directives reaches the engine. Call all returned functions to stop that."""
     return [config.on_change(_listener(engine, setter), *names) for names, setter in _SETTERS]
+
+
+def listen(config: Config, engine: Engine) -> Callable[[], None]:
+    """Opens the bus port on every address of `bind`, and moves it when that or the port changes; links stay (P41).
+
+    Raises ConfigError, which names the address. Call the returned function to move no more.
+    """
+    places = Places(
+        lambda place: engine.listen(place.ip, place.port, tls=place.tls, backlog=max(1, config.tcp_backlog)),
+        engine.stop_listening,
+        " for the cluster bus",
+    )
+
+    def move(config: Config, _changed: frozenset[str] = frozenset()) -> None:
+        places.move(config, [(config.bus_port, config.tls_cluster)])
+
+    move(config)
+    return config.on_change(move, "bind", "port", "tls-port", "tls-cluster")
 
 
 def _listener(engine: Engine, setter: Callable[[Engine, Config], None]) -> Callable[[Config, frozenset[str]], None]:

@@ -7,19 +7,17 @@ the directive, the file or the address. Main thread.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import secrets
 
 from clusterbus._core import Engine
 from clusterbus.cluster.operator import persist
-from clusterbus.config import Config, address_text
+from clusterbus.config import Config
 from clusterbus.config.statements import ACCESS_RULES
 from clusterbus.data_plane import DataPlane
-from clusterbus.errors import ConfigError
 from clusterbus.member.member import Member
 from clusterbus.runtime.clock import Clock
-from clusterbus.runtime.live_config import build_engine, follow_config
+from clusterbus.runtime.live_config import build_engine, follow_config, listen
 from clusterbus.runtime.log import logger, write_line
 from clusterbus.runtime.nodes_conf import NodesFile
 
@@ -49,8 +47,9 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
         )
         known = "Node configuration loaded" if saved is not None else "No cluster configuration found"
         logger.info("%s, I'm %s", known, member.state.myself.node_id)
-        _listen(engine, config)
+        undo.callback(lambda: [stop() for stop in member.driver.at_close])
         member.driver.at_close += follow_config(config, engine)
+        member.driver.at_close.append(listen(config, engine))
         undo.pop_all()
     return member, engine
 
@@ -62,21 +61,3 @@ def _log_without_effect(config: Config) -> None:
     rules = [name for name in ACCESS_RULES if name in config.without_effect]
     if rules:
         logger.warning("No users are known here, so %s restricts nobody; requirepass does", " and ".join(rules))
-
-
-def _listen(engine: Engine, config: Config) -> None:
-    """Opens the bus port on every bind address. An optional address that this machine does not have is skipped."""
-    opened = 0
-    for address in config.bind_addresses:
-        try:
-            engine.listen(address.ip, config.bus_port, tls=config.tls_cluster, backlog=max(1, config.tcp_backlog))
-        except OSError as error:
-            if address.excuses(error):
-                continue
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise ConfigError(
-                f"can't listen on {address_text(address.ip, config.bus_port)} for the cluster bus: {reason}"
-            ) from error
-        opened += 1
-    if not opened:
-        raise ConfigError(f"cluster bus: no address of 'bind {config.text('bind')}' can be listened on")

@@ -94,10 +94,16 @@ impl Listeners {
         socket.bind(&address.into())?;
         socket.listen(backlog)?;
         let socket: TcpListener = socket.into();
-        let number = self.sockets.len();
+        // A place that was closed is used again, so that listeners can move for ever.
+        let free = self.sockets.iter().position(Option::is_none);
+        let number = free.unwrap_or(self.sockets.len());
         let token = Token(FIRST_TOKEN + number);
         registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
-        self.sockets.push(Some(Listener { socket, tls, is_ready: false }));
+        let listener = Some(Listener { socket, tls, is_ready: false });
+        match self.sockets.get_mut(number) {
+            Some(place) => *place = listener,
+            None => self.sockets.push(listener),
+        }
         Ok(number as u64)
     }
 

@@ -64,7 +64,7 @@ const NUMBERS: &[(&str, u64)] = &[
     ("MAX_PACKET_LEN_BYTES", wire::MAX_PACKET_LEN_BYTES as u64),
     ("MAX_TEXT_LEN_BYTES", wire::MAX_TEXT_LEN_BYTES as u64),
     ("GOSSIP_MIN", wire::GOSSIP_MIN as u64),
-    ("GOSSIP_PARTS", wire::GOSSIP_PARTS as u64),
+    ("GOSSIP_PERCENT", wire::GOSSIP_PERCENT as u64),
     ("GOSSIP_TRIES", wire::GOSSIP_TRIES as u64),
     ("GOSSIP_ENTRIES_MAX", wire::GOSSIP_ENTRIES_MAX as u64),
     ("GOSSIP_FUTURE_MAX_MS", wire::GOSSIP_FUTURE_MAX_MS),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clusterbus_engine as engine;
 use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
-use clusterbus_wire::{HEADER_LEN_BYTES, IpText, NODE_ID_LEN_BYTES, NodeId, SLOT_BITMAP_LEN_BYTES};
+use clusterbus_wire::{
+    GOSSIP_PERCENT, HEADER_LEN_BYTES, IpText, NODE_ID_LEN_BYTES, NodeId, SLOT_BITMAP_LEN_BYTES,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use zerocopy::FromBytes;
@@ -161,7 +163,8 @@ pub struct View {
 impl View {
     /// `heartbeat` is an encoded PING of ours, without gossip and with all our extensions.
     #[new]
-    #[pyo3(signature = (*, version, now_ms, heartbeat, current_epoch, table_len, rows))]
+    #[pyo3(signature = (*, version, now_ms, heartbeat, current_epoch, table_len, rows,
+        gossip_percent = GOSSIP_PERCENT))]
     fn new(
         version: u64,
         now_ms: u64,
@@ -169,6 +172,7 @@ impl View {
         current_epoch: u64,
         table_len: usize,
         rows: Vec<PyRef<'_, NodeRow>>,
+        gossip_percent: usize,
     ) -> PyResult<Self> {
         let no_heartbeat = || ConfigError::new_err("heartbeat: expected an encoded PING");
         let (header, rest) =
@@ -183,6 +187,7 @@ impl View {
             extensions_len: layout.extensions.get(),
             current_epoch,
             table_len,
+            gossip_percent,
         };
         let nodes = rows.iter().map(|row| row.row.clone()).collect();
         Ok(Self { view: engine::View::new(version, now_ms, header, nodes) })

@@ -73,8 +73,8 @@ pub const MFLAG_EXTENSIONS: u8 = 4;
 
 /// A heartbeat mentions at least this many nodes, if there are that many.
 pub const GOSSIP_MIN: usize = 3;
-/// A heartbeat mentions one in this many nodes of the table: a tenth.
-pub const GOSSIP_PARTS: usize = 10;
+/// Of a hundred nodes of the table a heartbeat mentions this many, if no one asks for another number.
+pub const GOSSIP_PERCENT: usize = 10;
 /// How many random draws each wanted node may take before the choice ends with fewer nodes.
 pub const GOSSIP_TRIES: usize = 3;
 /// The most gossip entries in one message: what a 16-bit count can hold.

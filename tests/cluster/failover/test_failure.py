@@ -287,6 +287,14 @@ def test_s2_an_idle_node_is_pinged_after_half_the_node_timeout() -> None:
     assert [message.type for message in solo.sent(puppet.dialled)] == [c.PING]
 
 
+def test_an_idle_node_is_pinged_as_often_as_the_operator_says_p30() -> None:
+    solo = Solo(cluster_node_timeout=20_000, cluster_ping_interval=300)
+    puppet = solo.puppet("a")
+    heard_ms = solo.node(puppet).pong_received_ms
+    solo.tick_until(lambda: solo.node(puppet).ping_sent_ms > 0)
+    assert 300 < solo.now_ms - heard_ms <= 500
+
+
 def test_s2_a_ping_that_waits_for_its_pong_is_not_repeated() -> None:
     solo = Solo(cluster_node_timeout=20_000)
     puppet = solo.puppet("a")

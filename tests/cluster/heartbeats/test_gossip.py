@@ -59,6 +59,14 @@ def test_s2_a_random_tenth_of_many_nodes_is_mentioned() -> None:
     assert len(seen) == 78
 
 
+@pytest.mark.parametrize(("percent", "expected"), [(1, 3), (50, 5), (100, 9)])
+def test_how_many_nodes_are_mentioned_is_the_operators_choice_p30(percent: int, expected: int) -> None:
+    solo = Solo(cluster_message_gossip_perc=percent)
+    puppets = [solo.puppet(letter) for letter in LETTERS]
+    counts = [len(mentioned(pong_to(solo, puppets[0]))) for _ in range(30)]
+    assert max(counts) == expected
+
+
 def test_s2_pfail_nodes_are_always_mentioned_on_top() -> None:
     solo = Solo()
     puppets = [solo.puppet(letter) for letter in LETTERS]

@@ -450,6 +450,23 @@ def test_any_change_of_the_state_outdates_older_views_r33(world: World) -> None:
     assert state.version == version, "what is quiet changes nothing"
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"cluster_message_gossip_perc": 20}, {"cluster_announce_ip": "10.0.0.5"}, {"cluster_announce_client_port": 7100}],
+)
+def test_a_directive_that_heartbeats_follow_is_part_of_our_own_header_p30_p34_r34(changes: dict[str, Any]) -> None:
+    solo = Solo(bind="127.0.0.1")
+    solo.puppet("a")
+    before, number = solo.state.own_header_version, solo.state.version
+    solo.config.update(timeout=7)
+    solo.state.handle_config_changed(solo.now_ms)
+    assert (solo.state.own_header_version, solo.state.version) == (before, number)
+    solo.config.update(**changes)
+    solo.state.handle_config_changed(solo.now_ms)
+    assert solo.state.own_header_version > before
+    assert solo.state.version > number
+
+
 def test_what_our_primary_announces_is_part_of_our_own_header_r34() -> None:
     world = World("a")
     state = world.compared.state

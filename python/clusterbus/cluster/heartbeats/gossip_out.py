@@ -15,13 +15,14 @@ NOT_GOSSIPED = c.FLAG_MYSELF | c.FLAG_HANDSHAKE | c.FLAG_MEET
 
 
 def select(core: Core, receiver: Node | None) -> list[Node]:
-    """The nodes to mention to `receiver`: a random tenth (at least 3), and every PFAIL node on top.
+    """The nodes to mention to `receiver`: a random tenth, or what `cluster-message-gossip-perc` says (at least 3), and
+    every PFAIL node on top.
 
     Left out are ourselves, the receiver (unless it is PFAIL), and the nodes of which `is_gossiped` is False.
     """
     table = core.table
     fresh = len(table) - 2
-    wanted = min(max(c.GOSSIP_MIN, len(table) // c.GOSSIP_PARTS), fresh)
+    wanted = min(max(c.GOSSIP_MIN, len(table) * core.applied.gossip_percent // 100), fresh)
     chosen: dict[str, Node] = {}
     tries = wanted * c.GOSSIP_TRIES
     while fresh > 0 and len(chosen) < wanted and tries > 0:

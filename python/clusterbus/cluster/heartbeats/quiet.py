@@ -37,6 +37,7 @@ def view(core: Core) -> View | None:
         heartbeat=encode(ours),
         current_epoch=core.current_epoch,
         table_len=len(core.table),
+        gossip_percent=core.applied.gossip_percent,
         rows=rows,
     )
 

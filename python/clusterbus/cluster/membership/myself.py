@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.core import Core
+from clusterbus.cluster.core import AppliedConfig, Core
 from clusterbus.cluster.events import AddressChanged
 from clusterbus.cluster.failover import no_harm
 from clusterbus.cluster.model.node import Link
@@ -32,6 +32,7 @@ ABILITIES: Final = c.FLAG_EXTENSIONS | c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODUL
 def refresh_myself(core: Core) -> None:
     """Applies the present configuration. The first call fills in a new node, later ones follow CONFIG SET."""
     config, myself = core.config, core.myself
+    _apply_to_heartbeats(core)
     before = (myself.ip, myself.port, myself.tls_port, myself.cport, myself.flags)
     myself.port = config.cluster_announce_port or config.port
     myself.tls_port = config.cluster_announce_tls_port or config.tls_port
@@ -52,6 +53,20 @@ def refresh_myself(core: Core) -> None:
             changed = True
     if changed:
         core.want_save()
+
+
+def _apply_to_heartbeats(core: Core) -> None:
+    """Begins a new version if heartbeats change by a directive that is no field of a node."""
+    config = core.config
+    now = AppliedConfig(config.cluster_announce_ip, config.tls_cluster, config.cluster_message_gossip_perc)
+    before, core.applied = core.applied, now
+    if before == now:
+        return
+    if before.announce_ip and not now.announce_ip:
+        core.myself.ip = ""  # the next link shows it again
+    for node in core.table.all_nodes:
+        node.row = None
+    core.version.move_own_header()
 
 
 def _stands_back(core: Core) -> bool:

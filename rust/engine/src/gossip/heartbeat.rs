@@ -9,12 +9,12 @@ use std::hash::BuildHasher;
 use bytes::Bytes;
 use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
 use clusterbus_wire::{
-    GOSSIP_ENTRIES_MAX, GOSSIP_ENTRY_LEN_BYTES, GOSSIP_MIN, GOSSIP_PARTS, GOSSIP_TRIES,
-    HEADER_LEN_BYTES, MFLAG_EXTENSIONS,
+    GOSSIP_ENTRIES_MAX, GOSSIP_ENTRY_LEN_BYTES, GOSSIP_MIN, GOSSIP_TRIES, HEADER_LEN_BYTES,
+    MFLAG_EXTENSIONS,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::view::{IdBytes, View};
+use super::view::{IdBytes, View, ViewHeader};
 
 /// Memory that a thread keeps between heartbeats.
 pub(crate) struct GossipScratch {
@@ -66,8 +66,8 @@ pub(crate) fn heartbeat_len_bytes(view: &View) -> usize {
 }
 
 fn wanted(view: &View) -> usize {
-    let table_len = view.header.table_len;
-    GOSSIP_MIN.max(table_len / GOSSIP_PARTS).min(table_len.saturating_sub(2))
+    let ViewHeader { table_len, gossip_percent, .. } = view.header;
+    GOSSIP_MIN.max(table_len * gossip_percent / 100).min(table_len.saturating_sub(2))
 }
 
 impl View {
@@ -118,7 +118,7 @@ pub(crate) fn encode_heartbeat(
     message.into()
 }
 
-/// Fills `scratch.places` with the nodes to mention: about a tenth of the table, drawn at random, and all PFAIL nodes.
+/// Fills `scratch.places` with the nodes to mention: some of the table, drawn at random, and all PFAIL nodes.
 // Kept out of line so that the loop of draws has all registers to itself.
 #[inline(never)]
 fn choose(view: &View, receiver_place: Option<u32>, scratch: &mut GossipScratch) {

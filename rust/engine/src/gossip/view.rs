@@ -171,8 +171,10 @@ pub struct ViewHeader {
     pub extensions_len: u16,
     /// The greatest epoch that we have seen.
     pub current_epoch: u64,
-    /// Nodes in the table, including those in handshake and ourselves. A heartbeat mentions about a tenth as many.
+    /// Nodes in the table, including those in handshake and ourselves.
     pub table_len: usize,
+    /// Of a hundred nodes in the table a heartbeat mentions this many.
+    pub gossip_percent: usize,
 }
 
 /// The node table at one version of the state.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use clusterbus_engine::{NodeRow, NodeTimes, View, ViewHeader};
 use clusterbus_wire::{
-    FLAG_PRIMARY, GossipEntry, Header, Heartbeat, HeartbeatKind, IpText, Message, MessageType,
-    NodeId, Packet,
+    FLAG_PRIMARY, GOSSIP_PERCENT, GossipEntry, Header, Heartbeat, HeartbeatKind, IpText, Message,
+    MessageType, NodeId, Packet,
 };
 
 use crate::support::{Rig, four_ways};
@@ -30,6 +30,7 @@ fn view(version: u64, nodes: usize) -> Arc<View> {
         extensions_len: 0,
         current_epoch: 0,
         table_len: nodes + 1,
+        gossip_percent: GOSSIP_PERCENT,
     };
     let rows = (1..=nodes).map(|number| {
         let mut entry = GossipEntry::new(id(number));
