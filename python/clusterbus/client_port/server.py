@@ -17,9 +17,9 @@ from typing import Final
 
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.connection import RespConnection
-from clusterbus.client_port.port_sockets import Listener, tls_context
 from clusterbus.client_port.observation.observer import Observer
 from clusterbus.client_port.pause import Pause
+from clusterbus.client_port.port_sockets import Listener, tls_context
 from clusterbus.client_port.registry import Registry
 from clusterbus.client_port.reply import Reply
 from clusterbus.cluster.events import Event, SlotsChanged
