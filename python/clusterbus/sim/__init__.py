@@ -24,6 +24,7 @@ Its files in reading order, more than a dozen because each is one part of the on
     data        the keys: who has any, and how far replication is
     engine      the engine's port over the network
     host        the life of a process
+    older       the rules of older servers, for some of the members
     simulation  `Simulation`: what a script may do to a cluster
     checks      the rules that hold after every event
     agreement   what must hold when it is quiet again

@@ -31,11 +31,11 @@ def disagreements(hosts: Sequence[Host], gone: Collection[str] = (), *, at_most:
 
 
 def still_hoped_for(hosts: Sequence[Host], gone: Collection[str]) -> list[str]:
-    """Where a node that is no more is known and not flagged FAIL, one line each."""
+    """Where a node that is no more is known and not flagged FAIL, one line each. Older rules do not ask for that."""
     return [
         f"{host.name} does not flag {node.node_id} FAIL, whose address another node has"
         for host in hosts
-        if host.is_up
+        if host.is_up and not host.is_older
         for node in host.state.nodes
         if node.node_id in gone and not node.is_failed
     ]

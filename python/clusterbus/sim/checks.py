@@ -63,6 +63,8 @@ class ObservedHost(Protocol):
     @property
     def is_empty(self) -> bool: ...
     @property
+    def is_older(self) -> bool: ...
+    @property
     def was_empty(self) -> bool: ...
     def now_text(self) -> str: ...
     def epochs(self) -> SavedEpochs: ...
@@ -243,7 +245,9 @@ class Checker:
             self._check_lost(host, seen, lost)
         gained = myself.slot_bits & ~seen.slot_bits
         with_data = gained & self._shelf.written & ~self._shelf.void
-        if with_data and host.is_empty:
+        if with_data and host.is_empty and host.is_older:
+            self._shelf.void |= with_data
+        elif with_data and host.is_empty:
             self._broken(host, DATA_KEPT, f"{with_data.bit_count()} slots gained by an empty node")
         gained &= ~host.importing
         if gained and not by_operator and not won:
@@ -257,7 +261,8 @@ class Checker:
         primary_id = _primary_id(myself)
         if primary_id != seen.primary_id:
             is_elsewhere = bool(primary_id) and myself.shard_id != seen.shard_id
-            if is_elsewhere and not by_operator and host.was_empty and self._shelf.has_keys(primary_id):
+            is_unasked = is_elsewhere and not by_operator and not host.is_older
+            if is_unasked and host.was_empty and self._shelf.has_keys(primary_id):
                 self._broken(host, UNASKED, f"follows {primary_id}")
             seen.primary_id = primary_id
         seen.shard_id = myself.shard_id

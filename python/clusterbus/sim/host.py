@@ -24,6 +24,7 @@ from clusterbus.sim.data import Shelf, SimData
 from clusterbus.sim.disk import Disk, SavedEpochs, epochs_in
 from clusterbus.sim.engine import SimEngine
 from clusterbus.sim.network import Dial, End, Network
+from clusterbus.sim.older import OlderConfig
 from clusterbus.sim.timeline import NodeClock, Timeline
 from clusterbus.sim.trace import Trace
 from clusterbus.wire import Packet
@@ -158,6 +159,11 @@ class Host:
     def cport(self) -> int:
         """The bus port."""
         return self.config.bus_port
+
+    @property
+    def is_older(self) -> bool:
+        """Whether its member follows older rules."""
+        return isinstance(self.config, OlderConfig)
 
     @property
     def is_empty(self) -> bool:

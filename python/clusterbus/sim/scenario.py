@@ -7,6 +7,7 @@ nothing but its seed. One thread.
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from clusterbus.cluster.constants import ALL_SLOTS
 from clusterbus.cluster.events import ElectionStarted, Event
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError, StateError
+from clusterbus.sim import older
 from clusterbus.sim.faults.repairs import repair
 from clusterbus.sim.faults.stage import Stage, Undo
 from clusterbus.sim.faults.table import FAULTS
@@ -72,6 +74,8 @@ class Scenario:
         self.replicas = self.draw.choice((nodes - self.primaries, nodes - self.primaries, self.draw.randrange(2)))
         self.killings_left = self.draw.choice((0, 0, 1, 3))
         self.node_timeout_ms = self.draw.choice(NODE_TIMEOUTS_MS)
+        self.older = self._draw_older()
+        with_data = sorted({*self._draw_data(), *self.older})
         self.simulation = Simulation(
             seed,
             nodes,
@@ -85,7 +89,8 @@ class Scenario:
                 "cluster_allow_replica_migration": self.draw.random() < 0.7,
                 "cluster_replica_validity_factor": self.draw.choice((0, 1, 10)),
             },
-            with_data=self._draw_data(),
+            with_data=with_data,
+            older=self.older,
             without_views=self.draw.choice(((), (), range(nodes // 2))),
             trace=trace,
             trace_heartbeats=trace_heartbeats,
@@ -98,9 +103,10 @@ class Scenario:
         """Plays the scenario to its end, or until a rule is broken."""
         outcome = self.outcome
         try:
-            self._form()
-            self._suffer()
-            self._calm_down()
+            with older.rules() if self.older else contextlib.nullcontext():
+                self._form()
+                self._suffer()
+                self._calm_down()
         except InvariantError as error:
             outcome.failure = str(error)
         except Exception as error:  # no act of a peer and no fault may raise out of the protocol core
@@ -109,6 +115,11 @@ class Scenario:
         outcome.lived_ms = self.simulation.now_ms
         outcome.stats = self.simulation.stats
         return outcome
+
+    def _draw_older(self) -> list[int]:
+        """The hosts whose members follow older rules: none or some. They all keep keys, as servers do."""
+        share = self.draw.choice((0.0, 0.0, 0.0, 0.3, 0.6))
+        return [node for node in range(self.outcome.nodes) if self.draw.random() < share]
 
     def _draw_data(self) -> list[int]:
         """The hosts that keep keys: all, none or some."""

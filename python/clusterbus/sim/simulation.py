@@ -21,6 +21,7 @@ from clusterbus.errors import StateError
 from clusterbus.sim.agreement import disagreements, still_hoped_for
 from clusterbus.sim.host import Host, PlannedCrash, World
 from clusterbus.sim.network import Dial, End, Impairment, Network
+from clusterbus.sim.older import OlderConfig
 from clusterbus.sim.timeline import US_PER_MS, Timeline
 from clusterbus.sim.trace import Trace
 from clusterbus.wire import Packet
@@ -86,8 +87,9 @@ class Simulation:
     and `drift_ppm` by how many millionths its seconds are too short or too long. Every path has `delay_ms` and
     `jitter_ms`. The engines of the hosts in `without_views` use no published view: every heartbeat is applied and
     encoded in full. The others compare and encode heartbeats as I/O workers do. The hosts in `with_data` keep keys, and
-    their offsets may move (`data`). `trace(line)` is called for every line of the trace, with heartbeats if
-    `trace_heartbeats`. `state_class` may be a subclass of `ClusterState`, for tests that break a rule on purpose.
+    their offsets may move (`data`). Those in `older` follow older rules, inside `older.rules`. `trace(line)` is called
+    for every line of the trace, with heartbeats if `trace_heartbeats`. `state_class` may be a subclass of
+    `ClusterState`, for tests that break a rule on purpose.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Simulation:
         directives: dict[str, object] | None = None,
         without_views: Collection[int] = (),
         with_data: Collection[int] = (),
+        older: Collection[int] = (),
         trace: Callable[[str], None] | None = None,
         trace_heartbeats: bool = False,
         state_class: type[ClusterState] = ClusterState,
@@ -132,7 +135,7 @@ class Simulation:
         keywords |= ({} if with_data else NO_DATA) | (directives or {})
         for index in range(nodes):
             ip = f"10.0.{index // HOSTS_PER_NET}.{index % HOSTS_PER_NET + 1}"
-            config = Config.from_keywords(None, **keywords)
+            config = (OlderConfig if index in older else Config).from_keywords(None, **keywords)
             host = Host(
                 self._world,
                 index,

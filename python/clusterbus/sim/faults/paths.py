@@ -50,6 +50,8 @@ def half_dead_link(stage: Stage) -> Undo | None:
     messages, so that it is heard often on its own connection, and never stops: who dialled must notice all the same.
     """
     one, other = stage.draw.sample(list(stage.simulation.nodes), 2)
+    if stage.simulation.members[one].is_older:  # it would never notice
+        return None
     if not stage.simulation.mute_link(one, other, forth=stage.draw.random() < 0.5):
         return None
     _chatter(stage, other)
