@@ -117,9 +117,9 @@ class Scenario:
         return outcome
 
     def _draw_older(self) -> list[int]:
-        """The hosts whose members follow older rules: none or some. They all keep keys, as servers do."""
+        """The hosts whose members follow older rules: none or some, never all. They all keep keys, as servers do."""
         share = self.draw.choice((0.0, 0.0, 0.0, 0.3, 0.6))
-        return [node for node in range(self.outcome.nodes) if self.draw.random() < share]
+        return [node for node in range(1, self.outcome.nodes) if self.draw.random() < share]
 
     def _draw_data(self) -> list[int]:
         """The hosts that keep keys: all, none or some."""
