@@ -331,6 +331,43 @@ def test_s4_a_slot_that_the_heir_claims_in_vain_does_not_migrate_to_it() -> None
     assert solo.state.migrating_to(8) is solo.node(heir)
 
 
+@pytest.mark.parametrize("heir_leads_already", [False, True])
+def test_p19_slots_and_moves_of_a_deposed_primary_are_its_successors_at_once(heir_leads_already: bool) -> None:
+    """The old primary's header comes before the first of its successor that claims the slots."""
+    solo = solo_with(7)
+    a = solo.puppet("a", slots=[3, 4, 5], config_epoch=30)
+    heir = make_replica(solo, "b", of=a)
+    a.slots = frozenset({3, 4})
+    solo.says(a)
+    solo.state.migrate_slot(7, a.node_id, solo.now_ms)
+    solo.state.import_slot(3, a.node_id, solo.now_ms)
+    if heir_leads_already:
+        heir.flags, heir.replicaof = c.FLAG_PRIMARY | c.FLAG_EXTENSIONS, None
+        claim(solo, heir, [], 200, shard=a)
+    a.flags, a.replicaof, a.config_epoch = c.FLAG_REPLICA | c.FLAG_EXTENSIONS, heir.node_id, 200
+    solo.says(a)
+    new = solo.node(heir)
+    assert new.is_primary
+    assert new.config_epoch == 200
+    assert new.slot_bits == bits_of([3, 4, 5])
+    assert solo.node(a).slot_bits == 0
+    assert solo.state._core.slots.not_claimed == bits_of([5]), "nor does the successor claim what the old one left"
+    assert solo.state.migrating_to(7) is new
+    assert solo.state.importing_from(3) is new
+    assert Save(durable=True) in solo.saves()
+    assert SlotsChanged(heir.node_id, ((3, 5),), ()) in solo.events(SlotsChanged)
+
+
+def test_p19_what_a_stale_header_says_moves_nothing() -> None:
+    solo = solo_with(7)
+    a = solo.puppet("a", slots=[3], config_epoch=300)
+    heir = make_replica(solo, "b", of=a)
+    solo.state.migrate_slot(7, a.node_id, solo.now_ms)
+    solo.says(a, flags=c.FLAG_REPLICA, replicaof=heir.node_id, config_epoch=299)
+    assert solo.node(a).slot_bits == bits_of([3])
+    assert solo.state.migrating_to(7) is solo.node(a)
+
+
 def test_s4_an_imported_slot_that_its_source_gives_up_is_ours_with_a_new_epoch() -> None:
     solo = solo_with(7)
     a = solo.puppet("a", slots=[3, 4], config_epoch=30)

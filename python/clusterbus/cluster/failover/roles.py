@@ -196,11 +196,14 @@ def follow_primary_of_primary(core: Core) -> None:
 
 
 def _demote(core: Core, sender: Node, primary: Node | None, config_epoch: int) -> None:
-    """A primary became a replica. Within its shard that was a failover; else its slots have no owner now."""
+    """A primary became a replica. Within its shard that was a failover, and what it had is its successor's at once, not
+    only when that one speaks (P19). Else its slots have no owner now.
+    """
     if primary is not None and primary.shard_id == sender.shard_id:
-        if primary is not core.myself and config_epoch >= sender.config_epoch:
+        if primary is not core.myself:
             set_primary(core, primary)
             epochs.observe_config(core, primary, config_epoch)
+            _hand_over(core, sender, primary)
     else:
         core.take_slots(sender.slot_bits)
     sender.flags = (sender.flags & ~(c.FLAG_PRIMARY | c.FLAG_MIGRATE_TO)) | c.FLAG_REPLICA
@@ -209,3 +212,18 @@ def _demote(core: Core, sender: Node, primary: Node | None, config_epoch: int) -
         core.notify_role(sender)
     core.want_save()
     core.want_state_update()
+
+
+def _hand_over(core: Core, old: Node, new: Node) -> None:
+    """Gives the slots of a deposed primary to its successor, and leads our open moves from and to it there."""
+    bits = old.slot_bits
+    if bits:
+        doubtful = core.slots.not_claimed & bits
+        core.move_slots(new, bits)
+        core.slots.not_claimed |= doubtful
+        core.log(
+            "notice",
+            f"A failover occurred in shard {old.shard_id}; node {old.name} lost {bits.bit_count()} slot(s) and failed"
+            f" over to node {new.name} with a config epoch of {new.config_epoch}",
+        )
+    slot_moves.follow_failover(core, old, new)

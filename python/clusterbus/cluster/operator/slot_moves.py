@@ -129,6 +129,15 @@ def follow_claims(core: Core, sender: Node, config_epoch: int, claimed: int, gai
         _take_unclaimed(core, sender, claimed)
 
 
+def follow_failover(core: Core, old: Node, new: Node) -> None:
+    """The node at the other end of some of our moves was deposed: they go on with its successor (P19)."""
+    for moves, what in ((core.slots.migrating, "migrating to"), (core.slots.importing, "imported from")):
+        for slot in slots_in(moves.with_node(old)):
+            core.log("notice", f"Slot {slot} is now {what} node {new.name}, which took over the shard")
+            moves[slot] = new
+            core.want_save(durable=True)
+
+
 def _end_moves(core: Core, sender: Node, gained: int) -> None:
     slots = core.slots
     if sender.shard_id != core.myself.shard_id:
