@@ -8,10 +8,11 @@ import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Effect, Save, Send
 from clusterbus.cluster.events import EpochChanged, RoleChanged, SlotsChanged
+from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.cluster.model.slots import bits_of
 from clusterbus.wire import Extension, Update, encode, parse
 
-from tests.cluster.solo import MYSELF_ID, Puppet, Solo
+from tests.cluster.solo import ABILITIES, MYSELF_ID, Puppet, Solo
 
 
 def owned(solo: Solo, puppet: Puppet) -> set[int]:
@@ -288,7 +289,7 @@ def test_h27_the_new_epoch_is_on_disk_before_it_is_announced() -> None:
         elif isinstance(effect, Send) and effect.message.type == c.PONG:
             assert effect.message.header is not None
             told.append(effect.message.header.config_epoch)
-    assert told == ["saved", 7, 7]
+    assert told == ["saved", 7, 7, 7], "two answers, and the announcement to all"
 
 
 def test_h27_replicas_do_not_collide() -> None:
@@ -312,6 +313,130 @@ def test_h28_the_last_epoch_is_never_passed() -> None:
     assert solo.counter("refused_epoch_exhausted") == 1
     assert not solo.state.bump_epoch(solo.now_ms)
     assert solo.is_alive()
+
+
+def told(solo: Solo, puppet: Puppet) -> list[Any]:
+    """The headers of the PONGs on the link that we dialled."""
+    return [message.header for message in solo.sent(puppet.dialled, c.PONG)]
+
+
+def test_p15_everybody_is_told_at_once_of_an_epoch_that_settles_a_collision() -> None:
+    solo = Solo()
+    puppet, other = solo.puppet("a", config_epoch=6), solo.puppet("b")
+    solo.state.myself.config_epoch = 6
+    solo.says(puppet, current_epoch=300)
+    assert [header.config_epoch for header in told(solo, other)] == [301]
+    assert solo.effects.index(Save(durable=True)) < solo.effects.index(solo.of(Send)[0])
+
+
+def test_p15_everybody_is_told_at_once_of_bumpepoch() -> None:
+    solo = Solo()
+    other = solo.puppet("b")
+    assert solo.state.bump_epoch(solo.now_ms)
+    solo.poll()
+    assert [header.config_epoch for header in told(solo, other)] == [solo.state.myself.config_epoch]
+    assert not solo.state.bump_epoch(solo.now_ms)
+    solo.poll()
+    assert not told(solo, other), "no news"
+
+
+def test_p15_everybody_is_told_at_once_of_our_demotion() -> None:
+    solo = Solo()
+    solo.state.add_slots([1], solo.now_ms)
+    other, taker = solo.puppet("b"), solo.puppet("a")
+    taker.slots, taker.config_epoch = frozenset({1}), 500
+    solo.says(taker)
+    assert [header.replicaof for header in told(solo, other)] == [taker.node_id]
+
+
+class Rivals:
+    """We own slots 1 and 2 and follow nobody; puppet `letter` is of our shard, a third node looks on."""
+
+    def __init__(self, letter: str) -> None:
+        self.solo = Solo()
+        self.solo.state.add_slots([1, 2], self.solo.now_ms)
+        self.rival, self.witness = self.solo.puppet(letter, config_epoch=0), self.solo.puppet("b", config_epoch=3)
+        self.shard = [Extension.shard_id_of(self.solo.state.myself.shard_id)]
+
+    @property
+    def myself(self) -> Node:
+        return self.solo.state.myself
+
+    def is_replica(self) -> None:
+        self.rival.replicaof, self.rival.flags = MYSELF_ID, c.FLAG_REPLICA | ABILITIES
+        self.solo.says(self.rival, extensions=self.shard)
+
+    def claims(self, *slots: int, config_epoch: int) -> list[Effect]:
+        self.rival.replicaof, self.rival.flags = None, c.FLAG_PRIMARY | ABILITIES
+        self.rival.slots, self.rival.config_epoch = frozenset(slots), config_epoch
+        return self.solo.says(self.rival, extensions=self.shard, current_epoch=max(600, config_epoch))
+
+
+@pytest.mark.parametrize("letter", ["a", "1"])
+def test_p16_our_replica_was_elected_in_the_epoch_that_we_took_without_votes_and_we_follow_it(letter: str) -> None:
+    """Our id is 555...: whether it is the smaller or the greater one decides nothing. The witness must learn that we
+    have given up our slots before it hears that we are a replica: it has no other reason to give them to the rival.
+    """
+    rivals = Rivals(letter)
+    solo = rivals.solo
+    rivals.is_replica()
+    solo.state._core.current_epoch = 599
+    assert solo.state.bump_epoch(solo.now_ms)
+    solo.poll()
+    assert rivals.myself.config_epoch == 600
+    rivals.claims(1, 2, config_epoch=600)
+    assert rivals.myself.replicaof is solo.node(rivals.rival)
+    assert owned(solo, rivals.rival) == {1, 2}
+    assert solo.state.current_epoch == 600, "no epoch was taken"
+    first, second = told(solo, rivals.witness)
+    assert (first.replicaof, first.config_epoch, int.from_bytes(first.myslots, "little")) == (None, 600, 0)
+    assert (second.replicaof, second.config_epoch) == (rivals.rival.node_id, 600)
+    assert not [update for update in solo.of(Send) if update.message.type == c.UPDATE]
+
+
+def test_p16_of_other_primaries_of_our_shard_the_smaller_id_still_takes_a_new_epoch() -> None:
+    rivals = Rivals("a")
+    rivals.solo.state._core.set_config_epoch(rivals.myself, 600)
+    rivals.claims(1, 2, config_epoch=600)
+    assert rivals.myself.is_primary
+    assert rivals.myself.config_epoch == 601
+
+
+@pytest.mark.parametrize("letter", ["a", "1"])
+def test_p16_the_primary_whose_place_we_took_has_our_epoch_and_we_go_past_the_next(letter: str) -> None:
+    """It may be a server that takes the next epoch now, because its id is the smaller one."""
+    rivals = Rivals(letter)
+    solo = rivals.solo
+    solo.state.flush_slots(solo.now_ms)
+    rivals.claims(1, 2, config_epoch=590)
+    solo.state.replicate(rivals.rival.node_id, solo.now_ms)
+    solo.state.failover(solo.now_ms, takeover=True)
+    solo.poll()
+    epoch = rivals.myself.config_epoch
+    assert rivals.myself.slot_bits == bits_of([1, 2])
+    rivals.claims(1, 2, config_epoch=epoch)
+    assert rivals.myself.config_epoch == epoch + 2
+    assert [header.config_epoch for header in told(solo, rivals.witness)] == [epoch + 2]
+    rivals.claims(1, 2, config_epoch=epoch + 1)
+    assert rivals.myself.slot_bits == bits_of([1, 2])
+    assert rivals.myself.is_primary
+
+
+def test_p16_who_follows_the_other_one_again_forgets_that_it_took_its_place() -> None:
+    rivals = Rivals("1")
+    rivals.is_replica()
+    rivals.claims(1, 2, config_epoch=600)
+    node = rivals.solo.node(rivals.rival)
+    assert rivals.myself.replicaof is node
+    assert node.succession is Succession.NONE
+    rivals.solo.state.failover(rivals.solo.now_ms, takeover=True)
+    rivals.solo.poll()
+    assert node.succession is Succession.PREDECESSOR
+    rivals.is_replica()
+    assert node.succession is Succession.PREDECESSOR, "its header is older than our epoch, and changes nothing"
+    rivals.rival.config_epoch = rivals.myself.config_epoch
+    rivals.is_replica()
+    assert node.succession is Succession.NONE
 
 
 # ---------------------------------------------------------------- late packets

@@ -11,7 +11,7 @@ import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Effect, Send, SendHeartbeat
 from clusterbus.cluster.heartbeats.gossip_out import entry_about
-from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.errors import StateError
 from clusterbus.member.ports import QuietHeartbeats
 from clusterbus.view import View
@@ -434,6 +434,21 @@ def test_a_peer_whose_config_epoch_becomes_ours_is_not_quiet_r33_h27(world: Worl
     assert world.compared.state.myself.config_epoch > epoch, "the smaller id, ours, takes a new one"
     is_quiet(world, "b")
     assert is_quiet(world, "b"), "the collision is over"
+
+
+def test_a_colliding_primary_whose_place_we_took_is_not_quiet_whatever_its_id_r33_p16(world: World) -> None:
+    states = [solo.state for solo in (world.whole, world.compared)]
+    for state in states:  # its id is the smaller one now
+        state._core.table.rename(state.myself, "f" * 40)
+        state._core.set_config_epoch(state.myself, world.puppets["b"].config_epoch)
+    assert is_quiet(world, "b"), "the collision is its to settle"
+    for state in states:
+        node = state.find("b" * 40)
+        assert node is not None
+        node.succession, state.myself.shard_id = Succession.PREDECESSOR, node.shard_id
+    epoch = world.compared.state.current_epoch
+    assert not is_quiet(world, "b")
+    assert world.compared.state.myself.config_epoch == epoch + 2
 
 
 def test_only_the_reports_of_voters_count_r33(world: World) -> None:

@@ -378,6 +378,20 @@ def test_s4_an_imported_slot_that_its_source_gives_up_is_ours_with_a_new_epoch()
     assert solo.state.myself.config_epoch == 31
 
 
+@pytest.mark.parametrize("ours_is_greatest", [False, True])
+def test_p15_everybody_is_told_at_once_that_an_import_was_taken_over(ours_is_greatest: bool) -> None:
+    solo = solo_with(7)
+    a, other = solo.puppet("a", slots=[3, 4], config_epoch=30), solo.puppet("b", config_epoch=20)
+    if ours_is_greatest:
+        assert solo.state.bump_epoch(solo.now_ms)
+    solo.state.import_slot(3, a.node_id, solo.now_ms)
+    solo.poll()
+    claim(solo, a, [4], 30)
+    (pong,) = solo.sent(other.dialled, c.PONG)
+    assert pong.header is not None
+    assert int.from_bytes(pong.header.myslots, "little") == bits_of([3, 7])
+
+
 def test_s4_added_slots_are_no_longer_imported_and_forgotten_nodes_take_no_part() -> None:
     solo = solo_with(7)
     a = solo.puppet("a", slots=[3])

@@ -9,7 +9,8 @@ from __future__ import annotations
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import election
-from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.model.node import Node, Succession
 
 
 def observe(core: Core, sender: Node, current_epoch: int) -> None:
@@ -34,36 +35,49 @@ def max_epoch(core: Core) -> int:
 
 
 def resolve_collision(core: Core, sender: Node) -> None:
-    """Two primaries have the same config epoch: the one with the smaller id takes a new one, once (H27)."""
+    """Two primaries have the same config epoch: the one with the smaller id takes a new one, once (H27).
+
+    Not so if we were elected in the place of the sender, which took its epoch without votes: its greater epoch would
+    win our slots back, and with them go the writes since the election. Then it is we who take an epoch, whatever the
+    ids are, and leave one out, because the sender may take the next at this moment (P16).
+    """
     myself = core.myself
     if sender.config_epoch != myself.config_epoch or not sender.is_primary or not myself.is_primary:
         return
-    if sender.node_id <= myself.node_id:
+    overtakes = sender.succession is Succession.PREDECESSOR and sender.shard_id == myself.shard_id
+    if sender.node_id <= myself.node_id and not overtakes:
         return
-    if _take_next_epoch(core):
+    if _take_next_epoch(core, skipped=int(overtakes)):
         core.log(
             "notice",
             f"configEpoch collision with node {sender.name}. configEpoch set to {myself.config_epoch}",
         )
 
 
-def bump(core: Core) -> bool:
-    """CLUSTER BUMPEPOCH: takes a new config epoch without votes, unless ours is the greatest. True if there is one."""
+def bump(core: Core, *, announces: bool = True) -> bool:
+    """CLUSTER BUMPEPOCH: takes a new config epoch without votes, unless ours is the greatest. True if there is one.
+
+    Everybody is told at once, but for `announces` False: then the caller has more to tell.
+    """
     myself = core.myself
     if myself.config_epoch != 0 and myself.config_epoch == max_epoch(core):
         return False
-    if not _take_next_epoch(core):
+    if not _take_next_epoch(core, announces=announces):
         return False
     core.log("notice", f"New configEpoch set to {myself.config_epoch}")
     return True
 
 
-def _take_next_epoch(core: Core) -> bool:
-    """Raises the current epoch by one and makes it our config epoch, on disk before a message announces it (H28)."""
-    if core.current_epoch >= c.EPOCH_MAX:
+def _take_next_epoch(core: Core, *, skipped: int = 0, announces: bool = True) -> bool:
+    """Takes the epoch after the current one, or after `skipped` more, as our config epoch. It is on disk before a
+    message announces it (H28), which happens at once (P15).
+    """
+    if core.current_epoch + skipped >= c.EPOCH_MAX:
         core.refuse("epoch_exhausted", "cluster", "the current epoch has reached its maximum")
         return False
-    core.current_epoch += 1
+    core.current_epoch += 1 + skipped
     core.set_config_epoch(core.myself, core.current_epoch)
     core.save_now()
+    if announces:
+        heartbeat.broadcast_pong(core)
     return True

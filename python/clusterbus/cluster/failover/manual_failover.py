@@ -41,7 +41,7 @@ def order(core: Core, *, force: bool, takeover: bool) -> None:
     if takeover:
         core.log("notice", "Taking over the primary (user request).")
         replication.end_election(core, "taken over")
-        epochs.bump(core)
+        epochs.bump(core, announces=False)
         replication.promote(core)
         return
     core.manual.end_ms = core.now_ms + core.config.cluster_manual_failover_timeout

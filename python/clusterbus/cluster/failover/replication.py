@@ -14,7 +14,7 @@ from clusterbus.cluster.events import ElectionLost, WritesResumed
 from clusterbus.cluster.failover import health, no_harm
 from clusterbus.cluster.heartbeats import extensions, heartbeat
 from clusterbus.cluster.model.election_state import Election, ManualFailover
-from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.node import Node, Succession
 
 
 def replicate(core: Core, primary: Node) -> None:
@@ -25,6 +25,8 @@ def replicate(core: Core, primary: Node) -> None:
     core.take_slots(myself.slot_bits)
     end_election(core, "has another primary now")
     end_manual_failover(core)
+    for node in core.table.all_nodes:
+        node.succession = Succession.NONE
     myself.flags = (myself.flags & ~(c.FLAG_PRIMARY | c.FLAG_MIGRATE_TO)) | c.FLAG_REPLICA
     myself.follow(primary)
     if primary.shard_id != myself.shard_id:
@@ -53,6 +55,7 @@ def promote(core: Core) -> None:
     old = myself.primary
     core.log("notice", f"Setting myself to primary in shard {myself.shard_id}; my old primary is {old.name}")
     myself.follow(None)
+    old.succession = Succession.PREDECESSOR
     myself.flags = (myself.flags & ~c.FLAG_REPLICA) | c.FLAG_PRIMARY
     core.move_slots(myself, old.slot_bits)
     end_manual_failover(core)
@@ -62,6 +65,16 @@ def promote(core: Core) -> None:
     health.update(core)
     core.save_now()
     heartbeat.broadcast_pong(core)
+
+
+def announce_loss(core: Core) -> None:
+    """Tells everybody which slots we still claim, as the primary that we still are.
+
+    Other nodes give slots of an owner to a claimer with no greater config epoch only when the owner has stopped to
+    claim them. What we send as a replica would not tell them that.
+    """
+    core.save_now()
+    heartbeat.broadcast_now(core, c.PONG)
 
 
 def end_manual_failover(core: Core) -> None:

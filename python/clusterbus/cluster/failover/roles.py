@@ -12,7 +12,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import epochs, no_harm, replication
 from clusterbus.cluster.heartbeats import extensions, heartbeat
-from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.cluster.model.slots import bits_from_wire
 from clusterbus.cluster.operator import slot_moves
 from clusterbus.wire import Packet, Update
@@ -72,6 +72,8 @@ def set_primary(core: Core, node: Node) -> None:
         return
     if node.replicaof is not None:
         extensions.set_shard_id(core, node, node.replicaof.shard_id)
+        if node.replicaof is core.myself:
+            node.succession = Succession.SUCCESSOR
         node.follow(None)
         if node is not core.myself:
             node.flags |= c.FLAG_MIGRATE_TO  # its shard had a replica, so it should have one again
@@ -95,10 +97,13 @@ def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> N
     wanted = claimed & ~sender.slot_bits
     contested = wanted & slots.assigned & ~slots.not_claimed
     gained = wanted & ~contested
+    has_yielded = False
     if contested:
         for owner in list(slots.owners.values()):
             overlap = owner.slot_bits & contested
-            if overlap and owner.config_epoch < config_epoch:
+            yields = _yields(core, owner, sender, config_epoch)
+            if overlap and (owner.config_epoch < config_epoch or yields):
+                has_yielded = has_yielded or yields
                 core.log(
                     "notice",
                     f"{overlap.bit_count()} slots moved from node {owner.name} to node {sender.name}",
@@ -108,8 +113,23 @@ def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> N
         slot_moves.follow_claims(core, sender, config_epoch, claimed, gained)
     if gained:
         core.move_slots(sender, gained)
+        if has_yielded:
+            replication.announce_loss(core)
     if ours is not sender and not ours.slot_bits:
         _follow_taker(core, sender, config_epoch, is_taker=bool(before & gained), has_slots=bool(claimed))
+
+
+def _yields(core: Core, owner: Node, claimer: Node, config_epoch: int) -> bool:
+    """Whether we leave our slots to a claimer with the same config epoch: it was elected in our place, while we took
+    the same epoch without votes. To raise our epoch, as of any two primaries the one with the smaller id does, would
+    win the slots back and lose the writes since the election (P16).
+    """
+    return (
+        owner is core.myself
+        and owner.config_epoch == config_epoch
+        and claimer.succession is Succession.SUCCESSOR
+        and claimer.shard_id == owner.shard_id
+    )
 
 
 def _follow_taker(core: Core, sender: Node, config_epoch: int, *, is_taker: bool, has_slots: bool) -> None:
@@ -206,6 +226,7 @@ def _demote(core: Core, sender: Node, primary: Node | None, config_epoch: int) -
             _hand_over(core, sender, primary)
     else:
         core.take_slots(sender.slot_bits)
+    sender.succession = Succession.NONE
     sender.flags = (sender.flags & ~(c.FLAG_PRIMARY | c.FLAG_MIGRATE_TO)) | c.FLAG_REPLICA
     core.log("notice", f"Node {sender.name} is no longer a primary")
     if primary is None:

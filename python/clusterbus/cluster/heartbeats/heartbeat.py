@@ -91,6 +91,13 @@ def broadcast_pong(core: Core, nodes: Iterable[Node] | None = None) -> None:
             send(core, node.link, c.PONG)
 
 
+def broadcast_now(core: Core, kind: int) -> None:
+    """Like `broadcast_pong`, but says what we are at this moment and not what we will be when this input is handled."""
+    for node in core.table:
+        if node.link is not None and not node.flags & _NO_RECEIVER:
+            core.send(node.link, build(core, node, kind))
+
+
 def send_header(core: Core, link: Link, kind: int) -> None:
     """Queues a message that is only a header on a link: FAILOVER_AUTH_ACK, MFSTART."""
     core.send(link, HeaderOnly(kind, header(core)))

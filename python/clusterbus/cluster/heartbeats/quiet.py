@@ -12,7 +12,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import MESSAGES_RECEIVED, MESSAGES_SENT, Core
 from clusterbus.cluster.heartbeats import extensions, gossip_out, heartbeat
 from clusterbus.cluster.membership import links
-from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.view import ExpectedHeartbeat, NodeRow, View
 from clusterbus.wire import Heartbeat, encode
 
@@ -66,8 +66,9 @@ def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
     if not is_primary and node.replicaof is None:
         return None  # a replica of a node that we do not know: it would look like a primary, whose claims count
     myself = core.myself
-    if is_primary and node.config_epoch == myself.config_epoch and node.node_id > myself.node_id:
-        return None  # an epoch collision, and it is ours to resolve
+    is_ours_to_resolve = node.node_id > myself.node_id or node.succession is Succession.PREDECESSOR
+    if is_primary and node.config_epoch == myself.config_epoch and is_ours_to_resolve:
+        return None  # an epoch collision
     raw, raw_len = node.raw_extensions
     return ExpectedHeartbeat(
         config_epoch=node.config_epoch if is_primary else None,

@@ -7,6 +7,7 @@ main thread changes a node. A `Node` is in the table exactly once, under `node_i
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, InitVar, dataclass, field
+from enum import Enum, auto
 from typing import Annotated, Final, TypeAlias, TypeVar, get_type_hints
 
 from clusterbus.cluster import constants as c
@@ -20,6 +21,18 @@ Viewed: TypeAlias = Annotated[T, _VIEWED]
 version of the state."""
 Timed: TypeAlias = Annotated[T, _TIMED]
 """A field of `Node` that our gossip carries and that changes without a new version. Workers read it in `Node.times`."""
+
+
+class Succession(Enum):
+    """Whether a node and this one have followed each other as primary of a shard. Forgotten when this one becomes a
+    replica, and by a restart.
+    """
+
+    NONE = auto()
+    SUCCESSOR = auto()
+    """It was our replica, and has become a primary: by the votes of others, or by its operator's word."""
+    PREDECESSOR = auto()
+    """We took its place."""
 
 
 class Version:
@@ -128,6 +141,7 @@ class Node:
     slot_bits: int = 0
     slots: Viewed[bytes] = c.EMPTY_SLOTS
     replicaof: Viewed[Node | None] = None
+    succession: Viewed[Succession] = Succession.NONE
     replicas: dict[str, Node] = field(default_factory=dict)
 
     link: Viewed[Link | None] = None

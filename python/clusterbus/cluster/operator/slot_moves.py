@@ -95,9 +95,10 @@ def assign(core: Core, slot: int, node_id: str) -> None:
             _lose_last_slot(core, node)
     if node is myself and core.slots.importing.pop(slot, None) is not None:
         core.want_save()
-        if epochs.bump(core):
+        if epochs.bump(core):  # announces the slot too
             core.log("notice", f"Config epoch raised after slot {slot} was imported")
-        heartbeat.broadcast_pong(core)
+        else:
+            heartbeat.broadcast_pong(core)
 
 
 def _lose_last_slot(core: Core, taker: Node) -> None:
@@ -163,7 +164,8 @@ def _take_unclaimed(core: Core, sender: Node, claimed: int) -> None:
         if core.slots.owner_of(slot) is not core.myself:
             core.log("notice", f"Slot {slot} was given up by node {sender.name} and is now mine")
             core.move_slots(core.myself, 1 << slot)
-            epochs.bump(core)
+            if not epochs.bump(core):
+                heartbeat.broadcast_pong(core)
 
 
 def _check_slot(core: Core, slot: int) -> None:
