@@ -139,14 +139,30 @@ def test_s5_siblings_get_our_offset_when_an_election_is_planned() -> None:
     assert not shard.solo.sent(shard.voters[0].dialled, c.PONG)
 
 
-@pytest.mark.parametrize(("first", "rank"), [(True, 1), (False, 0)])
-def test_s5_of_several_failed_shards_the_smaller_shard_id_goes_first(first: bool, rank: int) -> None:
-    shard = Shard()
+@pytest.mark.parametrize(
+    ("first", "replicas", "failed_before_ms", "factor", "rank"),
+    [
+        (True, 1, 0, 10, 1),
+        (False, 1, 0, 10, 0),
+        (True, 0, 0, 10, 0),
+        (True, 1, 10 * TIMEOUT_MS, 10, 1),
+        (True, 1, 10 * TIMEOUT_MS + 1_000, 10, 0),
+        (True, 1, 10 * TIMEOUT_MS + 1_000, 0, 1),
+    ],
+)
+def test_s5_p14_of_shards_that_can_still_have_an_election_the_smaller_shard_id_goes_first(
+    first: bool, replicas: int, failed_before_ms: int, factor: int, rank: int
+) -> None:
+    shard = Shard(cluster_replica_validity_factor=factor)
     solo = shard.solo
-    solo.node(shard.voters[1]).shard_id = ("0" if first else "f") * 40
-    solo.fails(shard.voters[0], shard.voters[1].node_id)
+    other = shard.voters[1]
+    for number in range(replicas):
+        make_replica(solo, str(number), other.node_id)
+    solo.node(other).shard_id = ("0" if first else "f") * 40
+    solo.fails(shard.voters[0], other.node_id)
     shard.fail()
-    solo.tick()
+    solo.node(other).fail_time_ms = solo.now_ms - failed_before_ms
+    solo.state.tick(solo.now_ms)
     assert solo.state._core.election.shard_rank == rank
 
 
@@ -156,12 +172,29 @@ def test_s5_no_election_while_the_primary_is_only_suspected() -> None:
     assert not requests(shard.live(3_000))
 
 
-def test_s5_no_election_for_a_primary_without_slots() -> None:
+def test_p14_the_primary_of_a_shard_without_slots_is_replaced_too() -> None:
     solo = Solo()
     primary, voter = solo.puppet("a"), solo.puppet("c", slots=[200])
     replicate(solo, primary)
     solo.fails(voter, primary.node_id)
-    assert not requests(lives(solo, [voter], 3_000))
+    (request,) = requests(lives(solo, [voter], 500))
+    assert request.message.header is not None
+    assert request.message.header.myslots == c.EMPTY_SLOTS
+    sends(solo, voter, c.AUTH_ACK)
+    assert solo.state.myself.is_primary
+    assert solo.state.myself.config_epoch == solo.state.current_epoch
+    assert not solo.state.myself.slot_bits
+
+
+def test_p14_where_nobody_has_slots_nobody_can_be_elected() -> None:
+    solo = Solo()
+    primary, other = solo.puppet("a"), solo.puppet("c")
+    replicate(solo, primary)
+    solo.fails(other, primary.node_id)
+    assert requests(lives(solo, [other], 500))
+    sends(solo, other, c.AUTH_ACK)
+    lives(solo, [other], 500)
+    assert solo.state.myself.is_replica
 
 
 def test_s5_cluster_replica_no_failover_forbids_an_election() -> None:

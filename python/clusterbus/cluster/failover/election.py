@@ -109,9 +109,19 @@ def rank(core: Core, primary: Node) -> int:
 
 
 def shard_rank(core: Core, primary: Node) -> int:
-    """How many other failed primaries go first, by shard id, so that elections of several shards do not split votes."""
+    """How many other failed primaries go first, by shard id, so that elections of several shards do not split votes.
+
+    One without a replica will have no election, and one that failed long ago has had its chances (P14).
+    """
+    factor = core.config.cluster_replica_validity_factor
+    since_ms = core.now_ms - core.node_timeout_ms * factor if factor else 0
     return sum(
-        node is not primary and node.is_failed and node.is_voting and node.shard_id < primary.shard_id
+        node is not primary
+        and node.is_failed
+        and node.is_voting
+        and bool(node.replicas)
+        and node.fail_time_ms >= since_ms
+        and node.shard_id < primary.shard_id
         for node in core.table.failing.values()
     )
 
@@ -120,8 +130,10 @@ def shard_rank(core: Core, primary: Node) -> int:
 
 
 def _is_wanted(core: Core, primary: Node) -> bool:
-    """Whether to hold an election without an order: the primary is FAIL and has slots, and we may take its place."""
-    return primary.is_failed and bool(primary.slot_bits) and no_harm.may_stand(core, primary)
+    """Whether to hold an election without an order: the primary is FAIL, with slots or without (P14), and we may take
+    its place.
+    """
+    return primary.is_failed and no_harm.may_stand(core, primary)
 
 
 def _data_is_too_old(core: Core, primary: Node) -> bool:
