@@ -25,6 +25,7 @@ __all__ = [
     "FLAG_MEET",
     "FLAG_MIGRATE_TO",
     "FLAG_MYSELF",
+    "FLAG_MY_PRIMARY_FAIL",
     "FLAG_NOADDR",
     "FLAG_NOFAILOVER",
     "FLAG_PFAIL",
@@ -128,6 +129,7 @@ FLAG_NOFAILOVER: Final[int]
 FLAG_EXTENSIONS: Final[int]
 FLAG_LIGHT_PUBLISH: Final[int]
 FLAG_LIGHT_MODULE: Final[int]
+FLAG_MY_PRIMARY_FAIL: Final[int]
 MFLAG_PAUSED: Final[int]
 MFLAG_FORCE_ACK: Final[int]
 MFLAG_EXTENSIONS: Final[int]

@@ -130,6 +130,29 @@ def test_a_shard_may_change_its_primary_as_often_as_it_wants_p11(peers: Peers) -
     assert time.monotonic() - begun_s < 2 * 15, "else it proves nothing"
 
 
+def test_their_best_replica_need_not_wait_for_ours_which_holds_the_primary_fail_too_p13(peers: Peers) -> None:
+    """Valkey's replica knows that it is the best only when its sibling, ours, says that it holds the primary FAIL."""
+    doomed, *others, replica = start(peers, "valkey", 4)
+    (ours,) = start(peers, "clusterbus", 1, cluster_replica_no_failover="yes")
+    servers = [doomed, *others, replica, ours]
+    form(servers, [doomed, *others])
+    replicate(servers, replica, doomed)
+    doomed_id, slots = node_id(doomed), slots_of(doomed)
+    assert ours.call("CLUSTER", "REPLICATE", doomed_id) == "OK"
+    wait_until(
+        lambda: all(cluster_nodes(server)[node_id(ours)].primary == doomed_id for server in servers),
+        SETTLE_DEADLINE_S,
+        lambda: listings(servers),
+    )
+    assert doomed.call("SET", "b", "1") == "OK"  # its replica has an offset above 0 now
+    wait_until(lambda: replica.info()["slave_repl_offset"] != "0", SETTLE_DEADLINE_S, replica.log_tail)
+
+    begun_s = time.monotonic()
+    doomed.kill()
+    wait_promoted([*others, replica, ours], replica, slots, begun_s)
+    assert "initiate the election immediately" in replica.log_text(), replica.log_tail()
+
+
 def test_without_our_vote_no_valkey_replica_is_elected_s5(peers: Peers) -> None:
     """The other way round: if the clusterbus primary drops the request for votes, there is no majority."""
     doomed, other, replica = start(peers, "valkey", 3)

@@ -52,6 +52,7 @@ FLAG_EXTENSIONS: Final = _core.FLAG_EXTENSIONS
 FLAG_LIGHT_PUBLISH: Final = _core.FLAG_LIGHT_PUBLISH
 FLAG_LIGHT_MODULE: Final = _core.FLAG_LIGHT_MODULE
 """Newer servers read this bit also as: this node accepts MEET from a node that it already knows."""
+FLAG_MY_PRIMARY_FAIL: Final = _core.FLAG_MY_PRIMARY_FAIL
 FAILING: Final = FLAG_PFAIL | FLAG_FAIL
 """PFAIL or FAIL."""
 GOSSIP_FLAGS_TAKEN: Final = FLAG_PRIMARY | FLAG_REPLICA | FLAG_FAIL | FLAG_NOFAILOVER

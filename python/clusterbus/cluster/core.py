@@ -276,7 +276,17 @@ class Core:
             self.table.failing[node.node_id] = node
         else:
             self.table.failing.pop(node.node_id, None)
+        if node is self.myself.replicaof:
+            self.note_primary_failure()
         self.want_state_update()
+
+    def note_primary_failure(self) -> None:
+        """Our header announces whether we hold our primary FAIL (P13). To be called when either may have changed."""
+        primary = self.myself.replicaof
+        if primary is not None and primary.is_failed:
+            self.myself.flags |= c.FLAG_MY_PRIMARY_FAIL
+        else:
+            self.myself.flags &= ~c.FLAG_MY_PRIMARY_FAIL
 
     def remove_node(self, node: Node, reason: str) -> None:
         """Removes a node from all parts of the state (`clusterDelNode`) and closes its links."""

@@ -24,6 +24,8 @@ from clusterbus.wire import Fail, Packet, Update
 Handler = Callable[[Core, Link, Node, Packet], None]
 
 _INDEX: Final = re.compile(r"\[\d+\]")
+ANNOUNCED_FLAGS: Final = c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE | c.FLAG_MY_PRIMARY_FAIL
+"""The flags that every full header of a node says anew."""
 REFUSED_FIELDS_NAMED_MAX: Final = 8
 """The most refused fields that one log line names."""
 
@@ -108,8 +110,7 @@ def _note_sender(core: Core, sender: Node, packet: Packet) -> None:
     flags = sender.flags
     if packet.mflags & c.MFLAG_EXTENSIONS:
         flags |= c.FLAG_EXTENSIONS
-    lights = c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE
-    sender.flags = (flags & ~lights) | (packet.flags & lights)
+    sender.flags = (flags & ~ANNOUNCED_FLAGS) | (packet.flags & ANNOUNCED_FLAGS)
     sender.data_received_ms = core.now_ms
     epochs.observe(core, sender, packet.current_epoch)
     if packet.replicaof is None:

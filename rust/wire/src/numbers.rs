@@ -63,6 +63,8 @@ pub const FLAG_EXTENSIONS: u16 = 1_024;
 pub const FLAG_LIGHT_PUBLISH: u16 = 2_048;
 /// Node flag: it takes MODULE with a light header.
 pub const FLAG_LIGHT_MODULE: u16 = 4_096;
+/// Node flag: a replica that holds its own primary FAIL.
+pub const FLAG_MY_PRIMARY_FAIL: u16 = 8_192;
 
 /// `mflags[0]`: the primary has paused its clients for a manual failover.
 pub const MFLAG_PAUSED: u8 = 1;

@@ -10,6 +10,7 @@ from clusterbus.cluster.effects import Broadcast, Effect, Save, Send
 from clusterbus.cluster.events import ElectionLost, ElectionStarted, ElectionWon, Event, RoleChanged, SlotsChanged
 from clusterbus.cluster.model.slots import bits_of
 from clusterbus.data_plane import DataPlane
+from clusterbus.wire import Extension
 
 from tests.cluster.shards import lives, make_replica, promoted, replicate, requests, sends
 from tests.cluster.solo import MYSELF_ID, Puppet, Solo
@@ -484,3 +485,90 @@ def test_p12_a_claim_frees_the_next_election_also_after_one_was_lost() -> None:
     shard.solo.says(shard.voters[0])
     assert not shard.solo.events(ElectionLost), "it was reported before"
     assert requests(shard.live(400))
+
+
+# ---------------------------------------------------------------- without delay
+
+
+class Siblings(Shard):
+    """Our shard has another replica, "9", with less data than we have."""
+
+    def __init__(self, **directives: Any) -> None:
+        super().__init__(cluster_node_timeout=15_000, **directives)
+        self.plane = Replication()
+        self.solo.state._core.data_plane = self.plane
+        self.sibling = make_replica(self.solo, "9", self.primary.node_id, offset=30)
+        self.solo.tick()
+
+    def agrees(self, *, offset: int = 30) -> list[Effect]:
+        """The sibling says that it holds our primary FAIL."""
+        self.sibling.flags |= c.FLAG_MY_PRIMARY_FAIL
+        extensions = [Extension.shard_id_of(self.solo.node(self.primary).shard_id)]
+        return self.solo.says(self.sibling, offset=offset, extensions=extensions)
+
+
+def test_p13_the_best_replica_asks_at_once_when_all_siblings_hold_the_primary_fail() -> None:
+    shard = Siblings()
+    shard.fail()
+    assert not requests(shard.solo.tick()), "its offset may be an old one"
+    shard.agrees()
+    (request,) = requests(shard.solo.tick())
+    assert request.message.header is not None
+    assert request.message.header.mflags & c.MFLAG_FORCE_ACK, "FAIL may come after this"
+
+
+def test_p13_a_lone_replica_asks_in_the_same_tick() -> None:
+    shard = Shard(cluster_node_timeout=15_000)
+    shard.solo.state._core.data_plane = Replication()
+    shard.fail()
+    assert requests(shard.solo.tick(0))
+
+
+@pytest.mark.parametrize("why", ["rank", "shard rank", "offset 0"])
+def test_p13_without_the_best_rank_there_is_a_delay(why: str) -> None:
+    shard = Siblings()
+    if why == "offset 0":
+        shard.plane.offset = 0
+    if why == "shard rank":
+        other = shard.voters[1]
+        make_replica(shard.solo, "0", other.node_id)
+        shard.solo.node(other).shard_id = "0" * 40
+        shard.solo.fails(shard.voters[0], other.node_id)
+    shard.fail()
+    shard.agrees(offset={"rank": 41, "offset 0": 0}.get(why, 30))
+    assert not requests(shard.live(400))
+    requested = [request.message.header for request in requests(shard.live(3_000))]
+    assert [header and header.mflags & c.MFLAG_FORCE_ACK for header in requested] == [0]
+
+
+def test_p13_siblings_are_told_at_once_that_we_hold_the_primary_fail_even_if_we_never_stand() -> None:
+    shard = Siblings(cluster_replica_no_failover="yes")
+    shard.fail()
+    (pong,) = shard.solo.sent(shard.sibling.dialled, c.PONG)
+    assert pong.header is not None
+    assert pong.header.flags & c.FLAG_MY_PRIMARY_FAIL
+    assert pong.header.offset == 40
+    assert not shard.solo.sent(shard.voters[0].dialled, c.PONG)
+
+
+@pytest.mark.parametrize("how", ["the primary is well", "another primary", "promoted"])
+def test_p13_the_flag_goes_when_the_primary_is_well_or_another(how: str) -> None:
+    """A stale one would let a sibling skip the delay of a later election."""
+    shard = Siblings()
+    shard.fail()
+    myself = shard.solo.state.myself
+    assert myself.flags & c.FLAG_MY_PRIMARY_FAIL
+    if how == "the primary is well":
+        shard.solo.state._core.set_failure_flags(shard.solo.node(shard.primary), 0)
+    elif how == "another primary":
+        shard.solo.state.replicate(shard.voters[0].node_id, shard.solo.now_ms)
+    else:
+        shard.solo.state.failover(shard.solo.now_ms, takeover=True)
+    assert not myself.flags & c.FLAG_MY_PRIMARY_FAIL
+    shard.solo.poll()
+    shard.agrees()
+    node = shard.solo.node(shard.sibling)
+    assert node.flags & c.FLAG_MY_PRIMARY_FAIL
+    shard.sibling.flags &= ~c.FLAG_MY_PRIMARY_FAIL
+    shard.solo.says(shard.sibling)
+    assert not node.flags & c.FLAG_MY_PRIMARY_FAIL

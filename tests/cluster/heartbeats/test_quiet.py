@@ -176,6 +176,7 @@ headers = st.sampled_from(
         *({"config_epoch": epoch} for epoch in (1, 2, 3)),
         {"offset": 7},
         {"flags": c.FLAG_PRIMARY | c.FLAG_NOFAILOVER},
+        {"flags": c.FLAG_PRIMARY | ABILITIES | c.FLAG_MY_PRIMARY_FAIL},
         {"myip": "10.7.7.7"},
         {"port": 9999},
         {"mflags": 0},
@@ -434,6 +435,16 @@ def test_a_peer_whose_config_epoch_becomes_ours_is_not_quiet_r33_h27(world: Worl
     assert world.compared.state.myself.config_epoch > epoch, "the smaller id, ours, takes a new one"
     is_quiet(world, "b")
     assert is_quiet(world, "b"), "the collision is over"
+
+
+def test_a_replica_that_begins_to_hold_its_primary_fail_is_not_quiet_r33_p13(world: World) -> None:
+    flags = c.FLAG_REPLICA | ABILITIES
+    assert is_quiet(world, "e")
+    assert not is_quiet(world, "e", flags=flags | c.FLAG_MY_PRIMARY_FAIL)
+    assert world.compared.node("e" * 40).flags & c.FLAG_MY_PRIMARY_FAIL
+    assert is_quiet(world, "e", flags=flags | c.FLAG_MY_PRIMARY_FAIL)
+    assert not is_quiet(world, "e", flags=flags)
+    assert not world.compared.node("e" * 40).flags & c.FLAG_MY_PRIMARY_FAIL
 
 
 def test_a_colliding_primary_whose_place_we_took_is_not_quiet_whatever_its_id_r33_p16(world: World) -> None:

@@ -45,7 +45,7 @@ def step(core: Core) -> None:
         replication.lose_election(core, "no majority in time")
         _log_blocked(core, "Failover attempt expired")
     elif not election.is_requested:
-        _ask_for_votes(core, manual=manual)
+        _ask_for_votes(core, forced=manual or is_best_ranked(core, primary))
     elif len(election.voters) >= _votes_needed(core):
         _win(core)
     else:
@@ -105,6 +105,20 @@ def rank(core: Core, primary: Node) -> int:
         (-replica.repl_offset, replica.node_id) < mine
         for replica in primary.replicas.values()
         if replica is not myself and not replica.flags & c.FLAG_NOFAILOVER
+    )
+
+
+def is_best_ranked(core: Core, primary: Node) -> bool:
+    """Whether no replica can go first and all siblings hold the primary FAIL, so that we know their last offsets (P13).
+
+    A replica with offset 0 may be new and not know its siblings yet. Peers that do not send the flag, and siblings that
+    are down, leave the delays as they are.
+    """
+    election = core.election
+    return (
+        election.rank == election.shard_rank == 0
+        and core.repl_offset != 0
+        and all(replica.flags & c.FLAG_MY_PRIMARY_FAIL for replica in primary.replicas.values())
     )
 
 
@@ -187,6 +201,9 @@ def _plan(core: Core, primary: Node, *, manual: bool) -> None:
     election.rank = rank(core, primary)
     election.shard_rank = shard_rank(core, primary)
     delay_ms = base_ms + int(core.random.random() * base_ms) + _rank_delay_ms(core, election.rank, election.shard_rank)
+    if is_best_ranked(core, primary):
+        core.log("notice", "This is the best ranked replica and can initiate the election immediately.")
+        delay_ms = 0
     election.start_ms = core.now_ms + delay_ms
     core.log(
         "notice",
@@ -210,20 +227,26 @@ def _update_rank(core: Core, primary: Node) -> None:
     election = core.election
     assert election.start_ms is not None
     new_rank, new_shard_rank = rank(core, primary), shard_rank(core, primary)
-    if (new_rank, new_shard_rank) == (election.rank, election.shard_rank):
-        return
-    before_ms = _rank_delay_ms(core, election.rank, election.shard_rank)
-    added_ms = _rank_delay_ms(core, new_rank, new_shard_rank) - before_ms
-    election.start_ms += added_ms
-    election.rank, election.shard_rank = new_rank, new_shard_rank
-    core.log(
-        "notice",
-        f"Replica rank updated to #{new_rank}, primary rank to #{new_shard_rank}, added {added_ms} ms of delay.",
-    )
+    if (new_rank, new_shard_rank) != (election.rank, election.shard_rank):
+        before_ms = _rank_delay_ms(core, election.rank, election.shard_rank)
+        added_ms = _rank_delay_ms(core, new_rank, new_shard_rank) - before_ms
+        election.start_ms += added_ms
+        election.rank, election.shard_rank = new_rank, new_shard_rank
+        core.log(
+            "notice",
+            f"Replica rank updated to #{new_rank}, primary rank to #{new_shard_rank}, added {added_ms} ms of delay.",
+        )
+    if election.start_ms > core.now_ms and is_best_ranked(core, primary):
+        core.log("notice", "Myself become the best ranked replica, initiate the election immediately.")
+        election.start_ms = core.now_ms
 
 
-def _ask_for_votes(core: Core, *, manual: bool) -> None:
-    """Requests votes in a new epoch, which is on disk before the request is sent."""
+def _ask_for_votes(core: Core, *, forced: bool) -> None:
+    """Requests votes in a new epoch, which is on disk before the request is sent.
+
+    `forced`: also of those who do not hold our primary FAIL. It is well in a manual failover; without delay, FAIL may
+    still be on its way to them.
+    """
     if core.current_epoch >= c.EPOCH_MAX:
         core.refuse("epoch_exhausted", "cluster", "the current epoch has reached its maximum")
         return
@@ -235,7 +258,7 @@ def _ask_for_votes(core: Core, *, manual: bool) -> None:
     core.log("notice", f"Starting a failover election for epoch {election.epoch}.")
     core.notify(ElectionStarted(core.myself.node_id, election.epoch))
     core.save_now()
-    heartbeat.broadcast_header(core, c.AUTH_REQUEST, c.MFLAG_FORCE_ACK if manual else 0)
+    heartbeat.broadcast_header(core, c.AUTH_REQUEST, c.MFLAG_FORCE_ACK if forced else 0)
 
 
 def _win(core: Core) -> None:

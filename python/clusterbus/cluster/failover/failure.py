@@ -10,6 +10,7 @@ from __future__ import annotations
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import NodeFailed, NodeRecovered, NodeSuspected
+from clusterbus.cluster.failover import replication
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.node import Node
 
@@ -105,6 +106,9 @@ def note_answer(core: Core, node: Node) -> None:
 def _set_failed(core: Core, node: Node, *, reported_by: str | None) -> None:
     core.set_failure_flags(node, c.FLAG_FAIL)
     node.fail_time_ms = core.now_ms
+    if node is core.myself.replicaof:  # a sibling may wait for this to be elected without delay (P13)
+        replication.refresh_offset(core)
+        heartbeat.broadcast_pong(core, node.replicas.values())
     core.notify(NodeFailed(node.node_id, reported_by))
     core.want_save()
 

@@ -29,6 +29,7 @@ def replicate(core: Core, primary: Node) -> None:
         node.succession = Succession.NONE
     myself.flags = (myself.flags & ~(c.FLAG_PRIMARY | c.FLAG_MIGRATE_TO)) | c.FLAG_REPLICA
     myself.follow(primary)
+    core.note_primary_failure()
     if primary.shard_id != myself.shard_id:
         core.slots.migrating.clear()
         core.slots.importing.clear()
@@ -55,6 +56,7 @@ def promote(core: Core) -> None:
     old = myself.primary
     core.log("notice", f"Setting myself to primary in shard {myself.shard_id}; my old primary is {old.name}")
     myself.follow(None)
+    core.note_primary_failure()
     old.succession = Succession.PREDECESSOR
     myself.flags = (myself.flags & ~c.FLAG_REPLICA) | c.FLAG_PRIMARY
     core.move_slots(myself, old.slot_bits)

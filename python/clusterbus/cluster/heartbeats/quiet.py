@@ -16,7 +16,7 @@ from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.view import ExpectedHeartbeat, NodeRow, View
 from clusterbus.wire import Heartbeat, encode
 
-HEADER_FLAGS: Final = c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE | c.FLAG_NOFAILOVER
+HEADER_FLAGS: Final = c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE | c.FLAG_NOFAILOVER | c.FLAG_MY_PRIMARY_FAIL
 """The flags of a header that the state keeps."""
 
 

@@ -46,6 +46,7 @@ def refresh_myself(core: Core) -> None:
     else:
         myself.flags &= ~c.FLAG_NOFAILOVER
     changed = before != (myself.ip, myself.port, myself.tls_port, myself.cport, myself.flags)
+    core.note_primary_failure()
     for field, directive in ANNOUNCED:
         value = getattr(config, directive)
         if getattr(myself, field) != value:
