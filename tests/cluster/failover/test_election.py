@@ -30,6 +30,10 @@ class Shard:
         replicate(self.solo, self.primary)
         lives(self.solo, [self.primary, *self.voters], 200)
 
+    def add_sibling(self) -> Puppet:
+        """Another replica of our primary. As it does not hold the primary FAIL, we do not begin at once (P13)."""
+        return make_replica(self.solo, "9", self.primary.node_id)
+
     def fail(self) -> list[Effect]:
         return self.solo.fails(self.voters[0], self.primary.node_id)
 
@@ -65,13 +69,14 @@ def events_of(effects: list[Effect], kind: type[Event]) -> list[Event]:
 
 def test_s5_the_request_goes_to_all_nodes_in_a_new_epoch_with_the_primarys_slots() -> None:
     shard = Shard()
+    sibling = shard.add_sibling()
     epoch = shard.solo.state.current_epoch
     shard.fail()
     effects = shard.live(400)
     (request,) = requests(effects)
     header = request.message.header
     assert header is not None
-    assert sorted(request.links) == sorted(puppet.dialled for puppet in [shard.primary, *shard.voters])
+    assert sorted(request.links) == sorted(puppet.dialled for puppet in [shard.primary, *shard.voters, sibling])
     assert (header.current_epoch, header.config_epoch) == (epoch + 1, shard.primary.config_epoch)
     assert int.from_bytes(header.myslots, "little") == bits_of(SLOTS)
     assert header.replicaof == shard.primary.node_id
@@ -88,6 +93,7 @@ def test_s5_the_delay_is_a_part_of_the_node_timeout_plus_a_random_part(node_time
         solo = Solo(seed=seed, cluster_node_timeout=node_timeout_ms)
         primary, voter = solo.puppet("a", slots=SLOTS), solo.puppet("c", slots=[200])
         replicate(solo, primary)
+        make_replica(solo, "9", primary.node_id)
         solo.fails(voter, primary.node_id)
         solo.tick()
         start_ms = solo.state._core.election.start_ms
@@ -336,6 +342,7 @@ def test_s5_votes_of_nodes_without_slots_or_of_replicas_do_not_count() -> None:
 
 def test_s5_votes_without_a_request_do_nothing() -> None:
     shard = Shard()
+    shard.add_sibling()
     shard.vote(*shard.voters)
     assert not shard.is_primary
     shard.fail()
