@@ -132,6 +132,9 @@ class Store(clusterbus.DataPlane):
     def role_changed(self, role: str, primary_id: str | None) -> None:
         self.has_had_keys = False
 
+    def data_dropped(self) -> None:
+        self.slots.clear()
+
     def writes_paused(self, until_ms: int) -> None:
         self.is_paused = True
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clusterbus.bus import BlockingBus, BlockingMessages, Bus
     from clusterbus.cluster.events import (
         AddressChanged,
+        DataDropped,
         ElectionLost,
         ElectionStarted,
         ElectionWon,
@@ -65,6 +66,7 @@ __all__ = [
     "ClusterBusError",
     "Command",
     "ConfigError",
+    "DataDropped",
     "DataPlane",
     "ElectionLost",
     "ElectionStarted",
@@ -109,6 +111,7 @@ _NAMES_OF = {
     ),
     "clusterbus.cluster.events": (
         "AddressChanged",
+        "DataDropped",
         "ElectionLost",
         "ElectionStarted",
         "ElectionWon",

@@ -92,6 +92,10 @@ class DataPlane:
     def role_changed(self, role: str, primary_id: str | None) -> None:
         """This node is "primary" or "replica" from now on. `primary_id` is the primary of a replica, else None."""
 
+    def data_dropped(self) -> None:
+        """This replica left its shard, by CLUSTER REPLICATE NO ONE or RESET. All keys must go: they belong to a shard
+        that it is no part of, and a primary with keys cannot be made a replica again."""
+
     def writes_paused(self, until_ms: int) -> None:
         """Writes must wait until that time or until `writes_resumed`: in a manual failover the replica has to catch up
         first. Called again when the time changes."""

@@ -34,9 +34,9 @@ from tests.peers.server import Server
 
 Peers = Callable[..., Server]
 
-ELSEWHERE = {"ElectionLost", "ModuleReceived", "WritesPaused", "WritesResumed"}
+ELSEWHERE = {"DataDropped", "ElectionLost", "ModuleReceived", "WritesPaused", "WritesResumed"}
 """Events with tests of their own: `cluster/failover/test_election.py`, `cluster/failover/test_manual_failover.py`,
-`test_bus_messages.py`."""
+`cluster/operator/test_orders.py`, `test_bus_messages.py`."""
 
 
 class Diary:

@@ -278,3 +278,31 @@ def test_failover_is_refused_where_it_makes_no_sense_s6(peers: Peers) -> None:
     replicate(servers, replica, primary)
     with pytest.raises(Exception, match="I can only replicate a master"):
         servers[1].call("CLUSTER", "REPLICATE", node_id(replica))
+
+
+def test_a_replica_leaves_its_shard_and_all_servers_know_p28(peers: Peers) -> None:
+    servers = start(peers, "valkey", 3) + start(peers, "clusterbus", 1)
+    replica = servers[3]
+    form(servers, servers[:3])
+    shard_id = replica.call("CLUSTER", "MYSHARDID")
+    assert replica.call("CLUSTER", "REPLICATE", "NO", "ONE") == "OK", "a primary has nothing to leave"
+    assert replica.call("CLUSTER", "MYSHARDID") == shard_id
+    replica.call("CLUSTER", "REPLICATE", node_id(servers[0]))
+    wait_until(
+        lambda: all(cluster_nodes(server)[node_id(replica)].primary == node_id(servers[0]) for server in servers),
+        SETTLE_DEADLINE_S,
+        lambda: listings(servers),
+    )
+    with pytest.raises(Exception, match="syntax error"):
+        replica.call("CLUSTER", "REPLICATE", "NO", "TWO")
+    assert replica.call("CLUSTER", "REPLICATE", "no", "one") == "OK"
+    assert replica.call("CLUSTER", "MYSHARDID") not in (shard_id, servers[0].call("CLUSTER", "MYSHARDID"))
+    wait_until(
+        lambda: all(
+            "master" in cluster_nodes(server)[node_id(replica)].flags and len(server.call("CLUSTER", "SHARDS")) == 4
+            for server in servers
+        ),
+        SETTLE_DEADLINE_S,
+        lambda: listings(servers),
+    )
+    wait_agreed(servers, SETTLE_DEADLINE_S)

@@ -8,7 +8,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from clusterbus.cluster.events import Event, RoleChanged, SlotsChanged, StateChanged, WritesPaused, WritesResumed
+from clusterbus.cluster.events import (
+    DataDropped,
+    Event,
+    RoleChanged,
+    SlotsChanged,
+    StateChanged,
+    WritesPaused,
+    WritesResumed,
+)
 from clusterbus.cluster.model.slots import bits_of
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import StateError
@@ -61,6 +69,9 @@ class Recording(DataPlane):
     def writes_resumed(self) -> None:
         self.reports.append(("resumed",))
 
+    def data_dropped(self) -> None:
+        self.reports.append(("dropped",))
+
 
 class Broken(DataPlane):
     """Raises on every question and report."""
@@ -98,6 +109,7 @@ EVENTS: list[tuple[Event, list[tuple[object, ...]]]] = [
     (RoleChanged(OTHER, "replica", ME), []),
     (WritesPaused(99), [("paused", 99)]),
     (WritesResumed(), [("resumed",)]),
+    (DataDropped(), [("dropped",)]),
     (StateChanged("ok"), []),
 ]
 

@@ -169,6 +169,11 @@ class WritesResumed:
     """Writes of this node may go on."""
 
 
+@dataclass(frozen=True, slots=True)
+class DataDropped:
+    """This replica left its shard (CLUSTER REPLICATE NO ONE, or RESET): the data that it holds of it must go."""
+
+
 Event = (
     NodeJoined
     | NodeLeft
@@ -189,4 +194,5 @@ Event = (
     | ElectionLost
     | WritesPaused
     | WritesResumed
+    | DataDropped
 )

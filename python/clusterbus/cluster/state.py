@@ -191,6 +191,11 @@ class ClusterState:
         self._core.set_now(now_ms)
         orders.replicate(self._core, node_id)
 
+    def replicate_no_one(self, now_ms: int) -> None:
+        """CLUSTER REPLICATE NO ONE: this replica becomes a primary without slots and data, in a shard of its own."""
+        self._core.set_now(now_ms)
+        orders.replicate_no_one(self._core)
+
     def failover(self, now_ms: int, *, force: bool = False, takeover: bool = False) -> None:
         """CLUSTER FAILOVER [FORCE|TAKEOVER] on a replica. Except with TAKEOVER, the role changes later. Raises
         StateError.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from clusterbus.cluster.events import Event, RoleChanged, SlotsChanged, WritesPaused, WritesResumed
+from clusterbus.cluster.events import DataDropped, Event, RoleChanged, SlotsChanged, WritesPaused, WritesResumed
 from clusterbus.cluster.model.slots import ranges_of
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import StateError
@@ -100,6 +100,9 @@ class GuardedDataPlane(DataPlane):
     def role_changed(self, role: str, primary_id: str | None) -> None:
         self._report("role_changed", lambda: self._plane.role_changed(role, primary_id))
 
+    def data_dropped(self) -> None:
+        self._report("data_dropped", lambda: self._plane.data_dropped())
+
     def writes_paused(self, until_ms: int) -> None:
         self._report("writes_paused", lambda: self._plane.writes_paused(until_ms))
 
@@ -122,6 +125,8 @@ class GuardedDataPlane(DataPlane):
                     self.slots_gained(_slots_of(gained))
             case RoleChanged(node_id, role, primary_id) if node_id == self._driver.state.myself.node_id:
                 self.role_changed(role, primary_id)
+            case DataDropped():
+                self.data_dropped()
             case WritesPaused(until_ms):
                 self.writes_paused(until_ms)
             case WritesResumed():

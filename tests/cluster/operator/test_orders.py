@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Dial, Save
-from clusterbus.cluster.events import SlotsChanged
+from clusterbus.cluster.events import DataDropped, RoleChanged, SlotsChanged
 from clusterbus.cluster.model.slots import bits_of
 from clusterbus.errors import StateError
 
@@ -114,3 +114,45 @@ def test_s9_forget_of_a_node_that_a_peer_had_us_forget_succeeds() -> None:
     solo.state.forget(node_id("a"), solo.now_ms)
     with pytest.raises(StateError):
         solo.state.forget(node_id("a"), solo.now_ms + c.FORGET_TTL_MS + 1)
+
+
+def test_p28_replicate_no_one_makes_a_replica_an_empty_primary_of_a_new_shard() -> None:
+    solo = Solo()
+    primary, other = solo.puppet("a", slots=[1]), solo.puppet("b")
+    solo.state.replicate(primary.node_id, solo.now_ms)
+    shard_id = solo.state.myself.shard_id
+    solo.poll()
+    solo.state.replicate_no_one(solo.now_ms)
+    solo.poll()
+    myself = solo.state.myself
+    assert myself.is_primary
+    assert myself.replicaof is None
+    assert not myself.slot_bits
+    assert myself.shard_id not in (shard_id, solo.node(primary).shard_id)
+    assert solo.node(primary).slot_bits == 1 << 1
+    assert solo.events(RoleChanged) == [RoleChanged(myself.node_id, "primary", None)]
+    assert solo.events(DataDropped) == [DataDropped()]
+    (told,) = solo.sent(other.dialled, c.PONG)
+    assert told.header is not None
+    assert told.header.replicaof is None
+    assert Save(durable=True) in solo.saves()
+
+
+def test_p28_replicate_no_one_changes_nothing_on_a_primary() -> None:
+    solo = Solo()
+    solo.state.add_slots([1], solo.now_ms)
+    solo.poll()
+    solo.state.replicate_no_one(solo.now_ms)
+    assert not solo.poll()
+
+
+@pytest.mark.parametrize("was_replica", [False, True])
+def test_p28_reset_drops_the_data_of_a_replica(was_replica: bool) -> None:
+    solo = Solo()
+    primary = solo.puppet("a", slots=[1])
+    if was_replica:
+        solo.state.replicate(primary.node_id, solo.now_ms)
+        solo.poll()
+    solo.state.reset(solo.now_ms)
+    solo.poll()
+    assert bool(solo.events(DataDropped)) is was_replica

@@ -368,6 +368,19 @@ def test_p19_what_a_stale_header_says_moves_nothing() -> None:
     assert solo.state.migrating_to(7) is solo.node(a)
 
 
+def test_p25_a_slot_moves_neither_to_nor_from_oneself() -> None:
+    solo = solo_with(7)
+    for order in (
+        lambda: solo.state.migrate_slot(7, MYSELF_ID, solo.now_ms),
+        lambda: solo.state.import_slot(3, MYSELF_ID, solo.now_ms),
+    ):
+        with pytest.raises(StateError, match="Target node is myself"):
+            order()
+    assert solo.state.migrating_to(7) is None
+    assert solo.state.importing_from(3) is None
+    assert not solo.poll()
+
+
 def test_s4_an_imported_slot_that_its_source_gives_up_is_ours_with_a_new_epoch() -> None:
     solo = solo_with(7)
     a = solo.puppet("a", slots=[3, 4], config_epoch=30)

@@ -142,8 +142,16 @@ def cluster_bumpepoch(member: Member, _client: Client, _arguments: list[bytes]) 
 
 
 def cluster_replicate(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
-    """CLUSTER REPLICATE: makes this node a replica of a primary. A primary with slots or keys refuses."""
-    member.state.replicate(text_of(arguments[0]), member.clock.now_ms())
+    """CLUSTER REPLICATE: makes this node a replica of a primary; a primary with slots or keys refuses. NO ONE makes a
+    replica an empty primary of a new shard.
+    """
+    now_ms = member.clock.now_ms()
+    if len(arguments) == 1:
+        member.state.replicate(text_of(arguments[0]), now_ms)
+    elif [argument.lower() for argument in arguments] == [b"no", b"one"]:
+        member.state.replicate_no_one(now_ms)
+    else:
+        raise CommandError(SYNTAX_ERROR)
     member.settle()
     return OK
 
@@ -234,7 +242,14 @@ CLUSTER: Final = CommandSpec(
             "Sets the config epoch of a node that knows no other node.",
             "<epoch>",
         ),
-        CommandSpec("replicate", cluster_replicate, 3, _WRITE, "Becomes a replica of a primary.", "<node-id>"),
+        CommandSpec(
+            "replicate",
+            cluster_replicate,
+            -3,
+            _WRITE,
+            "Becomes a replica of a primary, or leaves its own.",
+            "<node-id>|NO ONE",
+        ),
         CommandSpec(
             "failover",
             cluster_failover,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.events import ElectionLost, WritesResumed
+from clusterbus.cluster.events import DataDropped, ElectionLost, WritesResumed
 from clusterbus.cluster.failover import health, no_harm
 from clusterbus.cluster.heartbeats import extensions, heartbeat
 from clusterbus.cluster.model.election_state import Election, ManualFailover
@@ -42,6 +42,26 @@ def replicate(core: Core, primary: Node) -> None:
             " client should read from it, and it will not be elected.",
         )
     core.notify_role(myself)
+    core.want_state_update()
+    core.save_now()
+    heartbeat.broadcast_pong(core)
+
+
+def leave(core: Core) -> None:
+    """CLUSTER REPLICATE NO ONE on a replica: it becomes an empty primary in a shard of its own (P28)."""
+    myself = core.myself
+    end_election(core, "replicates nobody now")
+    end_manual_failover(core)
+    myself.follow(None)
+    core.note_primary_failure()
+    myself.flags = (myself.flags & ~c.FLAG_REPLICA) | c.FLAG_PRIMARY
+    core.slots.migrating.clear()
+    core.slots.importing.clear()
+    extensions.set_shard_id(core, myself, core.new_id())
+    core.log("notice", f"I replicate nobody now, as an empty primary in the new shard {myself.shard_id}")
+    core.notify_role(myself)
+    core.notify(DataDropped())
+    refresh_offset(core)
     core.want_state_update()
     core.save_now()
     heartbeat.broadcast_pong(core)

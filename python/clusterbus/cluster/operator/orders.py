@@ -11,6 +11,7 @@ from ipaddress import ip_address
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
+from clusterbus.cluster.events import DataDropped
 from clusterbus.cluster.failover import epochs, failure, replication, roles
 from clusterbus.cluster.membership import handshake
 from clusterbus.cluster.model.node import Node
@@ -84,7 +85,9 @@ def reset(core: Core, *, hard: bool) -> None:
         raise StateError("CLUSTER RESET can't be called with master nodes containing keys")
     replication.end_election(core, "reset")
     replication.end_manual_failover(core)
-    roles.set_primary(core, myself)
+    if myself.is_replica:
+        roles.set_primary(core, myself)
+        core.notify(DataDropped())
     core.take_slots(core.slots.assigned)
     core.slots.migrating.clear()
     core.slots.importing.clear()
@@ -136,6 +139,12 @@ def replicate(core: Core, node_id: str) -> None:
         raise StateError("To set a master the node must be empty and without assigned slots.")
     if core.myself.replicaof is not node:
         replication.replicate(core, node)
+
+
+def replicate_no_one(core: Core) -> None:
+    """CLUSTER REPLICATE NO ONE: this replica becomes an empty primary of a new shard. Nothing happens on a primary."""
+    if core.myself.is_replica:
+        replication.leave(core)
 
 
 def count_failure_reports(core: Core, node_id: str) -> int:

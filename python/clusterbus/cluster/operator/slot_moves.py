@@ -179,6 +179,8 @@ def _other_primary(core: Core, node_id: str) -> Node:
     node = core.table.find(node_id)
     if node is None:
         raise StateError(f"I don't know about node {node_id}")
+    if node is core.myself:  # a slip that would leave the slot open at one end, and hard to see (P25)
+        raise StateError("Target node is myself")
     _check_is_primary(node)
     return node
 
