@@ -122,6 +122,8 @@ class Driver:
             LinkDrained: self._apply_link_drained,
             AcceptRefused: self._apply_accept_refused,
         }
+        self._heartbeats: list[SendHeartbeat] = []
+        """Those of this step, to be handed to the engine at its end."""
         self._carriers: dict[type, Callable[[Any], None]] = {
             Send: self._carry_send,
             SendHeartbeat: self._carry_send_heartbeat,
@@ -217,10 +219,13 @@ class Driver:
         self.engine.reset_stats()
 
     def _end_step(self) -> bool:
-        """Ends a step: a save that is due, the view, the dispatch of sends. Returns True if there is more to do."""
+        """Ends a step: a save that is due, the view, heartbeats, the dispatch of sends. True if there is more to do."""
         self._tell_failed_dials()
         self._save_if_wanted()
         self._publish_view(self.clock.now_ms())
+        heartbeats, self._heartbeats = self._heartbeats, []
+        for heartbeat in heartbeats:
+            self._carry(heartbeat)
         return self.engine.flush() or bool(self._failed_dials)
 
     def _tell_failed_dials(self) -> None:
@@ -342,8 +347,9 @@ class Driver:
 
         If a durable save fails, the messages that follow it in the same input are withheld until one succeeds, because
         what they announce is not on disk (H47). Messages of other inputs still go out, above all heartbeats. The
-        heartbeats of an input come last: they announce the state as it is now, so every save of the input must be done
-        before. No effect is an input itself, so one round is enough.
+        heartbeats of a step come last: they announce the state as it is when they are encoded, so every save must be
+        done before, and on no link may one that says less come after one that says more. No effect is an input itself,
+        so one round is enough.
         """
         withheld = False
         heartbeats: list[SendHeartbeat] = []
@@ -367,8 +373,7 @@ class Driver:
         if withheld:
             self.counters["messages_withheld"] += len(heartbeats)
             return
-        for heartbeat in heartbeats:
-            self._carry(heartbeat)
+        self._heartbeats += heartbeats
 
     def _carry(self, effect: Effect) -> None:
         kind = type(effect)

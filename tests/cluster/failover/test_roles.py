@@ -439,6 +439,18 @@ def test_p16_who_follows_the_other_one_again_forgets_that_it_took_its_place() ->
     assert node.succession is Succession.NONE
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_s4_with_its_last_slot_gone_elsewhere_a_node_follows_the_newer_primary_of_its_shard(allowed: bool) -> None:
+    """Found by simulation: it was away while its shard changed its primary and then gave one slot to another shard."""
+    rivals = Rivals("a")
+    rivals.solo.config.update(cluster_allow_replica_migration=allowed)
+    rivals.claims(1, config_epoch=600)
+    assert rivals.myself.is_primary, "slot 2 is left"
+    rivals.witness.slots, rivals.witness.config_epoch = frozenset({2}), 601
+    rivals.solo.says(rivals.witness)
+    assert rivals.myself.replicaof is rivals.solo.node(rivals.rival)
+
+
 # ---------------------------------------------------------------- late packets
 
 

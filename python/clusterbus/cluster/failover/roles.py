@@ -134,12 +134,16 @@ def _yields(core: Core, owner: Node, claimer: Node, config_epoch: int) -> bool:
 
 def _follow_taker(core: Core, sender: Node, config_epoch: int, *, is_taker: bool, has_slots: bool) -> None:
     """Our shard has no slots left. We follow the node that took the last one: within our shard always, into another one
-    only with cluster-allow-replica-migration, and without data never under a node that may have some (P4). If no node
-    took one, we follow a newer primary of our shard without slots.
+    only with cluster-allow-replica-migration, and without data never under a node that may have some (P4). Before that
+    comes a newer primary of our shard, which has all slots but those that went elsewhere: two primaries in one shard is
+    what must not stay. If no node took a slot, we follow a newer primary of our shard without slots.
     """
     myself = core.myself
     is_of_our_shard = sender.shard_id == myself.shard_id
-    if is_taker:
+    heir = _heir(core) if is_taker and not is_of_our_shard else None
+    if heir is not None:
+        sender = heir
+    elif is_taker:
         may_move = core.config.cluster_allow_replica_migration and no_harm.may_follow(core, sender)
         if not is_of_our_shard and not may_move:
             if myself.is_primary:
@@ -171,6 +175,17 @@ def give_way_to_newest(core: Core) -> None:
     if not myself.primary.slot_bits:
         mates = [node for node in core.table.all_nodes if node.shard_id == myself.shard_id]
         give_way(core, max(mates, key=lambda node: (node.is_primary, node.config_epoch)))
+
+
+def _heir(core: Core) -> Node | None:
+    """The primary that took our shard over under a greater config epoch while we were away, if there is one."""
+    myself, ours = core.myself, core.myself.primary
+    newer = [
+        owner
+        for owner in core.slots.owners.values()
+        if owner.is_primary and owner.shard_id == myself.shard_id and owner.config_epoch > ours.config_epoch
+    ]
+    return max(newer, key=lambda owner: owner.config_epoch, default=None)
 
 
 def _send_update_if_stale(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
