@@ -239,6 +239,20 @@ def test_the_packet_filter_drops_one_type_or_all(loop: Loop) -> None:
     loop.until(lambda: epochs_heard(loop.state) == [2, 4], "nothing is dropped")
 
 
+def test_a_filtered_packet_can_end_its_link_p38(loop: Loop) -> None:
+    peer, other = loop.connect(), loop.connect()
+    loop.driver.packet_filter, loop.driver.closes_filtered = 1, True
+    other.send(wire.encode(ping(0, epoch=2)))
+    peer.send(wire.encode(ping(1, epoch=1)))
+    loop.until(lambda: bool(loop.state.heard("closed")), "the link is closed")
+    loop.until(lambda: epochs_heard(loop.state) == [2], "the other type is applied")
+    ((_link, reason),) = loop.state.heard("closed")
+    assert "PACKET-DROP" in reason
+    loop.driver.packet_filter = FILTER_NOTHING
+    other.send(wire.encode(ping(1, epoch=3)))
+    loop.until(lambda: epochs_heard(loop.state) == [2, 3], "without a filter no link is closed")
+
+
 # ---------------------------------------------------------------- state -> engine
 
 

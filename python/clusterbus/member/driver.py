@@ -98,6 +98,8 @@ class Driver:
         self.links: dict[int, str] = {}
         """The links that are up, each with the address of its peer."""
         self.packet_filter = FILTER_NOTHING
+        self.closes_filtered = False
+        """A packet that the filter drops also ends its link."""
         self.faults = faults
         self.counters = counters
         self.busy_ns = 0
@@ -256,6 +258,8 @@ class Driver:
             self.counters["packets_filtered"] += 1
             if kind < len(MESSAGES_RECEIVED):
                 self.state.counters[MESSAGES_RECEIVED[kind]] += 1  # it was received all the same (P35)
+            if self.closes_filtered:
+                self._drop_link(link, "closed by DEBUG CLOSE-CLUSTER-LINK-ON-PACKET-DROP", now_ms)
             return
         try:
             self.state.handle_packet(link, packet, now_ms)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from clusterbus.client_port.arguments import integer, text_of
+from clusterbus.client_port.arguments import integer, integer_or_none, text_of
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import OK, CommandError, Reply, Status
@@ -63,6 +63,16 @@ def _drop_cluster_packet_filter(member: Member, arguments: list[bytes]) -> Reply
     return OK
 
 
+def _close_cluster_link_on_packet_drop(member: Member, arguments: list[bytes]) -> Reply:
+    member.driver.closes_filtered = bool(integer_or_none(arguments[0]))  # as Valkey reads it: a word is 0
+    return OK
+
+
+def _log(member: Member, arguments: list[bytes]) -> Reply:
+    member.driver.log("warning", f"DEBUG LOG: {text_of(arguments[0])}")
+    return OK
+
+
 def _clusterlink(member: Member, arguments: list[bytes]) -> Reply:
     direction, node_id = (text_of(argument) for argument in arguments)
     state = member.state
@@ -92,12 +102,19 @@ SUBCOMMANDS: Final[dict[str, _Subcommand]] = {
     "clusterlink": _Subcommand(
         _clusterlink, 2, "KILL <to|from|all> <node-id>", "Closes the links to or from a node.", "kill"
     ),
+    "close-cluster-link-on-packet-drop": _Subcommand(
+        _close_cluster_link_on_packet_drop,
+        1,
+        "<0|1>",
+        "Whether a packet that the filter drops also closes its link.",
+    ),
     "drop-cluster-packet-filter": _Subcommand(
         _drop_cluster_packet_filter,
         1,
         "<packet-type>",
         "Ignores bus packets of one type; -1 ignores none, -2 all.",
     ),
+    "log": _Subcommand(_log, 1, "<message>", "Writes a message to the log."),
     "sleep": _Subcommand(_sleep, 1, "<seconds>", "Blocks the main thread for that time; decimals are allowed."),
     "help": _Subcommand(_help, 0, "", "Print this help."),
 }
