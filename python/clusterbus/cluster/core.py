@@ -27,6 +27,7 @@ from clusterbus.cluster.events import (
 from clusterbus.cluster.model.election_state import Election, ManualFailover
 from clusterbus.cluster.model.node import Link, Node, Version
 from clusterbus.cluster.model.slots import SlotMap, ranges_of
+from clusterbus.cluster.model.state_reason import StateReason
 from clusterbus.cluster.model.table import ForgottenNodes, NodeTable
 from clusterbus.data_plane import DataPlane
 from clusterbus.wire import Message
@@ -144,6 +145,8 @@ class Core:
         self.election = Election()
         self.manual = ManualFailover()
         self._state_is_ok = False
+        self.state_reason = StateReason.STARTED
+        """Why the state is fail; NONE while it is ok."""
         self.started_ms = now_ms
         self.minority_ms = 0
         self._repl_offset = 0

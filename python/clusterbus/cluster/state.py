@@ -23,6 +23,7 @@ from clusterbus.cluster.membership import links
 from clusterbus.cluster.membership.myself import refresh_myself
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.records import NodesConf
+from clusterbus.cluster.model.state_reason import StateReason
 from clusterbus.cluster.operator import describe, orders, persist, slot_moves
 from clusterbus.data_plane import DataPlane
 from clusterbus.view import View
@@ -313,6 +314,11 @@ class ClusterState:
     def is_ok(self) -> bool:
         """Whether the state of the cluster is ok (and not fail)."""
         return self._core.state_is_ok
+
+    @property
+    def reason(self) -> StateReason:
+        """Why the state of the cluster is fail; NONE while it is ok (P42)."""
+        return self._core.state_reason
 
     @property
     def current_epoch(self) -> int:

@@ -102,6 +102,7 @@ def cluster_info_lines(driver: Driver) -> Iterator[Line]:
     """CLUSTER INFO: state, slots, nodes, epochs, messages, bytes; then offload counters and refusals (R24)."""
     stats = driver.engine.stats()
     yield from driver.state.info_lines(byte_counters(stats) | refused_messages(stats))
+    yield "cluster_state_reason", driver.state.reason.value
     for shown, name in LIGHT:
         yield shown, driver.state.counters[name]
     yield from offload_lines(stats)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from clusterbus.cluster import constants as c
+from clusterbus.cluster.effects import Effect, Log
 from clusterbus.cluster.events import StateChanged
+from clusterbus.cluster.model.state_reason import StateReason
 
 from tests.cluster.solo import Puppet, Solo
 
@@ -105,3 +107,62 @@ def test_s4_headers_announce_the_state() -> None:
     (pong,) = solo.sent(puppet.inbound, c.PONG)
     assert pong.header is not None
     assert pong.header.state == 0
+
+
+# ---------------------------------------------------------------- why it is fail
+
+
+def downs(effects: list[Effect], solo: Solo) -> list[str]:
+    """The lines about why the cluster is down."""
+    return [log.text for log in solo.of(Log, effects) if "is currently down" in log.text]
+
+
+def test_the_reason_is_logged_when_the_state_turns_and_when_the_reason_changes_p42() -> None:
+    solo = Solo()
+    shares = (range(6_000), range(6_000, 12_000), range(12_000, c.SLOTS))
+    puppets = [solo.puppet(letter, slots=share) for letter, share in zip("abc", shares, strict=True)]
+    settle_for(solo, 6_000, puppets)
+    assert (solo.state.is_ok, solo.state.reason) == (True, StateReason.NONE)
+    for puppet in puppets:
+        solo.says(puppet, c.PONG)
+    solo.fails(puppets[2], puppets[0].node_id)
+    texts = [log.text for log in solo.of(Log)]
+    assert texts[-2:] == [
+        "Cluster state changed: fail",
+        "Cluster is currently down: 6000 slots are not served by any node",
+    ]
+    assert solo.state.reason is StateReason.SLOTS_NOT_SERVED
+    solo.tick_until(lambda: solo.state.reason is StateReason.MINORITY)
+    solo.ticks(5_000)
+    assert solo.state.reason is StateReason.MINORITY
+    assert not downs(solo.effects, solo), "said once"
+
+
+def test_a_minority_and_a_rejoin_are_told_apart_p42() -> None:
+    solo = Solo(cluster_require_full_coverage=False)
+    voters = [solo.puppet(letter, slots=[number]) for number, letter in enumerate("ab")]
+    settle_for(solo, 12_000, voters)
+    assert solo.state.is_ok
+    solo.fails(voters[1], voters[0].node_id)
+    assert downs(solo.effects, solo) == [
+        "Cluster is currently down: this node reaches only 1 of 2 primaries that own slots",
+    ]
+    solo.node(voters[0]).fail_time_ms = 0
+    solo.says(voters[0], c.PONG)
+    effects = solo.effects + solo.tick()
+    assert solo.state.reason is StateReason.REJOINED
+    assert [text[:63] for text in downs(effects, solo)] == [
+        "Cluster is currently down: this node has just rejoined the majo",
+    ]
+    settle_for(solo, 4_000, voters)
+    assert (solo.state.is_ok, solo.state.reason) == (True, StateReason.NONE)
+
+
+def test_a_node_that_starts_and_one_without_slots_say_so_p42() -> None:
+    for required in (True, False):
+        solo = Solo(cluster_require_full_coverage=required)
+        solo.tick()
+        assert solo.state.reason is StateReason.STARTED
+        effects = solo.ticks(c.WRITABLE_DELAY_MS)
+        assert solo.state.reason is StateReason.SLOTS_NOT_SERVED
+        assert downs(effects, solo) == ["Cluster is currently down: 16384 slots are not served by any node"]

@@ -3,6 +3,7 @@
     node            `Node` and `Link`: one member of the cluster, one connection
     table           all nodes, and the ids that were forgotten
     slots           the owner of each slot, and the arithmetic of slot bitmaps
+    state_reason    why the state of the cluster is fail
     election_state  this node's own election, and a manual failover
     records         the lines of nodes.conf
 
