@@ -159,3 +159,8 @@ DIALS_PER_TICK_MAX: Final = 256
 ANONYMOUS_LINKS_MAX: Final = 1_024
 EPOCH_JUMP_SUSPECT: Final = 2**32
 """A current epoch that is more than this above ours is taken, but counted and logged (H28)."""
+
+
+def message_name(kind: int) -> str:
+    """The name of a message type."""
+    return MESSAGE_NAMES[kind] if kind < len(MESSAGE_NAMES) else f"type-{kind}"

@@ -28,6 +28,7 @@ from clusterbus.cluster.model.election_state import Election, ManualFailover
 from clusterbus.cluster.model.node import Link, Node, Version
 from clusterbus.cluster.model.slots import SlotMap, ranges_of
 from clusterbus.cluster.model.state_reason import StateReason
+from clusterbus.cluster.model.switches import Switches
 from clusterbus.cluster.model.table import ForgottenNodes, NodeTable
 from clusterbus.data_plane import DataPlane
 from clusterbus.wire import Message
@@ -39,6 +40,8 @@ MESSAGES_RECEIVED: Final = tuple(f"messages_{name}_received" for name in c.MESSA
 class ClusterConfig(Protocol):
     """The directives that this layer reads, each at the time of use. `clusterbus.config.Config` is one."""
 
+    @property
+    def loglevel(self) -> str: ...
     @property
     def port(self) -> int: ...
     @property
@@ -145,6 +148,7 @@ class Core:
         self.election = Election()
         self.manual = ManualFailover()
         self._state_is_ok = False
+        self.switches = Switches()
         self.state_reason = StateReason.STARTED
         """Why the state is fail; NONE while it is ok."""
         self.started_ms = now_ms
@@ -230,6 +234,11 @@ class Core:
 
     def log(self, level: str, text: str) -> None:
         self._effects.append(Log(level, text))
+
+    @property
+    def logs_debug(self) -> bool:
+        """Whether lines of the level debug are written. Those of each heartbeat are not even made otherwise."""
+        return self.config.loglevel == "debug"
 
     def refuse(self, reason: str, peer: str, text: str) -> None:
         """Counts something that a peer should not have sent, and has it logged now and then."""

@@ -26,14 +26,15 @@ def tick(core: Core, number: int) -> None:
         core.want_save(durable=True)
     if number % c.TICKS_PER_RANDOM_PING == 0:
         acquaintance.tick(core)  # before PINGs go out: it leaves nodes alone that owe us a PONG
-        _ping_longest_unheard(core)
+        if core.switches.pings_at_random:
+            _ping_longest_unheard(core)
         _close_idle_inbound(core)
         roles.give_way_to_newest(core)
         for node in list(core.table.reported.values()):
             failure.count_reports(core, node)
         if core.forgotten:
             core.version.move_own_header()  # our heartbeats carry the time left to forget a node
-    dials_left = c.DIALS_PER_TICK_MAX
+    dials_left = c.DIALS_PER_TICK_MAX if core.switches.reconnects else 0
     for node in core.table:
         flags = node.flags
         if flags & UNREACHABLE_ON_PURPOSE:

@@ -100,6 +100,13 @@ def _inbound_is_live(core: Core, node: Node) -> bool:
 def _wrong_id(core: Core, link: Link, node: Node, packet: Packet) -> None:
     """A packet under another id than that of the link's node. If we dialled, the node is no longer there (H24)."""
     core.refuse("sender_changed", node.node_id, f"a packet of {packet.sender} came on its link: link closed")
+    if packet.type == c.PONG and not link.inbound:
+        age_ms = core.now_ms - node.created_ms
+        core.log(
+            "debug",
+            f"PONG contains mismatching sender ID: {packet.sender} answers in the place of node {node.name}"
+            f" in shard {node.shard_id}, known for {age_ms} ms, flags {node.flags}",
+        )
     core.close_link(link, "packet of another node")
     if not link.inbound and packet.type <= c.MEET:
         address.lose_address(core, node)

@@ -24,6 +24,7 @@ from clusterbus.cluster.membership.myself import refresh_myself
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.records import NodesConf
 from clusterbus.cluster.model.state_reason import StateReason
+from clusterbus.cluster.model.switches import Switches
 from clusterbus.cluster.operator import describe, orders, persist, slot_moves
 from clusterbus.data_plane import DataPlane
 from clusterbus.view import View
@@ -314,6 +315,11 @@ class ClusterState:
     def is_ok(self) -> bool:
         """Whether the state of the cluster is ok (and not fail)."""
         return self._core.state_is_ok
+
+    @property
+    def switches(self) -> Switches:
+        """What DEBUG turns off, for tests (P31)."""
+        return self._core.switches
 
     @property
     def reason(self) -> StateReason:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from clusterbus.cluster.constants import FOREIGN_LOSSES
+from clusterbus.cluster.constants import FOREIGN_LOSSES, message_name
 from clusterbus.cluster.core import MESSAGES_RECEIVED
 from clusterbus.cluster.effects import (
     BindLink,
@@ -258,7 +258,9 @@ class Driver:
             self.counters["packets_filtered"] += 1
             if kind < len(MESSAGES_RECEIVED):
                 self.state.counters[MESSAGES_RECEIVED[kind]] += 1  # it was received all the same (P35)
+            self.log("warning", f"Dropping packet of type {message_name(kind)} that matches debug drop filter")
             if self.closes_filtered:
+                self.log("warning", f"Closing link for matching packet type {message_name(kind)}")
                 self._drop_link(link, "closed by DEBUG CLOSE-CLUSTER-LINK-ON-PACKET-DROP", now_ms)
             return
         try:

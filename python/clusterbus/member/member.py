@@ -84,6 +84,8 @@ class Member:
         self.schedule_step: Callable[[], object] = self.driver.finish_step
         """Sends what was queued: at once, unless the runner of the member postpones it to the end of its round."""
         self.on_stop_request: Callable[[], None] = lambda: None
+        self.on_restart_request: Callable[[int], None] | None = None
+        """Stops the member, and begins its process again after so many milliseconds. None where nobody can."""
         self.save_on_stop = True
         self.exit_code = EXIT_OK
         self.driver.on_save_failed = self._on_save_failed

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from clusterbus.config import Config
 from clusterbus.errors import ClusterBusError, ConfigError
@@ -46,12 +49,15 @@ def _run(config: Config, on_ready: Callable[[], None]) -> int:
     config.on_change(lambda changed, _names: set_level(changed.loglevel), "loglevel")
     try:
         with asyncio.Runner(loop_factory=event_loop_factory()) as runner:
-            return runner.run(_serve(config, on_ready))
+            ended = runner.run(_serve(config, on_ready))
     except ConfigError as error:
         logger.error("%s", error)
         return EXIT_ERROR
     finally:
         close_log(handler)
+    if isinstance(ended, _Restart):
+        ended.begin_again()
+    return ended
 
 
 def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -64,7 +70,8 @@ def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-async def _serve(config: Config, on_ready: Callable[[], None]) -> int:
+async def _serve(config: Config, on_ready: Callable[[], None]) -> int | _Restart:
+    """The exit status, or what begins the process again."""
     node = AsyncioNode(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -73,6 +80,7 @@ async def _serve(config: Config, on_ready: Callable[[], None]) -> int:
     logger.info("clusterbus version=%s, pid=%d, just started", __version__, os.getpid())
     await node.start()
     member = node.member
+    restart = _Restart(member)
     with _PidFile(config.path("pidfile")):
         _log_ready(member)
         on_ready()
@@ -83,8 +91,28 @@ async def _serve(config: Config, on_ready: Callable[[], None]) -> int:
         except (OSError, ClusterBusError) as error:
             logger.warning("nodes.conf could not be saved on exit: %s", error)
             return EXIT_ERROR
+    if restart.delay_ms is not None:
+        return restart
     logger.info("clusterbus is now ready to exit, bye bye...")
     return member.exit_code
+
+
+class _Restart:
+    """DEBUG RESTART: the node stops, then the process begins again with the same arguments (P43)."""
+
+    def __init__(self, member: Member) -> None:
+        self.delay_ms: int | None = None
+        self._member = member
+        member.on_restart_request = self._request
+
+    def _request(self, delay_ms: int) -> None:
+        self.delay_ms = delay_ms
+        self._member.request_stop()
+
+    def begin_again(self) -> NoReturn:
+        """Replaces this process; it keeps its id. Everything that it had open is closed by then."""
+        time.sleep((self.delay_ms or 0) / 1000)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _on_signal(node: AsyncioNode, number: signal.Signals) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from clusterbus.cluster.constants import MESSAGE_NAMES
+from clusterbus.cluster.constants import message_name
 from clusterbus.cluster.events import Event
 from clusterbus.sim.timeline import Timeline
 from clusterbus.wire import Packet
@@ -60,11 +60,6 @@ class Trace:
         """A member logged a line."""
         if self._verbose or level not in VERBOSE_LEVELS:
             self.note(who, f"## {text}")
-
-
-def message_name(kind: int) -> str:
-    """The name of a message type."""
-    return MESSAGE_NAMES[kind] if kind < len(MESSAGE_NAMES) else f"type-{kind}"
 
 
 def _header_text(packet: Packet) -> str:

@@ -7,7 +7,7 @@ really blocks.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,19 +22,27 @@ NOT_ALLOWED: Final = (
     "local connection, otherwise you need to set this option in the configuration file, and then restart "
     "the server."
 )
+CANNOT_POPULATE: Final = "the data plane of this node takes no keys from DEBUG POPULATE (DataPlane.populate)"
+CANNOT_RESTART: Final = "this node runs inside a program, which alone can restart it"
+POPULATE_MAX: Final = 10_000_000
+POPULATE_LEN_MAX_BYTES: Final = 1024 * 1024
+RESTART_DELAY_MAX_MS: Final = 3_600_000
 SLEEP_MAX_S: Final = 3_600.0
 INT_MAX: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Subcommand:
-    """`arguments` is the number of arguments; `verb` is a word that must stand before them, or ""."""
+    """`arguments` is the number of arguments, and `more` may follow; `verb` is a word that must stand before them, or
+    "".
+    """
 
     handler: Callable[[Member, list[bytes]], Reply]
     arguments: int
     synopsis: str
     summary: str
     verb: str = ""
+    more: int = 0
 
     def arguments_of(self, words: list[bytes]) -> list[bytes] | None:
         """The arguments among the words after the name; None if the verb or the number of arguments is wrong."""
@@ -42,7 +50,7 @@ class _Subcommand:
             if not words or text_of(words[0]).lower() != self.verb:
                 return None
             words = words[1:]
-        return words if len(words) == self.arguments else None
+        return words if self.arguments <= len(words) <= self.arguments + self.more else None
 
 
 def _sleep(member: Member, arguments: list[bytes]) -> Reply:
@@ -63,13 +71,61 @@ def _drop_cluster_packet_filter(member: Member, arguments: list[bytes]) -> Reply
     return OK
 
 
-def _close_cluster_link_on_packet_drop(member: Member, arguments: list[bytes]) -> Reply:
-    member.driver.closes_filtered = bool(integer_or_none(arguments[0]))  # as Valkey reads it: a word is 0
+def _is_on(argument: bytes) -> bool:
+    """A switch of DEBUG: any number but 0 is on. What is no number is 0, as in Valkey."""
+    return bool(integer_or_none(argument) or 0)
+
+
+def _close_on_drop(member: Member, arguments: list[bytes]) -> Reply:
+    member.driver.closes_filtered = _is_on(arguments[0])
+    return OK
+
+
+def _disable_random_ping(member: Member, arguments: list[bytes]) -> Reply:
+    member.state.switches.pings_at_random = not _is_on(arguments[0])
+    return OK
+
+
+def _disable_reconnection(member: Member, arguments: list[bytes]) -> Reply:
+    member.state.switches.reconnects = not _is_on(arguments[0])
     return OK
 
 
 def _log(member: Member, arguments: list[bytes]) -> Reply:
     member.driver.log("warning", f"DEBUG LOG: {text_of(arguments[0])}")
+    return OK
+
+
+def _populate(member: Member, arguments: list[bytes]) -> Reply:
+    """DEBUG POPULATE count [prefix] [size]: the keys `prefix:0` and so on, whatever slots they are in."""
+    count = integer(arguments[0])
+    size = integer(arguments[2]) if len(arguments) > 2 else 0
+    if count < 0 or size < 0:
+        raise CommandError("value is out of range, must be positive")
+    if count > POPULATE_MAX or size > POPULATE_LEN_MAX_BYTES:
+        raise CommandError(f"at most {POPULATE_MAX} keys of {POPULATE_LEN_MAX_BYTES} bytes")
+    prefix = arguments[1] if len(arguments) > 1 else b"key"
+
+    def items() -> Iterator[tuple[bytes, bytes]]:
+        for number in range(count):
+            value = b"value:%d" % number
+            yield b"%b:%d" % (prefix, number), value[:size].ljust(size, b"\0") if size else value
+
+    if not member.data_plane.populate(items()):
+        raise CommandError(CANNOT_POPULATE)
+    return OK
+
+
+def _restart(member: Member, arguments: list[bytes]) -> Reply:
+    """DEBUG RESTART: the process ends as at SHUTDOWN and begins again with the same arguments."""
+    delay_ms = integer(arguments[0]) if arguments else 0
+    if not 0 <= delay_ms <= RESTART_DELAY_MAX_MS:
+        raise CommandError("value is out of range")
+    if member.on_restart_request is None:
+        raise CommandError(CANNOT_RESTART)
+    if member.config.config_file is not None:
+        member.config.rewrite()
+    member.on_restart_request(delay_ms)
     return OK
 
 
@@ -99,14 +155,17 @@ def _help(_member: Member, _arguments: list[bytes]) -> Reply:
 
 
 SUBCOMMANDS: Final[dict[str, _Subcommand]] = {
+    "close-cluster-link-on-packet-drop": _Subcommand(
+        _close_on_drop, 1, "<0|1>", "Whether DROP-CLUSTER-PACKET-FILTER also closes the link of what it drops."
+    ),
     "clusterlink": _Subcommand(
         _clusterlink, 2, "KILL <to|from|all> <node-id>", "Closes the links to or from a node.", "kill"
     ),
-    "close-cluster-link-on-packet-drop": _Subcommand(
-        _close_cluster_link_on_packet_drop,
-        1,
-        "<0|1>",
-        "Whether a packet that the filter drops also closes its link.",
+    "disable-cluster-random-ping": _Subcommand(
+        _disable_random_ping, 1, "<0|1>", "1: no node is pinged at random once a second; idle ones still are."
+    ),
+    "disable-cluster-reconnection": _Subcommand(
+        _disable_reconnection, 1, "<0|1>", "1: links that are down are not dialled again."
     ),
     "drop-cluster-packet-filter": _Subcommand(
         _drop_cluster_packet_filter,
@@ -114,7 +173,13 @@ SUBCOMMANDS: Final[dict[str, _Subcommand]] = {
         "<packet-type>",
         "Ignores bus packets of one type; -1 ignores none, -2 all.",
     ),
-    "log": _Subcommand(_log, 1, "<message>", "Writes a message to the log."),
+    "log": _Subcommand(_log, 1, "<message>", "Writes a line to the log."),
+    "populate": _Subcommand(
+        _populate, 1, "<count> [<prefix>] [<size>]", "The data plane sets so many keys that are not here yet.", more=2
+    ),
+    "restart": _Subcommand(
+        _restart, 0, "[<milliseconds>]", "Saves nodes.conf and the configuration file, and begins again.", more=1
+    ),
     "sleep": _Subcommand(_sleep, 1, "<seconds>", "Blocks the main thread for that time; decimals are allowed."),
     "help": _Subcommand(_help, 0, "", "Print this help."),
 }

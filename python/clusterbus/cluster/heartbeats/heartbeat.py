@@ -52,6 +52,8 @@ def send(core: Core, link: Link, kind: int) -> None:
     if kind != c.PONG and node is not None and not link.inbound:
         core.take_gossiped_pong(node)
         node.ping_sent_ms = core.now_ms
+        if core.logs_debug:
+            core.log("debug", f"Pinging node {node.name}")
     if kind != c.MEET and node is not None and not node.in_handshake:
         core.emit(SendHeartbeat(link.link_id, kind))
         core.counters[MESSAGES_SENT[kind]] += 1

@@ -4,6 +4,7 @@
     table           all nodes, and the ids that were forgotten
     slots           the owner of each slot, and the arithmetic of slot bitmaps
     state_reason    why the state of the cluster is fail
+    switches        what DEBUG turns off
     election_state  this node's own election, and a manual failover
     records         the lines of nodes.conf
 
