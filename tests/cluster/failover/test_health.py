@@ -112,6 +112,10 @@ def test_s4_headers_announce_the_state() -> None:
 # ---------------------------------------------------------------- why it is fail
 
 
+def reason_of(solo: Solo) -> StateReason:
+    return solo.state.reason
+
+
 def downs(effects: list[Effect], solo: Solo) -> list[str]:
     """The lines about why the cluster is down."""
     return [log.text for log in solo.of(Log, effects) if "is currently down" in log.text]
@@ -131,10 +135,10 @@ def test_the_reason_is_logged_when_the_state_turns_and_when_the_reason_changes_p
         "Cluster state changed: fail",
         "Cluster is currently down: 6000 slots are not served by any node",
     ]
-    assert solo.state.reason is StateReason.SLOTS_NOT_SERVED
-    solo.tick_until(lambda: solo.state.reason is StateReason.MINORITY)
+    assert reason_of(solo) is StateReason.SLOTS_NOT_SERVED
+    solo.tick_until(lambda: reason_of(solo) is StateReason.MINORITY)
     solo.ticks(5_000)
-    assert solo.state.reason is StateReason.MINORITY
+    assert reason_of(solo) is StateReason.MINORITY
     assert not downs(solo.effects, solo), "said once"
 
 
@@ -150,7 +154,7 @@ def test_a_minority_and_a_rejoin_are_told_apart_p42() -> None:
     solo.node(voters[0]).fail_time_ms = 0
     solo.says(voters[0], c.PONG)
     effects = solo.effects + solo.tick()
-    assert solo.state.reason is StateReason.REJOINED
+    assert reason_of(solo) is StateReason.REJOINED
     assert [text[:63] for text in downs(effects, solo)] == [
         "Cluster is currently down: this node has just rejoined the majo",
     ]
@@ -162,7 +166,7 @@ def test_a_node_that_starts_and_one_without_slots_say_so_p42() -> None:
     for required in (True, False):
         solo = Solo(cluster_require_full_coverage=required)
         solo.tick()
-        assert solo.state.reason is StateReason.STARTED
+        assert reason_of(solo) is StateReason.STARTED
         effects = solo.ticks(c.WRITABLE_DELAY_MS)
-        assert solo.state.reason is StateReason.SLOTS_NOT_SERVED
+        assert reason_of(solo) is StateReason.SLOTS_NOT_SERVED
         assert downs(effects, solo) == ["Cluster is currently down: 16384 slots are not served by any node"]
