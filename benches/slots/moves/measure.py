@@ -56,12 +56,13 @@ def _single_orders(cluster: Cluster, slots: int) -> dict[str, float]:
     """Medians of one order at a time, on slots that no other measurement uses."""
     source, target = cluster.nodes[0], cluster.nodes[1]
     numbers = range(slots, slots + SINGLE_ORDERS)
+    # In an order in which each of them changes something; the last one repeats what a heartbeat has told the source.
     orders: dict[str, tuple[Node, tuple[str, ...]]] = {
         "SETSLOT MIGRATING": (source, ("MIGRATING", cluster.ids[1])),
+        "SETSLOT STABLE": (source, ("STABLE",)),
         "SETSLOT IMPORTING": (target, ("IMPORTING", cluster.ids[0])),
         "SETSLOT NODE, target": (target, ("NODE", cluster.ids[1])),
         "SETSLOT NODE, source": (source, ("NODE", cluster.ids[1])),
-        "SETSLOT STABLE": (source, ("STABLE",)),
     }
     return {name: _median_ms(partial(_set_slot, node, words), numbers) for name, (node, words) in orders.items()}
 

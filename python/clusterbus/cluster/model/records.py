@@ -93,6 +93,9 @@ def ranges_text(ranges: Iterable[tuple[int, int]]) -> str:
 
 def moves_text(migrating: Moves, importing: Moves) -> str:
     """` [5->-id] [7-<-id]`: moving slots in ascending order. A slot that is in both lists is shown as migrating."""
+    if not (migrating and importing):  # all of a reshard go the same way, thousands perhaps
+        arrow = "->-" if migrating else "-<-"
+        return "".join([f" [{slot}{arrow}{other}]" for slot, other in sorted(migrating or importing)])
     ends = {slot: f" [{slot}-<-{other}]" for slot, other in importing}
     ends |= {slot: f" [{slot}->-{other}]" for slot, other in migrating}
     return "".join(ends[slot] for slot in sorted(ends))

@@ -7,7 +7,7 @@ which slot (`roles` does). Main thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableMapping
+from collections.abc import ItemsView, Iterable, Iterator, MutableMapping
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.model.node import Node
@@ -100,6 +100,12 @@ class MovingSlots(MutableMapping[int, Node]):
 
     def __len__(self) -> int:
         return len(self._others)
+
+    def __contains__(self, slot: object) -> bool:
+        return slot in self._others
+
+    def items(self) -> ItemsView[int, Node]:
+        return self._others.items()
 
     def with_node(self, other: Node) -> int:
         """The slots whose other end is that node, as a bitmap."""
