@@ -305,7 +305,7 @@ class RespConnection(asyncio.Protocol):
         if isinstance(reply, ErrorReply):
             refused(client, call)
             server.observer.refuse(call.name, reply)
-        elif server.pause.holds(client, call, server.now_s()):
+        elif server.pause.kind is not None and server.pause.holds(client, call, server.now_s()):
             self._is_running = False
             self._reply_task = asyncio.ensure_future(self._wait_for_pause(client, words))
             return

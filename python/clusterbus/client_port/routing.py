@@ -64,6 +64,8 @@ def slot_gate(member: Member, client: Client, call: Call) -> ErrorReply | None:
     """
     if not call.spec.has_keys and call.name != "exec":
         return None
+    if client.transaction is None and _is_plainly_ours(member, call):
+        return None
     request = _Request.of(client, call)
     slots = {key_slot(word) for word in (*request.keys, *request.channels)}
     if len(slots) != 1:
@@ -80,6 +82,18 @@ def slot_gate(member: Member, client: Client, call: Call) -> ErrorReply | None:
     if owner is state.myself.primary or (client.asking and state.importing_from(slot) is not None):
         return None
     return _redirection("MOVED", slot, owner, member, client)
+
+
+def _is_plainly_ours(member: Member, call: Call) -> bool:
+    """Whether a call is one of those that need no other check, which are nearly all: its slot is ours and stays ours,
+    and the cluster is ok."""
+    state, words = member.state, call.key_arguments()
+    if not words or not state.is_ok:
+        return False
+    slot = key_slot(words[0])
+    if len(words) > 1 and any(key_slot(word) != slot for word in words):
+        return False
+    return state.owner_of(slot) is state.myself and state.migrating_to(slot) is None
 
 
 def _check_keys(

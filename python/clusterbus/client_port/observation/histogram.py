@@ -6,7 +6,6 @@ of the histograms that Valkey shows (HdrHistogram with two digits), so that figu
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final
 
 HALF_BITS: Final = 7
@@ -25,14 +24,15 @@ class Histogram:
     __slots__ = ("_counts", "count")
 
     def __init__(self) -> None:
-        self._counts: Counter[int] = Counter()
+        self._counts: dict[int, int] = {}
         self.count = 0
 
     def add(self, time_ns: int) -> None:
         """Counts one time in nanoseconds."""
         time_ns = min(max(time_ns, 1), TIME_MAX_NS)
         shift = max(time_ns.bit_length() - HALF_BITS - 1, 0)
-        self._counts[(time_ns >> shift) + 1 << shift] += 1
+        end_ns = (time_ns >> shift) + 1 << shift
+        self._counts[end_ns] = self._counts.get(end_ns, 0) + 1
         self.count += 1
 
     def clear(self) -> None:

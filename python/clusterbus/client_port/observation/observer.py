@@ -22,6 +22,8 @@ from clusterbus.client_port.registry import Call
 from clusterbus.client_port.reply import ErrorReply, Reply, Status
 from clusterbus.config import Config
 
+NEVER: Final = 2**63
+"""A threshold that nothing reaches. Thresholds are compared for every command, so they are kept ready here."""
 _NEVER_AWAITABLE: Final = frozenset({Status, ErrorReply, bytes, str, int, list, dict, type(None)})
 
 
@@ -37,10 +39,17 @@ class Observer:
         self.logins = LoginLog()
         self.error_replies = 0
         self._tracks_times = True
+        self._slow_ns = self._spike_ns = self._large_request_len_bytes = self._large_reply_len_bytes = NEVER
         self._follow(config, frozenset())
         self._stops = [
             config.on_change(
-                self._follow, "latency-tracking", "latency-monitor-threshold", "cluster-slot-stats-enabled"
+                self._follow,
+                "latency-tracking",
+                "latency-monitor-threshold",
+                "cluster-slot-stats-enabled",
+                "commandlog-execution-slower-than",
+                "commandlog-request-larger-than",
+                "commandlog-reply-larger-than",
             ),
             self.logs.follow(config),
         ]
@@ -53,6 +62,12 @@ class Observer:
     def _follow(self, config: Config, _changed: frozenset[str]) -> None:
         self._tracks_times = config.latency_tracking
         self.latency.threshold_ms = config.latency_monitor_threshold
+        slow_us = config.commandlog_execution_slower_than
+        self._slow_ns = slow_us * 1_000 if slow_us >= 0 else NEVER
+        self._spike_ns = self.latency.threshold_ms * 1_000_000 or NEVER
+        request_len_bytes, reply_len_bytes = config.commandlog_request_larger_than, config.commandlog_reply_larger_than
+        self._large_request_len_bytes = request_len_bytes if request_len_bytes >= 0 else NEVER
+        self._large_reply_len_bytes = reply_len_bytes if reply_len_bytes >= 0 else NEVER
         self.slots.is_enabled = config.cluster_slot_stats_enabled
         if not self._tracks_times:
             for row in self.stats.rows.values():
@@ -89,7 +104,7 @@ class Observer:
         return reply
 
     def _note(self, client: Client, call: Call, time_ns: int, reply: Reply, in_exec: bool) -> None:
-        row = self.stats.row(call.name)
+        row = self.stats.rows.get(call.name) or self.stats.row(call.name)
         row.calls += 1
         row.time_ns += time_ns
         if self._tracks_times:
@@ -99,9 +114,9 @@ class Observer:
             self._count_error(reply)
         if self.slots.is_enabled and not in_exec:
             self.slots.add_time(call, time_ns)
-        if 0 <= self.logs.slow.threshold <= time_ns // 1_000:
+        if time_ns >= self._slow_ns:
             self.logs.slow.add(client, call, time_ns // 1_000, int(time.time()))
-        if 0 < self.latency.threshold_ms <= time_ns // 1_000_000:
+        if time_ns >= self._spike_ns:
             event = LatencyEvent.FAST_COMMAND if "fast" in call.spec.flags else LatencyEvent.COMMAND
             self.latency.add(event, time_ns // 1_000_000, int(time.time()))
         if self.monitors:
@@ -119,11 +134,10 @@ class Observer:
 
     def note_sizes(self, client: Client, call: Call, request_len_bytes: int, reply_len_bytes: int) -> None:
         """Notes how large a request and its reply were."""
-        logs = self.logs
-        if 0 <= logs.large_request.threshold <= request_len_bytes:
-            logs.large_request.add(client, call, request_len_bytes, int(time.time()))
-        if 0 <= logs.large_reply.threshold <= reply_len_bytes:
-            logs.large_reply.add(client, call, reply_len_bytes, int(time.time()))
+        if request_len_bytes >= self._large_request_len_bytes:
+            self.logs.large_request.add(client, call, request_len_bytes, int(time.time()))
+        if reply_len_bytes >= self._large_reply_len_bytes:
+            self.logs.large_reply.add(client, call, reply_len_bytes, int(time.time()))
         if self.slots.is_enabled:
             self.slots.add_sizes(call, request_len_bytes, reply_len_bytes)
 
