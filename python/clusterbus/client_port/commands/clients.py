@@ -16,6 +16,7 @@ from clusterbus.client_port.pause import Pause, PauseKind
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import OK, CommandError, NullArray, Reply, SetOf, Verbatim, error
 
+PAUSE_MAX_MS: Final = 2**62
 NO_TRACKING: Final = (
     "no keys are tracked for clients here: a data plane does not tell this node which keys change, so a client's cache "
     "would grow stale"
@@ -274,6 +275,8 @@ def client_pause(_member: object, client: Client, arguments: list[bytes]) -> Rep
         raise CommandError("timeout is not an integer or out of range")
     if duration_ms < 0:
         raise CommandError("timeout is negative")
+    if duration_ms > PAUSE_MAX_MS:
+        raise CommandError("timeout is out of range")
     pause: Pause = client.server.pause
     pause.begin(kind, duration_ms / 1000, client.server.now_s())
     return OK
