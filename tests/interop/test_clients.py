@@ -371,14 +371,15 @@ def test_reads_from_replicas_are_never_answered_by_nodes_without_data_s11_p3(
     assert replica.counter("total_commands_processed") > reads_before + KEYS // SHARDS // 2
 
 
-def test_a_reader_that_insists_on_our_replica_gets_an_error_and_never_an_empty_answer_s11(
+def test_a_reader_that_insists_on_our_replica_is_redirected_and_never_gets_an_empty_answer_s11_p3(
     shards: Shards, library: str, client: Any
 ) -> None:
     for server, key in zip(shards.ours, key_of_each_shard(), strict=True):
         with contextlib.closing(plain_client(library, server)) as plain:
             assert plain.execute_command("READONLY")
-            with pytest.raises(ERRORS):
+            with pytest.raises(ERRORS) as caught:
                 plain.get(key)
+            assert "MOVED" in f"{type(caught.value).__name__} {caught.value}".upper()
         assert client.get(key) == f"value{key.removeprefix('key')}"
 
 

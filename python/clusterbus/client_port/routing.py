@@ -121,7 +121,9 @@ def _check_keys(
         return TRY_AGAIN if missing < len(keys) else _redirection("ASK", slot, target, member, client)
     if source is not None and request.asking:
         return TRY_AGAIN if missing and len(set(keys)) > 1 else None
-    if owner is myself or (client.readonly and not request.writes and owner is myself.primary):
+    # A replica at offset 0 has no data: its empty answers would look like those of a primary without the keys (P3).
+    has_copy = owner is myself.primary and state.repl_offset
+    if owner is myself or (client.readonly and not request.writes and has_copy):
         return None
     return _redirection("MOVED", slot, owner, member, client)
 
