@@ -14,7 +14,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster import receive
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import election, epochs, failure, replication, roles, vote
-from clusterbus.cluster.heartbeats import gossip_in, heartbeat
+from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat
 from clusterbus.cluster.membership import links
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.records import NodesConf
@@ -269,6 +269,35 @@ def trust_half_a_link(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Core, "close_link", close_other)
 
 
+def apply_old_headers(patch: pytest.MonkeyPatch) -> None:
+    """Within a shard, too, only the current epoch tells whether a replica's header is out of date."""
+
+    def is_stale(_core: Core, sender: Node, packet: Packet) -> bool:
+        return packet.current_epoch < sender.config_epoch
+
+    patch.setattr(roles, "_is_stale", is_stale)
+
+
+def believe_any_shard(patch: pytest.MonkeyPatch) -> None:
+    """A node is of the shard that it says it is of, or that nodes.conf says, whatever its primary's is."""
+
+    def take(core: Core, sender: Node, shard_id: str) -> None:
+        extensions.set_shard_id(core, sender, shard_id)
+
+    def set_alone(_core: Core, node: Node, shard_id: str) -> None:
+        node.shard_id = shard_id
+
+    restore = persist.restore
+
+    def restore_as_written(core: Core, conf: NodesConf) -> None:
+        restore(core, conf)
+        core.myself.shard_id = persist.myself_of(conf).aux.get("shard-id", core.myself.shard_id)
+
+    patch.setattr(extensions, "_take_shard_id", take)
+    patch.setattr(extensions, "set_shard_id", set_alone)
+    patch.setattr(persist, "restore", restore_as_written)
+
+
 @dataclass(frozen=True)
 class Hunt:
     """A bent rule, what the simulator says of it, and the only faults of the scenarios that look for it."""
@@ -281,12 +310,14 @@ class Hunt:
 HUNTS: Final = {
     "s5": Hunt(vote_again, checks.ONE_VOTE, ("two elections at once", "shards fail at once")),
     "p6": Hunt(hope_for_the_gone, "whose address another node has", ("back under a new id",)),
+    "p10": Hunt(apply_old_headers, checks.WENT_BACK, ("links out of step", "manual failover", "takeover")),
+    "p18": Hunt(believe_any_shard, "shard", ("another shard id", "process killed")),
     "p7": Hunt(trust_half_a_link, "lacks a link", ("link half dead",)),
 }
 
 
 @pytest.mark.parametrize("row", HUNTS)
-def test_a_fault_made_for_a_rule_finds_it_bent_s5_p6_p7(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_made_for_a_rule_finds_it_bent_s5_p6_p7_p10_p18(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hunt = HUNTS[row]
     monkeypatch.setattr(scenario, "FAULTS", {name: FAULTS[name] for name in hunt.faults})
     hunt.mutate(monkeypatch)

@@ -9,7 +9,7 @@ sent, and at what is on disk. Must never change a member. A broken rule raises `
 | one vote per voter per epoch, also across restarts; on disk before it is sent | FAILOVER_AUTH_ACK sent |
 | epochs never go down, also across restarts for what was durable or announced | every event, message and start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
-| a forgotten node stays out for the time that was ordered, unless an operator meets it | every node that joins |
+| a forgotten node stays out; who knows a primary's epoch does not take it for a replica (P10) | every event |
 | an empty node gets no slots that had data, and follows a node with data only by order (P1, P4) | every change |
 | own slots are only lost to a greater epoch, and only gained by an election or an operator | their every change |
 """
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn, Protocol
 
 from clusterbus.cluster.constants import AUTH_ACK
-from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeJoined, NodeLeft
+from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeJoined, NodeLeft, RoleChanged
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import InvariantError
@@ -37,6 +37,7 @@ VOTE_DURABLE: Final = "a vote is on disk before it is sent"
 EPOCHS_RISE: Final = "epochs never go down"
 ONE_OWNER: Final = "no slot with two owners at one config epoch"
 OWN_SLOTS: Final = "own slots are only lost to a greater epoch"
+WENT_BACK: Final = "nobody takes a primary of its epoch for a replica again"
 UNASKED: Final = "an empty node follows one with data only by order"
 STAYS_OUT: Final = "a forgotten node stays out"
 DATA_KEPT: Final = "slots with data only go to nodes with data"
@@ -104,7 +105,9 @@ class Checker:
 
     # ------------------------------------------------------------ what the hosts report
     def booted(self, host: ObservedHost) -> None:
-        """A process has read its nodes.conf."""
+        """A process has read its nodes.conf, which says nothing of forgotten nodes."""
+        for key in [key for key in self._forgotten if key[0] == host.index]:
+            del self._forgotten[key]
         state = host.state
         myself = state.myself
         saved = self._durable.get(host.index, SavedEpochs())
@@ -173,6 +176,8 @@ class Checker:
             if event.config_epoch < before:
                 self._broken(host, EPOCHS_RISE, f"config epoch of {event.node_id} {before} -> {event.config_epoch}")
             known[event.node_id] = event.config_epoch
+        elif isinstance(event, RoleChanged):
+            self._check_gone_back(host, event)
         elif isinstance(event, ElectionWon):
             self._won_epochs[event.node_id] = event.epoch
         elif isinstance(event, NodeJoined):
@@ -254,6 +259,20 @@ class Checker:
             self._broken(host, OWN_GAINS, f"{gained.bit_count()} slots gained by a {_role(is_primary)}")
         if is_primary and myself.slot_bits:
             self._check_one_owner(host)
+
+    def _check_gone_back(self, host: ObservedHost, event: RoleChanged) -> None:
+        """A node takes another one for a replica. If it knows of the epoch under which that one is a primary now, it
+        has applied an old header.
+        """
+        seen = host.state.find(event.node_id)
+        if event.role != "replica" or seen is None or host.is_older:
+            return
+        for other in self._hosts:
+            if other is host or not other.is_up or other.state.myself.node_id != event.node_id:
+                continue
+            myself = other.state.myself
+            if myself.is_primary and myself.slot_bits and seen.config_epoch == myself.config_epoch:
+                self._broken(host, WENT_BACK, f"{other.name} is one in epoch {myself.config_epoch}")
 
     def _check_primary(self, host: ObservedHost, seen: Seen, *, by_operator: bool) -> None:
         """A node without data may be the replica of one with data, but only by order."""

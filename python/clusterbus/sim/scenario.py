@@ -87,6 +87,7 @@ class Scenario:
             directives={
                 "cluster_require_full_coverage": self.draw.random() < 0.7,
                 "cluster_allow_replica_migration": self.draw.random() < 0.7,
+                "cluster_blacklist_ttl": self.draw.choice((5, 20, 60)),
                 "cluster_replica_validity_factor": self.draw.choice((0, 1, 10)),
             },
             with_data=with_data,
