@@ -16,7 +16,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import election, epochs, failure, replication, roles, vote
 from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat
 from clusterbus.cluster.membership import links
-from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.node import Link, Node, Succession
 from clusterbus.cluster.model.records import NodesConf
 from clusterbus.cluster.operator import persist
 from clusterbus.member.driver import Driver
@@ -278,6 +278,31 @@ def apply_old_headers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(roles, "_is_stale", is_stale)
 
 
+def win_slots_back(patch: pytest.MonkeyPatch) -> None:
+    """A deposed primary with the epoch of its successor takes a greater one if its id is the smaller one."""
+
+    def resolve(core: Core, sender: Node) -> None:
+        sender.succession = Succession.NONE
+        resolve_collision(core, sender)
+
+    resolve_collision = epochs.resolve_collision
+    patch.setattr(epochs, "resolve_collision", resolve)
+    patch.setattr(roles, "_yields", lambda core, owner, claimer, config_epoch: False)
+
+
+def leave_slots_behind(patch: pytest.MonkeyPatch) -> None:
+    """What a deposed primary had waits for the claims of its successor."""
+    patch.setattr(roles, "_hand_over", lambda core, old, new: None)
+
+
+def settle_shards_late(patch: pytest.MonkeyPatch) -> None:
+    """Claims are applied before the sender's shard is known, and two primaries may stay in one shard."""
+    patch.setattr(extensions, "learn_shard", lambda core, sender, packet: None)
+    patch.setattr(roles, "give_way", lambda core, other: None)
+    patch.setattr(roles, "give_way_to_newest", lambda core: None)
+    patch.setattr(roles, "_heir", lambda core: None)
+
+
 def believe_any_shard(patch: pytest.MonkeyPatch) -> None:
     """A node is of the shard that it says it is of, or that nodes.conf says, whatever its primary's is."""
 
@@ -311,13 +336,18 @@ HUNTS: Final = {
     "s5": Hunt(vote_again, checks.ONE_VOTE, ("two elections at once", "shards fail at once")),
     "p6": Hunt(hope_for_the_gone, "whose address another node has", ("back under a new id",)),
     "p10": Hunt(apply_old_headers, checks.WENT_BACK, ("links out of step", "manual failover", "takeover")),
+    "p16": Hunt(win_slots_back, checks.SUCCESSION, ("epoch bumped in isolation",)),
+    "p19": Hunt(leave_slots_behind, checks.HANDED_OVER, ("manual failover",)),
+    "p21": Hunt(settle_shards_late, "in a shard that another one serves", tuple(FAULTS)),
     "p18": Hunt(believe_any_shard, "shard", ("another shard id", "process killed")),
     "p7": Hunt(trust_half_a_link, "lacks a link", ("link half dead",)),
 }
 
 
 @pytest.mark.parametrize("row", HUNTS)
-def test_a_fault_made_for_a_rule_finds_it_bent_s5_p6_p7_p10_p18(row: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_made_for_a_rule_finds_it_bent_s5_p6_p7_p10_p16_p18_p19_p21(
+    row: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hunt = HUNTS[row]
     monkeypatch.setattr(scenario, "FAULTS", {name: FAULTS[name] for name in hunt.faults})
     hunt.mutate(monkeypatch)

@@ -37,6 +37,8 @@ VOTE_DURABLE: Final = "a vote is on disk before it is sent"
 EPOCHS_RISE: Final = "epochs never go down"
 ONE_OWNER: Final = "no slot with two owners at one config epoch"
 OWN_SLOTS: Final = "own slots are only lost to a greater epoch"
+SUCCESSION: Final = "an elected primary keeps its slots from the one it replaced"
+HANDED_OVER: Final = "a replica has no slots"
 WENT_BACK: Final = "nobody takes a primary of its epoch for a replica again"
 UNASKED: Final = "an empty node follows one with data only by order"
 STAYS_OUT: Final = "a forgotten node stays out"
@@ -96,6 +98,7 @@ class Checker:
         self._winners: dict[int, str] = {}
         self._won_epochs: dict[str, int] = {}
         self._taken_alone: set[tuple[str, int]] = set()
+        self._taken_unasked: set[tuple[str, int]] = set()
         self._votes: dict[tuple[str, int], str] = {}
         self._acks: dict[tuple[str, int], set[str]] = {}
         self._announced_epochs: dict[str, int] = {}
@@ -177,7 +180,7 @@ class Checker:
                 self._broken(host, EPOCHS_RISE, f"config epoch of {event.node_id} {before} -> {event.config_epoch}")
             known[event.node_id] = event.config_epoch
         elif isinstance(event, RoleChanged):
-            self._check_gone_back(host, event)
+            self._check_deposed(host, event)
         elif isinstance(event, ElectionWon):
             self._won_epochs[event.node_id] = event.epoch
         elif isinstance(event, NodeJoined):
@@ -243,6 +246,8 @@ class Checker:
         won = is_primary and not seen.is_primary
         if myself.config_epoch > seen.config_epoch and (not won or host.may_take_over):
             self._note_taken_alone(host)
+            if not by_operator and not host.importing:
+                self._taken_unasked.add((myself.node_id, myself.config_epoch))
         if won and not by_operator and myself.slot_bits:
             self._check_winner(host)
         lost = seen.slot_bits & ~myself.slot_bits
@@ -260,13 +265,15 @@ class Checker:
         if is_primary and myself.slot_bits:
             self._check_one_owner(host)
 
-    def _check_gone_back(self, host: ObservedHost, event: RoleChanged) -> None:
+    def _check_deposed(self, host: ObservedHost, event: RoleChanged) -> None:
         """A node takes another one for a replica. If it knows of the epoch under which that one is a primary now, it
-        has applied an old header.
+        has applied an old header. What the new replica had must not wait for its successor to speak.
         """
         seen = host.state.find(event.node_id)
         if event.role != "replica" or seen is None or host.is_older:
             return
+        if seen.slot_bits and event.primary_id != host.state.myself.node_id:
+            self._broken(host, HANDED_OVER, f"{event.node_id} has {seen.slot_bits.bit_count()}")
         for other in self._hosts:
             if other is host or not other.is_up or other.state.myself.node_id != event.node_id:
                 continue
@@ -316,10 +323,15 @@ class Checker:
 
     def _check_lost(self, host: ObservedHost, seen: Seen, lost: int) -> None:
         unexplained = lost
+        myself = host.state.myself
+        was_elected = self._winners.get(seen.config_epoch) == myself.node_id
         for owner in host.state.slot_owners:
             if owner.slot_bits & lost:
                 unexplained &= ~owner.slot_bits
-                if owner.config_epoch <= seen.config_epoch:
+                is_unasked = (owner.node_id, owner.config_epoch) in self._taken_unasked
+                if was_elected and is_unasked and owner.shard_id == myself.shard_id:
+                    self._broken(host, SUCCESSION, f"{owner.node_id} took epoch {owner.config_epoch} to win them back")
+                if owner.config_epoch <= seen.config_epoch and not self._gives_way(host, seen, owner):
                     self._broken(
                         host,
                         OWN_SLOTS,
@@ -328,6 +340,12 @@ class Checker:
                     )
         if unexplained:
             self._broken(host, OWN_SLOTS, f"{unexplained.bit_count()} slots lost, but no node has them")
+
+    def _gives_way(self, host: ObservedHost, seen: Seen, owner: Node) -> bool:
+        """Whether a primary took the same epoch without votes in which its successor was elected (P16)."""
+        myself, epoch = host.state.myself, seen.config_epoch
+        was_elected = self._winners.get(epoch) == owner.node_id and owner.config_epoch == epoch
+        return was_elected and (myself.node_id, epoch) in self._taken_alone and owner.shard_id == myself.shard_id
 
     def _check_one_owner(self, host: ObservedHost) -> None:
         myself = host.state.myself

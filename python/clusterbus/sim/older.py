@@ -18,6 +18,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster import receive
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import election, failure, manual_failover, no_harm, roles
+from clusterbus.cluster.heartbeats import extensions
 from clusterbus.cluster.membership import links
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.config import Config
@@ -83,7 +84,14 @@ RULES: Final[tuple[tuple[ModuleType, str, Callable[[Rule], Rule]], ...]] = (
     (election, "note_claim", _always(None)),  # an election goes on that cannot be won any more (P12)
     (manual_failover, "_begin_election", _wait_for_an_open_election),
     (election, "_base_delay_ms", _always(ELECTION_DELAY_MS)),
+    (election, "is_best_ranked", _always(False)),  # nobody starts without delay (P13)
     (election, "shard_rank", _always(0)),  # shards do not wait for each other
+    (roles, "_yields", _always(False)),  # of two claims under one epoch the greater id decides (P16)
+    (roles, "_hand_over", _always(None)),  # slots of a deposed primary wait for the claim of its successor (P19)
+    (extensions, "learn_shard", _always(None)),  # claims come before shards (P21)
+    (roles, "give_way", _always(None)),
+    (roles, "give_way_to_newest", _always(None)),
+    (roles, "_heir", _always(None)),
     (no_harm, "may_follow", _always(True)),  # a replica is elected, or moves, whatever data it has (P1, P4)
 )
 """Module, name of the rule, and what made of today's rule the older one."""

@@ -38,6 +38,19 @@ def bump_and_die(stage: Stage) -> Undo | None:
     return lambda: stage.start([node])
 
 
+def bump_in_isolation(stage: Stage) -> Undo | None:
+    """A primary is cut off, and an operator has it take an epoch: the same one in which its replica is elected."""
+    primaries = [host for host in stage.simulation.members if stage.is_active(host) and host.state.myself.slot_bits]
+    primaries = [host for host in primaries if _replicas_of(stage, host.node_id)]
+    if not primaries:
+        return None
+    node = stage.draw.choice(primaries).index
+    cut = stage.simulation.isolate(node)
+    with contextlib.suppress(StateError):
+        stage.simulation.bump_epoch(node)
+    return cut.heal
+
+
 def manual_failover(stage: Stage) -> Undo | None:
     """An operator orders a replica to take the place of its primary, with the primary's help or without."""
     return _order_failover(stage, stage.draw.choice(("", "", "FORCE")))

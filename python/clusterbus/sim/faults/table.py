@@ -32,6 +32,7 @@ FAULTS: Final[dict[str, tuple[int, Callable[[Stage], Undo | None]]]] = {
     "two elections at once": (8, hosts.rivals),
     "shards fail at once": (6, hosts.shards_fail),
     "epoch bumped": (4, operators.bump),
+    "epoch bumped in isolation": (6, operators.bump_in_isolation),
     "power cut after a bump": (4, operators.bump_and_die),
     "manual failover": (8, operators.manual_failover),
     "takeover": (2, operators.takeover),
