@@ -65,6 +65,7 @@ def test_a_node_starts_on_valkeys_stock_file(tmp_path: Path) -> None:
     server.port = free_port()
     changes = {"port": str(server.port), "dir": str(server.folder), "pidfile": str(server.folder / "pid")}
     renamed = 'rename-command DEBUG ""\nrename-command INFO tell-all\nrename-command NO-SUCH-COMMAND ""\n'
+    renamed += "user default on nopass ~* &* +@all\n"
     written(server.folder, VALKEY_ACTIVE + renamed, **changes)
     try:
         server.start()
@@ -77,6 +78,8 @@ def test_a_node_starts_on_valkeys_stock_file(tmp_path: Path) -> None:
         told = [line for line in server.log_text().splitlines() if "Without effect here: " in line]
         assert len(told) == 1
         assert ", rdbchecksum, " in told[0]
+        assert told[0].endswith(", user"), "in the order of the file"
+        assert server.log_text().count("so user restricts nobody; requirepass does") == 1
         assert "tcp-keepalive" not in told[0]
     finally:
         assert server.stop() == 0
