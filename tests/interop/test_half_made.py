@@ -55,3 +55,23 @@ def test_nodes_whose_handshakes_timed_out_know_each_other_in_the_end_p40(
     for one in (meeter, third):
         one.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", NOTHING)
     wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: listings(servers))
+
+
+def test_a_node_that_is_forgotten_while_it_is_up_stays_out_p9_p40(peers: Peers) -> None:
+    """FORGET lasts two seconds at the others; our node could have pushed itself upon them again long since."""
+    ours, *others = servers = [
+        peers(kind, cluster_node_timeout=NODE_TIMEOUT_MS, cluster_blacklist_ttl=2)
+        for kind in ("clusterbus", "valkey", "valkey")
+    ]
+    form(servers, servers)
+    our_id = node_id(ours)
+    received = "cluster_stats_messages_ping_received"
+    wait_until(lambda: ours.counter(received) >= 8, DEADLINE_S, "both know our node")
+    assert others[0].call("CLUSTER", "FORGET", our_id) == "OK"
+    wait_until(
+        lambda: not any(our_id in cluster_nodes(other) for other in others), DEADLINE_S, lambda: listings(servers)
+    )
+    assert set(cluster_nodes(ours)) == {our_id, *map(node_id, others)}
+    least = others[0].counter(received) + 30
+    wait_until(lambda: others[0].counter(received) >= least, DEADLINE_S, "our node goes on to PING them")
+    assert not any(our_id in cluster_nodes(other) for other in others), listings(servers)

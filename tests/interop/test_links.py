@@ -124,3 +124,23 @@ def exceeded(bus: BlockingBus) -> int:
 def queued(bus: BlockingBus, peer_id: str) -> int:
     """Bytes queued on our own link to one peer."""
     return sum(link.queued_bytes for link in bus.links() if link.node_id == peer_id and not link.inbound)
+
+
+def test_a_link_on_which_no_pong_comes_is_dialled_anew_p7(peers: Peers) -> None:
+    """Our node throws PONGs away. Its peer's PINGs keep coming, so the peer is well all the time."""
+    ours, peer = servers = [peers(kind, cluster_node_timeout=1_000) for kind in ("clusterbus", "valkey")]
+    form(servers, servers)
+    peer_id = node_id(peer)
+    before = links_with(ours, peer_id)
+    assert ours.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "1") == "OK"
+
+    def is_dialled_anew() -> bool:
+        assert cluster_nodes(ours)[peer_id].flags == {"master"}
+        return int(ours.info().get("cluster_links_lost_no_pong", 0)) >= 2
+
+    wait_until(is_dialled_anew, DEADLINE_S, lambda: f"{ours.info()}")
+    now = links_with(ours, peer_id)
+    assert {link for link in before if link[0] == "from"} <= now, "the peer's own link stays"
+    assert not {link for link in before if link[0] == "to"} & now
+    assert ours.call("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "-1") == "OK"
+    wait_until(lambda: all_know_all(servers), DEADLINE_S, lambda: listings(servers))

@@ -12,7 +12,7 @@ from clusterbus.cluster.operator.persist import parse
 from clusterbus.data_plane import DataPlane
 from clusterbus.wire import Packet
 
-from tests.cluster.harness import Member, Network, joined
+from tests.cluster.harness import Member, Network, all_connected, joined, pairs
 
 TIMEOUT_MS = 2_000
 FAILOVER_LIMIT_MS = 2 * TIMEOUT_MS + 3_000
@@ -76,6 +76,38 @@ def test_s5_a_killed_primary_is_replaced_by_its_replica_and_comes_back_as_one(se
     network.run_until(lambda: agree(members), 30_000)
     assert primary.state.myself.replicaof is primary.state.find(replica.id)
     assert replica.state.myself.replicas.keys() == {primary.id}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_p21_two_old_primaries_that_come_back_follow_the_third(seed: int) -> None:
+    """A is replaced by B, and B by C, which A never met; then A and B return. Without replica migration only the shard
+    tells them that they belong to C.
+    """
+    network = Network(seed, 5, cluster_allow_replica_migration=False)
+    a, one, other, b, third = network.members
+    for number, member in enumerate((a, one, other)):
+        network.add_slots(member, range(number, 16384, 3))
+    for member in (one, other, b):
+        network.meet(a, member)
+    first = [a, one, other, b]
+    network.run_until(lambda: all_connected(first), 20_000)
+    network.run_until(lambda: len({member.state.myself.config_epoch for member in first}) == len(first))
+    network.simulation.replicate(b.index, a.index)
+    network.run_until(lambda: agree(first), 30_000)
+    network.kill(a)
+    network.run_until(lambda: all(owner(member) == b.id for member in (one, other, b)), FAILOVER_LIMIT_MS)
+    network.meet(b, third)
+    network.run_until(lambda: all(who.knows(whom) for who, whom in pairs((one, other, b, third))), 30_000)
+    network.simulation.replicate(third.index, b.index)
+    network.run_until(lambda: all(member.node(third).replicaof is member.node(b) for member in (one, other, b)), 30_000)
+    network.run(2 * TIMEOUT_MS)
+    network.kill(b)
+    network.run_until(lambda: all(owner(member) == third.id for member in (one, other, third)), 2 * FAILOVER_LIMIT_MS)
+    network.restart(a)  # alone: B, if it were up, would show A the way
+    network.run_until(lambda: a.knows(third) and a.state.myself.replicaof is a.node(third), 30_000)
+    network.restart(b)
+    network.run_until(lambda: agree(network.members), 60_000)
+    assert third.state.myself.replicas.keys() == {a.id, b.id}
 
 
 @pytest.mark.parametrize("seed", range(5))
