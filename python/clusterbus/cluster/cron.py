@@ -92,7 +92,8 @@ def _watch(core: Core, node: Node) -> None:
     if link is not None and now_ms - link.created_ms > timeout_ms:
         if data_delay_ms > timeout_ms // 2:
             core.close_link(link, "no answer and no data")
-        elif ping_delay_ms > timeout_ms:  # what the node sends on its own link says nothing about ours (P7)
+        elif min(ping_delay_ms, links.age_of_last_read_ms(core, link)) > timeout_ms:
+            # What the node sends on its own link says nothing about ours (P7).
             core.counters["links_lost_no_pong"] += 1
             core.close_link(link, "no PONG for a node timeout")
     if min(ping_delay_ms, data_delay_ms) > timeout_ms:
@@ -105,9 +106,6 @@ def _close_idle_inbound(core: Core) -> None:
     for link in list(core.links.values()):
         if not link.inbound:
             continue
-        age_ms = core.read_age_ms(link.link_id)
-        if age_ms is None:
-            age_ms = core.now_ms - link.created_ms
-        if age_ms > idle_max_ms:
+        if links.age_of_last_read_ms(core, link) > idle_max_ms:
             core.counters["inbound_links_idle"] += 1
             core.close_link(link, "idle")

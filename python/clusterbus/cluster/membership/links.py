@@ -138,6 +138,12 @@ def dial_anew(core: Core, node: Node) -> None:
     core.close_link(link, "MEET of a known node")
 
 
+def age_of_last_read_ms(core: Core, link: Link) -> int:
+    """Milliseconds since any bytes were read on a link, or since it came up if none were."""
+    age_ms = core.read_age_ms(link.link_id)
+    return age_ms if age_ms is not None else core.now_ms - link.created_ms
+
+
 def silence_ms(core: Core, node: Node) -> int:
     """Milliseconds since any bytes were read from a node, on either link (R23)."""
     silence = core.now_ms - node.data_received_ms
