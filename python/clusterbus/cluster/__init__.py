@@ -13,15 +13,17 @@ do not know under the id that it gives; the node that is dialled must then answe
 PING at least every half node timeout, and each heartbeat that it sends says who it is, what it owns and, about a tenth
 of the cluster, whom it hears. If it owes us a PONG for longer than the node timeout, we hold it PFAIL. If most
 primaries that own slots report it, it is FAIL, and every node is sent that. A node that answers again loses both, a
-primary with slots only after a while. A node ends by FORGET; then its id stays out for a minute, so that the gossip of
-others does not bring it back.
+primary with slots only after a while. A node at whose address another one answers is FAIL at once, and has no address
+until it sends us a packet. One that answers and never dials us does not know us, and gets a MEET again, unless it may
+have been told to forget us. A node ends by FORGET; then its id stays out for a while (`cluster-blacklist-ttl`), so that
+the gossip of others does not bring it back.
 
 **The life of a link.** Two nodes have two TCP connections, one dialled by each. We send PING on the link that we
 dialled and take its PONG there; requests of the peer come in on the link that it dialled. An outbound link has its node
 from the start. An inbound link belongs to no node until a packet says whose it is: the sender must be known, or send a
 MEET, and must not have another inbound link that is alive. A link is then its node's until it ends, and packets under
 another id end it. When the node is known, not in handshake, the effect `BindLink` tells the engine whose link it is. A
-lost outbound link is dialled again with growing delay.
+lost outbound link is dialled again with growing delay; one on which no PONG comes for a node timeout is dropped.
 
 **Epochs.** The current epoch is the greatest that was seen anywhere. A config epoch belongs to one primary and decides
 who owns a slot: the claim under the greater config epoch wins. An election takes the next current epoch; a voter gives

@@ -61,6 +61,17 @@ def test_p40_it_ends_when_the_node_dials_us_and_shows_that_it_knows_us() -> None
     assert not meets_ms(solo, puppet, 1_000_000), "it has forgotten us on purpose"
 
 
+def test_p40_the_one_packet_of_a_handshake_is_no_proof_even_if_its_time_is_a_little_off() -> None:
+    solo = Solo(cluster_node_timeout=TIMEOUT_MS)
+    puppet = solo.puppet("b")
+    solo.last_read_ms[puppet.inbound] += c.READ_TIME_SLACK_MS
+    for _ in range(10):
+        solo.tick()
+        solo.says(puppet, c.PONG)
+    solo.state.handle_link_closed(puppet.inbound, "eof", solo.now_ms)
+    assert meets_ms(solo, puppet, 5_000)
+
+
 def test_p40_a_node_whose_handshake_with_us_ended_is_met_again_for_a_minute_only() -> None:
     """It dialled us, and may just as well have been told to forget us as have given up its handshake."""
     solo = Solo(cluster_node_timeout=TIMEOUT_MS)

@@ -156,6 +156,11 @@ def test_s10_a_file_of_redis_gives_replicas_and_failed_nodes() -> None:
     assert primary.config_epoch == 2
 
 
+def test_p44_a_variable_of_a_newer_server_is_skipped() -> None:
+    conf = parse(OF_REDIS_7_0.replace("vars ", "vars term leader-3 "))
+    assert (conf.current_epoch, conf.last_vote_epoch) == (6, 0)
+
+
 def test_p18_the_shard_of_a_replica_is_its_primarys_whatever_the_file_says() -> None:
     """The replica stands before its primary, and we are one too."""
     text = (

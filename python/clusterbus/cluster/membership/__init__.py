@@ -1,8 +1,8 @@
 """Which nodes are in the cluster, and where.
 
-handshake  MEET in both directions, until the true id is known
+handshake     MEET in both directions, until the true id is known
 acquaintance  MEET again, to those that do not know us
-links      dials, links that come up, and links that end
-address    where other nodes are, by their own packets
-myself     what this node announces of itself
+links         dials, links that come up, and links that end
+address       where other nodes are, by their own packets
+myself        what this node announces of itself
 """

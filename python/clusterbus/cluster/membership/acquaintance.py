@@ -43,7 +43,7 @@ def _note_proof(core: Core, node: Node) -> None:
     if node.knows_us or link is None:
         return
     age_ms = core.read_age_ms(link.link_id)
-    node.knows_us = age_ms is not None and core.now_ms - age_ms > link.assigned_ms
+    node.knows_us = age_ms is not None and core.now_ms - age_ms > link.assigned_ms + c.READ_TIME_SLACK_MS
 
 
 def _is_due(core: Core, node: Node) -> bool:

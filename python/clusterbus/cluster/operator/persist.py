@@ -20,6 +20,8 @@ from clusterbus.cluster.operator.describe import moves_of
 from clusterbus.errors import ConfigError
 
 FIELDS_MIN: Final = 8
+CURRENT_EPOCH: Final = "currentEpoch"
+LAST_VOTE_EPOCH: Final = "lastVoteEpoch"
 _ADDRESS: Final = re.compile(r"(?P<ip>[^,\s]*):(?P<port>\d{1,5})(?:@(?P<cport>\d{1,5}))?\Z")
 _SLOTS: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
 _MOVING: Final = re.compile(r"\[(\d{1,5})-([<>])-([0-9a-z]{40})\]\Z")
@@ -78,15 +80,17 @@ def parse(text: str) -> NodesConf:
         raise ConfigError(f"{len(selves)} lines carry the flag 'myself', and exactly one should")
     return NodesConf(
         nodes=tuple(records.values()),
-        current_epoch=variables.get("currentEpoch", 0),
-        last_vote_epoch=variables.get("lastVoteEpoch", 0),
+        current_epoch=variables.get(CURRENT_EPOCH, 0),
+        last_vote_epoch=variables.get(LAST_VOTE_EPOCH, 0),
     )
 
 
 def _variables(fields: list[str]) -> dict[str, int]:
+    """The epochs of the `vars` line. A variable of a newer server may have any value, and says nothing to us (P44)."""
     if len(fields) % 2:
         raise _DamagedError("'vars' without a value for each name")
-    return {name: _epoch(value) for name, value in zip(fields[::2], fields[1::2], strict=True)}
+    pairs = zip(fields[::2], fields[1::2], strict=True)
+    return {name: _epoch(value) for name, value in pairs if name in (CURRENT_EPOCH, LAST_VOTE_EPOCH)}
 
 
 def _record(fields: list[str]) -> NodeRecord:
