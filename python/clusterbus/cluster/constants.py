@@ -103,8 +103,8 @@ UNANSWERED_LINKS_TOLD: Final = 5
 """After this many links in a row that a node has ended without an answer, that is logged and counted; and again after
 as many more."""
 READ_TIME_SLACK_MS: Final = 50
-"""By less than this the time of a read may seem to be later than it was: ages of reads are whole milliseconds of another
-clock. Two heartbeats that a node sends of its own accord are further apart."""
+"""The time of a read may seem to be later than it was, by less than this: ages of reads are whole milliseconds of
+another clock. Two heartbeats that a node sends of its own accord are further apart."""
 MEETS_AGAIN_MAX: Final = 7
 """So often at most do we send MEET again to a node that does not know us (P40)."""
 MEET_AGAIN_GROWTH: Final = 3
