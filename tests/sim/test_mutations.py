@@ -295,14 +295,6 @@ def leave_slots_behind(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(roles, "_hand_over", lambda core, old, new: None)
 
 
-def settle_shards_late(patch: pytest.MonkeyPatch) -> None:
-    """Claims are applied before the sender's shard is known, and two primaries may stay in one shard."""
-    patch.setattr(extensions, "learn_shard", lambda core, sender, packet: None)
-    patch.setattr(roles, "give_way", lambda core, other: None)
-    patch.setattr(roles, "give_way_to_newest", lambda core: None)
-    patch.setattr(roles, "_heir", lambda core: None)
-
-
 def believe_any_shard(patch: pytest.MonkeyPatch) -> None:
     """A node is of the shard that it says it is of, or that nodes.conf says, whatever its primary's is."""
 
@@ -338,14 +330,13 @@ HUNTS: Final = {
     "p10": Hunt(apply_old_headers, checks.WENT_BACK, ("links out of step", "manual failover", "takeover")),
     "p16": Hunt(win_slots_back, checks.SUCCESSION, ("epoch bumped in isolation",)),
     "p19": Hunt(leave_slots_behind, checks.HANDED_OVER, ("manual failover",)),
-    "p21": Hunt(settle_shards_late, "in a shard that another one serves", tuple(FAULTS)),
     "p18": Hunt(believe_any_shard, "shard", ("another shard id", "process killed")),
     "p7": Hunt(trust_half_a_link, "lacks a link", ("link half dead",)),
 }
 
 
 @pytest.mark.parametrize("row", HUNTS)
-def test_a_fault_made_for_a_rule_finds_it_bent_s5_p6_p7_p10_p16_p18_p19_p21(
+def test_a_fault_made_for_a_rule_finds_it_bent_s5_p6_p7_p10_p16_p18_p19(
     row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hunt = HUNTS[row]
