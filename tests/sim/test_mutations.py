@@ -222,7 +222,7 @@ MUTATIONS: tuple[tuple[Mutate, str], ...] = (
     (forget_votes, checks.EPOCHS_RISE),
     (win_with_one_vote, checks.MAJORITY),
     (take_any_vote, checks.MAJORITY),
-    (win_an_old_epoch, checks.EPOCHS_RISE),
+    (win_an_old_epoch, checks.ONE_WINNER),
     (never_step_down, "in a shard that another one serves"),
     (forget_epochs, checks.EPOCHS_RISE),
     (count_backwards, checks.EPOCHS_RISE),
