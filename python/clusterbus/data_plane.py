@@ -89,6 +89,12 @@ class DataPlane:
     def slots_lost(self, slots: Sequence[int]) -> None:
         """This node no longer owns these slots. Ascending. Keys still left in them belong to no node."""
 
+    def slot_ordered(self, slot: int, order: str, node_id: str | None) -> None:
+        """An operator's SETSLOT was carried out, on this node or on the primary of this replica.
+
+        `order` is "migrating", "importing", "stable" or "node"; `node_id` the node at the other end, None for "stable".
+        """
+
     def role_changed(self, role: str, primary_id: str | None) -> None:
         """This node is "primary" or "replica" from now on. `primary_id` is the primary of a replica, else None."""
 

@@ -34,7 +34,15 @@ from tests.peers.server import Server
 
 Peers = Callable[..., Server]
 
-ELSEWHERE = {"DataDropped", "ElectionLost", "ModuleReceived", "WritesPaused", "WritesResumed"}
+ELSEWHERE = {
+    "DataDropped",
+    "ElectionLost",
+    "HandoverEnded",
+    "ModuleReceived",
+    "SlotOrdered",
+    "WritesPaused",
+    "WritesResumed",
+}
 """Events with tests of their own: `cluster/failover/test_election.py`, `cluster/failover/test_manual_failover.py`,
 `cluster/operator/test_orders.py`, `test_bus_messages.py`."""
 

@@ -137,6 +137,10 @@ DATA_AGE_ALLOWANCE_MS: Final = 10_000
 """Data of this age is never too old for an election. It is the period in which primaries ping their replicas."""
 MANUAL_FAILOVER_PAUSE: Final = 2
 """Writes are paused for at most this many timeouts of the manual failover."""
+HANDOVER_ANSWER_MS: Final = 2_000
+"""A replica that was asked to take over must have begun to after this time. Servers of another kind never do."""
+SHARD_ORDERS_MODULE_ID: Final = int.from_bytes(b"cb-shard", "little")
+"""The module id of the MODULE messages by which a primary of ours passes orders on to its replicas."""
 MIGRATION_DELAY_MS: Final = 5_000
 """A primary must have been without a working replica for this long before a replica of another primary moves to it."""
 

@@ -24,7 +24,7 @@ from clusterbus.cluster.events import (
     RoleChanged,
     SlotsChanged,
 )
-from clusterbus.cluster.model.election_state import Election, ManualFailover
+from clusterbus.cluster.model.election_state import Election, Handover, ManualFailover
 from clusterbus.cluster.model.node import Link, Node, Version
 from clusterbus.cluster.model.slots import SlotMap, ranges_of
 from clusterbus.cluster.model.state_reason import StateReason
@@ -147,6 +147,7 @@ class Core:
         self.last_vote_epoch = 0
         self.election = Election()
         self.manual = ManualFailover()
+        self.handover: Handover | None = None
         self._state_is_ok = False
         self.switches = Switches()
         self.state_reason = StateReason.STARTED

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.failover import election, failure, manual_failover, replica_migration, replication, roles
+from clusterbus.cluster.failover import (
+    election,
+    failure,
+    handover,
+    manual_failover,
+    replica_migration,
+    replication,
+    roles,
+)
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.membership import acquaintance, handshake, links
 from clusterbus.cluster.membership.myself import refresh_myself
@@ -47,6 +55,7 @@ def tick(core: Core, number: int) -> None:
             dials_left -= 1
             links.dial(core, node)
     manual_failover.tick(core)
+    handover.tick(core)
     if core.myself.is_replica:
         roles.follow_primary_of_primary(core)
         election.step(core)

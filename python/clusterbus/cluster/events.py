@@ -174,6 +174,24 @@ class DataDropped:
     """This replica left its shard (CLUSTER REPLICATE NO ONE, or RESET): the data that it holds of it must go."""
 
 
+@dataclass(frozen=True, slots=True)
+class SlotOrdered:
+    """An operator's SETSLOT was carried out, on this node or on its primary. `order` is "migrating", "importing",
+    "stable" or "node", and `node_id` the node at the other end, None for "stable".
+    """
+
+    slot: int
+    order: str
+    node_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverEnded:
+    """This primary wanted to go and has asked a replica to take over: it did (`done`), or it did not in time."""
+
+    done: bool
+
+
 Event = (
     NodeJoined
     | NodeLeft
@@ -182,6 +200,8 @@ Event = (
     | NodeRecovered
     | RoleChanged
     | SlotsChanged
+    | SlotOrdered
+    | HandoverEnded
     | EpochChanged
     | AddressChanged
     | StateChanged

@@ -19,7 +19,8 @@ from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat
 from clusterbus.cluster.membership import address, handshake, links
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Link, Node
-from clusterbus.wire import Fail, Packet, Update
+from clusterbus.cluster.operator import shard_orders
+from clusterbus.wire import Fail, ModuleMessage, Packet, Update
 
 Handler = Callable[[Core, Link, Node, Packet], None]
 
@@ -213,11 +214,15 @@ def _handle_light(core: Core, link: Link, packet: Packet) -> None:
         _close(core, link, "light_first", "a light packet came first on the link")
         return
     node.data_received_ms = core.now_ms
-    pubsub.receive(core, node, packet)
+    _handle_message(core, link, node, packet)
 
 
 def _handle_message(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
-    pubsub.receive(core, sender, packet)
+    message = packet.decode()
+    if isinstance(message, ModuleMessage) and message.module_id == c.SHARD_ORDERS_MODULE_ID:
+        shard_orders.receive(core, sender, message)
+    else:
+        pubsub.receive(core, sender, packet)
 
 
 def _handle_fail(core: Core, link: Link, sender: Node, packet: Packet) -> None:

@@ -17,7 +17,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster import cron, pubsub, receive
 from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
-from clusterbus.cluster.failover import health, manual_failover, replication
+from clusterbus.cluster.failover import handover, health, manual_failover, replication
 from clusterbus.cluster.heartbeats import heartbeat, quiet
 from clusterbus.cluster.membership import links
 from clusterbus.cluster.membership.myself import refresh_myself
@@ -27,6 +27,7 @@ from clusterbus.cluster.model.state_reason import StateReason
 from clusterbus.cluster.model.switches import Switches
 from clusterbus.cluster.operator import describe, orders, persist, slot_moves
 from clusterbus.data_plane import DataPlane
+from clusterbus.errors import StateError
 from clusterbus.view import View
 from clusterbus.wire import Heartbeat, Packet
 
@@ -210,6 +211,18 @@ class ClusterState:
         self._core.set_now(now_ms)
         return orders.count_failure_reports(self._core, node_id)
 
+    def hand_over(self, timeout_ms: int, now_ms: int) -> bool:
+        """This primary is about to go: asks its best replica to take over. False if there is nobody to ask, or nothing
+        to hand over; else the event HandoverEnded comes within `timeout_ms`.
+        """
+        self._core.set_now(now_ms)
+        return handover.begin(self._core, timeout_ms)
+
+    def keep_slots(self, now_ms: int) -> None:
+        """Ends what `hand_over` began: the node stays."""
+        self._core.set_now(now_ms)
+        handover.abort(self._core)
+
     def publish(self, channel: bytes, message: bytes, now_ms: int, *, sharded: bool = False) -> int:
         """PUBLISH to every connected node, or PUBLISHSHARD to those of our shard. Returns the number of these nodes.
         Raises StateError for a message longer than a packet may be.
@@ -221,6 +234,8 @@ class ClusterState:
         """MODULE to one node, or to every connected one if `node_id` is None. Returns the number of these nodes. Raises
         StateError for a node that is unknown or not connected, and for a message that no packet can carry.
         """
+        if module_id == c.SHARD_ORDERS_MODULE_ID:
+            raise StateError(f"the module id {module_id} is that of orders within a shard")
         self._core.set_now(now_ms)
         return pubsub.send_module(self._core, node_id, module_id, module_type, data)
 

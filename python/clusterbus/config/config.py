@@ -80,6 +80,10 @@ class Config:
     cluster_migration_barrier: int
     cluster_blacklist_ttl: int
     cluster_manual_failover_timeout: int
+    shutdown_on_sigterm: tuple[str, ...]
+    shutdown_on_sigint: tuple[str, ...]
+    shutdown_timeout: int
+    auto_failover_on_shutdown: bool
     cluster_allow_reads_when_down: bool
     cluster_allow_pubsubshard_when_down: bool
     commandlog_execution_slower_than: int

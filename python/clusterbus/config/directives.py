@@ -32,11 +32,15 @@ from clusterbus.config.kinds import (
     not_empty,
 )
 from clusterbus.config.log_levels import LEVEL_NUMBERS
-from clusterbus.config.several_kinds import Addresses, OutputBufferLimits, Percentiles
+from clusterbus.config.several_kinds import Addresses, Choices, OutputBufferLimits, Percentiles
 from clusterbus.config.without_effect import WITHOUT_EFFECT
 from clusterbus.wire import PORT_MAX
 
 _PORT = Integer(0, PORT_MAX)
+SHUTDOWN_WORDS: Final = Choices(
+    *("default", "save", "nosave", "now", "force", "safe", "failover"),
+    not_together=("save", "nosave", "shutdown options SAVE and NOSAVE can't be used simultaneously"),
+)
 
 WITH_EFFECT: Final[tuple[Directive, ...]] = (
     # ---- network
@@ -85,6 +89,34 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
     ),
     Directive("logfile", Text(), "", "File the log is appended to; empty is standard output."),
     Directive("pidfile", Text(), "", "File the process id is written to while the node runs."),
+    Directive(
+        "shutdown-on-sigterm",
+        SHUTDOWN_WORDS,
+        "default",
+        "How SIGTERM stops the node, in the words of SHUTDOWN; a second one stops it at once.",
+        True,
+    ),
+    Directive(
+        "shutdown-on-sigint",
+        SHUTDOWN_WORDS,
+        "default",
+        "How SIGINT stops the node, in the words of SHUTDOWN; a second one stops it at once.",
+        True,
+    ),
+    Directive(
+        "shutdown-timeout",
+        Integer(0, INT_MAX),
+        "10",
+        "Seconds that a primary which goes waits for a replica to take over; 0 is not at all.",
+        True,
+    ),
+    Directive(
+        "auto-failover-on-shutdown",
+        YesNo(),
+        "no",
+        "Whether a primary that goes asks a replica to take over first, as SHUTDOWN FAILOVER does.",
+        True,
+    ),
     Directive(
         "daemonize",
         YesNo(),

@@ -26,7 +26,7 @@ from clusterbus.config.kinds import (
     base_name,
     event_classes,
 )
-from clusterbus.config.several_kinds import Choices, HostAndPort, Integers, SavePoints, Words
+from clusterbus.config.several_kinds import HostAndPort, Integers, SavePoints, Words
 from clusterbus.wire import PORT_MAX
 
 _SWITCH: Final = YesNo()
@@ -41,10 +41,6 @@ _EVICTION: Final = Choice(
     *("allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"),
 )
 _FACILITY: Final = Choice("user", *(f"local{number}" for number in range(8)))
-_SHUTDOWN: Final = Choices(
-    *("default", "save", "nosave", "now", "force", "safe", "failover"),
-    not_together=("save", "nosave", "shutdown options SAVE and NOSAVE can't be used simultaneously"),
-)
 
 
 def _live(name: str, kind: Kind, default: str, *aliases: str, secret: bool = False) -> Directive:
@@ -192,13 +188,6 @@ WITHOUT_EFFECT: Final[tuple[Directive, ...]] = (
         _live("tracking-table-max-keys", _LONG, "1000000"),
         _live("client-query-buffer-limit", Memory(1048576, LONG_MAX), "1073741824"),
         _live("maxmemory-clients", Memory(0, LONG_MAX, percent_most=100), "0"),
-    ),
-    *_rows(
-        "The node ends at once and hands nothing over.",
-        _live("shutdown-on-sigint", _SHUTDOWN, "default"),
-        _live("shutdown-on-sigterm", _SHUTDOWN, "default"),
-        _live("shutdown-timeout", _COUNT, "10"),
-        _live("auto-failover-on-shutdown", _SWITCH, "no"),
     ),
     *_rows(
         "The bus does this in its own way.",

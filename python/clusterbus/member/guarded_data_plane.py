@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from clusterbus.cluster.events import DataDropped, Event, RoleChanged, SlotsChanged, WritesPaused, WritesResumed
+from clusterbus.cluster.events import (
+    DataDropped,
+    Event,
+    RoleChanged,
+    SlotOrdered,
+    SlotsChanged,
+    WritesPaused,
+    WritesResumed,
+)
 from clusterbus.cluster.model.slots import ranges_of
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import StateError
@@ -100,6 +108,9 @@ class GuardedDataPlane(DataPlane):
     def role_changed(self, role: str, primary_id: str | None) -> None:
         self._report("role_changed", lambda: self._plane.role_changed(role, primary_id))
 
+    def slot_ordered(self, slot: int, order: str, node_id: str | None) -> None:
+        self._report("slot_ordered", lambda: self._plane.slot_ordered(slot, order, node_id))
+
     def data_dropped(self) -> None:
         self._report("data_dropped", lambda: self._plane.data_dropped())
 
@@ -125,6 +136,8 @@ class GuardedDataPlane(DataPlane):
                     self.slots_gained(_slots_of(gained))
             case RoleChanged(node_id, role, primary_id) if node_id == self._driver.state.myself.node_id:
                 self.role_changed(role, primary_id)
+            case SlotOrdered(slot, order, other_id):
+                self.slot_ordered(slot, order, other_id)
             case DataDropped():
                 self.data_dropped()
             case WritesPaused(until_ms):

@@ -17,6 +17,7 @@ from clusterbus.cluster.model.records import NodesConf
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.data_plane import DataPlane
+from clusterbus.member.departure import Departure
 from clusterbus.member.driver import Driver
 from clusterbus.member.faults import Faults
 from clusterbus.member.guarded_data_plane import GuardedDataPlane
@@ -88,6 +89,15 @@ class Member:
         """Stops the member, and begins its process again after so many milliseconds. None where nobody can."""
         self.save_on_stop = True
         self.exit_code = EXIT_OK
+        self.departure = Departure(
+            state=self.state,
+            config=config,
+            clock=clock,
+            log=log,
+            go=lambda save: self.request_stop(save=save),
+            settle=self.settle,
+        )
+        self.listen(self.departure.handle_event)
         self.driver.on_save_failed = self._on_save_failed
         self.driver.at_close.append(config.on_change(self._on_config_change))
 

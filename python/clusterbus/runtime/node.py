@@ -65,6 +65,11 @@ class AsyncioNode:
             raise ClusterBusError("the node is not started")
         return self._member
 
+    @property
+    def is_started(self) -> bool:
+        """Whether the node has begun to serve, and has not been stopped."""
+        return self._tick_timer is not None and self._member is not None
+
     # ------------------------------------------------------------ life
 
     async def start(self) -> None:

@@ -116,9 +116,16 @@ class _Restart:
 
 
 def _on_signal(node: AsyncioNode, number: signal.Signals) -> None:
-    """A node that is still starting stops as soon as it has started: half of a start is never taken back."""
+    """The node goes as shutdown-on-sigterm or shutdown-on-sigint says. One that is still starting stops as soon as it
+    has started: half of a start is never taken back.
+    """
     logger.info("Received %s scheduling shutdown...", number.name)
-    node.stop_requested.set()
+    if not node.is_started:
+        node.stop_requested.set()
+        return
+    config = node.config
+    words = config.shutdown_on_sigterm if number == signal.SIGTERM else config.shutdown_on_sigint
+    node.member.departure.begin(words)
 
 
 def _log_ready(member: Member) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Broadcast, Effect, Save, Send
+from clusterbus.cluster.effects import Broadcast, Effect, Refuse, Save, Send
 from clusterbus.cluster.events import ElectionLost, ElectionStarted, ElectionWon, Event, RoleChanged, SlotsChanged
 from clusterbus.cluster.model.slots import bits_of
 from clusterbus.data_plane import DataPlane
-from clusterbus.wire import Extension
+from clusterbus.wire import Extension, Unknown
 
 from tests.cluster.shards import lives, make_replica, promoted, replicate, requests, sends
 from tests.cluster.solo import MYSELF_ID, Puppet, Solo
@@ -18,6 +18,8 @@ from tests.cluster.solo import MYSELF_ID, Puppet, Solo
 TIMEOUT_MS = 2_000
 BASE_MS = TIMEOUT_MS // 30
 SLOTS = [100, 101, 102]
+AUTH_NACK = 11
+"""The type of the message by which the newest servers say that a candidate does not get their vote."""
 
 
 class Shard:
@@ -579,3 +581,22 @@ def test_p13_the_flag_goes_when_the_primary_is_well_or_another(how: str) -> None
     shard.sibling.flags &= ~c.FLAG_MY_PRIMARY_FAIL
     shard.solo.says(shard.sibling)
     assert not node.flags & c.FLAG_MY_PRIMARY_FAIL
+
+
+def test_a_vote_that_is_refused_in_a_message_of_the_newest_servers_leaves_the_election_as_it_is_p17() -> None:
+    shard = Shard()
+    shard.until_asked()
+    election = shard.solo.state._core.election
+    epoch, voters = election.epoch, set(election.voters)
+    assert election.is_open
+    for voter in shard.voters:
+        header = shard.solo.header(voter, mflags=0, current_epoch=epoch)
+        effects = shard.solo.receive(voter.inbound, Unknown(AUTH_NACK, header, b"\x02"))
+        assert not shard.solo.closed()
+        assert not shard.solo.of(Refuse, effects)
+    assert shard.solo.counter("refused_unknown_type") == len(shard.voters)
+    assert election.is_open
+    assert (election.epoch, election.voters) == (epoch, voters)
+    for voter in shard.voters:
+        shard.vote(voter)
+    assert shard.is_primary

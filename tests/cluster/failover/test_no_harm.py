@@ -189,6 +189,17 @@ def test_the_loss_of_the_last_slot_makes_no_empty_node_a_replica_p4(
     assert solo.state.myself.is_replica == follows
 
 
+@pytest.mark.parametrize(("plane", "word", "follows"), [(None, DEFAULT, False), (None, "no", True), (8, DEFAULT, True)])
+def test_nor_does_setslot_of_the_last_slot_p4(plane: int | None, word: str, follows: bool) -> None:
+    solo = Solo(cluster_replica_no_failover=word)
+    solo.state._core.data_plane = Plane(plane)
+    solo.state.add_slots([5], solo.now_ms)
+    taker = solo.puppet("a", slots=[6])
+    solo.state.assign_slot(5, taker.node_id, solo.now_ms)
+    assert solo.state.owner_of(5) is solo.node(taker)
+    assert solo.state.myself.is_replica == follows
+
+
 @pytest.mark.parametrize(("plane", "word", "moves"), [(None, DEFAULT, False), (None, "no", True), (8, DEFAULT, True)])
 def test_no_empty_replica_migrates_to_an_orphaned_primary_p4(plane: int | None, word: str, moves: bool) -> None:
     solo = Solo(cluster_replica_no_failover=word)

@@ -5,6 +5,8 @@ Owns their handlers and their rows of the command table. The data plane answers 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 from clusterbus.client_port.arguments import SYNTAX_ERROR, text_of
@@ -12,10 +14,11 @@ from clusterbus.client_port.client import Client
 from clusterbus.client_port.info import info_text
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import OK, CommandError, Reply, Verbatim
+from clusterbus.member.departure import WORDS
 from clusterbus.member.member import Member
 from clusterbus.version import __version__
 
-_SHUTDOWN_WORDS: Final = frozenset({"nosave", "save", "now", "force", "abort"})
+_SHUTDOWN_WORDS: Final = WORDS | {"abort"}
 
 
 def info(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
@@ -23,17 +26,38 @@ def info(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
     return Verbatim(info_text(member, [text_of(argument) for argument in arguments]))
 
 
-def shutdown(member: Member, client: Client, arguments: list[bytes]) -> Reply:
+def shutdown(member: Member, client: Client, arguments: list[bytes]) -> Reply | Awaitable[Reply]:
     """SHUTDOWN: stops the node. On success the client gets no reply; its connection closes.
 
-    nodes.conf is saved unless NOSAVE is given, because unlike a data set it is never too big to save.
+    nodes.conf is saved unless NOSAVE is given, because unlike a data set it is never too big to save. With FAILOVER a
+    primary goes when a replica has taken over, or after shutdown-timeout; with SAFE it then stays if it still has
+    slots.
     """
     words = {text_of(argument).lower() for argument in arguments}
     if not words <= _SHUTDOWN_WORDS or {"save", "nosave"} <= words or ("abort" in words and len(words) > 1):
         raise CommandError(SYNTAX_ERROR)
     if "abort" in words:
-        raise CommandError("No shutdown in progress.")
-    member.request_stop(save="nosave" not in words)
+        if not member.departure.abort():
+            raise CommandError("No shutdown in progress.")
+        return OK
+    gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def answer(why_not: str) -> None:
+        if not gone.done():  # a client that has left waits no more
+            gone.set_result(why_not)
+
+    member.departure.begin(words, answer)
+    return _last_reply(client, gone) if not gone.done() else _reply_of_going(client, gone.result())
+
+
+async def _last_reply(client: Client, gone: asyncio.Future[str]) -> Reply:
+    return _reply_of_going(client, await gone)
+
+
+def _reply_of_going(client: Client, why_not: str) -> Reply:
+    """No reply when the node goes, else an error: that the node stays must be seen by whoever wants it gone."""
+    if why_not:
+        raise CommandError(f"Errors trying to SHUTDOWN: {why_not}")
     client.replies = "skip"
     client.connection.close_after_reply()
     return None
@@ -97,7 +121,7 @@ SERVER: Final = (
         -1,
         (*_ADMIN, "no_multi", "allow_busy"),
         "Saves nodes.conf and stops the node.",
-        "[NOSAVE|SAVE] [NOW] [FORCE] [ABORT]",
+        "[[NOSAVE|SAVE] [NOW] [FORCE] [SAFE] [FAILOVER]|ABORT]",
     ),
     CommandSpec("dbsize", dbsize, 1, ("readonly", "fast"), "How many keys there are.", categories=("@keyspace",)),
     CommandSpec(

@@ -9,5 +9,6 @@ election           this node's own election in the place of its primary
 vote               our vote in the election of another node
 replication        this node's own role, and its replication offset
 manual_failover    CLUSTER FAILOVER
+handover           a primary goes, and a replica takes over first
 replica_migration  a replica moves to a primary without one
 """

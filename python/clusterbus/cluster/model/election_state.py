@@ -1,7 +1,7 @@
-"""What a node remembers of its own election and of a manual failover: `Election`, `ManualFailover`.
+"""What a node remembers of its own election and of a manual failover: `Election`, `ManualFailover`, `Handover`.
 
-Owns the fields alone; the rules are in `election`, `manual_failover` and `replication`. Plain data. `Core` has one of
-each, and replaces it by a new one when it is over. Main thread.
+Owns the fields alone; the rules are in `election`, `manual_failover`, `replication` and `handover`. Plain data. `Core`
+has one of each, and replaces it by a new one when it is over. Main thread.
 """
 
 from __future__ import annotations
@@ -56,3 +56,12 @@ class ManualFailover:
     def pauses_writes(self) -> bool:
         """Whether this node is the primary of the failover. Its headers then announce that writes are paused."""
         return self.replica is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """This primary wants to go, and has asked `heir`, a replica, to take over by `end_ms`."""
+
+    begun_ms: int
+    end_ms: int
+    heir: Node

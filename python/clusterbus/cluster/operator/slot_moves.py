@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.failover import epochs, replication
+from clusterbus.cluster.failover import epochs, no_harm, replication
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.slots import MovingSlots, slots_in
+from clusterbus.cluster.operator import shard_orders
+from clusterbus.cluster.operator.shard_orders import ShardOrder
 from clusterbus.errors import StateError
 
 
@@ -24,6 +26,7 @@ def migrate(core: Core, slot: int, node_id: str) -> None:
     target = _other_primary(core, node_id)
     core.log("notice", f"Slot {slot} is migrating to node {target.name}")
     _open(core, core.slots.migrating, slot, target)
+    shard_orders.pass_on_slot(core, ShardOrder.MIGRATING, slot, target)
 
 
 def import_slot(core: Core, slot: int, node_id: str) -> None:
@@ -34,6 +37,7 @@ def import_slot(core: Core, slot: int, node_id: str) -> None:
     source = _other_primary(core, node_id)
     core.log("notice", f"Slot {slot} is being imported from node {source.name}")
     _open(core, core.slots.importing, slot, source)
+    shard_orders.pass_on_slot(core, ShardOrder.IMPORTING, slot, source)
 
 
 def _open(core: Core, moves: MovingSlots, slot: int, other: Node) -> None:
@@ -50,6 +54,7 @@ def settle(core: Core, slot: int) -> None:
         core.want_save()
     core.slots.settle(slot)
     core.log("notice", f"Slot {slot} is stable")
+    shard_orders.pass_on_slot(core, ShardOrder.STABLE, slot)
 
 
 def give_up_import(core: Core, slot: int) -> None:
@@ -62,6 +67,7 @@ def give_up_import(core: Core, slot: int) -> None:
     if source is not None:
         core.log("warning", f"Slot {slot} has keys, which cannot be kept here: import from node {source.name} given up")
         core.want_save()
+        shard_orders.pass_on_slot(core, ShardOrder.STABLE, slot)
 
 
 def assign(core: Core, slot: int, node_id: str) -> None:
@@ -87,6 +93,7 @@ def assign(core: Core, slot: int, node_id: str) -> None:
     core.log("notice", f"Slot {slot} is assigned to node {node.name}")
     if not keys_left and core.slots.migrating.pop(slot, None) is not None:
         core.want_save()
+    shard_orders.pass_on_slot(core, ShardOrder.NODE, slot, node)  # before we may leave our replicas
     if owner is not node:
         core.move_slots(node, 1 << slot, durable=False)
         if node is myself:
@@ -102,8 +109,10 @@ def assign(core: Core, slot: int, node_id: str) -> None:
 
 
 def _lose_last_slot(core: Core, taker: Node) -> None:
-    """We own no slot now. If cluster-allow-replica-migration permits it, we replicate the node with the last one."""
-    if core.config.cluster_allow_replica_migration:
+    """We own no slot now. If cluster-allow-replica-migration permits it, we replicate the node with the last one, but
+    never without data one that may have some (P4).
+    """
+    if core.config.cluster_allow_replica_migration and no_harm.may_follow(core, taker):
         core.log("notice", f"My last slot went to node {taker.name}, whose replica I am now")
         replication.replicate(core, taker)
     else:
