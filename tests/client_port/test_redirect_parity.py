@@ -138,7 +138,9 @@ def described(pair: Pair) -> Any:
     ]
     shards = [dict(zip(shard[::2], shard[1::2], strict=True)) for shard in pair.first.call("CLUSTER", "SHARDS")]
     nodes = [dict(zip(node[::2], node[1::2], strict=True)) for shard in shards for node in shard["nodes"]]
-    names = [(node["ip"], node["endpoint"], node.get("hostname"), node["port"]) for node in nodes]
+    names: list[tuple[Any, ...]] = [
+        (node["ip"], node["endpoint"], node.get("hostname"), node["port"]) for node in nodes
+    ]
     for port, name in ((pair.first.port, "FIRST"), (pair.second.port, "SECOND")):
         slots = [
             [[name if item == port else item for item in part] if isinstance(part, list) else part for part in row]

@@ -424,7 +424,9 @@ def test_the_port_moves_and_connections_stay_p41(loop_name: str) -> None:
 
 
 def test_a_tls_port_opens_and_closes_p41(certificates: Certificates) -> None:
-    files = {name.replace("-", "_"): value for name, value in certificates.directives().items() if "file" in name}
+    files: dict[str, Any] = {
+        name.replace("-", "_"): value for name, value in certificates.directives().items() if "file" in name
+    }
     with running(**files) as server:
         port = free_port()
         server.call(lambda: server.config.set("tls-port", str(port)))

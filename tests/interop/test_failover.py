@@ -99,6 +99,18 @@ def test_our_vote_is_needed_to_elect_their_replica_s5_s12(peers: Peers, kind: st
     wait_agreed([*living, doomed], SETTLE_DEADLINE_S)
 
 
+def fails_over(servers: Sequence[Server], successor: Server, old: Server, slots: tuple[str, ...]) -> None:
+    """An operator makes `successor`, a replica of `old`, the primary. Waits until all know, `old` as its replica."""
+    wait_until(lambda: successor.info()["master_link_status"] == "up", SETTLE_DEADLINE_S, str(successor))
+    assert successor.call("CLUSTER", "FAILOVER") == "OK"
+    wait_promoted(servers, successor, slots, time.monotonic())
+    wait_until(
+        lambda: all(cluster_nodes(server)[node_id(old)].primary == node_id(successor) for server in servers),
+        SETTLE_DEADLINE_S,
+        lambda: listings(servers),
+    )
+
+
 def test_a_shard_may_change_its_primary_as_often_as_it_wants_p11(peers: Peers) -> None:
     """P to A to P to A, in less than the two node timeouts that once had to lie between two votes about one primary.
     Both primaries must vote: the one that gives up its place, and ours.
@@ -112,20 +124,7 @@ def test_a_shard_may_change_its_primary_as_often_as_it_wants_p11(peers: Peers) -
 
     begun_s = time.monotonic()
     for changes, (successor, old) in enumerate([(replica, first), (first, replica), (replica, first)], 1):
-        wait_until(
-            lambda successor=successor: successor.info()["master_link_status"] == "up",
-            SETTLE_DEADLINE_S,
-            str(successor),
-        )
-        assert successor.call("CLUSTER", "FAILOVER") == "OK"
-        wait_promoted(servers, successor, slots, time.monotonic())
-        wait_until(
-            lambda old=old, successor=successor: all(
-                cluster_nodes(server)[node_id(old)].primary == node_id(successor) for server in servers
-            ),
-            SETTLE_DEADLINE_S,
-            lambda: listings(servers),
-        )
+        fails_over(servers, successor, old, slots)
         assert count_of(ours, VOTES_SENT) == changes
     assert time.monotonic() - begun_s < 2 * 15, "else it proves nothing"
 

@@ -56,7 +56,7 @@ class Cluster:
         return next(peer for peer in self.replicas if cluster_nodes(peer)[node_id(peer)].primary == primary_id)
 
     def client(self) -> RedisCluster:
-        nodes = [ClusterNode("127.0.0.1", server.port) for server in self.primaries]
+        nodes = [ClusterNode("127.0.0.1", server.port) for server in self.primaries]  # type: ignore[no-untyped-call]
         return RedisCluster(startup_nodes=nodes, load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN)
 
     def load(self) -> None:

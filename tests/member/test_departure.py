@@ -23,11 +23,12 @@ class Node:
         self.log: list[str] = []
         self.answers: list[str] = []
         state: Any = self
+        clock: Any = SimpleNamespace(now_ms=lambda: 1_000)
         self.departure = Departure(
             state=state,
             config=Config.from_keywords(**directives),
-            clock=SimpleNamespace(now_ms=lambda: 1_000),  # type: ignore[arg-type]
-            log=lambda _level, text: self.log.append(text),
+            clock=clock,
+            log=lambda _level, text, _error=None: self.log.append(text),
             go=self.gone.append,
             settle=lambda: None,
         )

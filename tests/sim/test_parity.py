@@ -76,20 +76,24 @@ def test_an_order_does_not_wait_for_an_election_that_is_open_p12(monkeypatch: py
 # ---------------------------------------------------------------- two primaries in one shard
 
 
+def deposed(seed: int) -> Simulation:
+    """Host 4 has been elected in the place of host 0, which comes back after a power cut."""
+    directives: dict[str, object] = {"cluster_allow_replica_migration": False}
+    simulation = Simulation(seed, 5, node_timeout_ms=NODE_TIMEOUT_MS, directives=directives)
+    simulation.form(primaries=4)
+    simulation.sync_disks()
+    simulation.replicate(4, 0)
+    simulation.run_for(500)
+    simulation.crash(0, power=True)
+    assert simulation.run_until(lambda: simulation.state(4).myself.is_primary, limit_ms=30_000)
+    simulation.restart(0)
+    return simulation
+
+
 def deposed_unaware() -> Simulation:
     """A primary loses its power before it has saved that it has a replica, which is elected. Then it comes back."""
     for seed in range(20):
-        directives = {"cluster_allow_replica_migration": False}
-        simulation = Simulation(seed, 5, node_timeout_ms=NODE_TIMEOUT_MS, directives=directives)
-        simulation.form(primaries=4)
-        simulation.sync_disks()
-        simulation.replicate(4, 0)
-        simulation.run_for(500)
-        simulation.crash(0, power=True)
-        assert simulation.run_until(
-            lambda simulation=simulation: simulation.state(4).myself.is_primary, limit_ms=30_000
-        )  # type: ignore[misc]
-        simulation.restart(0)
+        simulation = deposed(seed)
         replica = simulation.state(0).find(simulation.node_id(4))
         assert replica is not None
         if replica.is_primary:

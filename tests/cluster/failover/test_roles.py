@@ -422,21 +422,25 @@ def test_p16_the_primary_whose_place_we_took_has_our_epoch_and_we_go_past_the_ne
     assert rivals.myself.is_primary
 
 
+def succession_of(node: Node) -> Succession:
+    return node.succession
+
+
 def test_p16_who_follows_the_other_one_again_forgets_that_it_took_its_place() -> None:
     rivals = Rivals("1")
     rivals.is_replica()
     rivals.claims(1, 2, config_epoch=600)
     node = rivals.solo.node(rivals.rival)
     assert rivals.myself.replicaof is node
-    assert node.succession is Succession.NONE
+    assert succession_of(node) is Succession.NONE
     rivals.solo.state.failover(rivals.solo.now_ms, takeover=True)
     rivals.solo.poll()
-    assert node.succession is Succession.PREDECESSOR
+    assert succession_of(node) is Succession.PREDECESSOR
     rivals.is_replica()
-    assert node.succession is Succession.PREDECESSOR, "its header is older than our epoch, and changes nothing"
+    assert succession_of(node) is Succession.PREDECESSOR, "its header is older than our epoch, and changes nothing"
     rivals.rival.config_epoch = rivals.myself.config_epoch
     rivals.is_replica()
-    assert node.succession is Succession.NONE
+    assert succession_of(node) is Succession.NONE
 
 
 @pytest.mark.parametrize("allowed", [True, False])
@@ -478,7 +482,8 @@ class SwappedShard:
         assert self.solo.node(self.old).replicaof is self.solo.node(self.new)
 
     def follows(self, replica: Puppet, primary: Puppet, config_epoch: int, **changes: Any) -> list[Effect]:
-        fields = {"replicaof": primary.node_id, "flags": c.FLAG_REPLICA, "config_epoch": config_epoch} | changes
+        fields: dict[str, Any] = {"replicaof": primary.node_id, "flags": c.FLAG_REPLICA, "config_epoch": config_epoch}
+        fields |= changes
         return self.solo.says(replica, extensions=self.shard, **fields)
 
     def leads(self, primary: Puppet, config_epoch: int) -> None:

@@ -49,7 +49,7 @@ def test_s8_what_is_announced_goes_to_peers_that_take_extensions() -> None:
 
 
 def test_client_ports_are_announced_p22() -> None:
-    solo = Solo(availability_zone="zone-1", cluster_announce_client_ipv4="1.2.3.4", **PORTS)
+    solo = Solo(availability_zone="zone-1", cluster_announce_client_ipv4="1.2.3.4", **dict[str, Any](PORTS))
     puppet = solo.puppet("a")
     extensions = pong(solo, puppet).extensions
     assert [extension.type for extension in extensions] == [4, 6, 7, 8, 3]  # in the order of 9.1.2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -64,13 +65,14 @@ def test_each_setslot_goes_to_the_replicas_and_to_the_data_plane_p27() -> None:
     primary = Primary()
     state, now_ms, other_id = primary.solo.state, primary.solo.now_ms, primary.other.node_id
     told = []
-    for order, arguments in (
-        (state.migrate_slot, (7, other_id)),
-        (state.settle_slot, (7,)),
-        (state.import_slot, (3, other_id)),
-        (state.assign_slot, (3, MYSELF_ID)),
-    ):
-        order(*arguments, now_ms)  # type: ignore[operator]
+    orders: tuple[Callable[[], object], ...] = (
+        lambda: state.migrate_slot(7, other_id, now_ms),
+        lambda: state.settle_slot(7, now_ms),
+        lambda: state.import_slot(3, other_id, now_ms),
+        lambda: state.assign_slot(3, MYSELF_ID, now_ms),
+    )
+    for order in orders:
+        order()
         (sent,) = orders_in(primary.solo.poll())
         (event,) = primary.solo.events(SlotOrdered)
         told.append((sent, (event.slot, event.order, event.node_id)))

@@ -370,12 +370,9 @@ def test_p19_what_a_stale_header_says_moves_nothing() -> None:
 
 def test_p25_a_slot_moves_neither_to_nor_from_oneself() -> None:
     solo = solo_with(7)
-    for order in (
-        lambda: solo.state.migrate_slot(7, MYSELF_ID, solo.now_ms),
-        lambda: solo.state.import_slot(3, MYSELF_ID, solo.now_ms),
-    ):
+    for order, slot in ((solo.state.migrate_slot, 7), (solo.state.import_slot, 3)):
         with pytest.raises(StateError, match="Target node is myself"):
-            order()
+            order(slot, MYSELF_ID, solo.now_ms)
     assert solo.state.migrating_to(7) is None
     assert solo.state.importing_from(3) is None
     assert not solo.poll()
