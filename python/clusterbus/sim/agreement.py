@@ -169,12 +169,12 @@ def _about_shards(primaries: list[Host]) -> Iterator[str]:
     """A primary whose slots went to another one of its shard must follow that one.
 
     Without cluster-allow-replica-migration, a primary whose last slot went to another shard stays an empty primary; so
-    does a primary without data (P4).
+    does a primary without data (P4), and a member with older rules, which may be stuck so (P21).
     """
     served = {host.state.myself.shard_id for host in primaries if host.state.myself.slot_bits}
     for host in primaries:
         myself = host.state.myself
-        if myself.slot_bits or not host.config.cluster_allow_replica_migration:
+        if myself.slot_bits or host.is_older or not host.config.cluster_allow_replica_migration:
             continue
         if host.config.cluster_replica_no_failover == IF_EMPTY and (host.data is None or not host.data.offset):
             continue
