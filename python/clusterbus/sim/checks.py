@@ -325,11 +325,13 @@ class Checker:
         unexplained = lost
         myself = host.state.myself
         was_elected = self._winners.get(seen.config_epoch) == myself.node_id
+        older = {other.state.myself.node_id for other in self._hosts if other.is_up and other.is_older}  # without P16
         for owner in host.state.slot_owners:
             if owner.slot_bits & lost:
                 unexplained &= ~owner.slot_bits
                 is_unasked = (owner.node_id, owner.config_epoch) in self._taken_unasked
-                if was_elected and is_unasked and owner.shard_id == myself.shard_id:
+                is_older = owner.node_id in older or host.is_older
+                if was_elected and is_unasked and not is_older and owner.shard_id == myself.shard_id:
                     self._broken(host, SUCCESSION, f"{owner.node_id} took epoch {owner.config_epoch} to win them back")
                 if owner.config_epoch <= seen.config_epoch and not self._gives_way(host, seen, owner):
                     self._broken(
