@@ -12,6 +12,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Effect, Send, SendHeartbeat
 from clusterbus.cluster.heartbeats.gossip_out import entry_about
 from clusterbus.cluster.model.node import Node, Succession
+from clusterbus.cluster.model.slots import bits_of, bits_to_wire
 from clusterbus.errors import StateError
 from clusterbus.member.ports import QuietHeartbeats
 from clusterbus.view import View
@@ -105,6 +106,7 @@ class World:
         assert sorted(left.links) == sorted(right.links)
         assert left.counters == right.counters
         assert left.repl_offset == right.repl_offset
+        assert left.slots.not_claimed == right.slots.not_claimed
         assert left.election == right.election
         assert repr(left.manual) == repr(right.manual)
         assert list(left.table.nodes) == list(right.table.nodes)
@@ -186,6 +188,7 @@ headers = st.sampled_from(
         {"replicaof": "a" * 40, "flags": c.FLAG_REPLICA},
         {"state": 1},
         {"myslots": b"\xff" + bytes(2047)},
+        {"myslots": bytes(2048)},
     ]
 )
 extension_lists = st.sampled_from(
@@ -564,3 +567,14 @@ def test_heartbeats_from_the_view_mention_a_pfail_node_even_without_link_and_slo
         assert [entry.flags & c.FLAG_PFAIL for entry in packet.gossip if entry.node_id == dead.node_id] == [
             c.FLAG_PFAIL
         ]
+
+
+def test_a_claim_taken_up_again_is_not_quiet_r33_p19(world: World) -> None:
+    """Meanwhile any node could have taken the slot, under whatever epoch."""
+    slots = world.compared.state._core.slots
+    assert not is_quiet(world, "a", myslots=bytes(2048))
+    assert slots.not_claimed == bits_of([0])
+    assert not is_quiet(world, "a", myslots=bits_to_wire(bits_of([0])))
+    assert not slots.not_claimed
+    is_quiet(world, "a")
+    assert is_quiet(world, "a"), "nothing new any more"

@@ -92,8 +92,10 @@ def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> N
     slots = core.slots
     ours = core.myself.primary
     before = ours.slot_bits
-    slots.not_claimed |= sender.slot_bits & ~claimed
-    slots.not_claimed &= ~(sender.slot_bits & claimed)
+    not_claimed = slots.not_claimed & ~sender.slot_bits | sender.slot_bits & ~claimed
+    if not_claimed != slots.not_claimed:
+        slots.not_claimed = not_claimed
+        sender.touch()  # while it leaves slots out, all its heartbeats are applied in full
     wanted = claimed & ~sender.slot_bits
     contested = wanted & slots.assigned & ~slots.not_claimed
     gained = wanted & ~contested

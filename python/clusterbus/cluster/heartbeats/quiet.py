@@ -69,6 +69,8 @@ def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
     is_ours_to_resolve = node.node_id > myself.node_id or node.succession is Succession.PREDECESSOR
     if is_primary and node.config_epoch == myself.config_epoch and is_ours_to_resolve:
         return None  # an epoch collision
+    if node.slot_bits & core.slots.not_claimed:
+        return None  # once it claims these slots again, no other node may have them under whatever epoch
     raw, raw_len = node.raw_extensions
     return ExpectedHeartbeat(
         config_epoch=node.config_epoch if is_primary else None,

@@ -196,7 +196,9 @@ class Node:
                 changed(self)
 
     def touch(self) -> None:
-        """Begins a new version because this node's failure reports changed, by it or about it. No field was set."""
+        """Begins a new version: its failure reports changed, by it or about it, or what it claims of its slots did. No
+        field was set.
+        """
         self.row = None
         if self.version is not None:
             self.version.move()
