@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Broadcast, Effect, Refuse, Save, Send
+from clusterbus.cluster.effects import Broadcast, Dial, Effect, Refuse, Save, Send
 from clusterbus.cluster.events import ElectionLost, ElectionStarted, ElectionWon, Event, RoleChanged, SlotsChanged
 from clusterbus.cluster.model.slots import bits_of
+from clusterbus.cluster.operator.persist import parse
 from clusterbus.data_plane import DataPlane
 from clusterbus.wire import Extension, Unknown
 
@@ -548,6 +549,29 @@ def test_p13_without_the_best_rank_there_is_a_delay(why: str) -> None:
     assert not requests(shard.live(400))
     requested = [request.message.header for request in requests(shard.live(3_000))]
     assert [header and header.mflags & c.MFLAG_FORCE_ACK for header in requested] == [0]
+
+
+@pytest.mark.parametrize("age_ms", [0, None])
+def test_p13_a_failure_from_nodes_conf_may_be_over_so_nobody_is_to_vote_unseen(age_ms: int | None) -> None:
+    """We were down while the primary came back, and it answers, which makes our data look young. A forced vote would
+    put what we have on disk in the place of what it has.
+    """
+    before = Shard(cluster_node_timeout=15_000)
+    before.fail()
+    solo = Solo(saved=parse(before.solo.state.nodes_conf_text()), cluster_node_timeout=15_000)
+    plane = solo.state._core.data_plane = Replication()
+    plane.age_ms = age_ms
+    dials = solo.of(Dial, solo.tick())
+    assert not requests(solo.effects)
+    for puppet in (before.primary, *before.voters):
+        puppet.dialled = solo.open(next(dial for dial in dials if dial.node_id == puppet.node_id))
+        puppet.inbound = solo.accept(puppet.ip)
+        solo.says(puppet)
+    assert solo.node(before.primary).is_failed
+    effects = lives(solo, (before.primary, *before.voters), 5_000)
+    (request,) = requests(effects)
+    assert request.message.header is not None
+    assert not request.message.header.mflags & c.MFLAG_FORCE_ACK
 
 
 def test_p13_siblings_are_told_at_once_that_we_hold_the_primary_fail_even_if_we_never_stand() -> None:

@@ -112,12 +112,14 @@ def is_best_ranked(core: Core, primary: Node) -> bool:
     """Whether no replica can go first and all siblings hold the primary FAIL, so that we know their last offsets (P13).
 
     A replica with offset 0 may be new and not know its siblings yet. Peers that do not send the flag, and siblings that
-    are down, leave the delays as they are.
+    are down, leave the delays as they are. So does a failure from nodes.conf: it may have ended while we were down, and
+    nobody may vote for us who knows better.
     """
     election = core.election
     return (
         election.rank == election.shard_rank == 0
         and core.repl_offset != 0
+        and primary.fail_time_ms > core.started_ms
         and all(replica.flags & c.FLAG_MY_PRIMARY_FAIL for replica in primary.replicas.values())
     )
 
