@@ -187,3 +187,18 @@ def test_keys_that_are_no_bytes_are_an_error() -> None:
     plane.keys = ["text"]
     with pytest.raises(StateError):
         Rig(plane).guard.keys_in_slot(9, 1)
+
+
+@pytest.mark.parametrize(
+    ("event", "left"),
+    [(RoleChanged(ME, "replica", OTHER), None), (DataDropped(), None), (RoleChanged(ME, "primary", None), 5)],
+    ids=["replica", "dropped", "promoted"],
+)
+def test_an_offset_of_another_history_is_no_last_valid_one_p1(event: Event, left: int | None) -> None:
+    """It would have an empty replica elected that cannot tell how empty it is."""
+    plane = Recording()
+    rig = Rig(plane)
+    assert rig.guard.replication_offset() == 5
+    rig.event(event)
+    plane.offset = "unknown"
+    assert rig.guard.replication_offset() == left

@@ -1,8 +1,8 @@
 """The user's `DataPlane` behind a guard: its exceptions and invalid answers stay here.
 
 Owns the translation of the state's events into its callbacks. If a question about keys fails, the asker gets a
-StateError. If the replication offset cannot be had, the last good one counts; for the age of the data it is None. Must
-never let an error reach the main loop. Main thread.
+StateError. If the replication offset cannot be had, the last good one of the same role counts; for the age of the data
+it is None. Must never let an error reach the main loop. Main thread.
 """
 
 from __future__ import annotations
@@ -106,12 +106,15 @@ class GuardedDataPlane(DataPlane):
         self._report("slots_lost", lambda: self._plane.slots_lost(slots))
 
     def role_changed(self, role: str, primary_id: str | None) -> None:
+        if primary_id is not None:
+            self._offset = None  # that was of another history, and must not have us elected in the new shard (P1)
         self._report("role_changed", lambda: self._plane.role_changed(role, primary_id))
 
     def slot_ordered(self, slot: int, order: str, node_id: str | None) -> None:
         self._report("slot_ordered", lambda: self._plane.slot_ordered(slot, order, node_id))
 
     def data_dropped(self) -> None:
+        self._offset = None
         self._report("data_dropped", lambda: self._plane.data_dropped())
 
     def writes_paused(self, until_ms: int) -> None:
