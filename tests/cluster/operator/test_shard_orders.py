@@ -139,6 +139,7 @@ def test_only_our_primary_gives_orders_p27() -> None:
         (ShardOrder.MIGRATING, b"\0"),
         (ShardOrder.MIGRATING, b"\x40\0" + b"c" * 40),
         (ShardOrder.MIGRATING, b"\0\7" + b"d" * 40),
+        (ShardOrder.NODE, b"\0\3" + b"d" * 40),
         (ShardOrder.NODE, b"\0\7\xff\xff"),
         (99, b"\0\7"),
     ],

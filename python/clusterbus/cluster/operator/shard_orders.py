@@ -72,9 +72,9 @@ def _set_slot(core: Core, order: ShardOrder, data: bytes) -> None:
     if len(data) < SLOT_LEN_BYTES or slot >= c.SLOTS:
         raise ValueError(slot)
     slots = core.slots
+    other = core.table.nodes[other_id] if order is not ShardOrder.STABLE else None
     slots.settle(slot)
-    if order is not ShardOrder.STABLE:
-        other = core.table.nodes[other_id]
+    if other is not None:
         if order is ShardOrder.MIGRATING:
             slots.migrating[slot] = other
         elif order is ShardOrder.IMPORTING:
