@@ -108,7 +108,7 @@ def _wrong_id(core: Core, link: Link, node: Node, packet: Packet) -> None:
             f"PONG contains mismatching sender ID: {packet.sender} answers in the place of node {node.name}"
             f" in shard {node.shard_id}, known for {age_ms} ms, flags {node.flags}",
         )
-    core.close_link(link, "packet of another node")
+    links.hang_up(core, link, "packet of another node")
     if not link.inbound and packet.type <= c.MEET:
         address.lose_address(core, node)
 
@@ -133,7 +133,7 @@ def _close(core: Core, link: Link, reason: str, text: str) -> None:
     """Refuses a packet, closes its link, and ends the handshake on it if there is one."""
     core.refuse(reason, link.peer_ip or f"link {link.link_id}", text)
     node = link.node
-    core.close_link(link, text)
+    links.hang_up(core, link, text)
     if node is not None and node.in_handshake:
         core.remove_node(node, text)
 

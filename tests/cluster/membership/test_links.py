@@ -6,8 +6,9 @@ import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Dial
 from clusterbus.cluster.events import LinkDown, LinkUp
+from clusterbus.wire import Fail, Message
 
-from tests.cluster.solo import Puppet, Solo, entry, node_id
+from tests.cluster.solo import MYSELF_ID, Puppet, Solo, entry, node_id
 
 
 def test_a_link_that_comes_up_for_a_node_forgotten_meanwhile_is_closed() -> None:
@@ -155,3 +156,24 @@ def test_s9_expired_forgotten_ids_take_no_memory() -> None:
     assert len(solo.state._core.forgotten) == 1
     solo.tick(c.FORGET_TTL_MS)
     assert len(solo.state._core.forgotten) == 0
+
+
+@pytest.mark.parametrize("what", ["MEET", "our id", "FAIL of another node"])
+def test_a_peer_whose_packets_close_our_link_is_not_dialled_with_every_tick_h39(what: str) -> None:
+    solo = Solo(cluster_node_timeout=15_000)
+    puppet = solo.puppet("a")
+    packets: dict[str, Message] = {
+        "MEET": solo.heartbeat(puppet, c.MEET),
+        "our id": solo.heartbeat(puppet, c.PONG, sender=MYSELF_ID),
+        "FAIL of another node": Fail(solo.header(puppet, sender=node_id("b"), mflags=0), node_id("c")),
+    }
+    link, dials = puppet.dialled, 0
+    for _ in range(100):
+        if link is not None:
+            solo.receive(link, packets[what])
+            assert link in solo.closed()
+            link = None
+        for dial in solo.of(Dial, solo.tick()):
+            dials += 1
+            link = solo.open(dial)
+    assert 3 < dials < 15

@@ -124,6 +124,17 @@ def closed(core: Core, link_id: int, reason: str) -> None:
         _back_off(core, node)
 
 
+def hang_up(core: Core, link: Link, reason: str) -> None:
+    """Closes a link because of what its peer sent. If we dialled it, the next dial waits as after any other end (H39):
+    else such a peer would be dialled with every tick.
+    """
+    node = link.node
+    core.close_link(link, reason)
+    if node is not None and not link.inbound:
+        _note_end(core, node, reason, answered=link.has_answered)
+        _back_off(core, node)
+
+
 def dial_anew(core: Core, node: Node) -> None:
     """A known node sent us a MEET: it has no link of ours, or does not know whose it is. Our link to it is dropped, and
     the first PING on the next one tells (P7).
