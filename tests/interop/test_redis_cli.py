@@ -17,6 +17,8 @@ Peers = Callable[..., Server]
 
 DEADLINE_S = 30.0
 SIX = 6
+WITHOUT_DATA = {"cluster_replica_no_failover": "no"}
+"""By default a node without data is neither elected nor moved (P2, P4)."""
 COVERED = "All 16384 slots covered"
 AGREED = "All nodes agree about slots configuration"
 
@@ -50,8 +52,7 @@ def checked(server: Server) -> str:
 def create_six(peers: Peers) -> list[Server]:
     """Lets redis-cli create three primaries with one replica each."""
     redis_cli_command()
-    no_data = {"cluster_replica_no_failover": "no"}
-    servers = [peers("clusterbus", config_file=True, **no_data) for _ in range(SIX)]
+    servers = [peers("clusterbus", config_file=True, **WITHOUT_DATA) for _ in range(SIX)]
     output = cluster("create", *map(address, servers), "--cluster-replicas", "1", "--cluster-yes")
     assert AGREED in output
     assert COVERED in output
@@ -66,7 +67,7 @@ def test_a_cluster_is_created_with_replicas_and_lived_with_s11_s4(peers: Peers) 
     assert sorted(len([n for n in nodes if n.primary == p.node_id]) for p in nodes if p.slots) == [1, 1, 1]
     assert "0 keys in 3 masters" in cluster("info", address(servers[3]))
 
-    new = peers("clusterbus", config_file=True)
+    new = peers("clusterbus", config_file=True, **WITHOUT_DATA)
     output = cluster("add-node", address(new), address(servers[0]))
     assert "New node added correctly" in output
     assert "Failed retrieving Functions" not in output
