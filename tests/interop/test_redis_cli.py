@@ -17,7 +17,7 @@ Peers = Callable[..., Server]
 
 DEADLINE_S = 30.0
 SIX = 6
-WITHOUT_DATA = {"cluster_replica_no_failover": "no"}
+WITHOUT_DATA: dict[str, Any] = {"cluster_replica_no_failover": "no"}
 """By default a node without data is neither elected nor moved (P2, P4)."""
 COVERED = "All 16384 slots covered"
 AGREED = "All nodes agree about slots configuration"
