@@ -223,5 +223,25 @@ def test_within_its_own_shard_it_follows_the_new_primary_p4() -> None:
     assert shard.solo.state.myself.replicaof is shard.solo.node(heir)
 
 
+@pytest.mark.parametrize(("plane", "word", "takes"), [(None, DEFAULT, False), (None, "no", True), (8, DEFAULT, True)])
+def test_an_empty_node_takes_no_slot_that_its_source_gave_to_another_node_p4(
+    plane: int | None, word: str, takes: bool
+) -> None:
+    """Its import was left open, and the source speaks before the node that has the keys now."""
+    solo = Solo(cluster_replica_no_failover=word)
+    solo.state._core.data_plane = Plane(plane)
+    source, taker = solo.puppet("a", slots=[5, 6]), solo.puppet("b", slots=[7])
+    solo.state.add_slots([1], solo.now_ms)
+    solo.state.import_slot(5, source.node_id, solo.now_ms)
+    source.slots = frozenset([6])
+    solo.says(source)
+    epoch = solo.state.myself.config_epoch
+    taker.slots, taker.config_epoch = frozenset([5, 7]), taker.config_epoch + 1
+    solo.says(taker)
+    assert solo.state.owner_of(5) is (solo.state.myself if takes else solo.node(taker))
+    assert (epoch > 0) == takes
+    assert solo.state.importing_from(5) is None
+
+
 def _warnings(effects: list[Effect]) -> list[str]:
     return [effect.text for effect in effects if isinstance(effect, Log) and effect.level == "warning"]

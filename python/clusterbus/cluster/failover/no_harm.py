@@ -37,6 +37,11 @@ def may_follow(core: Core, primary: Node) -> bool:
     return not is_empty(core) or _is_of_empty_shard(core, primary)
 
 
+def may_take_unasked(core: Core) -> bool:
+    """Whether this node may take a slot that another one has given up, without its operator's word for that slot."""
+    return not is_empty(core) or core.config.cluster_replica_no_failover == ALWAYS
+
+
 def offset_to_announce(core: Core) -> int:
     """The replication offset of this node: what the data plane tells, 0 without one, 1 in a shard of empty nodes."""
     offset = core.data_plane.replication_offset()

@@ -165,8 +165,14 @@ def _end_moves(core: Core, sender: Node, gained: int) -> None:
 
 
 def _take_unclaimed(core: Core, sender: Node, claimed: int) -> None:
-    """The source of an import no longer claims the slot. So we missed the order that made it ours, and take it now."""
+    """The source of an import no longer claims the slot. So we missed the order that made it ours, and take it now.
+
+    Or the slot went elsewhere, and the claim of its owner is on the way: our new epoch would beat it. A node without
+    data leaves the slot open for its operator, so that no keys are lost through it (P4).
+    """
     importing = core.slots.importing
+    if not no_harm.may_take_unasked(core):
+        return
     for slot in slots_in(importing.with_node(sender) & ~claimed):
         del importing[slot]
         core.want_save(durable=True)
