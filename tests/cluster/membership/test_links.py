@@ -167,7 +167,8 @@ def test_a_peer_whose_packets_close_our_link_is_not_dialled_with_every_tick_h39(
         "our id": solo.heartbeat(puppet, c.PONG, sender=MYSELF_ID),
         "FAIL of another node": Fail(solo.header(puppet, sender=node_id("b"), mflags=0), node_id("c")),
     }
-    link, dials = puppet.dialled, 0
+    link: int | None = puppet.dialled
+    dials = 0
     for _ in range(100):
         if link is not None:
             solo.receive(link, packets[what])
