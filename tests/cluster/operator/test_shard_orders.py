@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Broadcast, Effect, Refuse
+from clusterbus.cluster.effects import Broadcast, Effect, Log, Refuse
 from clusterbus.cluster.events import HandoverEnded, SlotOrdered, WritesResumed
 from clusterbus.cluster.operator.shard_orders import ShardOrder
 from clusterbus.data_plane import DataPlane
@@ -238,3 +238,13 @@ def test_a_primary_that_stays_after_all_writes_again_p29() -> None:
     assert solo.events(WritesResumed)
     solo.effects = lives(solo, [primary.other, primary.replica], 6_000)
     assert not solo.events(HandoverEnded)
+
+
+@pytest.mark.parametrize("word", ["if-empty", "no"])
+def test_a_primary_that_asks_again_and_again_fills_no_log_p29(word: str) -> None:
+    replica = Replica(cluster_replica_no_failover=word)
+    first = replica.orders(ShardOrder.TAKE_OVER, b"")
+    assert bool(replica.solo.of(Refuse, first)) == (word == "if-empty")
+    again = replica.orders(ShardOrder.TAKE_OVER, b"")
+    assert not replica.solo.of(Log, again)
+    assert not replica.solo.sent(replica.primary.dialled, c.MFSTART)

@@ -86,8 +86,12 @@ def _set_slot(core: Core, order: ShardOrder, data: bytes) -> None:
 
 
 def _take_over(core: Core, primary: Node) -> None:
-    core.log("notice", f"Primary {primary.name} is about to go and asks this node to take over.")
+    """Nothing happens while a failover is under way. A refusal is logged now and then, however often we are asked."""
+    if core.manual.end_ms is not None:
+        return
     try:
         manual_failover.order(core, force=False, takeover=False)
     except StateError as error:
-        core.log("warning", f"This node does not take over from {primary.name}: {error}")
+        core.refuse("take_over", primary.node_id, f"is about to go, but this node does not take over: {error}")
+    else:
+        core.log("notice", f"Primary {primary.name} is about to go and asked this node to take over.")
