@@ -85,6 +85,8 @@ FORGET_TTL_MS: Final = 60_000
 """For how long FORGET keeps a node out, unless `cluster-blacklist-ttl` says otherwise."""
 FORGET_TTL_MAX_MS: Final = 7 * 24 * 3_600_000
 """The longest time for which a peer may have us keep out a node (H19, P9). Our own operator may set a longer one."""
+FORGET_TTL_EXACT_S: Final = 120
+"""A longer ttl of a forgotten node is told in whole minutes."""
 REJOIN_DELAY_MIN_MS: Final = 500
 REJOIN_DELAY_MAX_MS: Final = 5_000
 WRITABLE_DELAY_MS: Final = 2_000

@@ -140,6 +140,8 @@ class Core:
         self.table = NodeTable(myself)
         self.slots = SlotMap()
         self.forgotten = ForgottenNodes()
+        self.forgotten_told: tuple[tuple[str, int], ...] = ()
+        """What our heartbeats say of the forgotten nodes."""
         self.links: dict[int, Link] = {}
         self.anonymous_links = 0
         """Inbound links without a node."""

@@ -40,8 +40,7 @@ def tick(core: Core, number: int) -> None:
         roles.give_way_to_newest(core)
         for node in list(core.table.reported.values()):
             failure.count_reports(core, node)
-        if core.forgotten:
-            core.version.move_own_header()  # our heartbeats carry the time left to forget a node
+        _tell_forgotten(core)
     dials_left = c.DIALS_PER_TICK_MAX if core.switches.reconnects else 0
     for node in core.table:
         flags = node.flags
@@ -63,6 +62,14 @@ def tick(core: Core, number: int) -> None:
             replica_migration.consider(core)
     if not core.state_is_ok:
         core.want_state_update()
+
+
+def _tell_forgotten(core: Core) -> None:
+    """Our heartbeats carry the time left of each forgotten node: they are new when one of these times is."""
+    told = tuple(core.forgotten.remaining(core.now_ms))
+    if told != core.forgotten_told:
+        core.forgotten_told = told
+        core.version.move_own_header()
 
 
 def _ping_longest_unheard(core: Core) -> None:

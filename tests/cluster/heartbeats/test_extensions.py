@@ -286,3 +286,25 @@ def test_s9_forget_spreads_through_a_cluster_and_the_node_stays_out() -> None:
     network.run(50_000)
     assert not any(member.knows(gone) for member in rest)
     assert all_connected(rest)
+
+
+def test_a_long_ttl_of_a_forgotten_node_changes_our_heartbeats_once_a_minute_p9() -> None:
+    solo = Solo(cluster_blacklist_ttl=600)
+    peer, gone = solo.puppet("a"), solo.puppet("b")
+    solo.state.forget(gone.node_id, solo.now_ms)
+    told: set[int] = set()
+    versions: set[int] = set()
+    for _ in range(90 * 10):
+        solo.tick()
+        solo.says(peer, c.PONG)
+        versions.add(solo.state.own_header_version)
+        told.update(ttl_s for _, ttl_s in forgotten(pong(solo, peer)))
+    assert told == {540, 480}
+    assert len(versions) <= 4
+    solo.now_ms += 500_000
+    solo.tick()
+    before = solo.state.own_header_version
+    for _ in range(30):
+        solo.tick()
+        solo.says(peer, c.PONG)
+    assert solo.state.own_header_version > before, "the last minutes are told by the second"

@@ -151,8 +151,14 @@ class ForgottenNodes:
             del self._until_ms[node_id]
 
     def remaining(self, now_ms: int) -> Iterator[tuple[str, int]]:
-        """(id, whole seconds left) of the ids with at least a second left, the one added last first."""
+        """(id, seconds left) of the ids with at least a second left, the one added last first.
+
+        A time over FORGET_TTL_EXACT_S is told in whole minutes: heartbeats that change every second are never quiet,
+        and with a long cluster-blacklist-ttl none would be for all that time (P9).
+        """
         for node_id in reversed(self._until_ms):
             left_s = (self._until_ms[node_id] - now_ms) // 1000
+            if left_s > c.FORGET_TTL_EXACT_S:
+                left_s -= left_s % 60
             if left_s > 0:
                 yield node_id, left_s
