@@ -244,3 +244,17 @@ def test_client_list_shows_a_transaction_s11(pair: Pair, client: Session) -> Non
     assert seen() == ("x", "2")
     client("EXEC")
     assert seen() == ("N", "0")
+
+
+def test_no_monitor_begins_inside_a_transaction_s11(pair: Pair) -> None:
+    client = pair.port.connect()
+    client.all("MULTI", "MONITOR")
+    assert client("EXEC") == ["ERR MONITOR isn't allowed for DENY BLOCKING client"]
+    assert client("GET foo") is None
+
+
+def test_words_of_any_bytes_and_length_give_one_error_s11(pair: Pair) -> None:
+    client = pair.port.connect()
+    assert client("CLIENT KILL MAXAGE", b"\xff") == "ERR maxage is not an integer or out of range"
+    assert client("CONFIG GET", b"[" * 5000) == "ERR all patterns together have at most 4096 bytes"
+    assert client("COMMAND LIST FILTERBY PATTERN", b"[" * 5000) == "ERR a pattern has at most 4096 bytes"

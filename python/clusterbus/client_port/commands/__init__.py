@@ -40,7 +40,7 @@ from clusterbus.client_port.commands.latency import LATENCY
 from clusterbus.client_port.commands.memory import MEMORY
 from clusterbus.client_port.commands.pubsub import PUBSUB
 from clusterbus.client_port.commands.server import SERVER
-from clusterbus.client_port.observation.monitors import monitor_gate
+from clusterbus.client_port.observation.monitors import monitor_gate, monitor_gate_in_exec
 from clusterbus.client_port.registry import CommandSpec, Registry
 from clusterbus.client_port.routing import lost_slot_gate, slot_gate
 
@@ -55,7 +55,7 @@ def command_table(commands: Iterable[CommandSpec] = ()) -> Registry:
     registry.add(*PUBSUB, *SERVER, *commands)
     for fallbacks in (data_commands, declined_commands):
         registry.add(*fallbacks(taken={spec.name for spec in registry}))
-    registry.add_gate(monitor_gate)
+    registry.add_gate(monitor_gate, in_exec=monitor_gate_in_exec)
     registry.add_gate(slot_gate, in_exec=lost_slot_gate)
     return registry
 

@@ -145,7 +145,7 @@ def acl_command(registry: Registry) -> CommandSpec:
         CommandSpec("getuser", getuser, 3, _ADMIN, "The rules of a user as a map.", "<user>"),
         CommandSpec("list", list_rules, 2, _ADMIN, "The rules of all users."),
         CommandSpec("load", refuse, 2, _ADMIN, "Refused: there is no file of users."),
-        CommandSpec("log", log, -2, _ADMIN, "Logins that failed.", "[<count>|RESET]"),
+        CommandSpec("log", log, -2, _ADMIN, "Logins that failed.", "[<count>|RESET]", words_max=3),
         CommandSpec("save", refuse, 2, _ADMIN, "Refused: there is no file of users."),
         CommandSpec("setuser", refuse, -3, _ADMIN, "Refused: there is one user.", "<user> [<rule> ...]"),
         CommandSpec("users", users, 2, _ADMIN, "The names of all users."),

@@ -138,7 +138,7 @@ def _type_filter(value: str) -> Filter:
 
 
 def _age_filter(value: str) -> Filter:
-    limit_s = integer_or_none(value.encode())
+    limit_s = integer_or_none(value.encode("utf-8", "surrogateescape"))
     if limit_s is None:
         raise CommandError("maxage is not an integer or out of range")
     return lambda client: client.server.now_s() - client.created_s >= limit_s

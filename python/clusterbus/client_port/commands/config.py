@@ -12,12 +12,27 @@ from clusterbus.client_port.arguments import text_of
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import OK, CommandError, Reply
+from clusterbus.config.directives import BY_NAME
+from clusterbus.member.glob import PATTERN_LEN_MAX_BYTES, compile_pattern
 from clusterbus.member.member import Member
+
+_MAGIC: Final = frozenset(b"*?[\\")
+"""A pattern without any of these is a name."""
 
 
 def config_get(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
     """CONFIG GET: name and value of every directive that matches one of the patterns."""
-    return member.config.get(*map(text_of, arguments))
+    patterns = {argument.lower() for argument in arguments}
+    globs = [pattern for pattern in patterns if not _MAGIC.isdisjoint(pattern)]
+    if sum(map(len, globs)) > PATTERN_LEN_MAX_BYTES:
+        raise CommandError(f"all patterns together have at most {PATTERN_LEN_MAX_BYTES} bytes")
+    tests = [compile_pattern(pattern) for pattern in globs]
+    names = ((name, name.encode()) for name in BY_NAME)
+    return {
+        name: member.config.text(name)
+        for name, word in names
+        if word in patterns or any(matches(word) for matches in tests)
+    }
 
 
 def config_set(member: Member, _client: Client, arguments: list[bytes]) -> Reply:

@@ -5,7 +5,6 @@ Reads the registry and must never change it. The shapes are Valkey's (addReplyCo
 
 from __future__ import annotations
 
-import fnmatch
 from typing import Final
 
 from clusterbus.client_port.arguments import SYNTAX_ERROR, text_of
@@ -15,6 +14,7 @@ from clusterbus.client_port.key_specs import key_positions
 from clusterbus.client_port.registry import CommandSpec, Registry
 from clusterbus.client_port.reply import CommandError, Reply, SetOf, Status
 from clusterbus.client_port.transactions import transaction_commands
+from clusterbus.member.glob import compile_pattern
 
 _FLAGS: Final = ("loading", "stale")
 
@@ -155,7 +155,11 @@ class _Introspection:
         if kind == b"pattern":
             full = [spec.name for spec in specs]
             full += [f"{spec.name}|{sub.name}" for spec in specs for sub in self._registry.subcommands_of(spec)]
-            return fnmatch.filter(full, value)
+            try:
+                matches = compile_pattern(arguments[2].lower())
+            except ValueError as refusal:
+                raise CommandError(str(refusal)) from None
+            return [name for name in full if matches(name.encode())]
         if kind == b"aclcat":
             return list[Reply](self._registry.names_in(f"@{value}"))
         if kind != b"module":

@@ -23,6 +23,11 @@ def monitor_gate(_member: object, client: Client, call: Call) -> ErrorReply | No
     return None
 
 
+def monitor_gate_in_exec(_member: object, _client: Client, call: Call) -> ErrorReply | None:
+    """EXEC gives one reply, so no monitor begins inside it (monitorCommand)."""
+    return error("MONITOR isn't allowed for DENY BLOCKING client") if call.name == "monitor" else None
+
+
 class Monitors:
     """The clients that sent MONITOR."""
 
