@@ -22,6 +22,7 @@ import clusterbus
 from clusterbus.wire import CLUSTER_SLOTS, key_slot
 
 TRY_AGAIN = clusterbus.ErrorReply("TRYAGAIN the key is moving to another node, or writes are paused")
+NUMBER_LEN_MAX = 18
 SYNTAX_ERROR = clusterbus.ErrorReply("ERR syntax error")
 IDLE_S = 10.0
 """A connection that no key was handed over on for so long is closed."""
@@ -184,6 +185,11 @@ def add_commands(bus: clusterbus.Bus, store: Store) -> None:
         return clusterbus.Status("string" if store.has_key(key) else "none")
 
 
+def is_number(text: bytes) -> bool:
+    """Whether an argument is a number without sign that a program wants to read."""
+    return text.isdigit() and len(text) <= NUMBER_LEN_MAX
+
+
 def add_scans(bus: clusterbus.Bus, store: Store) -> None:
     """Adds the commands that look at all keys of this node."""
 
@@ -193,9 +199,9 @@ def add_scans(bus: clusterbus.Bus, store: Store) -> None:
         words = {name.upper(): value for name, value in zip(options[::2], options[1::2], strict=False)}
         pattern, count = words.pop(b"MATCH", b"*"), words.pop(b"COUNT", b"10")
         kind = words.pop(b"TYPE", b"string").lower()
-        if words or len(options) % 2 or not count.isdigit() or not int(count):
+        if words or len(options) % 2 or not is_number(count) or not int(count):
             return SYNTAX_ERROR
-        if not cursor.isdigit():
+        if not is_number(cursor):
             return clusterbus.ErrorReply("ERR invalid cursor")
         following, keys = store.scan(int(cursor), int(count))
         return [str(following), matching(keys if kind == b"string" else [], pattern)]
@@ -226,7 +232,7 @@ def add_migrate(bus: clusterbus.Bus, store: Store) -> None:
     @bus.command("MIGRATE")
     async def migrate(host: bytes, port: bytes, key: bytes, _db: bytes, timeout: bytes, *options: bytes) -> str:
         """MIGRATE host port key|"" 0 timeout [COPY] [REPLACE] [AUTH password] [AUTH2 user password] [KEYS key ...]"""
-        if not port.isdigit() or not timeout.isdigit():
+        if not is_number(port) or not is_number(timeout):
             return clusterbus.ErrorReply("ERR value is not an integer or out of range")
         words, keys = iter(options), [key] if key else []
         login: list[bytes] = []

@@ -384,3 +384,14 @@ def test_rewrite_needs_a_file_it_can_write(tmp_path: Path, monkeypatch: pytest.M
         config.rewrite()
     assert path.read_text() == "port 7000\n"
     assert [p.name for p in tmp_path.iterdir()] == ["node.conf"]
+
+
+def test_a_rewritten_file_keeps_that_nothing_is_snapshot(tmp_path: Path) -> None:
+    """Without a line of its own, valkey-server would take its default and write snapshots."""
+    path = tmp_path / "node.conf"
+    path.write_text("port 7001\n")
+    config = Config.from_arguments([str(path)])
+    assert config.text("save") == "3600 1 300 100 60 10000"
+    config.set("save", "")
+    config.rewrite()
+    assert 'save ""' in path.read_text().splitlines()

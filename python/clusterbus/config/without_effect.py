@@ -133,7 +133,7 @@ WITHOUT_EFFECT: Final[tuple[Directive, ...]] = (
         _fixed("list-max-ziplist-value", _COUNT, "64"),
         _live("dynamic-hz", _SWITCH, "yes"),
         _live("appendonly", _SWITCH, "no"),
-        _live("save", SavePoints(), ""),
+        _live("save", SavePoints(), "3600 1 300 100 60 10000"),
     ),
     *_rows(
         "Nothing is replicated; CLUSTER REPLICATE names the primary.",
