@@ -95,6 +95,10 @@ def still_owned_by(servers: Sequence[Server], owners: dict[str, tuple[str, ...]]
     )
 
 
+def knows_three_that_stand_back(server: Server) -> bool:
+    return sum("nofailover" in line.flags for line in cluster_nodes(server).values()) == 3
+
+
 def test_create_over_three_and_three_gives_replicas_that_no_client_reads_from_p3_p24(full: Cluster) -> None:
     for replica in full.replicas:
         info = replica.info()
@@ -104,8 +108,7 @@ def test_create_over_three_and_three_gives_replicas_that_no_client_reads_from_p3
     for server in full.servers:
         rows = server.call("CLUSTER", "SLOTS")
         assert [len(row) for row in rows] == [3, 3, 3], "each range has its primary and nobody else"
-        lines = cluster_nodes(server).values()
-        assert sum("nofailover" in line.flags for line in lines) == 3
+    wait_until(lambda: all(map(knows_three_that_stand_back, full.servers)), DEADLINE_S, lambda: listings(full.servers))
     healths = _healths(full.primaries[0])
     assert {healths[node_id(replica)] for replica in full.replicas} == {"loading"}
     assert _healths(full.replicas[0]) == healths

@@ -80,6 +80,17 @@ def test_it_announces_offset_0_and_the_no_failover_flag_p1() -> None:
     assert pong.header.flags & c.FLAG_NOFAILOVER
 
 
+def test_the_first_word_of_its_new_role_says_that_it_stands_back_p1() -> None:
+    solo = Solo(cluster_replica_no_failover=DEFAULT)
+    primary = solo.puppet("a", slots=SLOTS)
+    solo.state.replicate(primary.node_id, solo.now_ms)
+    solo.poll()
+    (pong,) = solo.sent(primary.dialled, c.PONG)
+    assert pong.header is not None
+    assert pong.header.flags & c.FLAG_REPLICA
+    assert pong.header.flags & c.FLAG_NOFAILOVER
+
+
 @pytest.mark.parametrize("plane", [0, 5])
 def test_if_empty_lets_a_replica_be_elected_from_its_first_byte_of_data_p2(plane: int) -> None:
     shard = Shard(offset=5, plane=plane)

@@ -42,6 +42,16 @@ def may_take_unasked(core: Core) -> bool:
     return not is_empty(core) or core.config.cluster_replica_no_failover == ALWAYS
 
 
+def refresh_flag(core: Core) -> None:
+    """Sets the flag by which we announce that we are not to be elected: by order, or as a replica without data (P1)."""
+    myself, primary = core.myself, core.myself.replicaof
+    never = core.config.cluster_replica_no_failover == NEVER
+    if never or (primary is not None and not may_follow(core, primary)):
+        myself.flags |= c.FLAG_NOFAILOVER
+    else:
+        myself.flags &= ~c.FLAG_NOFAILOVER
+
+
 def offset_to_announce(core: Core) -> int:
     """The replication offset of this node: what the data plane tells, 0 without one, 1 in a shard of empty nodes."""
     offset = core.data_plane.replication_offset()

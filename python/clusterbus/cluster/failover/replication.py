@@ -35,6 +35,7 @@ def replicate(core: Core, primary: Node) -> None:
         core.slots.importing.clear()
     extensions.set_shard_id(core, myself, primary.shard_id)
     refresh_offset(core)
+    no_harm.refresh_flag(core)
     if not no_harm.may_follow(core, primary):
         core.log(
             "warning",

@@ -41,10 +41,7 @@ def refresh_myself(core: Core) -> None:
     if config.cluster_announce_ip:
         myself.ip = config.cluster_announce_ip
     myself.flags |= c.FLAG_MYSELF | ABILITIES
-    if _stands_back(core):
-        myself.flags |= c.FLAG_NOFAILOVER
-    else:
-        myself.flags &= ~c.FLAG_NOFAILOVER
+    no_harm.refresh_flag(core)
     changed = before != (myself.ip, myself.port, myself.tls_port, myself.cport, myself.flags)
     core.note_primary_failure()
     for field, directive in ANNOUNCED:
@@ -68,14 +65,6 @@ def _apply_to_heartbeats(core: Core) -> None:
     for node in core.table.all_nodes:
         node.row = None
     core.version.move_own_header()
-
-
-def _stands_back(core: Core) -> bool:
-    """Whether we announce that we are not to be elected: by order, or as a replica without data (P1)."""
-    primary = core.myself.replicaof
-    if primary is None:
-        return core.config.cluster_replica_no_failover == no_harm.NEVER
-    return not no_harm.may_stand(core, primary)
 
 
 def learn_ip(core: Core, link: Link, *, sure: bool) -> None:
