@@ -148,6 +148,8 @@ class Core:
         self._current_epoch = 0
         self.last_vote_epoch = 0
         self.election = Election()
+        self.elected_epoch = 0
+        """The epoch of the last election that we won since we started, 0 for none."""
         self.manual = ManualFailover()
         self.handover: Handover | None = None
         self._state_is_ok = False

@@ -372,6 +372,17 @@ class Rivals:
         return self.solo.says(self.rival, extensions=self.shard, current_epoch=max(600, config_epoch))
 
 
+@pytest.mark.parametrize("elected", [True, False])
+def test_p16_who_was_elected_in_an_epoch_leaves_no_slots_to_an_old_claim_of_the_same_epoch(elected: bool) -> None:
+    rivals = Rivals("1")
+    rivals.is_replica()
+    core = rivals.solo.state._core
+    core.set_config_epoch(core.myself, 600)
+    core.elected_epoch = 600 if elected else 0
+    rivals.claims(1, 2, config_epoch=600)
+    assert rivals.myself.is_primary is elected
+
+
 @pytest.mark.parametrize("letter", ["a", "1"])
 def test_p16_our_replica_was_elected_in_the_epoch_that_we_took_without_votes_and_we_follow_it(letter: str) -> None:
     """Our id is 555...: whether it is the smaller or the greater one decides nothing. The witness must learn that we

@@ -266,6 +266,7 @@ def _ask_for_votes(core: Core, *, forced: bool) -> None:
 def _win(core: Core) -> None:
     election = core.election
     election.is_over = True
+    core.elected_epoch = election.epoch
     core.log("notice", f"Failover election won: I'm the new primary, config epoch {election.epoch}.")
     if election.epoch > core.myself.config_epoch:  # a BUMPEPOCH meanwhile has given us a greater one
         core.set_config_epoch(core.myself, election.epoch)

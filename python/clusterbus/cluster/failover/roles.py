@@ -124,10 +124,12 @@ def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> N
 def _yields(core: Core, owner: Node, claimer: Node, config_epoch: int) -> bool:
     """Whether we leave our slots to a claimer with the same config epoch: it was elected in our place, while we took
     the same epoch without votes. To raise our epoch, as of any two primaries the one with the smaller id does, would
-    win the slots back and lose the writes since the election (P16).
+    win the slots back and lose the writes since the election (P16). Who was elected in that epoch itself leaves
+    nothing: the claim is an old one of the primary that it replaced.
     """
     return (
         owner is core.myself
+        and core.elected_epoch != config_epoch
         and owner.config_epoch == config_epoch
         and claimer.succession is Succession.SUCCESSOR
         and claimer.shard_id == owner.shard_id
