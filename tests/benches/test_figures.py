@@ -19,6 +19,8 @@ def window(**changes: int) -> dict[str, Any]:
         "pongs": 1_000,
         "deliveries": 0,
         "handshakes": 0,
+        "missed": 0,
+        "late_p99_ns": 0,
         "latency_p50_ns": 50_000,
         "latency_p99_ns": 90_000,
         "server_main_ns": 10_000_000,

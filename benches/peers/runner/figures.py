@@ -40,6 +40,9 @@ def row_of(workload: Workload, windows: list[Window], number: int) -> Row:
         "per_s": units / seconds,
         "p50_us": window["latency_p50_ns"] / 1e3,
         "p99_us": window["latency_p99_ns"] / 1e3,
+        # How late the PINGs of a pace left, and how many never left.
+        "late_p99_us": window["late_p99_ns"] / 1e3,
+        "missed_percent": 100 * window["missed"] / max(1, window["missed"] + window["pongs"]),
         "rss_mib": window["server_rss_bytes"] / MEBIBYTE,
         "server_cores": window["server_all_ns"] / window["elapsed_ns"],
         "generator_cores": window["generator_ns"] / window["elapsed_ns"],

@@ -36,6 +36,8 @@ def _table(workload: Workload, rows: Rows) -> str:
     unit = UNIT_NAMES[workload.unit]
     heads = ["server", f"main us/{unit}", "(min-max)", "x redis", "x floor", f"all us/{unit}", "(min-max)"]
     heads += ["x redis", "x floor", f"{workload.unit}/s", "p50 ms", "p99 ms", "RSS MiB", "load cores"]
+    if workload.pace_per_s and not workload.storm_links:
+        heads += ["late p99 ms", "missed %"]
     if workload.storm_links:
         heads += ["heartbeat p99 ms calm", "in storm"]
     lines = [_line(workload, rows, server, own) for server, own in rows.items()]
@@ -58,6 +60,8 @@ def _line(workload: Workload, rows: Rows, server: str, own: list[Row]) -> list[s
     if workload.unit == "seconds":
         latencies = ["-", "-"]
     cells += [per_s, *latencies, f"{median(own, 'rss_mib'):.1f}", f"{median(own, 'generator_cores'):.2f}"]
+    if workload.pace_per_s and not workload.storm_links:
+        cells += [f"{median(own, 'late_p99_us') / 1e3:.2f}", f"{median(own, 'missed_percent'):.1f}"]
     if workload.storm_links:
         cells += [f"{median(own, figure) / 1e3:.2f}" for figure in ("calm_p99_us", "storm_p99_us")]
     return cells

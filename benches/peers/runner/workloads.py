@@ -7,9 +7,12 @@ from dataclasses import dataclass
 ALL = ("floor", "redis", "valkey", "asyncio", "uvloop", "clusterbus-1", "clusterbus-2", "clusterbus-3")
 WITH_TLS = ("redis", "clusterbus-1", "clusterbus-2", "clusterbus-3")
 NODES = ("redis", "valkey", "clusterbus-1", "clusterbus-3")
+WITHOUT_TOYS = ("floor", "redis", "valkey", "clusterbus-1", "clusterbus-2", "clusterbus-3")
 IDLE = ("redis", "valkey", "clusterbus-3")
 LINKS = 200
 SIZES = (4, 201, 1_000, 2_000)
+# What a member of a calm cluster of 2,000 nodes is sent.
+SPARSE_PER_S = 400
 # Long enough that no node becomes PFAIL, and that none gets an extra PING because it was silent. All that the server's
 # clock then causes is one PING a second, and a walk over the table ten times a second.
 QUIET_NODE_TIMEOUT_MS = 3_600_000
@@ -84,11 +87,30 @@ def _heartbeats(nodes: int, *, tls: bool = False) -> Workload:
     )
 
 
+def _sparse(nodes: int, *, tls: bool = False) -> Workload:
+    entries = nodes // 10
+    return Workload(
+        name="sparse-tls" if tls else f"sparse-{nodes}",
+        title=f"{SPARSE_PER_S} PINGs a second in all, evenly spaced over {LINKS} links, {nodes:,} nodes, "
+        f"{entries} gossip entries, {'TLS' if tls else 'TCP'}",
+        mode="paced",
+        nodes=nodes,
+        servers=WITH_TLS if tls else WITHOUT_TOYS,
+        links=LINKS,
+        tls=tls,
+        pace_per_s=SPARSE_PER_S,
+        window_ms=3_000,
+        max_rounds=3,
+    )
+
+
 WORKLOADS = {
     workload.name: workload
     for workload in (
         *(_heartbeats(nodes) for nodes in SIZES),
         *(_heartbeats(nodes, tls=True) for nodes in (201, 2_000)),
+        *(_sparse(nodes) for nodes in (201, 2_000)),
+        _sparse(201, tls=True),
         Workload(
             name="storm",
             title="TLS handshake storm: 401 nodes, 200 links at 2,000 PINGs a second in all, "

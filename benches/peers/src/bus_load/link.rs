@@ -50,6 +50,8 @@ impl Link {
 
 /// The tokens of links are below this number, those of listeners start at it.
 pub const FIRST_LISTENER_TOKEN: u64 = 1 << 32;
+/// The token of the metronome.
+pub const METRONOME_TOKEN: u64 = u64::MAX;
 
 /// All connections, by token.
 #[derive(Default)]

@@ -14,7 +14,8 @@ use clusterbus_peers_bench::transport::Transport;
 use clusterbus_peers_bench::{EVENTS_PER_WAIT, Failure, READ_LEN_BYTES};
 use rustix::event::{Timespec, epoll};
 
-use crate::link::{FIRST_LISTENER_TOKEN, Link, Links, Role};
+use crate::link::{FIRST_LISTENER_TOKEN, Link, Links, METRONOME_TOKEN, Role};
+use crate::metronome::Metronome;
 use crate::plan::{Mode, Plan};
 use crate::window::{Counts, Window};
 
@@ -55,7 +56,7 @@ pub struct Load {
     started: Instant,
     wall_at_start: Duration,
     patched_s: u32,
-    next_due: Instant,
+    metronome: Option<Metronome>,
     next_paced: usize,
     buffer: Vec<u8>,
     seen: Vec<u16>,
@@ -106,7 +107,7 @@ impl Load {
             started: now,
             wall_at_start: SystemTime::now().duration_since(UNIX_EPOCH)?,
             patched_s: 0,
-            next_due: now,
+            metronome: None,
             next_paced: 0,
             buffer: vec![0; READ_LEN_BYTES],
             seen: Vec::new(),
@@ -121,9 +122,9 @@ impl Load {
         self.server = server;
         self.phase = Phase::Joining { deadline: Instant::now() + JOIN_DEADLINE };
         self.patch_times();
+        let timeout = Timespec::try_from(LONGEST_WAIT)?;
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
         while !matches!(self.phase, Phase::Done) {
-            let timeout = Timespec::try_from(self.longest_wait())?;
             let spare = rustix::buffer::spare_capacity(&mut events);
             match epoll::wait(&self.epoll, spare, Some(&timeout)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -131,7 +132,9 @@ impl Load {
             }
             for event in events.drain(..) {
                 let token = event.data.u64();
-                if token >= FIRST_LISTENER_TOKEN {
+                if token == METRONOME_TOKEN {
+                    self.send_paced()?;
+                } else if token >= FIRST_LISTENER_TOKEN {
                     self.accept((token - FIRST_LISTENER_TOKEN) as usize)?;
                 } else {
                     self.handle_link(token as usize, event.flags)?;
@@ -139,9 +142,6 @@ impl Load {
             }
             self.patch_times();
             self.step_phase()?;
-            if self.plan.mode == Mode::Paced {
-                self.send_due()?;
-            }
         }
         Ok(())
     }
@@ -150,14 +150,6 @@ impl Load {
 
     fn now_ns(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64
-    }
-
-    fn longest_wait(&self) -> Duration {
-        let paced = self.plan.mode == Mode::Paced && !matches!(self.phase, Phase::Joining { .. });
-        if paced {
-            return self.next_due.saturating_duration_since(Instant::now()).min(LONGEST_WAIT);
-        }
-        LONGEST_WAIT
     }
 
     fn patch_times(&mut self) {
@@ -219,7 +211,6 @@ impl Load {
     }
 
     fn begin_load(&mut self) -> Result<(), Failure> {
-        self.next_due = Instant::now();
         match self.plan.mode {
             Mode::Ping => {
                 for index in 0..self.dialled.len() {
@@ -237,7 +228,13 @@ impl Load {
                 self.client = Some(self.links.insert(&self.epoll, link)?);
                 self.publish()?;
             }
-            Mode::Paced | Mode::Storm | Mode::Idle => {}
+            Mode::Paced => {
+                let metronome = Metronome::start(self.plan.pace_per_s)?;
+                let data = epoll::EventData::new_u64(METRONOME_TOKEN);
+                epoll::add(&self.epoll, &metronome, data, epoll::EventFlags::IN)?;
+                self.metronome = Some(metronome);
+            }
+            Mode::Storm | Mode::Idle => {}
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 mod link;
 mod load;
+mod metronome;
 mod plan;
 mod window;
 

@@ -12,7 +12,7 @@ use clusterbus_peers_bench::arguments::Arguments;
 pub enum Mode {
     /// Each link keeps its PINGs in flight: a PONG triggers the next PING.
     Ping,
-    /// PINGs leave at a fixed rate, independent of the PONGs.
+    /// PINGs leave one at a time at a fixed rate, link after link, independent of the PONGs.
     Paced,
     /// A client publishes; the links receive.
     Publish,

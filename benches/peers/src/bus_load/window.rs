@@ -24,6 +24,10 @@ pub struct Counts {
     pub refused: u64,
     /// PONGs that were checked completely; all of them were valid, since a bad one ends the run.
     pub checked: u64,
+    /// Beats of the pace at which no PING left, because the generator came too late.
+    pub missed: u64,
+    /// How late the PINGs of a pace left.
+    pub lateness: Histogram,
     /// From PING to PONG, from PUBLISH to its last delivery, or from dial to PONG.
     pub latency: Histogram,
 }
@@ -32,8 +36,10 @@ impl Counts {
     /// Sets everything to zero.
     pub fn clear(&mut self) {
         let mut latency = std::mem::take(&mut self.latency);
+        let mut lateness = std::mem::take(&mut self.lateness);
         latency.clear();
-        *self = Counts { latency, ..Counts::default() };
+        lateness.clear();
+        *self = Counts { latency, lateness, ..Counts::default() };
     }
 
     /// The number that `--max-count` limits.
@@ -86,6 +92,8 @@ impl Window {
             .number("handshakes", counts.handshakes)
             .number("refused", counts.refused)
             .number("checked", counts.checked)
+            .number("missed", counts.missed)
+            .number("late_p99_ns", counts.lateness.quantile_ns(990))
             .number("latency_p50_ns", counts.latency.quantile_ns(500))
             .number("latency_p99_ns", counts.latency.quantile_ns(990))
             .number("latency_max_ns", counts.latency.max_ns())

@@ -1,7 +1,5 @@
 //! The traffic on the links: PINGs, PONGs, PUBLISH commands, and the answers.
 
-use std::time::{Duration, Instant};
-
 use clusterbus_peers_bench::Failure;
 use clusterbus_peers_bench::publish_command;
 use clusterbus_peers_bench::tls::Tls;
@@ -51,17 +49,14 @@ impl Load {
         self.links.put_back(&self.epoll, token, link)
     }
 
-    pub(super) fn send_due(&mut self) -> Result<(), Failure> {
-        if matches!(self.phase, Phase::Joining { .. }) {
-            return Ok(());
-        }
-        let interval = Duration::from_nanos(1_000_000_000 / self.plan.pace_per_s.max(1));
-        while self.next_due <= Instant::now() {
-            self.next_due += interval;
-            self.next_paced = (self.next_paced + 1) % self.dialled.len().max(1);
-            self.ping_on(self.dialled[self.next_paced])?;
-        }
-        Ok(())
+    /// Sends the one PING of a beat, on the next link in turn.
+    pub(super) fn send_paced(&mut self) -> Result<(), Failure> {
+        let Some(metronome) = &mut self.metronome else { return Ok(()) };
+        let Some(beat) = metronome.poll_beat()? else { return Ok(()) };
+        self.counts.missed += beat.missed;
+        self.counts.lateness.record(beat.late_ns);
+        self.next_paced = (self.next_paced + 1) % self.dialled.len().max(1);
+        self.ping_on(self.dialled[self.next_paced])
     }
 
     /// Sends PUBLISH commands until the allowed number is in flight.
