@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from clusterbus import _core, wire
 from clusterbus.errors import ConfigError
-from clusterbus.view import NodeRow, NodeTimes, View
+from clusterbus.view import NodeRow, NodeTimes, Version, View
 
 NODES = 50
 SEEDS = range(20)
@@ -34,7 +34,9 @@ def view_of(nodes: int, **more: int) -> View:
         for number in range(1, nodes + 1)
     ]
     ours = wire.encode(wire.Heartbeat(_core.TYPE_PING, wire.Header(sender=node_id(0))))
-    return View(version=1, now_ms=NOW_MS, heartbeat=ours, current_epoch=0, table_len=nodes + 1, rows=rows, **more)
+    return View(
+        version=Version(), now_ms=NOW_MS, heartbeat=ours, current_epoch=0, table_len=nodes + 1, rows=rows, **more
+    )
 
 
 def test_whom_a_heartbeat_mentions_follows_from_the_seed_r34() -> None:

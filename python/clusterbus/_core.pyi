@@ -90,6 +90,7 @@ __all__ = [
     "TlsConfig",
     "Unknown",
     "Update",
+    "Version",
     "View",
     "__version__",
     "decode",
@@ -689,8 +690,19 @@ class NodeRow:
     ) -> NodeRow: ...
 
 @final
+class Version:
+    """The version of the state, which workers read: they answer from a view only while the state has its version."""
+
+    def __new__(cls) -> Version: ...
+    @property
+    def number(self) -> int: ...
+    def move(self) -> None:
+        """From now on the state has another version. Called the moment anything changes that decides what a heartbeat
+        of a peer changes, or what ours say."""
+
+@final
 class View:
-    """The node table at one `version` of the state.
+    """The node table at the version that the state has when the view is made.
 
     `heartbeat` is an encoded PING of ours, with all our extensions and without gossip. `table_len` counts every node
     that we know, ourselves included; a heartbeat mentions `gossip_percent` of them."""
@@ -698,7 +710,7 @@ class View:
     def __new__(
         cls,
         *,
-        version: int,
+        version: Version,
         now_ms: int,
         heartbeat: bytes,
         current_epoch: int,
@@ -708,6 +720,9 @@ class View:
     ) -> View: ...
     @property
     def version(self) -> int: ...
+    @property
+    def is_current(self) -> bool:
+        """Whether the state still has that version."""
     def knows(self, node_id: str) -> bool:
         """Whether the view has a row for the node. Without a row no heartbeat to that node can be encoded from it."""
     def is_quiet(self, packet: Packet, peer_ip: str, now_ms: int) -> bool:

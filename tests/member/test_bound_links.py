@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 from clusterbus import wire
 from clusterbus._core import Engine, LinkAccepted, PacketsReceived, QuietHeartbeats, TlsConfig
-from clusterbus.view import ExpectedHeartbeat, NodeRow, NodeTimes, View
+from clusterbus.view import ExpectedHeartbeat, NodeRow, NodeTimes, Version, View
 
 from tests.peers.tls import Certificates
 
@@ -32,7 +32,9 @@ class Rig:
         self.events: list[object] = []
         ours = wire.Heartbeat(0, wire.Header(sender=MYSELF, flags=PRIMARY_MYSELF))
         rows = [self._row(KNOWN, NodeTimes(), speaks=True), self._row(MENTIONED, self.mentioned_times, speaks=False)]
-        view = View(version=1, now_ms=self.now_ms, heartbeat=wire.encode(ours), current_epoch=0, table_len=3, rows=rows)
+        view = View(
+            version=Version(), now_ms=self.now_ms, heartbeat=wire.encode(ours), current_epoch=0, table_len=3, rows=rows
+        )
         engine.publish(view)
 
     @staticmethod

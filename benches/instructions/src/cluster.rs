@@ -99,5 +99,5 @@ pub fn view(nodes: usize) -> Arc<View> {
         table_len: nodes,
         gossip_percent: GOSSIP_PERCENT,
     };
-    View::new(1, NOW_MS, header, rows.collect())
+    View::new(Arc::default(), NOW_MS, header, rows.collect())
 }

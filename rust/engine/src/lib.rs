@@ -68,7 +68,7 @@ mod transport;
 pub use config::EngineConfig;
 pub use engine::Engine;
 pub use gate::TlsSide;
-pub use gossip::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports, View, ViewHeader};
+pub use gossip::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports, Version, View, ViewHeader};
 pub use journal::event::{Event, QuietHeartbeat};
 pub use link_id::LinkId;
 pub use reason::{EndReason, LossReason, RefusalReason};

@@ -28,7 +28,7 @@ mod _core {
         QuietHeartbeats,
     };
     #[pymodule_export]
-    use crate::view::{ExpectedHeartbeat, NodeRow, NodeTimes, View};
+    use crate::view::{ExpectedHeartbeat, NodeRow, NodeTimes, Version, View};
     #[pymodule_export]
     use crate::wire::{
         Extension, Fail, GossipEntry, Header, HeaderOnly, Heartbeat, ModuleMessage, Packet,

@@ -1,4 +1,4 @@
-//! `NodeTimes`, `ExpectedHeartbeat`, `NodeRow` and `View`: the node table that the main loop publishes to the workers. Thin: the rules are
+//! `Version`, `NodeTimes`, `ExpectedHeartbeat`, `NodeRow` and `View`: the node table that the main loop publishes to the workers. Thin: the rules are
 //! in the engine's `gossip`, and the values come from the state.
 
 use std::sync::Arc;
@@ -16,6 +16,32 @@ use zerocopy::FromBytes;
 use crate::errors::{ConfigError, invalid_field};
 use crate::events::QuietHeartbeats;
 use crate::wire::{Packet, Uint};
+
+/// The version of the state, which workers read.
+#[pyclass(frozen, module = "clusterbus._core")]
+pub struct Version {
+    version: Arc<engine::Version>,
+}
+
+#[pymethods]
+impl Version {
+    #[new]
+    fn new() -> Self {
+        Self { version: Arc::default() }
+    }
+
+    /// The number of the present version.
+    #[getter]
+    fn number(&self) -> u64 {
+        self.version.number()
+    }
+
+    /// From now on the state has another version.
+    #[pyo3(name = "move")]
+    fn advance(&self) {
+        self.version.advance();
+    }
+}
 
 /// What changes about one node without a new view; shared with the workers.
 #[pyclass(frozen, module = "clusterbus._core")]
@@ -166,7 +192,7 @@ impl View {
     #[pyo3(signature = (*, version, now_ms, heartbeat, current_epoch, table_len, rows,
         gossip_percent = GOSSIP_PERCENT))]
     fn new(
-        version: u64,
+        version: &Version,
         now_ms: u64,
         heartbeat: &[u8],
         current_epoch: u64,
@@ -190,12 +216,17 @@ impl View {
             gossip_percent,
         };
         let nodes = rows.iter().map(|row| row.row.clone()).collect();
-        Ok(Self { view: engine::View::new(version, now_ms, header, nodes) })
+        Ok(Self { view: engine::View::new(version.version.clone(), now_ms, header, nodes) })
     }
 
     #[getter]
     fn version(&self) -> u64 {
         self.view.version
+    }
+
+    #[getter]
+    fn is_current(&self) -> bool {
+        self.view.is_current()
     }
 
     /// Whether a heartbeat that came from `peer_ip` is quiet at `now_ms`; if so, notes its times.

@@ -32,7 +32,7 @@ def view(core: Core) -> View | None:
         if not (node.flags & c.FLAG_HANDSHAKE or node.provisional):
             rows.append(node.row)
     return View(
-        version=core.version.number,
+        version=core.version.shared,
         now_ms=core.now_ms,
         heartbeat=encode(ours),
         current_epoch=core.current_epoch,

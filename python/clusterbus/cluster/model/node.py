@@ -12,6 +12,7 @@ from typing import Annotated, Final, TypeAlias, TypeVar, get_type_hints
 
 from clusterbus.cluster import constants as c
 from clusterbus.view import NodeRow, NodeTimes
+from clusterbus.view import Version as SharedVersion
 
 T = TypeVar("T")
 _VIEWED: Final = object()
@@ -38,23 +39,27 @@ class Succession(Enum):
 class Version:
     """The version of the state. What says nothing new to one version may say something new to the next (R33).
 
-    `own_header` moves only with what our heartbeats say of ourselves. The gossip in them may be a moment old, so
-    changes of other nodes need not move it.
+    `shared` is the number itself, which workers read: it moves at once. `own_header` moves only with what our
+    heartbeats say of ourselves. The gossip in them may be a moment old, so changes of other nodes need not move it.
     """
 
-    __slots__ = ("myself", "number", "own_header")
+    __slots__ = ("myself", "own_header", "shared")
 
     def __init__(self, myself: Node) -> None:
         self.myself = myself
-        self.number = 1
+        self.shared = SharedVersion()
         self.own_header = 1
 
+    @property
+    def number(self) -> int:
+        return self.shared.number
+
     def move(self) -> None:
-        self.number += 1
+        self.shared.move()
 
     def move_own_header(self) -> None:
         """Something changed that our own header or extensions announce."""
-        self.number += 1
+        self.shared.move()
         self.own_header += 1
 
     def move_node(self, node: Node) -> None:

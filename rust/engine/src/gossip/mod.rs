@@ -15,4 +15,4 @@ mod view;
 pub(crate) use compare::{Quiet, compare};
 pub(crate) use heartbeat::{GossipScratch, encode_heartbeat, heartbeat_len_bytes};
 pub(crate) use view::IdBytes;
-pub use view::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports, View, ViewHeader};
+pub use view::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports, Version, View, ViewHeader};

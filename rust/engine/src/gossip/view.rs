@@ -14,6 +14,29 @@ use clusterbus_wire::{FLAG_FAIL, FLAG_PFAIL, NODE_ID_LEN_BYTES, Packet};
 
 pub(crate) type IdBytes = [u8; NODE_ID_LEN_BYTES];
 
+/// The version of the state, which the main thread moves the moment anything changes that decides what a heartbeat
+/// changes. Workers read it to learn whether the view they look at is still true.
+#[derive(Debug)]
+pub struct Version(AtomicU64);
+
+impl Default for Version {
+    fn default() -> Self {
+        Self(AtomicU64::new(1))
+    }
+}
+
+impl Version {
+    /// The number of the present version.
+    pub fn number(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// From now on the state has another version. Main thread only.
+    pub fn advance(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 /// What changes about one node without a new view. All Relaxed: each value stands alone, and reading an old one has the
 /// same effect as a packet that came a moment later.
 #[derive(Debug, Default)]
@@ -187,15 +210,17 @@ pub struct View {
     /// The places in `nodes` of PFAIL nodes: every heartbeat mentions them.
     pub(crate) pfail: Vec<u32>,
     index: HashMap<IdBytes, u32, foldhash::fast::RandomState>,
+    /// The version that the state has now.
+    present: Arc<Version>,
     /// Ties the state's timeline of unix milliseconds to this machine's monotonic clock.
     published: (Instant, u64),
 }
 
 impl View {
-    /// A view of `nodes` at `version`; `now_ms` is the state's time.
+    /// A view of `nodes` at the present version of the state; `now_ms` is the state's time.
     #[must_use]
     pub fn new(
-        version: u64,
+        present: Arc<Version>,
         now_ms: u64,
         header: ViewHeader,
         nodes: Vec<Arc<NodeRow>>,
@@ -204,7 +229,14 @@ impl View {
         let index = places().map(|(node, place)| (node.entry.node_id, place)).collect();
         let pfail = places().filter(|(node, _)| node.is_gossiped && node.is_pfail());
         let pfail = pfail.map(|(_, place)| place).collect();
-        Arc::new(Self { version, header, pfail, index, published: (Instant::now(), now_ms), nodes })
+        let (version, published) = (present.number(), (Instant::now(), now_ms));
+        Arc::new(Self { version, header, pfail, index, present, published, nodes })
+    }
+
+    /// Whether the state still has the version that this is a view of.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.present.number() == self.version
     }
 
     pub(crate) fn place(&self, id: &IdBytes) -> Option<u32> {

@@ -22,7 +22,7 @@ fn id(number: usize) -> NodeId {
 }
 
 /// A view of nodes 1 to `nodes`, as node 0 publishes it.
-fn view(version: u64, nodes: usize) -> Arc<View> {
+fn view(nodes: usize) -> Arc<View> {
     let ours = Heartbeat::new(HeartbeatKind::Ping, Header::new(id(0)), Vec::new(), Vec::new());
     let header = ViewHeader {
         template: Message::Heartbeat(ours).encode().expect("a valid message").into(),
@@ -45,7 +45,7 @@ fn view(version: u64, nodes: usize) -> Arc<View> {
             times: Arc::new(NodeTimes::default()),
         })
     });
-    View::new(version, 0, header, rows.collect())
+    View::new(Arc::default(), 0, header, rows.collect())
 }
 
 /// R34: a link may be bound before a view has a row for its node. Until there is one, the engine accepts no heartbeat
@@ -58,10 +58,10 @@ fn r34_a_heartbeat_to_a_node_that_the_view_lacks_is_left_to_the_caller() {
         assert!(!rig.engine.send_heartbeat(link.id, PING), "not bound, and no view");
         rig.engine.bind(link.id, *id(2).as_bytes());
         assert!(!rig.engine.send_heartbeat(link.id, PING), "no view");
-        rig.engine.publish(view(1, 1));
+        rig.engine.publish(view(1));
         assert!(!rig.engine.send_heartbeat(link.id, PING), "the view has no row for the node");
         assert_eq!(rig.engine.send_queue(link.id), (0, 0), "a refused heartbeat is not queued");
-        rig.engine.publish(view(2, 2));
+        rig.engine.publish(view(2));
         assert!(rig.engine.send_heartbeat(link.id, PING));
         rig.until("the heartbeat", |_| link.peer.received_len() > 0);
         let packet = Packet::new(link.peer.received().into()).expect("a valid packet");
@@ -72,7 +72,7 @@ fn r34_a_heartbeat_to_a_node_that_the_view_lacks_is_left_to_the_caller() {
 /// R34: the same seed mentions the same nodes in the same order; another seed mentions others.
 #[test]
 fn r34_whom_a_heartbeat_mentions_follows_from_the_seed() {
-    let (view, receiver) = (view(1, NODES), id(1));
+    let (view, receiver) = (view(NODES), id(1));
     let encoded = |seed| view.encode_heartbeat(PING, receiver.as_bytes(), seed);
     let all: HashSet<Bytes> = (0..SEEDS).map(encoded).collect();
     assert_eq!(all.len() as u64, SEEDS, "two seeds chose the same nodes");
