@@ -6,6 +6,8 @@ Its files in reading order:
     servers       the servers, and how they are started
     cluster_file  the nodes.conf and the ports of a run
     measure       one measurement
+    nodes_table   what a server knows at the end, compared with what it was told
+    errors        the error of a measurement
     figures       from measurements to figures, ratios and verdicts
     report, plot  the tables and the picture
     toy           a bus endpoint in plain Python, one of the servers

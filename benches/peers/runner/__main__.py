@@ -15,7 +15,8 @@ from typing import Any
 
 from runner.cluster_file import make_cluster
 from runner.figures import ELSEWHERE_CORES_MAX, TARGETS, Tables, elsewhere_cores, row_of
-from runner.measure import MeasurementError, Setup, measure
+from runner.errors import MeasurementError
+from runner.measure import Setup, measure
 from runner.plot import draw
 from runner.report import report
 from runner.servers import SERVERS, Start, version_of

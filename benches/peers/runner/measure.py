@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.cluster_file import SERVER_IP, ClusterFile, make_cluster
+from runner.errors import MeasurementError
+from runner.nodes_table import wait_until_known
 from runner.servers import Server, Start
 from runner.workloads import Workload
 
@@ -24,12 +26,10 @@ START_DEADLINE_S = 30.0
 STOP_DEADLINE_S = 10.0
 POLL_INTERVAL_S = 0.005
 LOG_TAIL_LINES = 12
+# A few of the answers fall outside the window.
+UPDATES_SHARE_MIN = 0.9
 
 Window = dict[str, Any]
-
-
-class MeasurementError(Exception):
-    """A measurement that gave no figures; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,17 @@ def measure(setup: Setup, workload: Workload, server: Server) -> list[Window] | 
         words = server.start_words(start)
         if words is None:
             return None
-        with _generator(setup, workload, server, cluster, nodes_conf) as load:
+        expect_file = folder / "expected"
+        with _generator(setup, workload, server, cluster, nodes_conf, expect_file=expect_file) as load:
             _next_record(load, "listening")
             with _server(words, folder, cluster) as process:
                 _go(load, process.pid)
                 windows = [_next_record(load, "window") for _ in range(workload.windows)]
+                if workload.news and server.is_node:
+                    _check_that_news_was_answered(windows[-1])
+                if workload.churn_every and server.is_node:
+                    _next_record(load, "expected")
+                    wait_until_known(cluster.port, expect_file.read_text())
                 if workload.storm_links:
                     windows += _storm(setup, workload, server, cluster, nodes_conf, process.pid, load)
                 return windows
@@ -89,6 +95,12 @@ def _storm(
         return [during, _next_record(storm, "window")]
 
 
+def _check_that_news_was_answered(window: Window) -> None:
+    """A server that looks at each heartbeat answers each outdated claim with an UPDATE."""
+    if window["updates"] < UPDATES_SHARE_MIN * window["pongs"]:
+        raise MeasurementError(f"{window['updates']} UPDATEs to {window['pongs']} outdated claims")
+
+
 # ---------------------------------------------------------------- processes
 
 
@@ -101,9 +113,12 @@ def _generator(
     nodes_conf: Path,
     *,
     storm: bool = False,
+    expect_file: Path | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     arguments = workload.generator_arguments(server.is_node and workload.addresses, setup.scale, storm=storm)
     arguments |= {"nodes-conf": str(nodes_conf), "client-port": str(cluster.port)}
+    if workload.churn_every:
+        arguments["expect-file"] = str(expect_file)
     if workload.tls:
         arguments["certificates"] = str(setup.certificates)
     words = [word for name, value in arguments.items() for word in (f"--{name}", value)]

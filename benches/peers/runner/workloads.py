@@ -13,6 +13,7 @@ LINKS = 200
 SIZES = (4, 201, 1_000, 2_000)
 # What a member of a calm cluster of 2,000 nodes is sent.
 SPARSE_PER_S = 400
+CHANGES_PER_S = 20
 # Long enough that no node becomes PFAIL, and that none gets an extra PING because it was silent. All that the server's
 # clock then causes is one PING a second, and a walk over the table ten times a second.
 QUIET_NODE_TIMEOUT_MS = 3_600_000
@@ -36,6 +37,10 @@ class Workload:
     failing: int = 0
     pace_per_s: int = 0
     storm_links: int = 0
+    # Every PING claims a slot that another node has under a greater epoch.
+    news: bool = False
+    # One in so many PINGs announces a change of the cluster; at the end every server must know the same.
+    churn_every: int = 0
     warm_up_ms: int = 400
     window_ms: int = 800
     windows: int = 1
@@ -61,6 +66,10 @@ class Workload:
             "windows": str(self.windows + 1 if self.storm_links and not storm else 1),
             "max-count": str(self.max_count),
         }
+        if self.news:
+            arguments["news"] = "1"
+        if self.churn_every:
+            arguments["churn"] = str(self.churn_every)
         if self.pace_per_s:
             arguments["pace"] = str(self.pace_per_s)
         return arguments
@@ -104,6 +113,22 @@ def _sparse(nodes: int, *, tls: bool = False) -> Workload:
     )
 
 
+def _news(nodes: int) -> Workload:
+    # The last node has the greatest epoch, so it cannot claim what belongs to a later one.
+    links = min(LINKS, nodes - 2)
+    return Workload(
+        name=f"news-{nodes}",
+        title=f"Every PING claims a slot of a node with a greater epoch: {nodes:,} nodes, {nodes // 10} gossip entries, "
+        f"{links} links, one in flight on each, TCP",
+        mode="ping",
+        nodes=nodes,
+        servers=WITHOUT_TOYS,
+        links=links,
+        news=True,
+        max_rounds=3,
+    )
+
+
 WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -111,6 +136,20 @@ WORKLOADS = {
         *(_heartbeats(nodes, tls=True) for nodes in (201, 2_000)),
         *(_sparse(nodes) for nodes in (201, 2_000)),
         _sparse(201, tls=True),
+        *(_news(nodes) for nodes in (201, 2_000)),
+        Workload(
+            name="churn-2000",
+            title=f"{CHANGES_PER_S} changes of slots, roles or addresses a second among {SPARSE_PER_S} PINGs a second, "
+            "2,000 nodes, 200 gossip entries, TCP",
+            mode="paced",
+            nodes=2_000,
+            servers=("redis", "valkey", "clusterbus-1", "clusterbus-2", "clusterbus-3"),
+            links=LINKS,
+            pace_per_s=SPARSE_PER_S,
+            churn_every=SPARSE_PER_S // CHANGES_PER_S,
+            window_ms=3_000,
+            max_rounds=3,
+        ),
         Workload(
             name="storm",
             title="TLS handshake storm: 401 nodes, 200 links at 2,000 PINGs a second in all, "

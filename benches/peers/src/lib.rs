@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+pub mod churn;
 pub mod framer;
 pub mod histogram;
 pub mod observe;

@@ -8,15 +8,19 @@ use clusterbus_wire::{
     Message, MessageType,
 };
 
-use crate::roster::{Node, Roster};
+use crate::roster::{FLAG_PRIMARY, Node, Roster, slots_of};
 use crate::{Failure, PUBLISH_CHANNEL, PUBLISH_MESSAGE_LEN_BYTES};
 
-const FLAG_PRIMARY: u16 = 1;
 const FLAG_PFAIL: u16 = 4;
 const TOTLEN_AT: usize = 4;
 const TYPE_AT: usize = 12;
 const COUNT_AT: usize = 14;
+const CURRENT_EPOCH_AT: usize = 16;
+const SLOTS_AT: usize = 80;
 const PONG_RECEIVED_AT: usize = 44;
+/// In a gossip entry: the address's client port and the flags.
+const ENTRY_PORT_AT: usize = 94;
+const ENTRY_FLAGS_AT: usize = 98;
 /// Multiplier and increment of Knuth's MMIX generator, which is fast, and good enough to choose the mentioned nodes.
 const RANDOM_MULTIPLIER: u64 = 6_364_136_223_846_793_005;
 const RANDOM_INCREMENT: u64 = 1_442_695_040_888_963_407;
@@ -71,6 +75,43 @@ impl Packets {
             failing: gossip_section(roster, marked, FLAG_PRIMARY | FLAG_PFAIL)?,
             random,
         })
+    }
+
+    /// Makes the PINGs of each peer claim a slot of the next one too, which has it under a greater epoch, as a node does
+    /// that was away while its slot was given to another. The last peer has no next one.
+    pub fn claim_foreign_slots(&mut self, roster: &Roster) {
+        for (ping, next) in self.pings.iter_mut().zip(roster.peers.iter().skip(1)) {
+            if let Some(slot) = slots_of(&next.slots).next() {
+                ping[SLOTS_AT + usize::from(slot / 8)] |= 1 << (slot % 8);
+            }
+        }
+    }
+
+    /// Has the heartbeats say what the roster now says: of `changed` in their own headers and in the gossip of all, and
+    /// the current epoch in every header.
+    ///
+    /// # Errors
+    /// A roster that cannot be encoded.
+    pub fn renew(&mut self, roster: &Roster, changed: &[usize]) -> Result<(), Failure> {
+        for &peer in changed {
+            let node = &roster.peers[peer];
+            let count = self.entries() as u16;
+            self.pings[peer] = heartbeat_header(roster, node, HeartbeatKind::Ping, count)?;
+            let count = self.gossip_count as u16;
+            self.pongs[peer] = heartbeat_header(roster, node, HeartbeatKind::Pong, count)?;
+            let Some(place) = self.position[peer] else { continue };
+            for place in [place, place + self.healthy] {
+                let entry = &mut self.ring[place * GOSSIP_ENTRY_LEN_BYTES..];
+                entry[ENTRY_PORT_AT..ENTRY_PORT_AT + 2].copy_from_slice(&node.port.to_be_bytes());
+                entry[ENTRY_FLAGS_AT..ENTRY_FLAGS_AT + 2]
+                    .copy_from_slice(&node.role_flag().to_be_bytes());
+            }
+        }
+        let epoch = roster.current_epoch.to_be_bytes();
+        for header in self.pings.iter_mut().chain(&mut self.pongs) {
+            header[CURRENT_EPOCH_AT..CURRENT_EPOCH_AT + 8].copy_from_slice(&epoch);
+        }
+        Ok(())
     }
 
     /// The slices of a PING from this peer.
@@ -228,6 +269,52 @@ mod tests {
             assert_eq!(heartbeat(packets.pong_of(peer)).gossip.len(), 200);
         }
         assert!(Packets::prepare(&roster, 2000).is_err());
+    }
+
+    #[test]
+    fn an_outdated_claim_is_to_one_slot_of_a_node_with_a_greater_epoch_in_pings_alone() {
+        let roster = roster(201);
+        let mut packets = Packets::prepare(&roster, 0).expect("valid");
+        packets.claim_foreign_slots(&roster);
+        for peer in 0..roster.peers.len() - 1 {
+            let ping = heartbeat(packets.ping_of(peer));
+            let own = &roster.peers[peer].slots;
+            let claimed = slots_of(&ping.header.myslots).filter(|&slot| !own.contains(slot));
+            let [slot] = claimed.collect::<Vec<_>>()[..] else { panic!("not one slot") };
+            let owner = roster.peers.iter().find(|node| node.slots.contains(slot));
+            assert!(owner.is_some_and(|owner| owner.config_epoch > ping.header.config_epoch));
+            assert_eq!(&heartbeat(packets.pong_of(peer)).header.myslots, own);
+        }
+        assert_eq!(heartbeat(packets.ping_of(199)).header.myslots, roster.peers[199].slots);
+    }
+
+    #[test]
+    fn renewed_packets_say_what_changed_in_headers_and_gossip() {
+        let mut roster = roster(20);
+        let mut packets = Packets::prepare(&roster, 0).expect("valid");
+        roster.current_epoch = 99;
+        roster.peers[3].port = 7001;
+        roster.peers[4].primary = Some(3);
+        packets.renew(&roster, &[3, 4]).expect("valid");
+        let replica = heartbeat(packets.ping_of(4));
+        assert_eq!(replica.header.replicaof, Some(roster.peers[3].id));
+        assert_eq!(replica.header.myslots, roster.peers[3].slots);
+        assert_eq!(replica.header.config_epoch, roster.peers[3].config_epoch);
+        assert_eq!(heartbeat(packets.pong_of(3)).header.port, 7001);
+        let mut seen = 0;
+        for _ in 0..200 {
+            let ping = heartbeat(packets.ping_of(9));
+            assert_eq!(ping.header.current_epoch, 99);
+            for entry in &ping.gossip {
+                let node = roster.peers.iter().find(|node| node.id == entry.node_id);
+                assert_eq!(
+                    node.map(|node| (node.port, node.role_flag())),
+                    Some((entry.port, entry.flags))
+                );
+                seen += usize::from(entry.port == 7001) + usize::from(entry.flags != FLAG_PRIMARY);
+            }
+        }
+        assert!(seen > 10, "{seen}");
     }
 
     #[test]

@@ -3,11 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
-use clusterbus_wire::{Header, IpText, NodeId, SLOT_BITMAP_LEN_BYTES, SlotBitmap};
+use clusterbus_wire::{Header, IpText, NodeId, SLOT_BITMAP_LEN_BYTES, SLOTS, SlotBitmap};
 
 use crate::Failure;
 
-const FLAG_PRIMARY: u16 = 1;
+/// The flag of a primary.
+pub const FLAG_PRIMARY: u16 = 1;
+/// The flag of a replica.
+pub const FLAG_REPLICA: u16 = 2;
 
 /// One node of the file.
 #[derive(Debug, Clone)]
@@ -22,8 +25,10 @@ pub struct Node {
     pub cport: u16,
     /// Its config epoch.
     pub config_epoch: u64,
-    /// Its slots.
+    /// Its slots; none for a replica.
     pub slots: SlotBitmap,
+    /// Its primary, as a number of a peer; `None` for a primary.
+    pub primary: Option<usize>,
 }
 
 /// The contents of the file: the server it belongs to, the other nodes in order, and the epoch.
@@ -87,15 +92,27 @@ impl Roster {
         header.port = node.port;
         header.cport = node.cport;
         header.current_epoch = self.current_epoch;
-        header.config_epoch = node.config_epoch;
-        header.myslots = node.slots.clone();
+        let served = node.primary.map_or(node, |primary| &self.peers[primary]);
+        header.config_epoch = served.config_epoch;
+        header.myslots = served.slots.clone();
+        header.replicaof = node.primary.map(|_| served.id);
         header.myip = IpText::new("ip", &node.ip.to_string())?;
-        header.flags = FLAG_PRIMARY;
+        header.flags = node.role_flag();
         Ok(header)
     }
 }
 
+/// The slots of a set, ascending.
+pub fn slots_of(set: &SlotBitmap) -> impl Iterator<Item = u16> + '_ {
+    (0..SLOTS).filter(|&slot| set.contains(slot))
+}
+
 impl Node {
+    /// The flag of its role.
+    pub fn role_flag(&self) -> u16 {
+        if self.primary.is_some() { FLAG_REPLICA } else { FLAG_PRIMARY }
+    }
+
     /// The address of its bus port.
     pub fn bus_address(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.ip, self.cport)
@@ -120,6 +137,7 @@ fn parse_node(id: &str, address: &str, epoch: &str, slots: &[&str]) -> Result<No
         cport: cport.parse()?,
         config_epoch: epoch.parse()?,
         slots: SlotBitmap::from(&bitmap),
+        primary: None,
     })
 }
 

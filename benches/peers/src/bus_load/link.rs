@@ -77,6 +77,11 @@ impl Links {
         Ok(token)
     }
 
+    /// How many messages in flight have not been answered.
+    pub fn unanswered(&self) -> usize {
+        self.slots.iter().flatten().map(|link| link.sent_ns.len()).sum()
+    }
+
     /// Takes a connection out to work on it; `None` when it has ended meanwhile.
     pub fn take(&mut self, token: usize) -> Option<Link> {
         self.slots.get_mut(token)?.take()

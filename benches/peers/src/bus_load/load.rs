@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use clusterbus_peers_bench::churn::{Churn, expected_nodes};
 use clusterbus_peers_bench::packets::Packets;
 use clusterbus_peers_bench::record::Record;
 use clusterbus_peers_bench::roster::Roster;
@@ -21,13 +22,23 @@ use crate::window::{Counts, Window};
 
 /// The server and its links must be up within this time.
 const JOIN_DEADLINE: Duration = Duration::from_secs(60);
+/// After the last window the server must answer what is in flight within this time.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 /// `epoll_wait` returns at least this often, so that deadlines are noticed.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 enum Phase {
-    Joining { deadline: Instant },
-    Pausing { until: Instant },
+    Joining {
+        deadline: Instant,
+    },
+    Pausing {
+        until: Instant,
+    },
     Measuring(Window),
+    /// Nothing more is sent, so that the server's state can be compared with ours once every PING is answered.
+    Draining {
+        deadline: Instant,
+    },
     Done,
 }
 
@@ -57,6 +68,8 @@ pub struct Load {
     wall_at_start: Duration,
     patched_s: u32,
     metronome: Option<Metronome>,
+    churn: Churn,
+    beats: u64,
     next_paced: usize,
     buffer: Vec<u8>,
     seen: Vec<u16>,
@@ -69,7 +82,10 @@ impl Load {
     /// The roster cannot be read, the plan does not fit it, or a port cannot be opened.
     pub fn prepare(plan: Plan) -> Result<Load, Failure> {
         let roster = Roster::read(&plan.nodes_conf)?;
-        let packets = Packets::prepare(&roster, plan.failing)?;
+        let mut packets = Packets::prepare(&roster, plan.failing)?;
+        if plan.news {
+            packets.claim_foreign_slots(&roster);
+        }
         let tls = plan.certificates.as_deref().map(Tls::read).transpose()?;
         if plan.first_peer + plan.links + plan.failing > roster.peers.len() {
             return Err("more links than healthy nodes".into());
@@ -108,6 +124,8 @@ impl Load {
             wall_at_start: SystemTime::now().duration_since(UNIX_EPOCH)?,
             patched_s: 0,
             metronome: None,
+            churn: Churn::default(),
+            beats: 0,
             next_paced: 0,
             buffer: vec![0; READ_LEN_BYTES],
             seen: Vec::new(),
@@ -143,6 +161,10 @@ impl Load {
             self.patch_times();
             self.step_phase()?;
         }
+        if let Some(file) = &self.plan.expect_file {
+            std::fs::write(file, expected_nodes(&self.roster))?;
+            Record::new("expected").print()?;
+        }
         Ok(())
     }
 
@@ -177,7 +199,9 @@ impl Load {
                         .number("accepted", accepted as u64)
                         .number("entries", self.packets.entries() as u64)
                         .print()?;
-                    self.begin_load()?;
+                    if self.plan.idle_windows == 0 {
+                        self.begin_load()?;
+                    }
                     self.phase = Phase::Pausing { until: Instant::now() + self.plan.warm_up };
                 } else if is_late {
                     return Err(format!(
@@ -202,9 +226,22 @@ impl Load {
                 }
                 self.windows_left = self.windows_left.saturating_sub(1);
                 if self.windows_left == 0 {
-                    self.phase = Phase::Done;
+                    self.metronome = None;
+                    self.phase = match self.plan.expect_file {
+                        Some(_) => Phase::Draining { deadline: Instant::now() + DRAIN_DEADLINE },
+                        None => Phase::Done,
+                    };
+                } else if self.plan.windows - self.windows_left == self.plan.idle_windows {
+                    self.begin_load()?;
                 }
             }
+            Phase::Draining { deadline } => match self.links.unanswered() {
+                0 => self.phase = Phase::Done,
+                left if Instant::now() >= *deadline => {
+                    return Err(format!("{left} PINGs were never answered").into());
+                }
+                _ => {}
+            },
             _ => {}
         }
         Ok(())

@@ -58,6 +58,14 @@ pub struct Plan {
     pub expect_dials: usize,
     /// `--client-port`: the port for the PUBLISH commands.
     pub client_port: u16,
+    /// `--news`: 1 if every PING claims a slot that another node has under a greater epoch, so that it is news to the server.
+    pub news: bool,
+    /// `--churn`: one in this many PINGs of a pace announces a change of the cluster; 0 for none.
+    pub churn_every: u64,
+    /// `--expect-file`: where to write what the server should know of the nodes at the end.
+    pub expect_file: Option<PathBuf>,
+    /// `--idle-windows`: how many windows pass before the load begins.
+    pub idle_windows: usize,
     /// `--pace`: how many PINGs a second mode `paced` sends in all.
     pub pace_per_s: u64,
     /// `--warm-up-ms`: time before the first window.
@@ -81,6 +89,7 @@ impl Plan {
     /// An argument is missing or wrong.
     pub fn take(arguments: &mut Arguments) -> Result<Plan, Failure> {
         let certificates: String = arguments.take_or("certificates", String::new())?;
+        let expect_file: String = arguments.take_or("expect-file", String::new())?;
         let mut milliseconds = |name, default| -> Result<Duration, Failure> {
             Ok(Duration::from_millis(arguments.take_or(name, default)?))
         };
@@ -99,6 +108,10 @@ impl Plan {
             failing: arguments.take_or("failing", 0)?,
             expect_dials: arguments.take_or("expect-dials", 0)?,
             client_port: arguments.take_or("client-port", 0)?,
+            news: arguments.take_or("news", 0)? != 0,
+            churn_every: arguments.take_or("churn", 0)?,
+            expect_file: (!expect_file.is_empty()).then(|| expect_file.into()),
+            idle_windows: arguments.take_or("idle-windows", 0)?,
             pace_per_s: arguments.take_or("pace", 2000)?,
             warm_up,
             window,

@@ -14,6 +14,10 @@ pub struct Counts {
     pub pongs: u64,
     /// PINGs of the server that were answered.
     pub pings_answered: u64,
+    /// UPDATEs of the server: a claim of ours is outdated, it says.
+    pub updates: u64,
+    /// Changes of the cluster that were announced.
+    pub changes: u64,
     /// PUBLISH messages received on links.
     pub deliveries: u64,
     /// PUBLISH commands that were delivered on all links.
@@ -87,6 +91,8 @@ impl Window {
             .number("elapsed_ns", elapsed.as_nanos() as u64)
             .number("pongs", counts.pongs)
             .number("pings_answered", counts.pings_answered)
+            .number("updates", counts.updates)
+            .number("changes", counts.changes)
             .number("deliveries", counts.deliveries)
             .number("published", counts.published)
             .number("handshakes", counts.handshakes)

@@ -15,6 +15,7 @@ use super::{Load, Phase};
 const PING: u16 = MessageType::Ping.number();
 const PONG: u16 = MessageType::Pong.number();
 const PUBLISH: u16 = MessageType::Publish.number();
+const UPDATE: u16 = MessageType::Update.number();
 const SENDER_AT: std::ops::Range<usize> = 40..80;
 
 impl Load {
@@ -55,8 +56,22 @@ impl Load {
         let Some(beat) = metronome.poll_beat()? else { return Ok(()) };
         self.counts.missed += beat.missed;
         self.counts.lateness.record(beat.late_ns);
+        self.beats += 1;
+        if self.plan.churn_every > 0 && self.beats.is_multiple_of(self.plan.churn_every) {
+            return self.announce_change();
+        }
         self.next_paced = (self.next_paced + 1) % self.dialled.len().max(1);
         self.ping_on(self.dialled[self.next_paced])
+    }
+
+    /// Changes the cluster, and has the node that announces it send its PING.
+    fn announce_change(&mut self) -> Result<(), Failure> {
+        let change = self.churn.make_next(&mut self.roster)?;
+        self.packets.renew(&self.roster, &change.changed)?;
+        self.counts.changes += 1;
+        let token =
+            *self.dialled.get(change.announcer).ok_or("a change of a node without a link")?;
+        self.ping_on(token)
     }
 
     /// Sends PUBLISH commands until the allowed number is in flight.
@@ -182,6 +197,7 @@ impl Load {
                 (Role::Dialled(peer), PONG) => self.handle_pong(link, peer)?,
                 (Role::Accepted(peer), PING) => self.handle_ping(link, peer)?,
                 (_, PUBLISH) => self.handle_delivery(),
+                (_, UPDATE) => self.counts.updates += 1,
                 _ => {}
             }
         }
