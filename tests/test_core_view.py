@@ -16,7 +16,7 @@ def node_id(number: int) -> str:
     return f"{number:040x}"
 
 
-def view_of(nodes: int, **more: int) -> View:
+def view_of(nodes: int, *, gossip_percent: int = _core.GOSSIP_PERCENT) -> View:
     """The view that node 0 publishes; its rows are the other nodes."""
     rows = [
         NodeRow(
@@ -35,7 +35,13 @@ def view_of(nodes: int, **more: int) -> View:
     ]
     ours = wire.encode(wire.Heartbeat(_core.TYPE_PING, wire.Header(sender=node_id(0))))
     return View(
-        version=Version(), now_ms=NOW_MS, heartbeat=ours, current_epoch=0, table_len=nodes + 1, rows=rows, **more
+        version=Version(),
+        now_ms=NOW_MS,
+        heartbeat=ours,
+        current_epoch=0,
+        table_len=nodes + 1,
+        rows=rows,
+        gossip_percent=gossip_percent,
     )
 
 

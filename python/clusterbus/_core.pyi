@@ -705,7 +705,9 @@ class View:
     """The node table at the version that the state has when the view is made.
 
     `heartbeat` is an encoded PING of ours, with all our extensions and without gossip. `table_len` counts every node
-    that we know, ourselves included; a heartbeat mentions `gossip_percent` of them."""
+    that we know, ourselves included; a heartbeat mentions `gossip_percent` of them. If there is a `previous` view,
+    `rows` are only those that are new or another than there, and the nodes whose ids are in `gone` have none any more:
+    then a view costs microseconds, however many nodes there are."""
 
     def __new__(
         cls,
@@ -717,6 +719,8 @@ class View:
         table_len: int,
         rows: Sequence[NodeRow],
         gossip_percent: int = ...,
+        previous: View | None = None,
+        gone: Sequence[str] = (),
     ) -> View: ...
     @property
     def version(self) -> int: ...

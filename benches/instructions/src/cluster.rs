@@ -80,14 +80,14 @@ pub fn view(nodes: usize) -> Arc<View> {
             votes: true,
             reports: Reports::default(),
         };
-        Arc::new(NodeRow {
+        NodeRow {
             entry: entry(number).to_layout(),
             is_gossiped: true,
             has_reports: false,
             takes_extensions: false,
             expected: Some(Arc::new(expected)),
             times: Arc::new(NodeTimes::default()),
-        })
+        }
     });
     let template = encoded(HeartbeatKind::Ping, 0, 0, nodes);
     debug_assert_eq!(template.len(), HEADER_LEN_BYTES);

@@ -31,6 +31,7 @@ from clusterbus.cluster.model.state_reason import StateReason
 from clusterbus.cluster.model.switches import Switches
 from clusterbus.cluster.model.table import ForgottenNodes, NodeTable
 from clusterbus.data_plane import DataPlane
+from clusterbus.view import View
 from clusterbus.wire import Message
 
 MESSAGES_SENT: Final = tuple(f"messages_{name}_sent" for name in c.MESSAGE_NAMES)
@@ -161,6 +162,9 @@ class Core:
         self._repl_offset = 0
         self.counters: Counter[str] = Counter()
         self.applied = AppliedConfig()
+        self.last_view: View | None = None
+        self.own_heartbeat: tuple[int, bytes] = (0, b"")
+        """What `quiet` encoded last of ourselves for a view, and the version of our own header that it is of."""
         self.wants_save = False
         self.wants_durable_save = False
         self.wants_sync = False
@@ -418,7 +422,7 @@ class Core:
         if node is self.myself:  # whether its epoch collides with ours is part of a node's row (H27)
             for other in self.table.all_nodes:
                 if other.config_epoch in (node.config_epoch, config_epoch):
-                    other.row = None
+                    other.outdate()
         node.config_epoch = config_epoch
         self.notify(EpochChanged(node.node_id, config_epoch))
         self.want_save(durable=True)

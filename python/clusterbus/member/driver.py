@@ -51,8 +51,9 @@ from clusterbus.member.saving import Saver
 from clusterbus.wire import ModuleMessage, Packet, Publish, encode
 
 TICK_PERIOD_MS: Final = 100
-VIEW_PERIOD_MS: Final = 20
-"""The least time between two views that are published to the workers."""
+VIEW_SHARE: Final = 10
+"""Making views takes at most one part in this many of the main loop's time. A view costs microseconds if few nodes have
+changed; many nodes may change with every step."""
 MESSAGES_QUEUED_MAX_BYTES: Final = 64 * 1024 * 1024
 """A link with this much unsent gets no more messages of users (PUBLISH, MODULE) until its peer reads on. The bus
 promises no delivery of them, and cluster-link-sendbuf-limit may be off. Heartbeats are still sent."""
@@ -111,7 +112,7 @@ class Driver:
         self._dials: dict[int, DialRecord] = {}
         self._view_version = 0
         self._view_header_version = 0
-        self._view_published_ms = 0
+        self._view_due_ns = 0
         self._dials_begun = 0
         self._failed_dials: list[tuple[str, str]] = []
         self._refusals = RefusalLog()
@@ -224,7 +225,7 @@ class Driver:
         """Ends a step: a save that is due, the view, heartbeats, the dispatch of sends. True if there is more to do."""
         self._tell_failed_dials()
         self._save_if_wanted()
-        self._publish_view(self.clock.now_ms())
+        self._publish_view()
         heartbeats, self._heartbeats = self._heartbeats, []
         for heartbeat in heartbeats:
             self._carry(heartbeat)
@@ -399,13 +400,15 @@ class Driver:
         if message is not None:
             self.engine.send(effect.link, encode(message))
 
-    def _publish_view(self, now_ms: int) -> None:
-        """Publishes a view of the present version, at most once in VIEW_PERIOD_MS. While every packet changes the
-        state, the workers would find nothing quiet anyway.
+    def _publish_view(self) -> None:
+        """Publishes a view of the present version at the end of each step that moved it: until then every heartbeat is
+        the main loop's. A view that took long is followed by the next one only after a while (VIEW_SHARE).
         """
-        if self._view_version == self.state.version or now_ms - self._view_published_ms < VIEW_PERIOD_MS:
+        if self._view_version == self.state.version:
             return
-        self._view_published_ms = now_ms
+        begun_ns = self.clock.monotonic_ns()
+        if begun_ns < self._view_due_ns:
+            return
         view = self.state.view()
         if view is None:
             return
@@ -413,6 +416,8 @@ class Driver:
         self._view_version = view.version
         self._view_header_version = self.state.own_header_version
         self.counters["views_published"] += 1
+        ended_ns = self.clock.monotonic_ns()
+        self._view_due_ns = ended_ns + (ended_ns - begun_ns) * (VIEW_SHARE - 1)
 
     def _carry_broadcast(self, effect: Broadcast) -> None:
         links = effect.links

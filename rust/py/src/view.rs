@@ -10,6 +10,7 @@ use clusterbus_wire::{
     GOSSIP_PERCENT, HEADER_LEN_BYTES, IpText, NODE_ID_LEN_BYTES, NodeId, SLOT_BITMAP_LEN_BYTES,
 };
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyBytes;
 use zerocopy::FromBytes;
 
@@ -95,7 +96,7 @@ fn whole_seconds(ms: u64) -> u32 {
 /// One node of a view.
 #[pyclass(frozen, module = "clusterbus._core")]
 pub struct NodeRow {
-    row: Arc<engine::NodeRow>,
+    row: engine::NodeRow,
 }
 
 #[pymethods]
@@ -132,7 +133,7 @@ impl NodeRow {
         let times = times.times.clone();
         let row =
             engine::NodeRow { entry, is_gossiped, has_reports, takes_extensions, expected, times };
-        Ok(Self { row: Arc::new(row) })
+        Ok(Self { row })
     }
 }
 
@@ -187,10 +188,14 @@ pub struct View {
 
 #[pymethods]
 impl View {
-    /// `heartbeat` is an encoded PING of ours, without gossip and with all our extensions.
+    /// `heartbeat` is an encoded PING of ours, without gossip and with all our extensions. With `previous`, `rows` are
+    /// only those that changed since, and the nodes in `gone` are left out.
     #[new]
     #[pyo3(signature = (*, version, now_ms, heartbeat, current_epoch, table_len, rows,
-        gossip_percent = GOSSIP_PERCENT))]
+        gossip_percent = GOSSIP_PERCENT, previous = None, gone = Vec::new()),
+        text_signature = "(*, version, now_ms, heartbeat, current_epoch, table_len, rows, \
+        gossip_percent=10, previous=None, gone=())")]
+    #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
         version: &Version,
         now_ms: u64,
@@ -199,6 +204,8 @@ impl View {
         table_len: usize,
         rows: Vec<PyRef<'_, NodeRow>>,
         gossip_percent: usize,
+        previous: Option<PyRef<'_, Self>>,
+        gone: Vec<PyBackedStr>,
     ) -> PyResult<Self> {
         let no_heartbeat = || ConfigError::new_err("heartbeat: expected an encoded PING");
         let (header, rest) =
@@ -215,8 +222,16 @@ impl View {
             table_len,
             gossip_percent,
         };
-        let nodes = rows.iter().map(|row| row.row.clone()).collect();
-        Ok(Self { view: engine::View::new(version.version.clone(), now_ms, header, nodes) })
+        let rows = rows.iter().map(|row| row.row.clone()).collect();
+        let view = match previous {
+            None => engine::View::new(version.version.clone(), now_ms, header, rows),
+            Some(previous) => {
+                let gone: Vec<_> =
+                    gone.iter().map(|id| id_bytes("gone", id)).collect::<PyResult<_>>()?;
+                previous.view.changed(now_ms, header, rows, &gone)
+            }
+        };
+        Ok(Self { view })
     }
 
     #[getter]

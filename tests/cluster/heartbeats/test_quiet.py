@@ -11,6 +11,7 @@ import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Effect, Send, SendHeartbeat
 from clusterbus.cluster.heartbeats.gossip_out import entry_about
+from clusterbus.cluster.heartbeats.quiet import whole_view
 from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.cluster.model.slots import bits_of, bits_to_wire
 from clusterbus.errors import StateError
@@ -72,11 +73,7 @@ class World:
         """Whether a packet is quiet to a view, which must be the same if all its rows are made anew."""
         solo = self.compared
         is_quiet = view.is_quiet(packet, peer_ip, solo.now_ms)
-        for node in solo.state._core.table.all_nodes:
-            node.row = None
-        anew = solo.state.view()
-        assert anew is not None
-        assert anew.is_quiet(packet, peer_ip, solo.now_ms) == is_quiet
+        assert whole_view(solo.state._core).is_quiet(packet, peer_ip, solo.now_ms) == is_quiet
         return is_quiet
 
     def tick(self, after_ms: int) -> None:
@@ -126,7 +123,7 @@ def _kind(effect: Send | SendHeartbeat) -> int:
     return effect.kind if isinstance(effect, SendHeartbeat) else effect.message.type
 
 
-NOT_COMPARED = {"row", "times", "version", "data_received_ms", "fail_reports", "table_index"}
+NOT_COMPARED = {"viewed_as", "times", "version", "data_received_ms", "fail_reports", "table_index"}
 """Fields that only the view needs, or that are compared in another form."""
 
 
@@ -240,6 +237,100 @@ def test_a_quiet_packet_leaves_the_state_that_the_whole_packet_leaves_r33(
             gossip.append(entry_of(world, "d" if about == "z" else about, **changes))
         heartbeat = world.whole.heartbeat(puppet, kind, gossip, extensions, **header)
         world.sends(puppet, heartbeat)
+        assert_view_is_whole(world.compared)
+
+
+# ---------------------------------------------------------------- the view follows the state
+
+
+def said_by(view: View, receiver: str) -> dict[str, GossipEntry]:
+    """What the view's heartbeats say about each node."""
+    seeds = range(30)
+    packets = [packet for seed in seeds for packet in parse(view.encode(c.PING, receiver, seed))]
+    return {entry.node_id: entry for packet in packets for entry in packet.gossip}
+
+
+def assert_view_is_whole(solo: Solo) -> None:
+    """A view that was made from the one before it is as one that is made from nothing."""
+    core = solo.state._core
+    view, whole = solo.state.view(), whole_view(core)
+    assert view is not None
+    assert view.version == whole.version == solo.state.version
+    assert [view.knows(node.node_id) for node in core.table] == [whole.knows(node.node_id) for node in core.table]
+    assert said_by(view, core.myself.node_id) == said_by(whole, core.myself.node_id)
+    assert not core.version.outdated
+    assert not core.version.gone
+
+
+def test_a_view_follows_nodes_that_come_go_and_change_r33(world: World) -> None:
+    solo = world.compared
+    core = solo.state._core
+    assert_view_is_whole(solo)
+    core.remove_node(solo.node("b" * 40), "forgotten")
+    assert_view_is_whole(solo)
+    core.remove_node(solo.node("c" * 40), "forgotten")
+    b_again = solo.puppet("b", slots=[7])
+    assert_view_is_whole(solo)
+    core.table.rename(solo.node(b_again), "f" * 40)
+    view = solo.state.view()
+    assert view is not None
+    assert (view.knows("f" * 40), view.knows("b" * 40)) == (True, False)
+    assert_view_is_whole(solo)
+    for node in core.table:
+        node.cport += 1
+    assert_view_is_whole(solo)
+    solo.config.update(cluster_announce_ip="10.0.0.9", cluster_message_gossip_perc=50)
+    solo.state.handle_config_changed(solo.now_ms)
+    assert_view_is_whole(solo)
+
+
+def test_a_provisional_node_is_in_the_view_once_it_is_confirmed_r33(world: World) -> None:
+    solo = world.compared
+    table = solo.state._core.table
+    node = Node("f" * 40, c.FLAG_PRIMARY, "f" * 40, solo.now_ms)
+    node.ip, node.cport, node.provisional = "10.0.0.77", 17000, True
+    table.add(node)
+    assert_view_is_whole(solo)
+    table.confirm(node)
+    view = solo.state.view()
+    assert view is not None
+    assert view.knows("f" * 40)
+    assert_view_is_whole(solo)
+    node.flags |= c.FLAG_HANDSHAKE
+    view = solo.state.view()
+    assert view is not None
+    assert not view.knows("f" * 40)
+
+
+def test_what_a_view_says_of_forgotten_nodes_is_of_its_time_s9_r34(world: World) -> None:
+    """Found by simulation: a node was let in again, and then a view still told others to forget it."""
+    solo = world.compared
+    core, receiver = solo.state._core, world.puppets["a"].node_id
+
+    def told() -> list[tuple[str, int] | None]:
+        core.version.move()
+        view = solo.state.view()
+        assert view is not None
+        (packet,) = parse(view.encode(c.PING, receiver, seed=1))
+        forgotten = (e for e in packet.extensions if e.type == c.EXTENSION_FORGOTTEN_NODE)
+        return [extension.forgotten_node for extension in forgotten]
+
+    assert told() == []
+    core.forgotten.add("f" * 40, solo.now_ms + 30_000)
+    core.version.move_own_header()
+    assert told() == [("f" * 40, 30)]
+    core.set_now(solo.now_ms + 5000)
+    assert told() == [("f" * 40, 25)]
+    core.forgotten.remove("f" * 40)
+    assert told() == []
+
+
+def test_a_state_without_a_new_version_has_the_same_view_r33(world: World) -> None:
+    state = world.compared.state
+    view = state.view()
+    world.tick(100)
+    assert is_quiet(world, "a")
+    assert state.view() is view
 
 
 # ---------------------------------------------------------------- each rule by itself
@@ -363,7 +454,7 @@ def test_only_pongs_that_a_link_took_count_as_sent_r33(world: World) -> None:
     assert solo.counter("messages_pong_sent") == sent + 2
 
 
-NO_NEWS = {"row", "times", "version", "fail_reports", "replicas", "table_index", "slot_bits"}
+NO_NEWS = {"viewed_as", "times", "version", "fail_reports", "replicas", "table_index", "slot_bits"}
 """Fields that change together with the view (`touch`) or with a declared field (`replicaof`, `slots`)."""
 NEWS_OF_NO_HEARTBEAT = {"data_received_ms", "fail_time_ms", "dial_failures", "inbound_lost_ms", "created_ms"}
 """Times that every heartbeat moves, or that only matter for FAIL and for a lost link."""
@@ -393,10 +484,9 @@ def test_fields_read_for_a_view_are_declared_to_move_its_version_r33(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     solo = world.compared
-    for node in solo.state._core.table.all_nodes:
-        node.row = None
+    solo.state._core.own_heartbeat = (0, b"")
     with fields_read(monkeypatch) as names:
-        assert solo.state.view() is not None
+        assert whole_view(solo.state._core) is not None
     assert "hostname" in names
     assert names <= declared() | NO_NEWS
 
@@ -512,7 +602,7 @@ def test_the_row_of_a_reported_node_goes_with_its_reporter_r33(world: World) -> 
     assert reporter in reported.fail_reports
     assert world.compared.state.view() is not None
     core.remove_node(reporter, "forgotten")
-    assert reported.row is None, "it said that there are reports"
+    assert reported in core.version.outdated, "its row says that there are reports"
 
 
 def test_a_link_that_ends_leaves_the_time_of_its_last_read_r23(world: World) -> None:

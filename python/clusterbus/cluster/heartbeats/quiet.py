@@ -21,24 +21,51 @@ HEADER_FLAGS: Final = c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE | c.FLAG_NOFAIL
 
 
 def view(core: Core) -> View | None:
-    """The view of the present version; None while this node does not know its own address."""
+    """The view of the present version; None while this node does not know its own address.
+
+    It is made from the last one and the rows that changed since, so it costs little to publish one at once.
+    """
+    last, version = core.last_view, core.version
     if not core.myself.ip:
         return None
-    ours = Heartbeat(c.PING, heartbeat.header(core, c.MFLAG_EXTENSIONS), (), extensions.own_extensions(core))
-    rows = []
-    for node in core.table.all_nodes:
-        if node.row is None:
-            node.row = _row(core, node)
-        if not (node.flags & c.FLAG_HANDSHAKE or node.provisional):
-            rows.append(node.row)
+    if last is None or last.version != version.number:
+        rows = []
+        for node in version.outdated:
+            is_viewed = not (node.flags & c.FLAG_HANDSHAKE or node.provisional)
+            if node.viewed_as and not (is_viewed and node.viewed_as == node.node_id):
+                version.gone.append(node.viewed_as)
+            node.viewed_as = node.node_id if is_viewed else ""
+            if is_viewed:
+                rows.append(_row(core, node))
+        core.last_view = last = _view(core, rows, last, version.gone)
+        version.outdated, version.gone = {}, []
+    return last
+
+
+def whole_view(core: Core) -> View:
+    """The same view, with every row made anew. For tests: `view` must never differ from it."""
+    nodes = (node for node in core.table.all_nodes if not (node.flags & c.FLAG_HANDSHAKE or node.provisional))
+    return _view(core, [_row(core, node) for node in nodes], None, [])
+
+
+def _view(core: Core, rows: list[NodeRow], previous: View | None, gone: list[str]) -> View:
+    of_version, ours = core.own_heartbeat
+    if of_version != core.version.own_header:
+        ours = encode(
+            Heartbeat(c.PING, heartbeat.header(core, c.MFLAG_EXTENSIONS), (), extensions.own_extensions(core))
+        )
+        # What it says of forgotten nodes changes with time.
+        core.own_heartbeat = 0 if core.forgotten else core.version.own_header, ours
     return View(
         version=core.version.shared,
         now_ms=core.now_ms,
-        heartbeat=encode(ours),
+        heartbeat=ours,
         current_epoch=core.current_epoch,
         table_len=len(core.table),
         gossip_percent=core.applied.gossip_percent,
         rows=rows,
+        previous=previous,
+        gone=gone,
     )
 
 

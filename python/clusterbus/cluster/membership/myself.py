@@ -63,7 +63,7 @@ def _apply_to_heartbeats(core: Core) -> None:
     if before.announce_ip and not now.announce_ip:
         core.myself.ip = ""  # the next link shows it again
     for node in core.table.all_nodes:
-        node.row = None
+        node.outdate()
     core.version.move_own_header()
 
 

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Annotated, Final, TypeAlias, TypeVar, get_type_hints
 
 from clusterbus.cluster import constants as c
-from clusterbus.view import NodeRow, NodeTimes
+from clusterbus.view import NodeTimes
 from clusterbus.view import Version as SharedVersion
 
 T = TypeVar("T")
@@ -41,14 +41,18 @@ class Version:
 
     `shared` is the number itself, which workers read: it moves at once. `own_header` moves only with what our
     heartbeats say of ourselves. The gossip in them may be a moment old, so changes of other nodes need not move it.
+    `outdated` are the nodes of the table whose rows in the last view no longer hold, in the order in which that came to
+    be, and `gone` the ids of rows whose nodes have left it.
     """
 
-    __slots__ = ("myself", "own_header", "shared")
+    __slots__ = ("gone", "myself", "outdated", "own_header", "shared")
 
     def __init__(self, myself: Node) -> None:
         self.myself = myself
         self.shared = SharedVersion()
         self.own_header = 1
+        self.outdated: dict[Node, None] = {}
+        self.gone: list[str] = []
 
     @property
     def number(self) -> int:
@@ -115,8 +119,8 @@ class Node:
     created_ms: int = 0
     table_index: int = -1
     version: Version | None = None
-    row: NodeRow | None = None
-    """This node's row of the next view; None if it must be made anew."""
+    viewed_as: str = ""
+    """The id under which the last view has a row of this node, "" if it has none."""
     times: NodeTimes = field(default_factory=NodeTimes)
 
     ip: Viewed[str] = ""
@@ -204,9 +208,14 @@ class Node:
         """Begins a new version: its failure reports changed, by it or about it, or what it claims of its slots did. No
         field was set.
         """
-        self.row = None
         if self.version is not None:
+            self.outdate()
             self.version.move()
+
+    def outdate(self) -> None:
+        """The next view needs another row of this node, though none of its fields changed."""
+        if self.version is not None:
+            self.version.outdated[self] = None
 
     @property
     def repl_offset(self) -> int:
@@ -276,8 +285,8 @@ class Node:
 
 
 def _view_changed(node: Node) -> None:
-    node.row = None
     if node.version is not None:
+        node.outdate()
         node.version.move_node(node)
 
 

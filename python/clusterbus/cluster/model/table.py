@@ -57,6 +57,7 @@ class NodeTable:
             raise ValueError(f"node {node.node_id} is in the table already")
         self.nodes[node.node_id] = node
         node.version = self.version
+        node.outdate()
         self.version.move()
         node.table_index = len(self._order)
         self._order.append(node)
@@ -76,6 +77,10 @@ class NodeTable:
             last.table_index = node.table_index
         node.table_index = -1
         node.version = None
+        self.version.outdated.pop(node, None)
+        if node.viewed_as:
+            self.version.gone.append(node.viewed_as)
+            node.viewed_as = ""
         self.version.move_own_header()  # our heartbeats may ask others to forget it
         self.failing.pop(node.node_id, None)
         self.reported.pop(node.node_id, None)

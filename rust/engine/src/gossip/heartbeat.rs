@@ -87,8 +87,9 @@ pub(crate) fn encode_heartbeat(
 ) -> Bytes {
     let receiver_place = view.place(receiver);
     choose(view, receiver_place, scratch);
-    let takes_extensions =
-        receiver_place.is_some_and(|place| view.nodes[place as usize].takes_extensions);
+    let takes_extensions = receiver_place
+        .and_then(|place| view.rows.get(place))
+        .is_some_and(|row| row.takes_extensions);
     let (extensions, extensions_len) = match takes_extensions {
         true => (&view.header.extensions[..], view.header.extensions_len),
         false => (&[][..], 0),
@@ -98,7 +99,7 @@ pub(crate) fn encode_heartbeat(
     let mut message = Vec::with_capacity(totlen);
     message.extend_from_slice(&view.header.template);
     for place in scratch.places.drain(..) {
-        let node = &view.nodes[place as usize];
+        let Some(node) = view.rows.get(place) else { continue };
         let (ping_sent_s, pong_received_s) = node.times.own();
         let start = message.len();
         message.extend_from_slice(node.entry.as_bytes());
@@ -124,17 +125,17 @@ pub(crate) fn encode_heartbeat(
 fn choose(view: &View, receiver_place: Option<u32>, scratch: &mut GossipScratch) {
     scratch.places.clear();
     scratch.mentioned.clear();
-    scratch.mentioned.resize(view.nodes.len().div_ceil(64), 0);
+    scratch.mentioned.resize(view.rows.len().div_ceil(64), 0);
     if let Some(place) = receiver_place {
         scratch.mention(place);
     }
     let wanted = wanted(view);
     for _ in 0..wanted * GOSSIP_TRIES {
-        if scratch.places.len() == wanted || view.nodes.is_empty() {
+        if scratch.places.len() == wanted || view.rows.len() == 0 {
             break;
         }
-        let place = scratch.below(view.nodes.len()) as u32;
-        let node = &view.nodes[place as usize];
+        let place = scratch.below(view.rows.len()) as u32;
+        let Some(node) = view.rows.get(place) else { break };
         if scratch.mention(place) && node.is_gossiped && !node.is_pfail() {
             scratch.places.push(place);
         }

@@ -5,11 +5,12 @@
 //! says. The comparison answers one question: would applying this packet leave the state behind this view unchanged?
 //! Times and the replication offset are the exception; they are atomics beside the view.
 //!
-//! In reading order: `view` (the rows, and the times beside them), `compare` (a packet of a peer), `heartbeat` (a packet
+//! In reading order: `view` (what it says, and the times beside it), `rows` (where a node's row is), `compare` (a packet of a peer), `heartbeat` (a packet
 //! of ours).
 
 mod compare;
 mod heartbeat;
+mod rows;
 mod view;
 
 pub(crate) use compare::{Quiet, compare};

@@ -36,14 +36,14 @@ fn view(nodes: usize) -> Arc<View> {
         let mut entry = GossipEntry::new(id(number));
         entry.ip = IpText::new("ip", "10.0.0.1").expect("an address");
         entry.flags = FLAG_PRIMARY;
-        Arc::new(NodeRow {
+        NodeRow {
             entry: entry.to_layout(),
             is_gossiped: true,
             has_reports: false,
             takes_extensions: false,
             expected: None,
             times: Arc::new(NodeTimes::default()),
-        })
+        }
     });
     View::new(Arc::default(), 0, header, rows.collect())
 }
