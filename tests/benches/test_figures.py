@@ -60,6 +60,47 @@ def test_a_storm_compares_heartbeats_in_it_with_calm_ones() -> None:
     assert row["elsewhere_cores"] == pytest.approx(0.0)
 
 
+def test_a_busy_loop_is_compared_with_itself_without_pings_and_what_callbacks_burnt_costs_the_bus_nothing() -> None:
+    calm = window(loop_ns=1_000_000_000, loop_burnt_ns=700_000_000, loop_bus_ns=10_000_000, loop_callbacks=14)
+    busy = window(
+        server_main_ns=1_460_000_000,
+        server_all_ns=1_500_000_000,
+        loop_ns=1_000_000_000,
+        loop_burnt_ns=700_000_000,
+        loop_bus_ns=30_000_000,
+        loop_callbacks=7,
+    )
+    row = row_of(WORKLOADS["busy"], [calm, busy], 1)
+    assert (row["main_us"], row["all_us"]) == (60.0, 100.0)
+    assert (row["loop_calm_percent"], row["loop_busy_percent"]) == (1.0, 3.0)
+    assert row["loop_lost_percent"] == pytest.approx(2.0)
+    assert row["callbacks_ratio"] == pytest.approx(0.5)
+
+
+def test_a_join_costs_what_was_spent_from_the_start_of_the_process() -> None:
+    joined = window(pongs=7, dialled_ns=1_500_000_000, first_dial_ns=500_000_000, start_all_ns=20_000_000)
+    row = row_of(WORKLOADS["join-2000"], [joined], 1)
+    assert (row["all_us"], row["seconds"], row["start_ms"]) == (30_000.0, 2.0, 20.0)
+
+
+def test_a_pace_says_how_late_its_pings_left_and_how_many_never_did() -> None:
+    row = row_of(WORKLOADS["sparse-201"], [window(pongs=99, missed=1, late_p99_ns=70_000)], 1)
+    assert (row["late_p99_us"], row["missed_percent"]) == (70.0, 1.0)
+    text = report({"sparse-201": {"redis": [row]}})
+    assert "| late p99 ms | missed % |" in text
+    assert "|        0.07 |      1.0 |" in text
+
+
+def test_every_figure_to_reach_is_measured_for_both_sides_of_its_comparison() -> None:
+    for target in TARGETS:
+        name, rest = target.text.split(": ", 1)
+        server = rest.split(",")[0]
+        assert server in WORKLOADS[name].servers, target.text
+        for reference in ("redis", "floor"):
+            if rest.endswith(f"x {reference}"):
+                assert reference in WORKLOADS[name].servers, target.text
+
+
 def test_a_window_without_a_single_unit_is_no_figure() -> None:
     with pytest.raises(ValueError, match="no deliveries at all"):
         row_of(WORKLOADS["publish"], [window()], 1)
@@ -94,12 +135,12 @@ def test_memory_of_links_and_nodes_is_the_difference_of_the_idle_workloads() -> 
 
 def test_figures_to_reach_are_judged_by_their_side_of_the_bound() -> None:
     by_text = {target.text: target for target in TARGETS}
-    faster = by_text["tcp-2000: clusterbus-3, a second >= 2.5 x redis"]
-    assert faster.is_met(2.5)
-    assert not faster.is_met(2.4)
-    cheaper = by_text["tcp-2000: clusterbus-3, main thread <= 0.05 x redis"]
-    assert cheaper.is_met(0.05)
-    assert not cheaper.is_met(0.051)
+    faster = by_text["storm: clusterbus-3, a second >= 3 x redis"]
+    assert faster.is_met(3)
+    assert not faster.is_met(2.9)
+    cheaper = by_text["tcp-2000: clusterbus-2, main thread <= 1/60 x redis"]
+    assert cheaper.is_met(1 / 60)
+    assert not cheaper.is_met(0.017)
     assert all(target.value({}) is None for target in TARGETS)
 
 
@@ -109,8 +150,8 @@ def test_the_report_shows_ratios_verdicts_and_a_busy_machine() -> None:
     text = report({"tcp-2000": rows})
     assert "| clusterbus-3 |            1 |       1-1 |     0.1 |" in text
     assert "Other processes used 0.50 cores meanwhile: provisional." in text
-    verdict = next(line for line in text.splitlines() if "main thread <= 0.05 x redis" in line)
-    assert verdict.split("|")[2:5] == ["  0.05 ", "     0.1 ", " missed "]
+    verdict = next(line for line in text.splitlines() if "clusterbus-3, main thread <= 1/60 x redis" in line)
+    assert verdict.split("|")[2:5] == ["  1/60 ", "     0.1 ", " missed "]
 
 
 def test_every_server_of_a_workload_exists_and_every_size_is_a_workload() -> None:

@@ -10,8 +10,11 @@ Its files in reading order:
     errors        the error of a measurement
     figures       from measurements to figures, ratios and verdicts
     report, plot  the tables and the picture
+    readme        README's short table, from the JSON file of a run
+    busy          a program of a user with a busy main loop, around clusterbus
+    loop_share    what the bus took of that loop
     toy           a bus endpoint in plain Python, one of the servers
     __main__      all workloads, all servers, several rounds
 
-Must never import the package under test, which is one server among others.
+Must never import the package under test, which is one server among others; `busy` alone does, in a process of its own.
 """

@@ -13,11 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from runner import readme
 from runner.cluster_file import make_cluster
-from runner.figures import ELSEWHERE_CORES_MAX, TARGETS, Tables, elsewhere_cores, row_of
 from runner.errors import MeasurementError
+from runner.figures import ELSEWHERE_CORES_MAX, TARGETS, Tables, elsewhere_cores, row_of
 from runner.measure import Setup, measure
 from runner.plot import draw
+from runner.readme import README_FILE, RUN_FILE
 from runner.report import report
 from runner.servers import SERVERS, Start, version_of
 from runner.workloads import WORKLOADS
@@ -25,7 +27,10 @@ from runner.workloads import WORKLOADS
 ROUNDS = 5
 QUICK_ROUNDS = 2
 QUICK_SCALE = 0.4
-QUICK_WORKLOADS = ("tcp-4", "tcp-201", "tcp-2000", "tls-2000", "publish")
+QUICK_WORKLOADS = (
+    *("tcp-4", "tcp-201", "tcp-2000", "tls-2000", "sparse-201", "sparse-2000", "news-2000", "churn-2000", "join-2000"),
+    *("busy", "publish"),
+)
 
 
 def main() -> int:
@@ -47,6 +52,8 @@ def main() -> int:
     (options.output / "peers.json").write_text(json.dumps(run, indent=1) + "\n")
     (options.output / "peers.md").write_text(f"{text}\n{caption}\n")
     draw(tables, caption, options.output / "peers.png")
+    if options.output.resolve() == RUN_FILE.parent.resolve():
+        readme.write(run, README_FILE)
     return 1 if run["failures"] else 0
 
 

@@ -11,13 +11,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runner.cluster_file import SERVER_IP, ClusterFile, make_cluster
 from runner.errors import MeasurementError
+from runner.loop_share import add_loop_share
 from runner.nodes_table import wait_until_known
 from runner.servers import Server, Start
 from runner.workloads import Workload
@@ -26,7 +27,6 @@ START_DEADLINE_S = 30.0
 STOP_DEADLINE_S = 10.0
 POLL_INTERVAL_S = 0.005
 LOG_TAIL_LINES = 12
-# A few of the answers fall outside the window.
 UPDATES_SHARE_MIN = 0.9
 
 Window = dict[str, Any]
@@ -56,18 +56,25 @@ def measure(setup: Setup, workload: Workload, server: Server) -> list[Window] | 
         nodes_conf = cluster.write(original)
         cluster.write(folder, addresses=workload.addresses)
         certificates = setup.certificates if workload.tls else None
-        start = Start(cluster, folder, setup.binaries, certificates, workload.node_timeout_ms)
+        start = Start(cluster, folder, setup.binaries, certificates, workload.node_timeout_ms, workload.is_busy)
         words = server.start_words(start)
         if words is None:
             return None
         expect_file = folder / "expected"
         with _generator(setup, workload, server, cluster, nodes_conf, expect_file=expect_file) as load:
             _next_record(load, "listening")
-            with _server(words, folder, cluster) as process:
-                _go(load, process.pid)
+            # A join is measured from the first moment of the server's process.
+            joins = workload.mode == "join"
+            with _server(words, folder, cluster, lambda pid: _go(load, pid) if joins else None) as process:
+                if not joins:
+                    _go(load, process.pid)
                 windows = [_next_record(load, "window") for _ in range(workload.windows)]
+                if workload.is_busy:
+                    notes = (folder / "busy.log").read_text()
+                    for window in windows:
+                        add_loop_share(window, notes)
                 if workload.news and server.is_node:
-                    _check_that_news_was_answered(windows[-1])
+                    check_that_news_was_answered(windows[-1], workload.links)
                 if workload.churn_every and server.is_node:
                     _next_record(load, "expected")
                     wait_until_known(cluster.port, expect_file.read_text())
@@ -95,9 +102,13 @@ def _storm(
         return [during, _next_record(storm, "window")]
 
 
-def _check_that_news_was_answered(window: Window) -> None:
-    """A server that looks at each heartbeat answers each outdated claim with an UPDATE."""
-    if window["updates"] < UPDATES_SHARE_MIN * window["pongs"]:
+def check_that_news_was_answered(window: Window, links: int) -> None:
+    """A server that looks at each heartbeat answers each outdated claim with an UPDATE.
+
+    Those in flight at the ends of the window may be counted on one side only. Raises MeasurementError.
+    """
+    in_flight = links * 2
+    if window["updates"] < UPDATES_SHARE_MIN * window["pongs"] - in_flight:
         raise MeasurementError(f"{window['updates']} UPDATEs to {window['pongs']} outdated claims")
 
 
@@ -134,11 +145,14 @@ def _generator(
 
 
 @contextlib.contextmanager
-def _server(words: list[str], folder: Path, cluster: ClusterFile) -> Iterator[subprocess.Popen[bytes]]:
+def _server(
+    words: list[str], folder: Path, cluster: ClusterFile, at_start: Callable[[int], None]
+) -> Iterator[subprocess.Popen[bytes]]:
     log_file = folder / "server.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
     with _stopped_at_the_end(process):
+        at_start(process.pid)
         deadline = time.monotonic() + START_DEADLINE_S
         while not _listens(cluster.bus_port):
             if process.poll() is not None or time.monotonic() > deadline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from runner.figures import (
     ELSEWHERE_CORES_MAX,
@@ -10,6 +11,7 @@ from runner.figures import (
     Row,
     Rows,
     Tables,
+    bound_text,
     bytes_per_link,
     bytes_per_node,
     elsewhere_cores,
@@ -19,7 +21,13 @@ from runner.figures import (
 )
 from runner.workloads import WORKLOADS, Workload
 
-UNIT_NAMES = {"pongs": "PONG", "deliveries": "delivery", "handshakes": "handshake", "seconds": "second"}
+UNIT_NAMES = {
+    "pongs": "PONG",
+    "deliveries": "delivery",
+    "handshakes": "handshake",
+    "seconds": "second",
+    "joins": "join",
+}
 
 
 def report(tables: Tables) -> str:
@@ -32,14 +40,51 @@ def report(tables: Tables) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of some workloads: a figure divided by `scale`."""
+
+    head: str
+    figure: str
+    scale: float = 1.0
+    decimals: int = 2
+
+
+PACED = (Column("late p99 ms", "late_p99_us", 1e3), Column("missed %", "missed_percent", decimals=1))
+STORM = (
+    Column("heartbeat p99 ms calm", "calm_p99_us", 1e3),
+    Column("in storm", "storm_p99_us", 1e3),
+)
+BUSY = (
+    Column("loop % without PINGs", "loop_calm_percent"),
+    Column("with", "loop_busy_percent"),
+    Column("lost", "loop_lost_percent"),
+    Column("callbacks with / without", "callbacks_ratio", decimals=3),
+)
+JOIN = (
+    Column("seconds", "seconds"),
+    Column("first dial s", "first_dial_s"),
+    Column("all dialled s", "dialled_s"),
+    Column("CPU ms to first dial", "start_ms", decimals=0),
+)
+
+
+def _columns(workload: Workload) -> list[Column]:
+    """The columns that only this workload and its like have."""
+    kinds = (
+        (workload.pace_per_s > 0 and not workload.storm_links, PACED),
+        (workload.storm_links > 0, STORM),
+        (workload.is_busy, BUSY),
+        (workload.unit == "joins", JOIN),
+    )
+    return [column for applies, columns in kinds if applies for column in columns]
+
+
 def _table(workload: Workload, rows: Rows) -> str:
     unit = UNIT_NAMES[workload.unit]
     heads = ["server", f"main us/{unit}", "(min-max)", "x redis", "x floor", f"all us/{unit}", "(min-max)"]
     heads += ["x redis", "x floor", f"{workload.unit}/s", "p50 ms", "p99 ms", "RSS MiB", "load cores"]
-    if workload.pace_per_s and not workload.storm_links:
-        heads += ["late p99 ms", "missed %"]
-    if workload.storm_links:
-        heads += ["heartbeat p99 ms calm", "in storm"]
+    heads += [column.head for column in _columns(workload)]
     lines = [_line(workload, rows, server, own) for server, own in rows.items()]
     rounds = max(map(len, rows.values()), default=0)
     elsewhere = elsewhere_cores({workload.name: rows})
@@ -55,15 +100,12 @@ def _line(workload: Workload, rows: Rows, server: str, own: list[Row]) -> list[s
         low, high = spread(own, figure)
         cells += [_number(median(own, figure)), f"{_number(low)}-{_number(high)}"]
         cells += [_ratio(ratio(rows, server, other, figure)) for other in ("redis", "floor")]
-    per_s = f"{median(own, 'per_s'):,.0f}" if workload.unit != "seconds" else "-"
+    per_s = f"{median(own, 'per_s'):,.0f}" if workload.unit not in ("seconds", "joins") else "-"
     latencies = [f"{median(own, figure) / 1e3:.2f}" for figure in ("p50_us", "p99_us")]
     if workload.unit == "seconds":
         latencies = ["-", "-"]
     cells += [per_s, *latencies, f"{median(own, 'rss_mib'):.1f}", f"{median(own, 'generator_cores'):.2f}"]
-    if workload.pace_per_s and not workload.storm_links:
-        cells += [f"{median(own, 'late_p99_us') / 1e3:.2f}", f"{median(own, 'missed_percent'):.1f}"]
-    if workload.storm_links:
-        cells += [f"{median(own, figure) / 1e3:.2f}" for figure in ("calm_p99_us", "storm_p99_us")]
+    cells += [f"{median(own, column.figure) / column.scale:.{column.decimals}f}" for column in _columns(workload)]
     return cells
 
 
@@ -84,7 +126,7 @@ def _targets(tables: Tables) -> str:
         value = target.value(tables)
         if value is not None:
             verdict = "met" if target.is_met(value) else "missed"
-            lines.append([target.text, _number(target.bound), _number(value), verdict])
+            lines.append([target.text, bound_text(target.bound), _number(value), verdict])
     return "### figures to reach\n\n" + _grid(["figure", "bound", "reached", ""], lines)
 
 

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.cluster_file import SERVER_IP, ClusterFile
+from runner.workloads import BURN_MS, BURN_PERIOD_MS
 
 TOY_FILE = Path(__file__).with_name("toy.py")
+BUSY_FILE = Path(__file__).with_name("busy.py")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Start:
     binaries: Path
     certificates: Path | None
     node_timeout_ms: int
+    # Whether the server is a program of a user whose callbacks take most of the main loop.
+    is_busy: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,9 @@ def _clusterbus(io_threads: int) -> Callable[[Start], list[str] | None]:
     def start_words(start: Start) -> list[str] | None:
         if importlib.util.find_spec("clusterbus") is None:
             return None
+        if start.is_busy:
+            facts = (start.folder, start.cluster.port, io_threads, start.node_timeout_ms, BURN_MS, BURN_PERIOD_MS)
+            return [sys.executable, str(BUSY_FILE), *map(str, facts)]
         node = [sys.executable, "-m", "clusterbus", "node"]
         return [*node, *_directives(start), "--io-threads", str(io_threads)]
 

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 
 ALL = ("floor", "redis", "valkey", "asyncio", "uvloop", "clusterbus-1", "clusterbus-2", "clusterbus-3")
 WITH_TLS = ("redis", "clusterbus-1", "clusterbus-2", "clusterbus-3")
-NODES = ("redis", "valkey", "clusterbus-1", "clusterbus-3")
+NODES = ("redis", "valkey", "clusterbus-1", "clusterbus-2", "clusterbus-3")
 WITHOUT_TOYS = ("floor", "redis", "valkey", "clusterbus-1", "clusterbus-2", "clusterbus-3")
-IDLE = ("redis", "valkey", "clusterbus-3")
+IDLE = ("redis", "valkey", "clusterbus-2", "clusterbus-3")
 LINKS = 200
 SIZES = (4, 201, 1_000, 2_000)
+SPARSE_SIZES = (201, 2_000)
 # What a member of a calm cluster of 2,000 nodes is sent.
 SPARSE_PER_S = 400
 CHANGES_PER_S = 20
+# The workload busy: callbacks that take 70 % of the main loop, and more PINGs than a calm cluster sends.
+BURN_MS, BURN_PERIOD_MS = 50, 71
+BUSY_PER_S = 2_000
 # Long enough that no node becomes PFAIL, and that none gets an extra PING because it was silent. All that the server's
 # clock then causes is one PING a second, and a walk over the table ten times a second.
 QUIET_NODE_TIMEOUT_MS = 3_600_000
@@ -37,6 +41,10 @@ class Workload:
     failing: int = 0
     pace_per_s: int = 0
     storm_links: int = 0
+    # The first so many windows are without load.
+    idle_windows: int = 0
+    # The server is `busy.py`, whose main loop is taken by callbacks most of the time.
+    is_busy: bool = False
     # Every PING claims a slot that another node has under a greater epoch.
     news: bool = False
     # One in so many PINGs announces a change of the cluster; at the end every server must know the same.
@@ -63,9 +71,13 @@ class Workload:
             "expect-dials": str(self.nodes - 1 if server_dials and not storm else 0),
             "warm-up-ms": str(100 if storm else int(self.warm_up_ms * scale)),
             "window-ms": str(int(self.window_ms * scale)),
-            "windows": str(self.windows + 1 if self.storm_links and not storm else 1),
+            "windows": "1" if storm else str(self.windows + bool(self.storm_links)),
             "max-count": str(self.max_count),
+            "idle-windows": str(self.idle_windows),
         }
+        if self.mode == "join":
+            # What every PONG says of the nodes decides when the server has joined.
+            arguments["check-every"] = "1"
         if self.news:
             arguments["news"] = "1"
         if self.churn_every:
@@ -93,6 +105,8 @@ def _heartbeats(nodes: int, *, tls: bool = False) -> Workload:
         servers=WITH_TLS if tls else ALL,
         links=links,
         tls=tls,
+        # Only the picture shows this size.
+        max_rounds=2 if nodes == 1_000 else 99,
     )
 
 
@@ -118,7 +132,7 @@ def _news(nodes: int) -> Workload:
     links = min(LINKS, nodes - 2)
     return Workload(
         name=f"news-{nodes}",
-        title=f"Every PING claims a slot of a node with a greater epoch: {nodes:,} nodes, {nodes // 10} gossip entries, "
+        title=f"Each PING claims a slot of a node with a greater epoch: {nodes:,} nodes, {nodes // 10} gossip entries, "
         f"{links} links, one in flight on each, TCP",
         mode="ping",
         nodes=nodes,
@@ -134,7 +148,7 @@ WORKLOADS = {
     for workload in (
         *(_heartbeats(nodes) for nodes in SIZES),
         *(_heartbeats(nodes, tls=True) for nodes in (201, 2_000)),
-        *(_sparse(nodes) for nodes in (201, 2_000)),
+        *(_sparse(nodes) for nodes in SPARSE_SIZES),
         _sparse(201, tls=True),
         *(_news(nodes) for nodes in (201, 2_000)),
         Workload(
@@ -143,11 +157,38 @@ WORKLOADS = {
             "2,000 nodes, 200 gossip entries, TCP",
             mode="paced",
             nodes=2_000,
-            servers=("redis", "valkey", "clusterbus-1", "clusterbus-2", "clusterbus-3"),
+            servers=NODES,
             links=LINKS,
             pace_per_s=SPARSE_PER_S,
             churn_every=SPARSE_PER_S // CHANGES_PER_S,
             window_ms=3_000,
+            max_rounds=3,
+        ),
+        Workload(
+            name="join-2000",
+            title=f"A node starts into 2,000 known nodes, which send it {SPARSE_PER_S} PINGs a second, until its "
+            "heartbeats are quiet, TCP",
+            mode="join",
+            nodes=2_000,
+            servers=NODES,
+            links=LINKS,
+            unit="joins",
+            pace_per_s=SPARSE_PER_S,
+            max_rounds=3,
+        ),
+        Workload(
+            name="busy",
+            title=f"The user's callbacks take {BURN_MS} of every {BURN_PERIOD_MS} ms of the main loop, "
+            f"{BUSY_PER_S:,} PINGs a second over {LINKS} links, 2,000 nodes, 200 gossip entries, TCP",
+            mode="paced",
+            nodes=2_000,
+            servers=("clusterbus-1", "clusterbus-2", "clusterbus-3"),
+            links=LINKS,
+            pace_per_s=BUSY_PER_S,
+            idle_windows=1,
+            windows=2,
+            is_busy=True,
+            window_ms=4_000,
             max_rounds=3,
         ),
         Workload(
@@ -156,7 +197,7 @@ WORKLOADS = {
             "32 connections coming and going",
             mode="paced",
             nodes=401,
-            servers=("redis", "clusterbus-1", "clusterbus-3"),
+            servers=WITH_TLS,
             links=LINKS,
             unit="handshakes",
             tls=True,
@@ -186,6 +227,7 @@ WORKLOADS = {
             # measures repeated reports.
             warm_up_ms=2_000,
             window_ms=2_000,
+            max_rounds=3,
         ),
         Workload(
             name="idle",
@@ -198,6 +240,7 @@ WORKLOADS = {
             warm_up_ms=4_000,
             window_ms=5_000,
             node_timeout_ms=USUAL_NODE_TIMEOUT_MS,
+            max_rounds=3,
         ),
         Workload(
             name="idle-unlinked",

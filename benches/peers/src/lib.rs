@@ -9,6 +9,7 @@ pub mod arguments;
 pub mod churn;
 pub mod framer;
 pub mod histogram;
+pub mod metronome;
 pub mod observe;
 pub mod packets;
 pub mod record;

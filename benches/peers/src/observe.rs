@@ -5,7 +5,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::Failure;
+
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// CPU time of the threads of one process at one moment.
 pub struct CpuTimes {
@@ -25,6 +29,11 @@ pub struct CpuSpent {
 }
 
 impl CpuTimes {
+    /// The times of a process at its start.
+    pub fn at_start(pid: u32) -> CpuTimes {
+        CpuTimes { pid, thread_ns: BTreeMap::new() }
+    }
+
     /// Reads the times now.
     ///
     /// # Errors
@@ -56,6 +65,12 @@ impl CpuTimes {
             busy_threads: each.iter().filter(|&&ns| ns > 0).count() as u64,
         }
     }
+}
+
+/// The clock that all processes of the machine share (`CLOCK_MONOTONIC`), nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * NS_PER_S + now.tv_nsec as u64
 }
 
 /// Resident memory of a process, bytes.

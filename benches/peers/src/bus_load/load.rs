@@ -1,5 +1,6 @@
 //! The event loop: it brings up the links, warms up, and measures windows.
 
+mod join;
 mod traffic;
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -7,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clusterbus_peers_bench::churn::{Churn, expected_nodes};
+use clusterbus_peers_bench::metronome::Metronome;
 use clusterbus_peers_bench::packets::Packets;
 use clusterbus_peers_bench::record::Record;
 use clusterbus_peers_bench::roster::Roster;
@@ -15,8 +17,8 @@ use clusterbus_peers_bench::transport::Transport;
 use clusterbus_peers_bench::{EVENTS_PER_WAIT, Failure, READ_LEN_BYTES};
 use rustix::event::{Timespec, epoll};
 
+use self::join::Join;
 use crate::link::{FIRST_LISTENER_TOKEN, Link, Links, METRONOME_TOKEN, Role};
-use crate::metronome::Metronome;
 use crate::plan::{Mode, Plan};
 use crate::window::{Counts, Window};
 
@@ -35,6 +37,7 @@ enum Phase {
         until: Instant,
     },
     Measuring(Window),
+    Starting(Join),
     /// Nothing more is sent, so that the server's state can be compared with ours once every PING is answered.
     Draining {
         deadline: Instant,
@@ -138,7 +141,11 @@ impl Load {
     /// The server breaks a link, sends bad bytes, or dies.
     pub fn run(&mut self, server: u32) -> Result<(), Failure> {
         self.server = server;
-        self.phase = Phase::Joining { deadline: Instant::now() + JOIN_DEADLINE };
+        let deadline = Instant::now() + JOIN_DEADLINE;
+        self.phase = match self.plan.mode {
+            Mode::Join => Phase::Starting(Join::begin(server, deadline)?),
+            _ => Phase::Joining { deadline },
+        };
         self.patch_times();
         let timeout = Timespec::try_from(LONGEST_WAIT)?;
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
@@ -242,6 +249,7 @@ impl Load {
                 }
                 _ => {}
             },
+            Phase::Starting(_) => self.step_join()?,
             _ => {}
         }
         Ok(())
@@ -265,7 +273,7 @@ impl Load {
                 self.client = Some(self.links.insert(&self.epoll, link)?);
                 self.publish()?;
             }
-            Mode::Paced => {
+            Mode::Paced | Mode::Join => {
                 let metronome = Metronome::start(self.plan.pace_per_s)?;
                 let data = epoll::EventData::new_u64(METRONOME_TOKEN);
                 epoll::add(&self.epoll, &metronome, data, epoll::EventFlags::IN)?;

@@ -7,7 +7,6 @@
 
 mod link;
 mod load;
-mod metronome;
 mod plan;
 mod window;
 
@@ -18,6 +17,7 @@ use clusterbus_peers_bench::Failure;
 use clusterbus_peers_bench::arguments::Arguments;
 use clusterbus_peers_bench::record::Record;
 use clusterbus_peers_bench::tls::write_certificates;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::load::Load;
 use crate::plan::Plan;
@@ -41,9 +41,17 @@ fn run() -> Result<(), Failure> {
     let mut arguments = Arguments::parse(words)?;
     let plan = Plan::take(&mut arguments)?;
     arguments.finish()?;
+    raise_file_limit()?;
     let mut load = Load::prepare(plan)?;
     Record::new("listening").print()?;
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     load.run(line.trim().parse().map_err(|_| "expected the server's process id")?)
+}
+
+/// The generator holds several thousand sockets, more than the usual limit of a process.
+fn raise_file_limit() -> Result<(), Failure> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
 }

@@ -18,6 +18,8 @@ pub enum Mode {
     Publish,
     /// Connect, PING, PONG, disconnect, again and again.
     Storm,
+    /// A server starts: answer its PINGs, send paced ones, until its heartbeats show that it has heard from all nodes.
+    Join,
     /// Answer each PING and send one back, like two idle nodes.
     Idle,
 }
@@ -31,6 +33,7 @@ impl FromStr for Mode {
             "paced" => Ok(Mode::Paced),
             "publish" => Ok(Mode::Publish),
             "storm" => Ok(Mode::Storm),
+            "join" => Ok(Mode::Join),
             "idle" => Ok(Mode::Idle),
             _ => Err(()),
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clusterbus_peers_bench::Failure;
 use clusterbus_peers_bench::histogram::Histogram;
-use clusterbus_peers_bench::observe::{CpuTimes, machine_busy_ns, resident_bytes};
+use clusterbus_peers_bench::observe::{CpuTimes, machine_busy_ns, monotonic_ns, resident_bytes};
 use clusterbus_peers_bench::record::Record;
 
 /// Counts of everything since the last [`Counts::clear`].
@@ -56,6 +56,7 @@ impl Counts {
 pub struct Window {
     server: u32,
     started: Instant,
+    began_ns: u64,
     server_cpu: CpuTimes,
     own_cpu: CpuTimes,
     machine_ns: u64,
@@ -67,10 +68,30 @@ impl Window {
     /// # Errors
     /// When the server is gone.
     pub fn begin(server: u32) -> Result<Window, Failure> {
+        Window::begin_with(server, CpuTimes::read(server)?)
+    }
+
+    /// Begins a window at the start of the server, whose process has just been made.
+    ///
+    /// # Errors
+    /// Those of reading the generator's own times; in practice none.
+    pub fn begin_at_start(server: u32) -> Result<Window, Failure> {
+        Window::begin_with(server, CpuTimes::at_start(server))
+    }
+
+    fn begin_with(server: u32, server_cpu: CpuTimes) -> Result<Window, Failure> {
         let machine_ns = machine_busy_ns()?;
         let own_cpu = CpuTimes::read(std::process::id())?;
-        let server_cpu = CpuTimes::read(server)?;
-        Ok(Window { server, started: Instant::now(), server_cpu, own_cpu, machine_ns })
+        let (started, began_ns) = (Instant::now(), monotonic_ns());
+        Ok(Window { server, started, began_ns, server_cpu, own_cpu, machine_ns })
+    }
+
+    /// The CPU time that all threads of the server have used in it so far, nanoseconds.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub fn server_all_ns(&self) -> Result<u64, Failure> {
+        Ok(CpuTimes::read(self.server)?.since(&self.server_cpu).all_ns)
     }
 
     /// How long it has lasted.
@@ -88,6 +109,7 @@ impl Window {
         let own = CpuTimes::read(std::process::id())?.since(&self.own_cpu);
         let machine_ns = machine_busy_ns()?.saturating_sub(self.machine_ns);
         Ok(Record::new("window")
+            .number("began_ns", self.began_ns)
             .number("elapsed_ns", elapsed.as_nanos() as u64)
             .number("pongs", counts.pongs)
             .number("pings_answered", counts.pings_answered)

@@ -183,15 +183,23 @@ impl Load {
             link.framer.keep_next();
         }
         let (server, counts) = (self.roster.server.id, &mut self.counts);
+        let mut joined = Vec::new();
+        let is_joining = matches!(self.phase, Phase::Starting(_));
         seen.clear();
         link.framer.feed(bytes, |message_type, kept| {
             if let Some(packet) = kept {
                 check_answer(packet, server)?;
                 counts.checked += 1;
+                if is_joining {
+                    joined.push(packet.to_vec());
+                }
             }
             seen.push(message_type);
             Ok(())
         })?;
+        for packet in joined {
+            self.note_gossip(&packet)?;
+        }
         for &message_type in seen.iter() {
             match (link.role, message_type) {
                 (Role::Dialled(peer), PONG) => self.handle_pong(link, peer)?,
@@ -208,6 +216,7 @@ impl Load {
         let sent_ns = link.sent_ns.pop_front().ok_or("a PONG to no PING")?;
         let now_ns = self.now_ns();
         self.counts.latency.record(now_ns - sent_ns);
+        self.note_answer(sent_ns);
         if !link.is_linked {
             link.is_linked = true;
             self.dialled_up += 1;

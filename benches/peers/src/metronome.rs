@@ -5,11 +5,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use clusterbus_peers_bench::Failure;
 use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
-    timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
 };
+
+use crate::Failure;
+use crate::observe::monotonic_ns;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -76,11 +78,41 @@ impl AsFd for Metronome {
     }
 }
 
-fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * NS_PER_S + now.tv_nsec as u64
-}
-
 fn timespec(ns: u64) -> Timespec {
     Timespec { tv_sec: (ns / NS_PER_S) as i64, tv_nsec: (ns % NS_PER_S) as i64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beat_that_comes_late_says_how_late_and_how_many_were_missed() {
+        const INTERVAL_NS: u64 = 1_000_000;
+        let mut metronome = Metronome::start(NS_PER_S / INTERVAL_NS).expect("a timer");
+        let before_ns = monotonic_ns();
+        while monotonic_ns() < before_ns + 20 * INTERVAL_NS {
+            std::hint::spin_loop();
+        }
+        let beat = metronome.poll_beat().expect("a timer").expect("due");
+        let passed_ns = monotonic_ns() - metronome.started_ns;
+        assert!(beat.missed >= 19 && beat.missed < passed_ns / INTERVAL_NS, "{beat:?}");
+        // It is at most so late as the time since the last beat that was counted.
+        assert!((beat.missed + 1) * INTERVAL_NS + beat.late_ns <= passed_ns, "{beat:?}");
+    }
+
+    #[test]
+    fn a_beat_comes_after_each_interval_and_none_between() {
+        let mut metronome = Metronome::start(1000).expect("a timer");
+        let (mut beats, mut polls) = (0, 0);
+        while beats < 20 {
+            polls += 1;
+            if let Some(beat) = metronome.poll_beat().expect("a timer") {
+                beats += 1 + beat.missed;
+            }
+        }
+        assert!(monotonic_ns() - metronome.started_ns >= 20_000_000);
+        assert!(polls > 20, "{polls}");
+        assert!(Metronome::start(0).is_err() && Metronome::start(2 * NS_PER_S).is_err());
+    }
 }
