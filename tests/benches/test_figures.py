@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from runner.cluster_file import make_cluster
 from runner.figures import TARGETS, Rows, bytes_per_link, bytes_per_node, median, ratio, row_of, spread
-from runner.report import report
+from runner.output.report import report
 from runner.servers import SERVERS
 from runner.workloads import WORKLOADS
 

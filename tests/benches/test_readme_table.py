@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runner import readme
+from runner.output import readme
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def test_the_readme_shows_the_run_of_docs_peers_json() -> None:
     shown, mark, _ = rest.partition(readme.END)
     assert mark
     assert shown == readme.short_table(json.loads((REPOSITORY / readme.RUN_FILE).read_text())), (
-        "write it again: PYTHONPATH=benches/peers .venv/bin/python -m runner.readme"
+        "write it again: PYTHONPATH=benches/peers .venv/bin/python -m runner.output.readme"
     )
 
 

@@ -9,8 +9,7 @@ Its files in reading order:
     nodes_table   what a server knows at the end, compared with what it was told
     errors        the error of a measurement
     figures       from measurements to figures, ratios and verdicts
-    report, plot  the tables and the picture
-    readme        README's short table, from the JSON file of a run
+    output        the tables, the picture, README's short table
     busy          a program of a user with a busy main loop, around clusterbus
     loop_share    what the bus took of that loop
     toy           a bus endpoint in plain Python, one of the servers

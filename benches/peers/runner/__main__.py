@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from runner import readme
 from runner.cluster_file import make_cluster
 from runner.errors import MeasurementError
 from runner.figures import ELSEWHERE_CORES_MAX, TARGETS, Tables, elsewhere_cores, row_of
 from runner.measure import Setup, measure
-from runner.plot import draw
-from runner.readme import README_FILE, RUN_FILE
-from runner.report import report
+from runner.output import readme
+from runner.output.plot import draw
+from runner.output.readme import README_FILE, RUN_FILE
+from runner.output.report import report
 from runner.servers import SERVERS, Start, version_of
 from runner.workloads import WORKLOADS
 
