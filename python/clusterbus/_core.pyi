@@ -90,6 +90,7 @@ __all__ = [
     "TlsConfig",
     "Unknown",
     "Update",
+    "Verdict",
     "Version",
     "View",
     "__version__",
@@ -481,6 +482,8 @@ class Packet:
     @property
     def gossip(self) -> list[GossipEntry]:
         """The sound entries. An entry with a bad id or ip is left out and named in `refused`."""
+    def gossip_at(self, places: Sequence[int]) -> list[GossipEntry]:
+        """The gossip entries at these places (`Verdict.news`). One that is not there or not valid is left out."""
     @property
     def extensions(self) -> list[Extension]:
         """The sound extensions. An extension with a bad text is left out and named in `refused`."""
@@ -547,14 +550,24 @@ class LinkConnected:
 
 @final
 class PacketsReceived:
-    """Whole packets of one link, in order. `dropped` holds the error text of each packet that was refused among them
-    (H4-H9, H16, H18). The event may carry refusals only."""
+    """Whole packets of one link, in order. `verdicts` says what is news in each of them, None if all of it must be
+    looked at. `dropped` holds the error text of each packet that was refused among them (H4-H9, H16, H18). The event
+    may carry refusals only."""
 
-    def __new__(cls, *, link: int, packets: Sequence[Packet], dropped: Sequence[str] = ()) -> PacketsReceived: ...
+    def __new__(
+        cls,
+        *,
+        link: int,
+        packets: Sequence[Packet],
+        verdicts: Sequence[Verdict | None] = (),
+        dropped: Sequence[str] = (),
+    ) -> PacketsReceived: ...
     @property
     def link(self) -> int: ...
     @property
     def packets(self) -> list[Packet]: ...
+    @property
+    def verdicts(self) -> list[Verdict | None]: ...
     @property
     def dropped(self) -> list[str]: ...
 
@@ -650,7 +663,7 @@ class ExpectedHeartbeat:
     `config_epoch` is None for a replica, which repeats the claims of its primary: these are not compared. Only the
     flags in `flags_mask` are compared. `extensions` and `extensions_len` are `Packet.raw_extensions` of the packet that
     was applied last. `reports` are the nodes that this node reports as failing, named by their NodeTimes. `votes` says
-    whether its reports count."""
+    whether its reports count. If it `is_unsettled`, each header must be applied, whatever it says."""
 
     def __new__(
         cls,
@@ -664,6 +677,7 @@ class ExpectedHeartbeat:
         extensions_len: int,
         votes: bool,
         reports: Sequence[NodeTimes],
+        is_unsettled: bool = False,
     ) -> ExpectedHeartbeat: ...
 
 @final
@@ -701,6 +715,27 @@ class Version:
         of a peer changes, or what ours say."""
 
 @final
+class Verdict:
+    """What is news in a heartbeat to the state of one `version`. A state of another version must look at all of it.
+
+    `news` are the places of its gossip entries that say something new. If `header_is_known`, its header says nothing
+    new; its extensions never do. What it says of the entries holds after the header was applied too, unless that moved
+    the version."""
+
+    def __new__(cls, *, version: int, is_pong: bool, header_is_known: bool, news: tuple[int, ...]) -> Verdict: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def is_pong(self) -> bool: ...
+    @property
+    def header_is_known(self) -> bool: ...
+    @property
+    def news(self) -> tuple[int, ...]: ...
+    @property
+    def is_quiet(self) -> bool:
+        """Whether there is no news at all."""
+
+@final
 class View:
     """The node table at the version that the state has when the view is made.
 
@@ -729,9 +764,9 @@ class View:
         """Whether the state still has that version."""
     def knows(self, node_id: str) -> bool:
         """Whether the view has a row for the node. Without a row no heartbeat to that node can be encoded from it."""
-    def is_quiet(self, packet: Packet, peer_ip: str, now_ms: int) -> bool:
-        """Whether a heartbeat is quiet at `now_ms`. If so, its times are noted. `peer_ip` is the other end of the
-        link that it came on."""
+    def compare(self, packet: Packet, peer_ip: str, now_ms: int) -> Verdict | None:
+        """What is news in a heartbeat at `now_ms`; None if all of it must be looked at. The times that its gossip
+        brings are noted. `peer_ip` is the other end of the link that it came on."""
     def note_offsets(self, heartbeats: QuietHeartbeats) -> None:
         """Keeps the replication offsets of quiet heartbeats that take effect, as `Engine.answer` does."""
     def encode(self, message_type: int, receiver: str, seed: int) -> bytes:

@@ -4,6 +4,6 @@ Owns nothing but the names of the core's classes for it. `cluster/` fills them a
 workers share this data, so it is immutable, except for the times, which are atomics.
 """
 
-from clusterbus._core import ExpectedHeartbeat, NodeRow, NodeTimes, Version, View
+from clusterbus._core import ExpectedHeartbeat, NodeRow, NodeTimes, Verdict, Version, View
 
-__all__ = ["ExpectedHeartbeat", "NodeRow", "NodeTimes", "Version", "View"]
+__all__ = ["ExpectedHeartbeat", "NodeRow", "NodeTimes", "Verdict", "Version", "View"]

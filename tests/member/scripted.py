@@ -25,6 +25,7 @@ from clusterbus.runtime.clock import Clock
 from clusterbus.runtime.live_config import build_engine
 from clusterbus.runtime.log import write_line
 from clusterbus.runtime.nodes_conf import NodesFile
+from clusterbus.view import Verdict
 
 DEADLINE_S = 30.0
 PEER_ID = "b" * 40
@@ -62,7 +63,7 @@ class ScriptedState:
     def handle_link_accepted(self, link: int, ip: str, local_ip: str, _now_ms: int) -> None:
         self._take("accepted", link, ip, local_ip)
 
-    def handle_packet(self, link: int, packet: wire.Packet, _now_ms: int) -> None:
+    def handle_packet(self, link: int, packet: wire.Packet, _now_ms: int, _verdict: Verdict | None = None) -> None:
         self._take("packet", link, packet)
 
     def handle_quiet(self, pings: int, answered: int, pongs: list[int], _now_ms: int) -> None:

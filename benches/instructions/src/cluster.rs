@@ -79,6 +79,7 @@ pub fn view(nodes: usize) -> Arc<View> {
             extensions_len: 0,
             votes: true,
             reports: Reports::default(),
+            is_unsettled: false,
         };
         NodeRow {
             entry: entry(number).to_layout(),

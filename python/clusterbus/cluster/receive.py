@@ -20,6 +20,7 @@ from clusterbus.cluster.membership import address, handshake, links
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.operator import shard_orders
+from clusterbus.view import Verdict
 from clusterbus.wire import Fail, ModuleMessage, Packet, Update
 
 Handler = Callable[[Core, Link, Node, Packet], None]
@@ -31,8 +32,14 @@ REFUSED_FIELDS_NAMED_MAX: Final = 8
 """The most refused fields that one log line names."""
 
 
-def handle(core: Core, link: Link, packet: Packet) -> None:
-    """Applies one packet that arrived on a link."""
+def handle(core: Core, link: Link, packet: Packet, verdict: Verdict | None = None) -> None:
+    """Applies one packet that arrived on a link. `verdict` says what is news in it, to a state of some version; if this
+    one has another by now, all of the packet is applied.
+    """
+    node = link.node
+    if verdict is not None and verdict.version == core.version.number and node is not None:
+        _handle_news(core, link, node, packet, verdict)
+        return
     kind = packet.type
     if kind < len(MESSAGES_RECEIVED):
         core.counters[MESSAGES_RECEIVED[kind]] += 1
@@ -163,6 +170,49 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
         return
     if sender is not None:
         _note_sender(core, sender, packet)
+    _answer(core, link, sender, packet, may_be_met=may_be_met)
+    if not link.inbound and link.node is not None and link.node.in_handshake:
+        sender = handshake.complete(core, link, packet)
+        if sender is not None:
+            _note_sender(core, sender, packet)
+    if sender is None:
+        return
+    shard_before = sender.shard_id
+    _apply_header(core, link, sender, packet, kind)
+    _apply_rest(core, sender, packet, shard_before)
+
+
+def _handle_news(core: Core, link: Link, node: Node, packet: Packet, verdict: Verdict) -> None:
+    """Applies what is news in a heartbeat of the link's node (R33).
+
+    The verdict about its entries rests on nothing that its header could change without a new version. If the header
+    changed something, the rest is applied in full.
+    """
+    kind = c.PONG if verdict.is_pong else c.PING
+    core.counters[MESSAGES_RECEIVED[kind]] += 1
+    shard_before = node.shard_id
+    if verdict.header_is_known:
+        node.data_received_ms = core.now_ms
+        node.repl_offset = packet.offset
+        if kind == c.PING:
+            heartbeat.send(core, link, c.PONG)
+        else:
+            raw = node.raw_extensions  # as in the packet, or it would not have this verdict
+            links.note_pong(core, link, node, has_extensions=bool(raw and raw[1]))
+    else:
+        _note_sender(core, node, packet)
+        if kind == c.PING:
+            heartbeat.send(core, link, c.PONG)
+        _apply_header(core, link, node, packet, kind)
+    if verdict.version != core.version.number:
+        _apply_rest(core, node, packet, shard_before)
+    elif verdict.news:
+        gossip_in.apply(core, node, packet.gossip_at(verdict.news))
+
+
+def _answer(core: Core, link: Link, sender: Node | None, packet: Packet, *, may_be_met: bool) -> None:
+    """Answers a PING or MEET; a MEET of a stranger first becomes a handshake."""
+    kind = packet.type
     if kind != c.PONG:
         learn_ip(core, link, sure=kind == c.MEET)
         if kind == c.MEET and sender is not None:
@@ -170,12 +220,10 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
         elif kind == c.MEET and may_be_met:
             _meet_stranger(core, link, packet)
         heartbeat.send(core, link, c.PONG)
-    if not link.inbound and link.node is not None and link.node.in_handshake:
-        sender = handshake.complete(core, link, packet)
-        if sender is not None:
-            _note_sender(core, sender, packet)
-    if sender is None:
-        return
+
+
+def _apply_header(core: Core, link: Link, sender: Node, packet: Packet, kind: int) -> None:
+    """Applies what the header of a heartbeat says, beyond that of other messages (`_note_sender`)."""
     sender.flags &= ~c.FLAG_MEET
     if (sender.flags ^ packet.flags) & c.FLAG_NOFAILOVER:
         sender.flags ^= c.FLAG_NOFAILOVER
@@ -184,13 +232,16 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
         address.update_from_header(core, sender, link, packet)
     elif kind == c.PONG and not link.inbound:
         links.note_pong(core, link, sender, has_extensions=packet.raw_extensions[1] > 0)
-    shard_before = sender.shard_id
     extensions.learn_shard(core, sender, packet)
     roles.apply_header(core, sender, packet)
     if sender.config_epoch == core.myself.config_epoch:
         epochs.resolve_collision(core, sender)
+
+
+def _apply_rest(core: Core, sender: Node, packet: Packet, shard_before: str) -> None:
+    """Applies what follows the header: gossip and extensions. Then two primaries may turn out to be of one shard."""
     if packet.count:
-        gossip_in.apply(core, sender, packet)
+        gossip_in.apply(core, sender, packet.gossip)
     extensions.apply(core, sender, packet)
     if sender.shard_id != shard_before:
         roles.give_way(core, sender)

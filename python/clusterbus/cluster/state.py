@@ -28,7 +28,7 @@ from clusterbus.cluster.model.switches import Switches
 from clusterbus.cluster.operator import describe, orders, persist, slot_moves
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import StateError
-from clusterbus.view import View
+from clusterbus.view import Verdict, View
 from clusterbus.wire import Heartbeat, Packet
 
 
@@ -89,13 +89,15 @@ class ClusterState:
         self._core.set_now(now_ms)
         links.accepted(self._core, link, ip, local_ip)
 
-    def handle_packet(self, link: int, packet: Packet, now_ms: int) -> None:
-        """A whole packet arrived on a link. Ignored if the link is not known (any more)."""
+    def handle_packet(self, link: int, packet: Packet, now_ms: int, verdict: Verdict | None = None) -> None:
+        """A whole packet arrived on a link, with what is news in it if a worker has found that out (R33). Ignored if
+        the link is not known (any more).
+        """
         core = self._core
         core.set_now(now_ms)
         found = core.links.get(link)
         if found is not None:
-            receive.handle(core, found, packet)
+            receive.handle(core, found, packet, verdict)
 
     def handle_quiet(self, pings: int, answered: int, pongs: list[int], now_ms: int) -> None:
         """Applies heartbeats that are quiet to the present version (R33): the number of PINGs, how many of them the

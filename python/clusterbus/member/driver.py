@@ -48,6 +48,7 @@ from clusterbus.member.ports import (
 )
 from clusterbus.member.refusals import RefusalLog
 from clusterbus.member.saving import Saver
+from clusterbus.view import Verdict
 from clusterbus.wire import ModuleMessage, Packet, Publish, encode
 
 TICK_PERIOD_MS: Final = 100
@@ -246,14 +247,14 @@ class Driver:
             return  # closed by an earlier event of this batch
         for refusal in event.dropped:
             self._refuse_packet(peer, refusal, now_ms)
-        for number, packet in enumerate(event.packets):
+        for number, (packet, verdict) in enumerate(zip(event.packets, event.verdicts, strict=True)):
             if number:
                 self._carry_out_effects()  # those of the packet before, which may close the link
                 if event.link not in self.links:
                     return
-            self._apply_packet(event.link, peer, packet, now_ms)
+            self._apply_packet(event.link, peer, packet, now_ms, verdict)
 
-    def _apply_packet(self, link: int, peer: str, packet: Packet, now_ms: int) -> None:
+    def _apply_packet(self, link: int, peer: str, packet: Packet, now_ms: int, verdict: Verdict | None = None) -> None:
         kind = packet.type
         if self.packet_filter != FILTER_NOTHING and self.packet_filter in (FILTER_EVERYTHING, kind):
             self.counters["packets_filtered"] += 1
@@ -265,7 +266,7 @@ class Driver:
                 self._drop_link(link, "closed by DEBUG CLOSE-CLUSTER-LINK-ON-PACKET-DROP", now_ms)
             return
         try:
-            self.state.handle_packet(link, packet, now_ms)
+            self.state.handle_packet(link, packet, now_ms, verdict)
         except Exception as error:
             what = f"a packet of type {kind} could not be applied"
             self.faults.survive(error, "packet_errors", peer, what)

@@ -23,7 +23,7 @@ from clusterbus.member.ports import (
 )
 from clusterbus.sim.network import ACCEPT, FIN, Dial, End, Network
 from clusterbus.sim.timeline import NodeClock
-from clusterbus.view import View
+from clusterbus.view import Verdict, View
 from clusterbus.wire import Packet, parse
 
 LISTENER: Final = 0
@@ -306,23 +306,24 @@ class SimEngine:
         """Compares a heartbeat with the view, as a worker does. A quiet one joins those of any link that wait already;
         another packet joins those of its link.
         """
-        version = self._quiet_version(end, packet)
+        verdict = self._verdict(end, packet)
         last = self._events[-1] if self._events else None
-        if version is None:
-            packets = [packet]
+        if verdict is None or not verdict.is_quiet:
+            packets, verdicts = [packet], [verdict]
             if isinstance(last, PacketsReceived) and last.link == end.link:
-                packets = [*last.packets, packet]
+                packets, verdicts = [*last.packets, packet], [*last.verdicts, verdict]
                 self._events.pop()
-            self._events.append(PacketsReceived(link=end.link, packets=packets))
+            self._events.append(PacketsReceived(link=end.link, packets=packets, verdicts=verdicts))
             return
+        version = verdict.version
         heartbeats = [(end.link, packet)]
         if isinstance(last, QuietHeartbeats) and last.version == version:
             heartbeats = [*last.packets, *heartbeats]
             self._events.pop()
         self._events.append(QuietHeartbeats(version=version, heartbeats=heartbeats))
 
-    def _quiet_version(self, end: End, packet: Packet) -> int | None:
-        """The version of the view that a heartbeat is quiet to; None if it must be applied in full.
+    def _verdict(self, end: End, packet: Packet) -> Verdict | None:
+        """What is news in a heartbeat to the view; None if all of it must be looked at.
 
         Only heartbeats of a bound link are compared (H21): PINGs on the link that the peer dialled, PONGs on ours.
         """
@@ -333,7 +334,7 @@ class SimEngine:
         if (kind == PONG) == end.is_inbound:
             return None
         peer_ip = self._process.ip_of(end.path.target)
-        return view.version if view.is_quiet(packet, peer_ip, self._process.clock.now_ms()) else None
+        return view.compare(packet, peer_ip, self._process.clock.now_ms())
 
 
 def _packet_of(data: bytes) -> Packet:

@@ -68,10 +68,12 @@ mod transport;
 pub use config::EngineConfig;
 pub use engine::Engine;
 pub use gate::TlsSide;
-pub use gossip::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports, Version, View, ViewHeader};
+pub use gossip::{
+    ExpectedHeartbeat, NodeRow, NodeTimes, Reports, Verdict, Version, View, ViewHeader,
+};
 pub use journal::event::{Event, QuietHeartbeat};
 pub use link_id::LinkId;
 pub use reason::{EndReason, LossReason, RefusalReason};
 pub use transport::socket::Socket;
 pub use transport::tls::{ClientAuth, TlsError, TlsFiles, TlsSetup};
-pub use transport::transfer::OutMessage;
+pub use transport::transfer::{OutMessage, Received};

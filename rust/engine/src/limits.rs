@@ -56,5 +56,7 @@ pub const KEEPALIVE_INTERVAL_S: u64 = 5;
 pub const UNACKNOWLEDGED_TIMEOUT_MS: u64 = 15_000;
 /// Refused packets of one job that are listed one by one for the main loop; any more are only counted.
 pub const DROPPED_LISTED: usize = 16;
+/// Entries of one heartbeat that are handed over as news; with more, the main loop looks at all of it.
+pub const NEWS_MAX: usize = 32;
 /// Refused packets after which a link is closed (H4).
 pub const DROPPED_CLOSES: u32 = 8;

@@ -2,11 +2,12 @@
 //!
 //! Python can make them too, so that what stands in for the engine (the simulator) reports the same events.
 
-use clusterbus_engine::{Event, LinkId, LossReason, QuietHeartbeat, RefusalReason};
+use clusterbus_engine::{Event, LinkId, LossReason, QuietHeartbeat, Received, RefusalReason};
 use clusterbus_wire::MessageType;
 use pyo3::prelude::*;
 
 use crate::errors::ConfigError;
+use crate::verdict::Verdict;
 use crate::wire::Packet;
 
 /// A peer's connection is up; if it is a TLS connection, its handshake is done.
@@ -45,20 +46,28 @@ impl LinkConnected {
     }
 }
 
-/// Whole packets of one link, in order, and the errors of packets that were refused.
+/// Whole packets of one link, in order, what is news in each of them, and the errors of packets that were refused.
 #[pyclass(frozen, get_all, module = "clusterbus._core")]
 pub struct PacketsReceived {
     link: u64,
     packets: Vec<Py<Packet>>,
+    verdicts: Vec<Option<Py<Verdict>>>,
     dropped: Vec<String>,
 }
 
 #[pymethods]
 impl PacketsReceived {
     #[new]
-    #[pyo3(signature = (*, link, packets, dropped = Vec::new()), text_signature = "(*, link, packets, dropped=())")]
-    fn new(link: u64, packets: Vec<Py<Packet>>, dropped: Vec<String>) -> Self {
-        Self { link, packets, dropped }
+    #[pyo3(signature = (*, link, packets, verdicts = Vec::new(), dropped = Vec::new()),
+        text_signature = "(*, link, packets, verdicts=(), dropped=())")]
+    fn new(
+        link: u64,
+        packets: Vec<Py<Packet>>,
+        mut verdicts: Vec<Option<Py<Verdict>>>,
+        dropped: Vec<String>,
+    ) -> Self {
+        verdicts.resize_with(packets.len(), || None);
+        Self { link, packets, verdicts, dropped }
     }
 }
 
@@ -212,10 +221,16 @@ pub fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
             Py::new(py, event)?.into_any()
         }
         Event::Packets { link, packets, dropped } => {
-            let packets = packets.into_iter().map(|packet| Py::new(py, Packet::new(packet)));
+            let mut verdicts = Vec::with_capacity(packets.len());
+            let packets = packets.into_iter().map(|Received { packet, verdict }| {
+                verdicts.push(verdict.map(|verdict| Verdict::of(py, verdict)).transpose()?);
+                Py::new(py, Packet::new(packet))
+            });
+            let packets = packets.collect::<PyResult<_>>()?;
             let event = PacketsReceived {
                 link: link.as_u64(),
-                packets: packets.collect::<PyResult<_>>()?,
+                packets,
+                verdicts,
                 dropped: dropped.iter().map(ToString::to_string).collect(),
             };
             Py::new(py, event)?.into_any()

@@ -1,7 +1,8 @@
 //! The module `clusterbus._core`. This is the only crate that knows Python, and it holds no logic of its own.
 //!
-//! In reading order: `engine` (the class `Engine`), `events` (what it reports), `view` (what is published to it), `wire`
-//! (packets), `numbers` (constants), `errors` (Rust's errors as Python's).
+//! In reading order: `engine` (the class `Engine`), `events` (what it reports), `view` (what is published to it),
+//! `verdict` (what a comparison with that found), `wire` (packets), `numbers` (constants), `errors` (Rust's errors as
+//! Python's).
 use pyo3::prelude::*;
 
 /// Workers allocate packets and the main thread frees them; the system's allocator is slow at that.
@@ -12,6 +13,7 @@ mod engine;
 mod errors;
 mod events;
 mod numbers;
+mod verdict;
 mod view;
 mod wire;
 
@@ -27,6 +29,8 @@ mod _core {
         AcceptRefused, LinkAccepted, LinkConnected, LinkDrained, LinkLost, PacketsReceived,
         QuietHeartbeats,
     };
+    #[pymodule_export]
+    use crate::verdict::Verdict;
     #[pymodule_export]
     use crate::view::{ExpectedHeartbeat, NodeRow, NodeTimes, Version, View};
     #[pymodule_export]

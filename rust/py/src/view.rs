@@ -16,6 +16,7 @@ use zerocopy::FromBytes;
 
 use crate::errors::{ConfigError, invalid_field};
 use crate::events::QuietHeartbeats;
+use crate::verdict::Verdict;
 use crate::wire::{Packet, Uint};
 
 /// The version of the state, which workers read.
@@ -147,7 +148,7 @@ pub struct ExpectedHeartbeat {
 impl ExpectedHeartbeat {
     #[new]
     #[pyo3(signature = (*, config_epoch, myslots, replicaof, flags, flags_mask, extensions, extensions_len,
-        votes, reports))]
+        votes, reports, is_unsettled = false))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
         config_epoch: Option<u64>,
@@ -159,6 +160,7 @@ impl ExpectedHeartbeat {
         extensions_len: u16,
         votes: bool,
         reports: Vec<PyRef<'_, NodeTimes>>,
+        is_unsettled: bool,
     ) -> PyResult<Self> {
         if config_epoch.is_some() && myslots.len() != SLOT_BITMAP_LEN_BYTES {
             return Err(ConfigError::new_err("myslots: expected 2048 bytes"));
@@ -175,6 +177,7 @@ impl ExpectedHeartbeat {
             extensions_len,
             votes,
             reports: engine::Reports::new(reports),
+            is_unsettled,
         };
         Ok(Self { expected: Arc::new(expected) })
     }
@@ -244,10 +247,18 @@ impl View {
         self.view.is_current()
     }
 
-    /// Whether a heartbeat that came from `peer_ip` is quiet at `now_ms`; if so, notes its times.
-    fn is_quiet(&self, packet: &Packet, peer_ip: &str, now_ms: u64) -> PyResult<bool> {
+    /// What is news in a heartbeat that came from `peer_ip`, at `now_ms`; notes the times that its gossip brings. None
+    /// if all of it must be looked at.
+    fn compare(
+        &self,
+        py: Python<'_>,
+        packet: &Packet,
+        peer_ip: &str,
+        now_ms: u64,
+    ) -> PyResult<Option<Py<Verdict>>> {
         let peer_ip = IpText::new("peer_ip", peer_ip).map_err(invalid_field)?;
-        Ok(self.view.is_quiet(packet.inner(), peer_ip.as_field(), now_ms))
+        let verdict = self.view.compare(packet.inner(), peer_ip.as_field(), now_ms);
+        verdict.map(|verdict| Verdict::of(py, verdict)).transpose()
     }
 
     /// Keeps the heartbeats' replication offsets, as `Engine.answer` does.

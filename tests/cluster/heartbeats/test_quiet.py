@@ -16,24 +16,28 @@ from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.cluster.model.slots import bits_of, bits_to_wire
 from clusterbus.errors import StateError
 from clusterbus.member.ports import QuietHeartbeats
-from clusterbus.view import View
-from clusterbus.wire import Extension, GossipEntry, Heartbeat, Packet, encode, parse
+from clusterbus.view import Verdict, View
+from clusterbus.wire import HEADER_LEN_BYTES, Extension, GossipEntry, Heartbeat, Packet, encode, parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cluster.shards import make_replica, replicate
 from tests.cluster.solo import ABILITIES, Puppet, Solo
 
+NEWS_MAX = 32
+"""The limit of the same name in the engine."""
 LETTERS = "abce"
 """The puppets that send. "a" has slots and so a vote. So has "d", which others only mention. "e" replicates "a"."""
 SICK = c.FLAG_PRIMARY | c.FLAG_PFAIL
 
 
 class World:
-    """Two states with the same inputs. One applies every packet in full, the other takes quiet heartbeats as quiet."""
+    """Two states with the same inputs. One applies every packet in full, the other only what is news in it."""
 
     def __init__(self, primary: str = "") -> None:
         self.quiet = 0
+        self.verdict: Verdict | None = None
+        """What was found news in the last packet."""
         self.whole, self.compared = Solo(), Solo()
         self.puppets: dict[str, Puppet] = {}
         for solo in (self.whole, self.compared):
@@ -59,22 +63,26 @@ class World:
         found = solo.state._core.links.get(link)
         bound = found is not None and found.node is not None and found.node.node_id == packet.sender
         view = solo.state.view()
-        if view is not None and bound and message.type != c.MEET and self.is_quiet(view, packet, puppet.ip):
-            self.quiet += 1
+        verdict = self.verdict = None
+        if view is not None and bound:
+            verdict = self.verdict = self.compare_with(view, packet, puppet.ip)
+        self.quiet += int(verdict is not None and verdict.is_quiet)
+        if view is not None and verdict is not None and verdict.is_quiet and self.quiet % 2:
             is_pong = message.type == c.PONG
             pings = int(not is_pong)
             view.note_offsets(QuietHeartbeats(version=view.version, heartbeats=[(link, packet)]))
             solo.state.handle_quiet(pings, pings, [link] if is_pong else [], solo.now_ms)
         else:
-            solo.state.handle_packet(link, packet, solo.now_ms)
+            solo.state.handle_packet(link, packet, solo.now_ms, verdict)
         return solo.poll()
 
-    def is_quiet(self, view: View, packet: Packet, peer_ip: str) -> bool:
-        """Whether a packet is quiet to a view, which must be the same if all its rows are made anew."""
+    def compare_with(self, view: View, packet: Packet, peer_ip: str) -> Verdict | None:
+        """What is news in a packet to a view, which must be the same if all its rows are made anew."""
         solo = self.compared
-        is_quiet = view.is_quiet(packet, peer_ip, solo.now_ms)
-        assert whole_view(solo.state._core).is_quiet(packet, peer_ip, solo.now_ms) == is_quiet
-        return is_quiet
+        verdict = view.compare(packet, peer_ip, solo.now_ms)
+        anew = whole_view(solo.state._core).compare(packet, peer_ip, solo.now_ms)
+        assert parts_of(verdict) == parts_of(anew)
+        return verdict
 
     def tick(self, after_ms: int) -> None:
         left, right = self.whole.tick(after_ms), self.compared.tick(after_ms)
@@ -111,6 +119,10 @@ class World:
             left.take_gossiped_pong(one)
             right.take_gossiped_pong(other)
             assert fields_of(one) == fields_of(other)
+
+
+def parts_of(verdict: Verdict | None) -> tuple[object, ...] | None:
+    return verdict and (verdict.version, verdict.is_pong, verdict.header_is_known, verdict.news)
 
 
 def without_pongs(effects: list[Effect]) -> list[str]:
@@ -162,7 +174,7 @@ def entry_of(world: World, letter: str, **changes: Any) -> GossipEntry:
 
 letters = st.sampled_from(LETTERS)
 entries = st.tuples(
-    st.sampled_from("abcdz"),  # z: an unknown node
+    st.sampled_from("aabbccddmz"),  # m: the one that receives; z: an unknown node
     st.sampled_from([c.FLAG_PRIMARY, SICK, c.FLAG_PRIMARY | c.FLAG_FAIL, c.FLAG_REPLICA, c.FLAG_MYSELF]),
     st.sampled_from([-5, 0, 0, 0, 1]),  # seconds from now
     st.booleans(),  # another address
@@ -186,6 +198,8 @@ headers = st.sampled_from(
         {"state": 1},
         {"myslots": b"\xff" + bytes(2047)},
         {"myslots": bytes(2048)},
+        {"myslots": b"\x08" + bytes(2047)},
+        {"myslots": b"\x11" + bytes(2047)},
     ]
 )
 extension_lists = st.sampled_from(
@@ -232,9 +246,9 @@ def test_a_quiet_packet_leaves_the_state_that_the_whole_packet_leaves_r33(
             changes: dict[str, Any] = {"flags": flags, "pong_received_s": world.whole.now_ms // 1000 + seconds}
             if elsewhere:
                 changes |= {"ip": "10.8.8.8", "cport": 18888}
-            if about == "z":
-                changes["node_id"] = "f" * 40
-            gossip.append(entry_of(world, "d" if about == "z" else about, **changes))
+            if about in "mz":
+                changes["node_id"] = "f" * 40 if about == "z" else world.whole.state.myself.node_id
+            gossip.append(entry_of(world, "d" if about in "mz" else about, **changes))
         heartbeat = world.whole.heartbeat(puppet, kind, gossip, extensions, **header)
         world.sends(puppet, heartbeat)
         assert_view_is_whole(world.compared)
@@ -418,6 +432,105 @@ def test_news_in_gossip_is_not_quiet_r33(world: World, make: Callable[[World], G
     assert not is_quiet(world, "a", gossip=[entry_of(world, "b"), make(world)])
 
 
+def verdict_of(world: World, letter: str, **parts: Any) -> Verdict | None:
+    """What is news in a PING of a puppet."""
+    puppet = world.puppets[letter]
+    world.sends(puppet, world.whole.heartbeat(puppet, **parts))
+    return world.verdict
+
+
+def test_only_the_entries_that_say_something_new_are_news_r33(world: World) -> None:
+    gossip = [entry_of(world, "b"), entry_of(world, "d", flags=SICK), entry_of(world, "c")]
+    verdict = verdict_of(world, "a", gossip=gossip)
+    assert verdict is not None
+    assert (verdict.header_is_known, verdict.news) == (True, (1,))
+    assert world.compared.node("a" * 40) in world.compared.node("d" * 40).fail_reports
+
+
+def test_claims_that_nobody_believes_leave_the_gossip_quiet_r33(world: World) -> None:
+    """The sender owns slot 0; slots 0 and 3 is more than it may have, as the other owner has a greater epoch."""
+    for state in (world.whole.state, world.compared.state):
+        owner = state.find("d" * 40)
+        assert owner is not None
+        state._core.set_config_epoch(owner, 2**10)
+    claims: dict[str, Any] = {"myslots": bits_to_wire(bits_of([0, 3]))}
+    for _ in range(2):
+        verdict = verdict_of(world, "a", gossip=[entry_of(world, "b")], **claims)
+        assert verdict is not None
+        assert (verdict.header_is_known, verdict.news) == (False, ())
+    assert world.compared.counter("messages_update_sent") == world.whole.counter("messages_update_sent") > 0
+
+
+def test_a_header_that_gives_the_sender_a_vote_makes_its_reports_count_r33(world: World) -> None:
+    """Before that header its reports were no news, and after it they are."""
+    claims = bits_to_wire(bits_of([9]))
+    verdict = verdict_of(world, "b", gossip=[entry_of(world, "d", flags=SICK)], myslots=claims)
+    assert verdict is not None
+    assert (verdict.header_is_known, verdict.news) == (False, ())
+    assert world.compared.node("b" * 40) in world.compared.node("d" * 40).fail_reports
+
+
+def test_reports_that_come_with_a_new_header_are_the_states_to_renew_r33(world: World) -> None:
+    sick = [entry_of(world, "d", flags=SICK), entry_of(world, "b", flags=SICK)]
+    assert not is_quiet(world, "a", gossip=sick)
+    is_quiet(world, "a", gossip=sick)
+    for solo in (world.whole, world.compared):
+        solo.now_ms += 1000
+    verdict = verdict_of(world, "a", gossip=sick, myslots=bits_to_wire(bits_of([0, 3])))
+    assert verdict is not None
+    assert verdict.news == (0, 1)
+
+
+def test_the_order_of_entries_about_one_node_is_kept_r33(world: World) -> None:
+    sick, well = entry_of(world, "d", flags=SICK), entry_of(world, "d")
+    assert verdict_of(world, "a", gossip=[well, sick]) is None
+    assert verdict_of(world, "a", gossip=[well, sick]) is None
+    assert verdict_of(world, "b", gossip=[well, sick]) is not None, "it has no vote, so neither is news"
+
+
+def test_a_packet_with_very_much_news_is_applied_in_full_r33(world: World) -> None:
+    def strangers(number: int) -> list[GossipEntry]:
+        return [entry_of(world, "d", node_id=f"{n + 1:040x}") for n in range(number)]
+
+    view = world.compared.state.view()
+    assert view is not None
+    for number in (NEWS_MAX, NEWS_MAX + 1):
+        heartbeat = world.whole.heartbeat(world.puppets["a"], gossip=strangers(number))
+        verdict = view.compare(parse(encode(heartbeat))[0], "10.0.0.9", world.compared.now_ms)
+        assert (verdict is None) == (number > NEWS_MAX)
+
+
+@pytest.mark.parametrize("first_byte", [b"x", b"\0"], ids=["not an address", "no address"])
+def test_a_packet_with_a_refused_part_is_applied_in_full_h13_r33(world: World, first_byte: bytes) -> None:
+    solo = world.compared
+    heartbeat = world.whole.heartbeat(world.puppets["a"], gossip=[entry_of(world, "b"), entry_of(world, "c")])
+    data = bytearray(encode(heartbeat))
+    assert data[HEADER_LEN_BYTES : HEADER_LEN_BYTES + 40] == b"b" * 40
+    ip_at = HEADER_LEN_BYTES + 40 + 8
+    data[ip_at : ip_at + 1] = first_byte
+    (packet,) = parse(bytes(data))
+    assert packet.refused
+    view = solo.state.view()
+    assert view is not None
+    assert view.compare(packet, "10.0.0.9", solo.now_ms) is None
+
+
+def test_a_verdict_of_an_older_version_counts_for_nothing_r33(world: World) -> None:
+    solo, puppet = world.compared, world.puppets["a"]
+    (packet,) = parse(encode(solo.heartbeat(puppet, gossip=[entry_of(world, "b", flags=SICK)])))
+    solo.state.handle_packet(puppet.inbound, packet, solo.now_ms)
+    view = solo.state.view()
+    assert view is not None
+    verdict = view.compare(packet, puppet.ip, solo.now_ms)
+    assert verdict is not None
+    assert verdict.is_quiet
+    solo.state._core.remove_node(solo.node("b" * 40), "forgotten")
+    solo.state._core.take_slots(bits_of([0]))
+    solo.state.handle_packet(puppet.inbound, packet, solo.now_ms, verdict)
+    assert solo.state.find("b" * 40) is not None, "the entry about it is news by now"
+    assert solo.state.owner_of(0) is solo.node(puppet), "so is what it claims"
+
+
 def test_a_report_repeated_is_quiet_and_keeps_standing_r33(world: World) -> None:
     sick = [entry_of(world, "d", flags=SICK), entry_of(world, "b", flags=SICK)]
     assert not is_quiet(world, "a", gossip=sick)
@@ -440,7 +553,9 @@ def test_a_quiet_heartbeat_takes_effect_after_those_that_were_read_before_it_r33
     older, newer = (parse(encode(solo.heartbeat(puppet, offset=offset)))[0] for offset in (100, 110))
     view = solo.state.view()
     assert view is not None
-    assert view.is_quiet(newer, puppet.ip, solo.now_ms), "a worker has looked at both"
+    verdict = view.compare(newer, puppet.ip, solo.now_ms)
+    assert verdict is not None
+    assert verdict.is_quiet, "a worker has looked at both"
     solo.state.handle_packet(puppet.inbound, older, solo.now_ms)
     assert solo.node(puppet).repl_offset == 100
     view.note_offsets(QuietHeartbeats(version=view.version, heartbeats=[(puppet.inbound, newer)]))

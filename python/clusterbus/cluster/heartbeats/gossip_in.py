@@ -6,6 +6,8 @@ nothing but nodes that are unknown too. Main thread. Source: `clusterProcessGoss
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import NodeJoined
@@ -14,12 +16,12 @@ from clusterbus.cluster.model.node import Node
 from clusterbus.wire import GossipEntry, Packet
 
 
-def apply(core: Core, sender: Node, packet: Packet) -> None:
-    """Applies the gossip of a known sender."""
+def apply(core: Core, sender: Node, entries: Iterable[GossipEntry]) -> None:
+    """Applies gossip of a known sender: all entries of a packet, or those that are news."""
     myself = core.myself
     nodes = core.table.nodes
     reports = sender.is_voting
-    for entry in packet.gossip:
+    for entry in entries:
         if entry.flags & c.GOSSIP_FLAGS_PRIVATE:
             _note_private_flags(core, sender.node_id)
         node = nodes.get(entry.node_id)

@@ -1,7 +1,8 @@
 """Quiet heartbeats, which say nothing new: the view that they are recognised by, and their effects (R33).
 
 Owns the rows of the view: what each node's next heartbeat looks like if it changes nothing. Whatever makes `receive` do
-more than note times and the replication offset must make a heartbeat differ from its row. Main thread.
+more than note times and the replication offset must make a heartbeat differ from its row: its header, or the entries
+that do. Main thread.
 """
 
 from __future__ import annotations
@@ -90,14 +91,13 @@ def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
     if node is core.myself or node.raw_extensions is None or node.flags & (c.FLAG_HANDSHAKE | c.FLAG_MEET):
         return None
     is_primary = node.is_primary
-    if not is_primary and node.replicaof is None:
-        return None  # a replica of a node that we do not know: it would look like a primary, whose claims count
+    # A replica of a node that we do not know would look like a primary, whose claims count.
+    follows_a_stranger = not is_primary and node.replicaof is None
     myself = core.myself
     is_ours_to_resolve = node.node_id > myself.node_id or node.succession is Succession.PREDECESSOR
-    if is_primary and node.config_epoch == myself.config_epoch and is_ours_to_resolve:
-        return None  # an epoch collision
-    if node.slot_bits & core.slots.not_claimed:
-        return None  # once it claims these slots again, no other node may have them under whatever epoch
+    collides = is_primary and node.config_epoch == myself.config_epoch and is_ours_to_resolve
+    # Once it claims these slots again, no other node may have them under whatever epoch.
+    leaves_slots_out = bool(node.slot_bits & core.slots.not_claimed)
     raw, raw_len = node.raw_extensions
     return ExpectedHeartbeat(
         config_epoch=node.config_epoch if is_primary else None,
@@ -109,6 +109,7 @@ def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
         extensions_len=raw_len,
         votes=node.is_voting,
         reports=[about.times for about in core.table.reported.values() if node in about.fail_reports],
+        is_unsettled=follows_a_stranger or collides or leaves_slots_out,
     )
 
 

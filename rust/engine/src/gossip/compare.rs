@@ -1,38 +1,63 @@
-//! The comparison: does a heartbeat say anything that the state behind the view does not know?
+//! The comparison: what does a heartbeat say that the state behind the view does not know?
 //!
-//! Property (R33): for any packet and any view, when the answer is "quiet", applying the whole packet to that state
-//! would change nothing but times and the sender's replication offset. The times that gossip brings are noted here; the
-//! rest is noted by the main thread, if it takes the packet as quiet. If in doubt, the packet is not quiet. Runs on
-//! whatever thread reads. Source of the rules: `clusterProcessPacket`, `clusterProcessGossipSection`; `receive.py` applies whole
-//! packets.
+//! Property (R33): for any packet and any view, applying the news to that state leaves what applying the whole packet
+//! would leave, but for times and the sender's replication offset. The times that gossip brings are noted here; the rest
+//! is noted by the main thread, if it goes by the verdict. If in doubt, an entry is news, or there is no verdict. Runs
+//! on whatever thread reads. Source of the rules: `clusterProcessPacket`, `clusterProcessGossipSection`; `receive.py`
+//! applies packets.
 
 use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
 use clusterbus_wire::{
     FLAG_FAIL, FLAG_HANDSHAKE, FLAG_MYSELF, FLAG_PFAIL, GOSSIP_FUTURE_MAX_MS, GossipEntry,
-    IP_LEN_BYTES, MFLAG_EXTENSIONS, MessageType, Packet, PacketRef,
+    IP_LEN_BYTES, IpText, MFLAG_EXTENSIONS, MessageType, Packet, PacketRef,
 };
+use zerocopy::transmute_ref;
 
-use super::view::{ExpectedHeartbeat, IdBytes, NodeRow, View};
+use super::node::{ExpectedHeartbeat, IdBytes, NodeRow};
+use super::view::View;
+use crate::limits::NEWS_MAX;
 
 /// Flags that have a meaning only inside the node that sets them: gossip about another node must not carry them (H25).
 const PRIVATE_FLAGS: u16 = FLAG_MYSELF | FLAG_HANDSHAKE;
+const FAILING: u16 = FLAG_PFAIL | FLAG_FAIL;
 
-/// The result for a heartbeat that says nothing new to the state of `version`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quiet {
+/// What is news in a heartbeat to the state of one version. A state of another version has to look at all of it.
+///
+/// The entries' part holds also after the header was applied, as long as that did not move the version: it rests on the
+/// rows of the nodes and on whether the sender votes, and none of these changes without the version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
     /// The version of the view that it was compared with.
     pub version: u64,
     /// The node that sent it.
     pub sender: IdBytes,
     /// True for a PONG, false for a PING.
     pub is_pong: bool,
+    /// Whether the header says nothing new.
+    pub header_is_known: bool,
+    /// The places of the gossip entries that say something new, ascending.
+    pub news: Vec<u16>,
+}
+
+impl Verdict {
+    /// Whether the heartbeat says nothing new at all.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.header_is_known && self.news.is_empty()
+    }
 }
 
 impl View {
-    /// Whether a heartbeat that came from `peer_ip` says nothing new at `now_ms`; if so its times are noted.
+    /// What is news in a heartbeat that came from `peer_ip`, at `now_ms`; the times that its gossip brings are noted.
+    /// None if all of it must be looked at.
     #[must_use]
-    pub fn is_quiet(&self, packet: &Packet, peer_ip: &[u8; IP_LEN_BYTES], now_ms: u64) -> bool {
-        compare(self, packet, peer_ip, now_ms).is_some()
+    pub fn compare(
+        &self,
+        packet: &Packet,
+        peer_ip: &[u8; IP_LEN_BYTES],
+        now_ms: u64,
+    ) -> Option<Verdict> {
+        compare(self, packet, peer_ip, now_ms)
     }
 }
 
@@ -42,7 +67,7 @@ pub(crate) fn compare(
     packet: &Packet,
     peer_ip: &[u8; IP_LEN_BYTES],
     now_ms: u64,
-) -> Option<Quiet> {
+) -> Option<Verdict> {
     let packet = packet.packet_ref();
     let is_pong = match packet.message_type()? {
         MessageType::Ping => false,
@@ -52,13 +77,21 @@ pub(crate) fn compare(
     let header = packet.header()?;
     let sender = view.node(&header.sender)?;
     let expected = sender.expected.as_ref()?;
-    let is_quiet = header_is_expected(view, header, sender, expected, peer_ip, is_pong)
-        && extensions_are_expected(&packet, header, expected)
-        && gossip_is_known(view, packet.gossip(), sender, expected, now_ms);
-    if !is_quiet {
+    // The state takes extensions last, and news there may be about any node.
+    if !myip_is_sound(header, sender) || !extensions_are_expected(&packet, header, expected) {
         return None;
     }
-    Some(Quiet { version: view.version, sender: header.sender, is_pong })
+    let header_is_known = header_is_expected(view, header, sender, expected, peer_ip, is_pong);
+    let gossip = Gossip { view, sender, expected, header_is_known, now_ms };
+    let news = gossip.news(packet.gossip())?;
+    Some(Verdict { version: view.version, sender: header.sender, is_pong, header_is_known, news })
+}
+
+/// Whether the announced address is one, or there is none. The state refuses others and counts them (H13).
+fn myip_is_sound(header: &HeaderLayout, sender: &NodeRow) -> bool {
+    header.myip[0] == 0
+        || header.myip == sender.entry.ip
+        || IpText::from_field(&header.myip).is_some()
 }
 
 fn header_is_expected(
@@ -75,7 +108,7 @@ fn header_is_expected(
     let address_is_known = is_pong
         || (*ip == entry.ip
             && (header.port, header.pport, header.cport) == (entry.port, entry.pport, entry.cport));
-    let myip_is_sound = header.myip[0] == 0 || header.myip == entry.ip;
+    let myip_is_known = header.myip[0] == 0 || header.myip == entry.ip;
     let mflags_are_known = match header.mflags {
         [0, 0, 0] => true,
         [MFLAG_EXTENSIONS, 0, 0] => sender.takes_extensions,
@@ -84,8 +117,9 @@ fn header_is_expected(
     let claims_are_known = expected.config_epoch.is_none_or(|config_epoch| {
         header.config_epoch.get() == config_epoch && header.myslots[..] == expected.myslots[..]
     });
-    address_is_known
-        && myip_is_sound
+    !expected.is_unsettled
+        && address_is_known
+        && myip_is_known
         && mflags_are_known
         && header.current_epoch.get() <= view.header.current_epoch
         && header.flags.get() & expected.flags_mask == expected.flags
@@ -104,73 +138,162 @@ fn extensions_are_expected(
         && *packet.extension_bytes() == expected.extensions[..]
 }
 
-fn gossip_is_known(
-    view: &View,
-    entries: &[GossipLayout],
-    sender: &NodeRow,
-    expected: &ExpectedHeartbeat,
+/// The words of a gossip entry, which is read eight bytes at a time.
+type Words = [[u8; 8]; 13];
+/// From here on an entry says where its node is and what its flags are; the id and the times come before.
+const ADDRESS_WORD: usize = 6;
+/// The last word: bus port, flags, the other client port, unused.
+const FLAGS_WORD: usize = 12;
+const FLAGS_THAT_MATTER: [u8; 2] = (PRIVATE_FLAGS | FAILING).to_be_bytes();
+const FLAGS_WORD_MASK: u64 =
+    u64::from_ne_bytes([0xff, 0xff, FLAGS_THAT_MATTER[0], FLAGS_THAT_MATTER[1], 0xff, 0xff, 0, 0]);
+/// None of these bits may be set in the entry of a node that is well.
+const FLAGS_MASK: u64 =
+    u64::from_ne_bytes([0, 0, FLAGS_THAT_MATTER[0], FLAGS_THAT_MATTER[1], 0, 0, 0, 0]);
+
+/// Whether an entry says of a node that it is well, and where we know it to be, and we hold it well too.
+#[inline]
+fn is_well_where_known(entry: &GossipLayout, node: &NodeRow) -> bool {
+    let (said, known): (&Words, &Words) = (transmute_ref!(entry), transmute_ref!(&node.entry));
+    let mut difference = 0;
+    for word in ADDRESS_WORD..FLAGS_WORD {
+        difference |= u64::from_ne_bytes(said[word]) ^ u64::from_ne_bytes(known[word]);
+    }
+    let (said, known) =
+        (u64::from_ne_bytes(said[FLAGS_WORD]), u64::from_ne_bytes(known[FLAGS_WORD]));
+    difference |= (said ^ known) & FLAGS_WORD_MASK | said & FLAGS_MASK;
+    difference == 0 && !node.has_reports && entry.ip[0] != 0
+}
+
+/// What one entry says.
+enum Said {
+    /// Nothing new.
+    Known,
+    /// Again that a node is failing, which the sender has reported already: the place of that report.
+    ReportAgain(usize),
+    News,
+    /// What the state refuses and counts (H13).
+    Invalid,
+}
+
+/// The gossip section of one heartbeat, to be compared.
+struct Gossip<'a> {
+    view: &'a View,
+    sender: &'a NodeRow,
+    expected: &'a ExpectedHeartbeat,
+    header_is_known: bool,
     now_ms: u64,
-) -> bool {
-    let mut repeated: Option<Repeated> = None;
-    for entry in entries {
+}
+
+impl Gossip<'_> {
+    /// The places of the entries that are news; None if the whole section must be looked at.
+    fn news(&self, entries: &[GossipLayout]) -> Option<Vec<u16>> {
+        let mut news = Vec::new();
+        let mut again: Option<Repeated> = None;
+        // Later PONG times than this are not believed.
+        let latest_pong_s = (self.now_ms + GOSSIP_FUTURE_MAX_MS) / 1000;
+        for (place, entry) in entries.iter().enumerate() {
+            let node = self.view.node(&entry.node_id);
+            if let Some(node) = node
+                && is_well_where_known(entry, node)
+                && !std::ptr::eq(node, self.sender)
+            {
+                let pong_s = entry.pong_received_s.get();
+                if u64::from(pong_s) <= latest_pong_s {
+                    node.times.note_gossiped_pong(pong_s);
+                }
+                continue;
+            }
+            match self.said(entry, node, latest_pong_s) {
+                Said::Known => {}
+                Said::ReportAgain(report) => {
+                    again.get_or_insert_with(|| Repeated::new(self.expected)).note(report, place);
+                }
+                Said::News => news.push(place as u16),
+                Said::Invalid => return None,
+            }
+        }
+        if let Some(again) = again {
+            if again.missing == 0 && self.header_is_known {
+                self.sender.times.repeat_reports(self.now_ms);
+            } else {
+                // Some of the reports were renewed and others were not, or the sender may have no vote any more: only
+                // the state can record that.
+                news.extend(again.places);
+                news.sort_unstable();
+            }
+        }
+        let is_whole = news.len() > NEWS_MAX || mention_twice(entries, &news);
+        (!is_whole).then_some(news)
+    }
+
+    /// What an entry says that is not of a node which is well where it is known to be. A PONG time that the state would
+    /// take is noted.
+    #[inline(never)]
+    fn said(&self, entry: &GossipLayout, node: Option<&NodeRow>, latest_pong_s: u64) -> Said {
         let flags = entry.flags.get();
-        if flags & PRIVATE_FLAGS != 0 {
-            return false;
+        let same_address = |node: &NodeRow| {
+            entry.ip == node.entry.ip
+                && (entry.port, entry.pport, entry.cport)
+                    == (node.entry.port, node.entry.pport, node.entry.cport)
+        };
+        let is_where_known = node.is_some_and(|node| same_address(node) && entry.ip[0] != 0);
+        if !is_where_known && GossipEntry::from_layout(entry).is_err() {
+            return Said::Invalid;
         }
-        let Some(node) = view.node(&entry.node_id) else { return false };
-        if std::ptr::eq(node, sender) {
-            // No server mentions itself, so this is for the state to judge: the time given here would be overwritten by
-            // that of the sender's own PONG.
-            return false;
+        let Some(node) = node else { return Said::News };
+        // No server mentions itself, so this is for the state to judge: the time given here would be overwritten by
+        // that of the sender's own PONG. A healthy node may have another address here.
+        if flags & PRIVATE_FLAGS != 0
+            || std::ptr::eq(node, self.sender)
+            || (!is_where_known && node.is_failing())
+        {
+            return Said::News;
         }
-        let same_address = entry.ip == node.entry.ip
-            && (entry.port, entry.pport, entry.cport)
-                == (node.entry.port, node.entry.pport, node.entry.cport);
-        // A healthy node may have another address here, but it must be a valid one (H13).
-        if !same_address && (node.is_failing() || GossipEntry::from_layout(entry).is_err()) {
-            return false;
-        }
-        let report = || expected.reports.find(node);
-        if flags & (FLAG_PFAIL | FLAG_FAIL) != 0 {
-            if expected.votes && !is_myself(node) {
-                let Some(report) = report() else { return false };
-                repeated.get_or_insert_with(|| Repeated::new(expected)).note(report);
+        let report = || self.expected.reports.find(node);
+        if flags & FAILING != 0 {
+            if self.expected.votes && !is_myself(node) {
+                return report().map_or(Said::News, Said::ReportAgain);
             }
         } else if node.has_reports {
-            if expected.votes && report().is_some() {
-                return false;
+            if self.expected.votes && report().is_some() {
+                return Said::News;
             }
-        } else if !node.is_failing() {
+        } else if !node.is_failing() && !is_myself(node) {
             let pong_s = entry.pong_received_s.get();
-            if u64::from(pong_s) * 1000 <= now_ms + GOSSIP_FUTURE_MAX_MS {
+            if u64::from(pong_s) <= latest_pong_s {
                 node.times.note_gossiped_pong(pong_s);
             }
         }
+        Said::Known
     }
-    match repeated {
-        None => true,
-        Some(repeated) if repeated.missing == 0 => {
-            sender.times.repeat_reports(now_ms);
-            true
-        }
-        // Some of the reports were renewed and others were not; only the state can record that.
-        Some(_) => false,
-    }
+}
+
+/// Whether an entry that is no news is about a node that is also the subject of news: then their order matters.
+fn mention_twice(entries: &[GossipLayout], news: &[u16]) -> bool {
+    news.iter().any(|&place| {
+        let id = entries[usize::from(place)].node_id;
+        let others = entries.iter().enumerate().filter(|(_, entry)| entry.node_id == id);
+        others.into_iter().any(|(other, _)| news.binary_search(&(other as u16)).is_err())
+    })
 }
 
 /// Which of the sender's reports a packet has repeated. A packet may mention a node twice.
 struct Repeated {
     seen: Vec<bool>,
     missing: usize,
+    /// The entries that repeat them.
+    places: Vec<u16>,
 }
 
 impl Repeated {
     fn new(expected: &ExpectedHeartbeat) -> Self {
         let missing = expected.reports.len();
-        Self { seen: vec![false; missing], missing }
+        Self { seen: vec![false; missing], missing, places: Vec::new() }
     }
 
-    fn note(&mut self, report: usize) {
+    fn note(&mut self, report: usize, place: usize) {
+        self.places.push(place as u16);
         if !std::mem::replace(&mut self.seen[report], true) {
             self.missing -= 1;
         }

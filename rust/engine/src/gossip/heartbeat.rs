@@ -14,7 +14,8 @@ use clusterbus_wire::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::view::{IdBytes, View, ViewHeader};
+use super::node::IdBytes;
+use super::view::{View, ViewHeader};
 
 /// Memory that a thread keeps between heartbeats.
 pub(crate) struct GossipScratch {

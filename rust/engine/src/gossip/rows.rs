@@ -9,7 +9,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use super::view::{IdBytes, NodeRow};
+use super::node::{IdBytes, NodeRow};
 
 /// Rows in one piece. A view with another row copies its piece, and a reference to every other piece.
 const PIECE_ROWS: usize = 16;

@@ -8,6 +8,7 @@ use clusterbus_wire::{Packet, PacketError};
 
 use crate::link_id::LinkId;
 use crate::reason::{LossReason, RefusalReason};
+use crate::transport::transfer::Received;
 
 /// Something that happened, for the main loop to act on.
 #[derive(Debug)]
@@ -36,8 +37,8 @@ pub enum Event {
     Packets {
         /// The link they came in on.
         link: LinkId,
-        /// Whole packets that passed the checks, as slices of the receive buffer.
-        packets: Vec<Packet>,
+        /// Whole packets that passed the checks, as slices of the receive buffer, and what of each is news.
+        packets: Vec<Received>,
         /// Why packets were refused: the first few refusals of a job.
         dropped: Vec<PacketError>,
     },

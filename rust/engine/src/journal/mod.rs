@@ -82,14 +82,15 @@ impl Journal {
         dropped: Vec<PacketError>,
     ) {
         let mut packets = Vec::new();
-        for Received { packet, quiet } in received {
+        for Received { packet, verdict } in received {
             // A PING belongs on a link that the peer dialled, a PONG on one that we dialled. Anything else is for the
             // state to judge.
             let is_expected_here = |is_pong: bool| is_pong != from.is_inbound;
-            let quiet =
-                quiet.filter(|q| Some(q.sender) == from.node && is_expected_here(q.is_pong));
-            let Some(quiet) = quiet else {
-                packets.push(packet);
+            let verdict = verdict
+                .filter(|verdict| Some(verdict.sender) == from.node)
+                .filter(|verdict| is_expected_here(verdict.is_pong));
+            let Some(quiet) = verdict.as_ref().filter(|verdict| verdict.is_quiet()) else {
+                packets.push(Received { packet, verdict });
                 continue;
             };
             if !packets.is_empty() {

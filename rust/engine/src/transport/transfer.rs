@@ -15,7 +15,7 @@ use clusterbus_wire::{
 };
 
 use crate::gossip::{
-    GossipScratch, IdBytes, Quiet, View, compare, encode_heartbeat, heartbeat_len_bytes,
+    GossipScratch, IdBytes, Verdict, View, compare, encode_heartbeat, heartbeat_len_bytes,
 };
 use crate::limits::{
     DROPPED_LISTED, READ_BUDGET_BYTES, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES,
@@ -95,11 +95,13 @@ impl ReadStop {
     }
 }
 
-/// A packet, and whether it is quiet to the view that it was compared with.
+/// A packet, and what of it is news to the view that it was compared with.
 #[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) packet: Packet,
-    pub(crate) quiet: Option<Quiet>,
+pub struct Received {
+    /// The whole packet.
+    pub packet: Packet,
+    /// None if all of the packet must be looked at.
+    pub verdict: Option<Verdict>,
 }
 
 /// What packets are compared with as they come in.
@@ -108,13 +110,13 @@ pub(crate) struct Comparer<'a> {
     pub(crate) view: Option<&'a View>,
     /// The peer's address, as the wire writes it.
     pub(crate) peer_ip: &'a [u8; IP_LEN_BYTES],
-    /// The node that the link is bound to. A packet that names another sender is never quiet, and nothing of it is
-    /// noted here (H21): the state judges whether to believe it.
+    /// The node that the link is bound to. A packet that names another sender is looked at in full, and nothing of
+    /// it is noted here (H21): the state judges whether to believe it.
     pub(crate) node: Option<&'a IdBytes>,
 }
 
 impl Comparer<'_> {
-    fn compare(&self, packet: &Packet) -> Option<Quiet> {
+    fn compare(&self, packet: &Packet) -> Option<Verdict> {
         let view = self.view?;
         let is_proven = packet.packet_ref().header()?.sender == *self.node?;
         is_proven.then(|| compare(view, packet, self.peer_ip, view.now_ms())).flatten()
@@ -158,8 +160,8 @@ impl ReadReport {
             Ok(packet) => {
                 let class = class_index(packet.packet_ref().checked().class);
                 self.bytes_by_class[class] += packet.bytes().len() as u64;
-                let quiet = comparer.compare(&packet);
-                self.packets.push(Received { packet, quiet });
+                let verdict = comparer.compare(&packet);
+                self.packets.push(Received { packet, verdict });
             }
             Err(error) => {
                 self.dropped_len += 1;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use clusterbus_engine::EngineConfig;
+use clusterbus_engine::{EngineConfig, Received};
 
 use crate::support::packets::{self, ping, pings};
 use crate::support::{
@@ -212,7 +212,7 @@ fn answer_pings(rig: &mut Rig) {
     for event in std::mem::take(&mut rig.log) {
         match event {
             clusterbus_engine::Event::Packets { link, packets, .. } => {
-                for packet in packets {
+                for Received { packet, .. } in packets {
                     assert!(rig.engine.send(link, message(packet.bytes().to_vec())));
                 }
             }

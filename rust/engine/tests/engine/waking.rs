@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use clusterbus_engine::{Engine, EngineConfig, Event, LinkId};
+use clusterbus_engine::{Engine, EngineConfig, Event, LinkId, Received};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
@@ -148,7 +148,7 @@ fn no_edge_is_lost_under_random_traffic() {
             for event in engine.poll(Some(Duration::ZERO)).expect("no wait") {
                 match event {
                     Event::Packets { link, packets, .. } => {
-                        for packet in packets {
+                        for Received { packet, .. } in packets {
                             let next = answered.entry(link).or_default();
                             assert_eq!(
                                 packets::number_of(packet.bytes()),

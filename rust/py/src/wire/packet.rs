@@ -179,6 +179,16 @@ impl Packet {
         self.0.packet_ref().gossip_entries().map(GossipEntry).collect()
     }
 
+    /// The gossip entries at these places; one that is not there or not valid is left out.
+    fn gossip_at(&self, places: Vec<usize>) -> Vec<GossipEntry> {
+        let gossip = self.0.packet_ref().gossip();
+        let entries = places.into_iter().filter_map(|place| gossip.get(place));
+        entries
+            .filter_map(|entry| wire::GossipEntry::from_layout(entry).ok())
+            .map(GossipEntry)
+            .collect()
+    }
+
     /// The valid extensions; one with a bad text or id is left out and named in `refused`.
     #[getter]
     fn extensions(&self) -> Vec<Extension> {

@@ -211,10 +211,10 @@ impl Rig {
 
     pub fn packets(&self, link: LinkId) -> Vec<Packet> {
         let of_link = self.log.iter().filter_map(|event| match event {
-            Event::Packets { link: id, packets, .. } if *id == link => Some(packets.clone()),
+            Event::Packets { link: id, packets, .. } if *id == link => Some(packets),
             _ => None,
         });
-        of_link.flatten().collect()
+        of_link.flatten().map(|received| received.packet.clone()).collect()
     }
 
     pub fn numbers(&self, link: LinkId) -> Vec<u64> {

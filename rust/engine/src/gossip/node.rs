@@ -1,0 +1,161 @@
+//! What a view says of one node: its row, and the times beside it.
+//!
+//! A row is never changed. The times are atomics that all rows of the node share, in all views: some are written by the
+//! main thread and read by workers, others raised by workers and read by the main thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use clusterbus_wire::layout::GossipLayout;
+use clusterbus_wire::{FLAG_FAIL, FLAG_PFAIL, NODE_ID_LEN_BYTES};
+
+pub(crate) type IdBytes = [u8; NODE_ID_LEN_BYTES];
+
+/// What changes about one node without a new view. All Relaxed: each value stands alone, and reading an old one has the
+/// same effect as a packet that came a moment later.
+#[derive(Debug, Default)]
+pub struct NodeTimes {
+    /// What our gossip says about the node, unix seconds; written by the main thread.
+    ping_sent_s: AtomicU32,
+    /// See `ping_sent_s`.
+    pong_received_s: AtomicU32,
+    /// The greatest PONG time that quiet gossip gave for the node, unix seconds; raised by workers, read and reset by
+    /// the main thread.
+    gossiped_pong_s: AtomicU32,
+    /// When the node last repeated all of its failure reports, unix milliseconds; raised by workers.
+    reports_repeated_ms: AtomicU64,
+    /// The replication offset in the node's last heartbeat; written by the main thread.
+    repl_offset: AtomicU64,
+}
+
+impl NodeTimes {
+    /// Sets what our gossip says about the node from now on; 0 means never.
+    pub fn set_own(&self, ping_sent_s: u32, pong_received_s: u32) {
+        self.ping_sent_s.store(ping_sent_s, Ordering::Relaxed);
+        self.pong_received_s.store(pong_received_s, Ordering::Relaxed);
+    }
+
+    pub(crate) fn own(&self) -> (u32, u32) {
+        (self.ping_sent_s.load(Ordering::Relaxed), self.pong_received_s.load(Ordering::Relaxed))
+    }
+
+    /// A peer received a PONG from the node at `pong_s`.
+    pub(crate) fn note_gossiped_pong(&self, pong_s: u32) {
+        if self.gossiped_pong_s.load(Ordering::Relaxed) < pong_s {
+            self.gossiped_pong_s.fetch_max(pong_s, Ordering::Relaxed);
+        }
+    }
+
+    /// The greatest PONG time that gossip gave since `forget_gossiped`, unix seconds; 0 if none.
+    pub fn gossiped_pong_s(&self) -> u32 {
+        self.gossiped_pong_s.load(Ordering::Relaxed)
+    }
+
+    /// Forgets what gossip said so far, because we have heard the node ourselves.
+    pub fn forget_gossiped(&self) {
+        self.gossiped_pong_s.store(0, Ordering::Relaxed);
+    }
+
+    /// The replication offset in the node's last heartbeat.
+    pub fn repl_offset(&self) -> u64 {
+        self.repl_offset.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the replication offset that a heartbeat of the node carried.
+    pub fn set_repl_offset(&self, offset: u64) {
+        self.repl_offset.store(offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn repeat_reports(&self, now_ms: u64) {
+        self.reports_repeated_ms.fetch_max(now_ms, Ordering::Relaxed);
+    }
+
+    /// When the node last repeated all of its reports, unix milliseconds; 0 means never.
+    pub fn reports_repeated_ms(&self) -> u64 {
+        self.reports_repeated_ms.load(Ordering::Relaxed)
+    }
+}
+
+/// What a heartbeat of a node looks like when it says nothing new in its header and extensions.
+#[derive(Debug)]
+pub struct ExpectedHeartbeat {
+    /// The node's, if it is a primary. None for a replica, whose heartbeats carry its primary's epoch; that is not
+    /// compared.
+    pub config_epoch: Option<u64>,
+    /// The slots that a primary claims, 2,048 bytes; empty for a replica, whose claims are not compared.
+    pub myslots: Bytes,
+    /// The id of its primary; all zero for a primary.
+    pub replicaof: IdBytes,
+    /// The values of the header's flags that the state keeps.
+    pub flags: u16,
+    /// The mask of the header's flags that the state keeps.
+    pub flags_mask: u16,
+    /// The bytes of its extensions as last applied.
+    pub extensions: Bytes,
+    /// How many extensions those are.
+    pub extensions_len: u16,
+    /// Whether its failure reports count.
+    pub votes: bool,
+    /// The nodes it reports as failing.
+    pub reports: Reports,
+    /// Each of its headers must be looked at, though its gossip and extensions may be known.
+    pub is_unsettled: bool,
+}
+
+/// One node of a view.
+#[derive(Clone, Debug)]
+pub struct NodeRow {
+    /// What our gossip says about it; the two times are filled in when a heartbeat is encoded.
+    pub entry: GossipLayout,
+    /// Whether our gossip may mention it.
+    pub is_gossiped: bool,
+    /// Whether some node reports it as failing; if so, what others say about it matters.
+    pub has_reports: bool,
+    /// Whether it is known to take extensions.
+    pub takes_extensions: bool,
+    /// Its quiet heartbeat; none when each of its heartbeats must be looked at in full.
+    pub expected: Option<Arc<ExpectedHeartbeat>>,
+    /// Shared by all rows of the node, in all views.
+    pub times: Arc<NodeTimes>,
+}
+
+impl NodeRow {
+    pub(crate) fn is_pfail(&self) -> bool {
+        self.entry.flags.get() & FLAG_PFAIL != 0
+    }
+
+    pub(crate) fn is_failing(&self) -> bool {
+        self.entry.flags.get() & (FLAG_PFAIL | FLAG_FAIL) != 0
+    }
+}
+
+/// The nodes that one node reports as failing. A node is recognised by the memory address of its `NodeTimes`, which no
+/// other node can have as long as those times are alive.
+#[derive(Debug, Default)]
+pub struct Reports {
+    sorted: Vec<usize>,
+    /// Keeps the times alive, so that no other node can get one of the addresses.
+    _times: Vec<Arc<NodeTimes>>,
+}
+
+impl Reports {
+    /// Reports about the nodes that these times belong to.
+    #[must_use]
+    pub fn new(times: impl Iterator<Item = Arc<NodeTimes>>) -> Self {
+        let times: Vec<_> = times.collect();
+        let mut sorted: Vec<_> = times.iter().map(|times| Arc::as_ptr(times).addr()).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        Self { sorted, _times: times }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// The place among the reports of the one about this node.
+    pub(crate) fn find(&self, node: &NodeRow) -> Option<usize> {
+        self.sorted.binary_search(&Arc::as_ptr(&node.times).addr()).ok()
+    }
+}
