@@ -82,11 +82,18 @@ DEFAULTS: dict[str, Any] = {"cluster_node_timeout": 2_000, "cluster_replica_no_f
 class Solo:
     """A state and its puppets."""
 
-    def __init__(self, *, seed: int = 7, saved: NodesConf | None = None, **directives: Any) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 7,
+        saved: NodesConf | None = None,
+        state_class: type[ClusterState] = ClusterState,
+        **directives: Any,
+    ) -> None:
         self.now_ms = START_MS
         self.config = Config.from_keywords(**(DEFAULTS | directives))
         self.last_read_ms: dict[int, int] = {}
-        self.state = ClusterState(
+        self.state = state_class(
             config=self.config,
             random=Random(seed),
             now_ms=self.now_ms,

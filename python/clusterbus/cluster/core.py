@@ -24,10 +24,12 @@ from clusterbus.cluster.events import (
     RoleChanged,
     SlotsChanged,
 )
+from clusterbus.cluster.model.agenda import Agenda
 from clusterbus.cluster.model.election_state import Election, Handover, ManualFailover
 from clusterbus.cluster.model.node import Link, Node, Version
 from clusterbus.cluster.model.slots import SlotMap, ranges_of
 from clusterbus.cluster.model.state_reason import StateReason
+from clusterbus.cluster.model.surveys import Coverage, Survey
 from clusterbus.cluster.model.switches import Switches
 from clusterbus.cluster.model.table import ForgottenNodes, NodeTable
 from clusterbus.data_plane import DataPlane
@@ -146,6 +148,10 @@ class Core:
         self.links: dict[int, Link] = {}
         self.anonymous_links = 0
         """Inbound links without a node."""
+        self.inbound_agenda: Agenda[Link] = Agenda()
+        """When each inbound link may have been silent for too long."""
+        self.timings: tuple[int, int] = (0, 0)
+        """The directives by which the agendas were made: node timeout, ping interval."""
         self._current_epoch = 0
         self.last_vote_epoch = 0
         self.election = Election()
@@ -160,6 +166,10 @@ class Core:
         self.started_ms = now_ms
         self.minority_ms = 0
         self._repl_offset = 0
+        self.gave_way_version = 0
+        """The version in which `roles` looked last for a newer primary of our shard."""
+        self.survey = Survey()
+        self.coverage = Coverage()
         self.counters: Counter[str] = Counter()
         self.applied = AppliedConfig()
         self.last_view: View | None = None
@@ -340,6 +350,8 @@ class Core:
         """Detaches a link from its node and forgets it."""
         if self.links.pop(link.link_id, None) is None:
             return
+        if link.inbound:
+            self.inbound_agenda.remove(link)
         node, link.node = link.node, None
         if node is None:
             self.anonymous_links -= 1
@@ -351,6 +363,7 @@ class Core:
             node.link = None
         elif node.inbound_link is link:
             node.inbound_link = None
+            self.table.half_known[node.node_id] = node
             node.inbound_lost_ms = self.now_ms
         if not node.in_handshake:
             self.notify(LinkDown(node.node_id, link.inbound, reason))

@@ -1,7 +1,9 @@
 """The tick, ten times a second: which nodes to dial, to ping and to suspect, and what expires (S1-S3).
 
-Owns the periodic rules and nothing else; one pass over the table. Main thread. Source: `clusterCron`,
-`clusterNodeCronHandleReconnect`.
+Owns the periodic rules, and when each node is looked at (`_due_ms`): a tick looks at those nodes whose time has come,
+so a calm cluster costs next to nothing. A rule that may act on a node earlier than `_due_ms` says is broken: all that
+brings the time forward must be a field declared `Scheduling`. Main thread. Source: `clusterCron`,
+`clusterNodeCronHandleReconnect`, where every node is looked at in every tick.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from clusterbus.cluster.failover import (
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.membership import acquaintance, handshake, links
 from clusterbus.cluster.membership.myself import refresh_myself
-from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.node import Link, Node
 
 UNREACHABLE_ON_PURPOSE = c.FLAG_MYSELF | c.FLAG_NOADDR
 
@@ -29,6 +31,7 @@ def tick(core: Core, number: int) -> None:
     """One tick. `number` counts them: every tenth one also does the work that is due once a second."""
     refresh_myself(core)
     replication.refresh_offset(core)
+    _apply_timings(core)
     core.forgotten.expire(core.now_ms)
     if core.wants_sync:
         core.want_save(durable=True)
@@ -41,18 +44,7 @@ def tick(core: Core, number: int) -> None:
         for node in list(core.table.reported.values()):
             failure.count_reports(core, node)
         _tell_forgotten(core)
-    dials_left = c.DIALS_PER_TICK_MAX if core.switches.reconnects else 0
-    for node in core.table:
-        flags = node.flags
-        if flags & UNREACHABLE_ON_PURPOSE:
-            continue
-        if (flags & c.FLAG_HANDSHAKE or node.provisional) and handshake.expire(core, node):
-            continue
-        if not flags & c.FLAG_HANDSHAKE:
-            _watch(core, node)
-        if node.link is None and node.dialing is None and core.now_ms >= node.next_dial_ms and dials_left:
-            dials_left -= 1
-            links.dial(core, node)
+    _look_at_due_nodes(core)
     manual_failover.tick(core)
     handover.tick(core)
     if core.myself.is_replica:
@@ -84,6 +76,65 @@ def _ping_longest_unheard(core: Core) -> None:
             chosen = node
     if chosen is not None and chosen.link is not None:
         heartbeat.send(core, chosen.link, c.PING)
+
+
+def _apply_timings(core: Core) -> None:
+    """Looks at everything anew if a directive has changed that due times follow from."""
+    timings = (core.node_timeout_ms, core.config.cluster_ping_interval)
+    if timings != core.timings:
+        core.timings = timings
+        core.table.agenda.put_all_first()
+        core.inbound_agenda.put_all_first()
+
+
+def _look_at_due_nodes(core: Core) -> None:
+    """Ends handshakes that take too long, watches nodes and dials them, in the order of the table."""
+    agenda = core.table.agenda
+    dials_left = c.DIALS_PER_TICK_MAX if core.switches.reconnects else 0
+    for node in core.table.in_order(agenda.due(core.now_ms)):
+        flags = node.flags
+        if flags & UNREACHABLE_ON_PURPOSE:
+            agenda.remove(node)
+            continue
+        if (flags & c.FLAG_HANDSHAKE or node.provisional) and handshake.expire(core, node):
+            continue
+        if not flags & c.FLAG_HANDSHAKE:
+            _watch(core, node)
+        if node.link is None and node.dialing is None and core.now_ms >= node.next_dial_ms and dials_left:
+            dials_left -= 1
+            links.dial(core, node)
+        agenda.put(node, _due_ms(core, node))
+
+
+def _due_ms(core: Core, node: Node) -> int:
+    """The earliest time at which a look at the node may do something, unless a `Scheduling` field changes before.
+
+    PINGs and PONGs do not count as changes: whenever one may come from now on, no look can be due before `calm_ms`
+    after it. Nor does what workers note: it only postpones a PING, and the node is looked at once for nothing.
+    """
+    now_ms, flags, link = core.now_ms, node.flags, node.link
+    if flags & c.FLAG_HANDSHAKE:
+        due_ms = node.created_ms + core.handshake_timeout_ms + 1
+    else:
+        timeout_ms = core.node_timeout_ms
+        idle_max_ms = core.config.cluster_ping_interval or timeout_ms // 2
+        calm_ms = min(idle_max_ms, timeout_ms // 2)
+        due_ms = now_ms + calm_ms + 1
+        sent_ms = node.ping_sent_ms
+        if sent_ms == 0:
+            due_ms = min(due_ms, node.pong_received_ms + idle_max_ms + 1)
+        elif now_ms - sent_ms <= timeout_ms // 2:
+            due_ms = min(due_ms, sent_ms + timeout_ms // 2 + 1)
+        else:
+            if link is not None:
+                due_ms = min(due_ms, link.created_ms + timeout_ms + 1)
+            if not flags & c.FAILING:
+                due_ms = min(due_ms, sent_ms + timeout_ms + 1)
+        if node.provisional:
+            due_ms = min(due_ms, node.created_ms + core.handshake_timeout_ms + 1)
+    if link is None and node.dialing is None:
+        due_ms = min(due_ms, node.next_dial_ms)
+    return due_ms
 
 
 def _watch(core: Core, node: Node) -> None:
@@ -119,9 +170,13 @@ def _watch(core: Core, node: Node) -> None:
 def _close_idle_inbound(core: Core) -> None:
     """Closes inbound links that have been silent for long: half-open ones, and those of no known node (H32)."""
     idle_max_ms = max(c.INBOUND_IDLE_MIN_MS, c.INBOUND_IDLE * core.node_timeout_ms)
-    for link in list(core.links.values()):
-        if not link.inbound:
-            continue
-        if links.age_of_last_read_ms(core, link) > idle_max_ms:
-            core.counters["inbound_links_idle"] += 1
-            core.close_link(link, "idle")
+    idle: dict[Link, None] = {}
+    for link in core.inbound_agenda.due(core.now_ms):
+        age_ms = links.age_of_last_read_ms(core, link)
+        if age_ms > idle_max_ms:
+            idle[link] = None
+        else:
+            core.inbound_agenda.put(link, core.now_ms - age_ms + idle_max_ms)
+    for link in [link for link in core.links.values() if link in idle] if idle else []:
+        core.counters["inbound_links_idle"] += 1
+        core.close_link(link, "idle")

@@ -135,7 +135,7 @@ def _kind(effect: Send | SendHeartbeat) -> int:
     return effect.kind if isinstance(effect, SendHeartbeat) else effect.message.type
 
 
-NOT_COMPARED = {"viewed_as", "times", "version", "data_received_ms", "fail_reports", "table_index"}
+NOT_COMPARED = {"viewed_as", "times", "version", "agenda", "data_received_ms", "fail_reports", "table_index"}
 """Fields that only the view needs, or that are compared in another form."""
 
 

@@ -12,6 +12,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import StateChanged
 from clusterbus.cluster.model.state_reason import StateReason
+from clusterbus.cluster.model.surveys import Coverage
 
 _IN_WORDS: Final = {
     StateReason.STARTED: "this node has just started",
@@ -26,14 +27,9 @@ def update(core: Core) -> None:
     is_primary, was_ok = core.myself.is_primary, core.state_is_ok
     if is_primary and not was_ok and now_ms - core.started_ms < c.WRITABLE_DELAY_MS:
         return
-    unserved = (core.slots.assigned ^ c.ALL_SLOTS).bit_count()
-    voting = reachable = 0
-    for owner in core.slots.owners.values():
-        if owner.flags & c.FLAG_FAIL:
-            unserved += owner.slot_bits.bit_count()
-        if owner.flags & c.FLAG_PRIMARY:
-            voting += 1
-            reachable += not owner.flags & c.FAILING
+    if core.coverage.version != core.version.number:
+        core.coverage = _coverage(core)
+    unserved, voting, reachable = core.coverage.unserved, core.coverage.voting, core.coverage.reachable
     reason = StateReason.NONE
     if unserved and (core.config.cluster_require_full_coverage or not voting):
         reason = StateReason.SLOTS_NOT_SERVED
@@ -58,3 +54,15 @@ def update(core: Core) -> None:
             StateReason.MINORITY: f"this node reaches only {reachable} of {voting} primaries that own slots",
         }
         core.log("warning", f"Cluster is currently down: {(_IN_WORDS | details)[reason]}")
+
+
+def _coverage(core: Core) -> Coverage:
+    unserved = (core.slots.assigned ^ c.ALL_SLOTS).bit_count()
+    voting = reachable = 0
+    for owner in core.slots.owners.values():
+        if owner.flags & c.FLAG_FAIL:
+            unserved += owner.slot_bits.bit_count()
+        if owner.flags & c.FLAG_PRIMARY:
+            voting += 1
+            reachable += not owner.flags & c.FAILING
+    return Coverage(core.version.number, unserved, voting, reachable)

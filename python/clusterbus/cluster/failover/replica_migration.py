@@ -11,6 +11,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import no_harm, replication
 from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.surveys import Survey
 
 REPLICAS_SPARED_MIN = 2
 """A primary with fewer working replicas than this has none to spare."""
@@ -21,8 +22,10 @@ def consider(core: Core) -> None:
     my_primary = core.myself.replicaof
     if my_primary is None or not core.config.cluster_allow_replica_migration:
         return
-    orphans, working = _survey(core)
-    orphans = [node for node in orphans if no_harm.may_follow(core, node)]
+    if core.survey.version != core.version.number:
+        core.survey = _survey(core)
+    working = core.survey.working
+    orphans = [node for node in core.survey.orphans if no_harm.may_follow(core, node)]
     most = max(working.values(), default=0)
     if not orphans or not core.state_is_ok or most < REPLICAS_SPARED_MIN:
         return
@@ -38,8 +41,8 @@ def consider(core: Core) -> None:
     replication.replicate(core, target)
 
 
-def _survey(core: Core) -> tuple[list[Node], dict[Node, int]]:
-    """(the orphaned primaries, the number of working replicas of each primary that is not FAIL).
+def _survey(core: Core) -> Survey:
+    """Finds the orphaned primaries, and notes since when they are.
 
     A primary is orphaned if it has slots and should have replicas, but none of them works.
     """
@@ -55,7 +58,7 @@ def _survey(core: Core) -> tuple[list[Node], dict[Node, int]]:
             continue
         node.orphaned_ms = node.orphaned_ms or core.now_ms
         orphans.append(node)
-    return orphans, working
+    return Survey(core.version.number, orphans, working)
 
 
 def _working(node: Node) -> list[Node]:

@@ -176,6 +176,9 @@ def give_way(core: Core, other: Node) -> None:
 def give_way_to_newest(core: Core) -> None:
     """Once a second, `give_way` to the newest primary of our shard: our own role, slots or epoch may have changed."""
     myself = core.myself
+    if core.gave_way_version == core.version.number:
+        return  # nothing has changed since the last time
+    core.gave_way_version = core.version.number
     if not myself.primary.slot_bits:
         mates = [node for node in core.table.all_nodes if node.shard_id == myself.shard_id]
         give_way(core, max(mates, key=lambda node: (node.is_primary, node.config_epoch)))

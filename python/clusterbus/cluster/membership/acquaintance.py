@@ -17,14 +17,17 @@ from clusterbus.cluster.model.node import Node
 def tick(core: Core) -> None:
     """Once a second: notes which nodes know us, and sends MEET to those that do not."""
     strangers = []
-    for node in core.table.all_nodes:
+    half_known = core.table.half_known
+    for node in list(half_known.values()):
         if node.inbound_link is not None:
             _note_proof(core, node)
+            if node.knows_us:
+                del half_known[node.node_id]
         elif _is_due(core, node):
             strangers.append(node)
-    if not strangers or any(_has_forgotten_us(core, node) for node in core.table.all_nodes):
+    if not strangers or any(_has_forgotten_us(core, node) for node in half_known.values()):
         return
-    for node in strangers:
+    for node in core.table.in_order(strangers):
         link = node.link
         assert link is not None
         node.meets_again += 1

@@ -69,7 +69,9 @@ def accepted(core: Core, link_id: int, ip: str, local_ip: str) -> None:
         core.refuse("link_cap", ip, "too many inbound links of unknown peers")
         core.emit(CloseLink(link_id, "too many links"))
         return
-    core.links[link_id] = Link(link_id, node=None, inbound=True, peer_ip=ip, local_ip=local_ip, created_ms=core.now_ms)
+    link = Link(link_id, node=None, inbound=True, peer_ip=ip, local_ip=local_ip, created_ms=core.now_ms)
+    core.links[link_id] = link
+    core.inbound_agenda.put_first(link)
     core.anonymous_links += 1
 
 
@@ -91,6 +93,7 @@ def assign(core: Core, link: Link, node: Node) -> None:
 def release(core: Core, node: Node, inbound: Link) -> None:
     """The inbound link of a node in handshake is not its own after all. The link's next packet says whose it is."""
     node.inbound_link = None
+    core.table.half_known[node.node_id] = node
     inbound.node = None
     core.anonymous_links += 1
 

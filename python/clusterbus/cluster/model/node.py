@@ -11,17 +11,22 @@ from enum import Enum, auto
 from typing import Annotated, Final, TypeAlias, TypeVar, get_type_hints
 
 from clusterbus.cluster import constants as c
+from clusterbus.cluster.model.agenda import Agenda
 from clusterbus.view import NodeTimes
 from clusterbus.view import Version as SharedVersion
 
 T = TypeVar("T")
 _VIEWED: Final = object()
 _TIMED: Final = object()
+_SCHEDULING: Final = object()
 Viewed: TypeAlias = Annotated[T, _VIEWED]
 """A field of `Node` that decides what the node's heartbeats can change, or what ours say. Another value in it is a new
 version of the state."""
 Timed: TypeAlias = Annotated[T, _TIMED]
 """A field of `Node` that our gossip carries and that changes without a new version. Workers read it in `Node.times`."""
+Scheduling: TypeAlias = Annotated[T, _SCHEDULING]
+"""A field of `Node` that may bring forward the time at which the tick must look at the node. After each change of it,
+the next tick does."""
 
 
 class Succession(Enum):
@@ -112,7 +117,7 @@ class Node:
     """
 
     node_id: Viewed[str]
-    flags: Viewed[int]
+    flags: Scheduling[Viewed[int]]
     shard_id: Viewed[str]
     now_ms: InitVar[int]
     _: KW_ONLY
@@ -121,6 +126,8 @@ class Node:
     version: Version | None = None
     viewed_as: str = ""
     """The id under which the last view has a row of this node, "" if it has none."""
+    agenda: Agenda[Node] | None = None
+    """When the tick looks at this node next."""
     times: NodeTimes = field(default_factory=NodeTimes)
 
     ip: Viewed[str] = ""
@@ -153,18 +160,18 @@ class Node:
     succession: Viewed[Succession] = Succession.NONE
     replicas: dict[str, Node] = field(default_factory=dict)
 
-    link: Viewed[Link | None] = None
+    link: Scheduling[Viewed[Link | None]] = None
     inbound_link: Viewed[Link | None] = None
     inbound_lost_ms: int = 0
     """When the node's last inbound link ended; before the first one, when the node was added."""
-    dialing: tuple[str, int] | None = None
+    dialing: Scheduling[tuple[str, int] | None] = None
     """The address of the dial under way: ip and bus port."""
     dial_failures: int = 0
     is_foreign: bool = False
     """What came on our last link to it, or during our last dial, is no message of this bus (P32)."""
     unanswered_links: int = 0
     """How many links in a row it has ended without an answer."""
-    next_dial_ms: int = 0
+    next_dial_ms: Scheduling[int] = 0
     met_by_operator: bool = False
     knows_us: bool = False
     """It has shown that it knows us: in a handshake it would not have sent us so much (`acquaintance`)."""
@@ -189,10 +196,10 @@ class Node:
         self.created_ms = self.inbound_lost_ms = now_ms
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Sets a field. Another value in a `Viewed` or `Timed` field also changes the version or the shared times.
+        """Sets a field. Another value in a field that is declared `Viewed`, `Timed` or `Scheduling` also changes the
+        version, the shared times or the agenda.
 
-        A descriptor for each field would do the same, but would slow down reads. Reads are frequent: a tick reads a
-        dozen fields of every node.
+        A descriptor for each field would do the same, but would slow down reads, which are frequent.
         """
         changed = _CHANGED.get(name)
         if changed is None:
@@ -294,6 +301,16 @@ def _times_changed(node: Node) -> None:
     node.times.set_own(node.ping_sent_ms, node.pong_received_ms)
 
 
+def _schedule_changed(node: Node) -> None:
+    if node.agenda is not None:
+        node.agenda.put_first(node)
+
+
+def _view_and_schedule_changed(node: Node) -> None:
+    _view_changed(node)
+    _schedule_changed(node)
+
+
 def _declared(marker: object) -> set[str]:
     hints = get_type_hints(Node, include_extras=True)
     return {name for name, hint in hints.items() if marker in getattr(hint, "__metadata__", ())}
@@ -301,4 +318,9 @@ def _declared(marker: object) -> set[str]:
 
 _UNSET: Final = object()
 _store: Final = object.__setattr__
-_CHANGED: Final = dict.fromkeys(_declared(_VIEWED), _view_changed) | dict.fromkeys(_declared(_TIMED), _times_changed)
+_CHANGED: Final = (
+    dict.fromkeys(_declared(_VIEWED), _view_changed)
+    | dict.fromkeys(_declared(_TIMED), _times_changed)
+    | dict.fromkeys(_declared(_SCHEDULING), _schedule_changed)
+    | dict.fromkeys(_declared(_SCHEDULING) & _declared(_VIEWED), _view_and_schedule_changed)
+)

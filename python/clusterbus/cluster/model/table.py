@@ -1,4 +1,4 @@
-"""The table of nodes: by id, for random picks, the failing ones, those in handshake; and the list of forgotten ids.
+"""The table of nodes: by id, by due time, for random picks, by what some are; and the list of forgotten ids.
 
 Owns which nodes exist, and the caps on their number (H30). Decides nothing about roles, slots or failures. Nodes are
 removed through `Core.remove_node`, which keeps the rest of the state consistent. Main thread.
@@ -6,10 +6,11 @@ removed through `Core.remove_node`, which keeps the rest of the state consistent
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
 from clusterbus.cluster import constants as c
+from clusterbus.cluster.model.agenda import Agenda
 from clusterbus.cluster.model.node import Node, Version
 
 
@@ -18,7 +19,9 @@ class NodeTable:
 
     Invariants: `nodes[n.node_id] is n`; `failing` holds exactly the nodes flagged PFAIL or FAIL
     (`Core.set_failure_flags` keeps it so); `reported` holds those with a failure report; `handshakes` maps the address
-    of every node in handshake to the node; `provisional_count` counts the provisional nodes.
+    of every node in handshake to the node; `provisional_count` counts the provisional nodes. `agenda` says when
+    the tick looks at which node; `half_known` holds at least the nodes without an inbound link and those that have not
+    shown that they know us.
     """
 
     def __init__(self, myself: Node) -> None:
@@ -28,7 +31,9 @@ class NodeTable:
         self.failing: dict[str, Node] = {}
         self.reported: dict[str, Node] = {}
         self.handshakes: dict[tuple[str, int], Node] = {}
+        self.half_known: dict[str, Node] = {}
         self.provisional_count = 0
+        self.agenda: Agenda[Node] = Agenda()
         self._order: list[Node] = []
         self.add(myself)
 
@@ -67,6 +72,9 @@ class NodeTable:
             self.handshakes[handshake_key(node)] = node
         if node.provisional:
             self.provisional_count += 1
+        self.half_known[node.node_id] = node
+        node.agenda = self.agenda
+        self.agenda.put_first(node)
 
     def remove(self, node: Node) -> None:
         """Removes a node, in constant time."""
@@ -84,6 +92,9 @@ class NodeTable:
         self.version.move_own_header()  # our heartbeats may ask others to forget it
         self.failing.pop(node.node_id, None)
         self.reported.pop(node.node_id, None)
+        self.half_known.pop(node.node_id, None)
+        node.agenda = None
+        self.agenda.remove(node)
         if node.flags & c.FLAG_HANDSHAKE:
             self._end_handshake(node)
         self.confirm(node)
@@ -96,6 +107,8 @@ class NodeTable:
         self.nodes[node_id] = node
         if self.failing.pop(node.node_id, None) is not None:
             self.failing[node_id] = node
+        if self.half_known.pop(node.node_id, None) is not None:
+            self.half_known[node_id] = node
         self._end_handshake(node)
         node.node_id = node_id
         node.flags &= ~c.FLAG_HANDSHAKE
@@ -106,6 +119,10 @@ class NodeTable:
             node.provisional = False
             self.provisional_count -= 1
 
+    def in_order(self, nodes: Iterable[Node]) -> list[Node]:
+        """Some of the nodes, in the order in which the table holds all."""
+        return sorted(nodes, key=_table_index)
+
     def pick(self, random: Random) -> Node:
         """One node at random, possibly this one."""
         return self._order[int(random.random() * len(self._order))]
@@ -114,6 +131,10 @@ class NodeTable:
         key = handshake_key(node)
         if self.handshakes.get(key) is node:
             del self.handshakes[key]
+
+
+def _table_index(node: Node) -> int:
+    return node.table_index
 
 
 def handshake_key(node: Node) -> tuple[str, int]:
