@@ -719,16 +719,21 @@ class Verdict:
     """What is news in a heartbeat to the state of one `version`. A state of another version must look at all of it.
 
     `news` are the places of its gossip entries that say something new. If `header_is_known`, its header says nothing
-    new; its extensions never do. What it says of the entries holds after the header was applied too, unless that moved
+    new, but for the slots and config epoch of a primary, which `claims_are_known` is about. Its extensions say nothing
+    new. What it says of the entries holds after the header was applied too, unless that moved
     the version."""
 
-    def __new__(cls, *, version: int, is_pong: bool, header_is_known: bool, news: tuple[int, ...]) -> Verdict: ...
+    def __new__(
+        cls, *, version: int, is_pong: bool, header_is_known: bool, claims_are_known: bool, news: tuple[int, ...]
+    ) -> Verdict: ...
     @property
     def version(self) -> int: ...
     @property
     def is_pong(self) -> bool: ...
     @property
     def header_is_known(self) -> bool: ...
+    @property
+    def claims_are_known(self) -> bool: ...
     @property
     def news(self) -> tuple[int, ...]: ...
     @property

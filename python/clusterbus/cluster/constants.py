@@ -158,6 +158,8 @@ GOSSIP_TRIES: Final = _core.GOSSIP_TRIES
 GOSSIP_ENTRIES_MAX: Final = _core.GOSSIP_ENTRIES_MAX
 
 # Caps (H30).
+UPDATES_KEPT_MAX: Final = 256
+"""The most UPDATEs, one for each owner, that are kept to be sent again while nothing changes."""
 NODES_MAX: Final = 10_000
 HANDSHAKES_MAX: Final = 256
 PROVISIONAL_MAX: Final = 2_048

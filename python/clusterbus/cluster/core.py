@@ -34,7 +34,7 @@ from clusterbus.cluster.model.switches import Switches
 from clusterbus.cluster.model.table import ForgottenNodes, NodeTable
 from clusterbus.data_plane import DataPlane
 from clusterbus.view import View
-from clusterbus.wire import Message
+from clusterbus.wire import Message, Update
 
 MESSAGES_SENT: Final = tuple(f"messages_{name}_sent" for name in c.MESSAGE_NAMES)
 MESSAGES_RECEIVED: Final = tuple(f"messages_{name}_received" for name in c.MESSAGE_NAMES)
@@ -172,6 +172,8 @@ class Core:
         self.coverage = Coverage()
         self.counters: Counter[str] = Counter()
         self.applied = AppliedConfig()
+        self.updates: tuple[int, dict[str, Update]] = (0, {})
+        """The version of the state, and UPDATEs about owners of slots as they are at that version."""
         self.last_view: View | None = None
         self.own_heartbeat: tuple[int, bytes] = (0, b"")
         """What `quiet` encoded last of ourselves for a view, and the version of our own header that it is of."""
@@ -258,6 +260,11 @@ class Core:
     def logs_debug(self) -> bool:
         """Whether lines of the level debug are written. Those of each heartbeat are not even made otherwise."""
         return self.config.loglevel == "debug"
+
+    @property
+    def logs_verbose(self) -> bool:
+        """The same for lines of the level verbose."""
+        return self.config.loglevel in ("debug", "verbose")
 
     def refuse(self, reason: str, peer: str, text: str) -> None:
         """Counts something that a peer should not have sent, and has it logged now and then."""
@@ -422,7 +429,7 @@ class Core:
 
     def take_slots(self, bits: int) -> None:
         """Leaves slots without an owner."""
-        lost = [(owner, owner.slot_bits & bits) for owner in self.slots.owners.values() if owner.slot_bits & bits]
+        lost = [(owner, owner.slot_bits & bits) for owner in self.slots.owners_of(bits)]
         if not lost:
             return
         self.slots.free(bits)

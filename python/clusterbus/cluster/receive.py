@@ -193,12 +193,14 @@ def _handle_news(core: Core, link: Link, node: Node, packet: Packet, verdict: Ve
     shard_before = node.shard_id
     if verdict.header_is_known:
         node.data_received_ms = core.now_ms
-        node.repl_offset = packet.offset
+        node.times.set_repl_offset(packet.offset)
         if kind == c.PING:
             heartbeat.send(core, link, c.PONG)
         else:
             raw = node.raw_extensions  # as in the packet, or it would not have this verdict
             links.note_pong(core, link, node, has_extensions=bool(raw and raw[1]))
+        if not verdict.claims_are_known:
+            _apply_claims(core, node, packet)
     else:
         _note_sender(core, node, packet)
         if kind == c.PING:
@@ -208,6 +210,15 @@ def _handle_news(core: Core, link: Link, node: Node, packet: Packet, verdict: Ve
         _apply_rest(core, node, packet, shard_before)
     elif verdict.news:
         gossip_in.apply(core, node, packet.gossip_at(verdict.news))
+
+
+def _apply_claims(core: Core, sender: Node, packet: Packet) -> None:
+    """Applies the claims of a primary in a header of which all else is known."""
+    config_epoch = packet.config_epoch
+    epochs.observe_config(core, sender, config_epoch)
+    roles.apply_header_claims(core, sender, config_epoch, packet.myslots)
+    if sender.config_epoch == core.myself.config_epoch:
+        epochs.resolve_collision(core, sender)
 
 
 def _answer(core: Core, link: Link, sender: Node | None, packet: Packet, *, may_be_met: bool) -> None:

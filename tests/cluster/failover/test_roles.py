@@ -93,6 +93,46 @@ def test_s4_a_stale_claimer_gets_an_update_on_our_link_to_it() -> None:
     assert not [send for send in solo.of(Send) if send.message.type == c.UPDATE]
 
 
+def test_s4_a_stale_claim_that_is_repeated_gets_an_update_each_time() -> None:
+    solo = Solo()
+    solo.state.add_slots([100], solo.now_ms)
+    owner = solo.puppet("a", slots=[1, 2], config_epoch=9)
+    stale = solo.puppet("b", config_epoch=3)
+    stale.slots = frozenset({2})
+    for _ in range(3):
+        solo.says(stale)
+        (update,) = solo.sent(stale.dialled, c.UPDATE)
+        assert isinstance(update, Update)
+        assert int.from_bytes(update.slots, "little") == bits_of([1, 2])
+    owner.slots = frozenset({1, 2, 7})
+    solo.says(owner)
+    solo.says(stale)
+    (update,) = solo.sent(stale.dialled, c.UPDATE)
+    assert isinstance(update, Update)
+    assert int.from_bytes(update.slots, "little") == bits_of([1, 2, 7])
+
+
+def test_s4_a_claim_that_was_in_vain_is_looked_at_again_when_anything_has_changed() -> None:
+    solo = Solo()
+    solo.state.add_slots([100], solo.now_ms)
+    owner = solo.puppet("a", slots=[1, 2], config_epoch=9)
+    stale = solo.puppet("b", config_epoch=3)
+    stale.slots = frozenset({2})
+    solo.says(stale)
+    solo.says(stale)
+    assert owned(solo, owner) == {1, 2}
+    owner.slots = frozenset({1})
+    solo.says(owner)
+    solo.says(stale)
+    assert (owned(solo, owner), owned(solo, stale)) == ({1}, {2})
+    stale.slots, stale.config_epoch = frozenset({1, 2}), 3
+    solo.says(stale)
+    assert owned(solo, stale) == {2}
+    stale.config_epoch = 10
+    solo.says(stale)
+    assert owned(solo, stale) == {1, 2}
+
+
 def test_s4_a_valid_claim_gets_no_update() -> None:
     solo = Solo()
     puppet = solo.puppet("a", slots=[1])

@@ -122,7 +122,13 @@ class World:
 
 
 def parts_of(verdict: Verdict | None) -> tuple[object, ...] | None:
-    return verdict and (verdict.version, verdict.is_pong, verdict.header_is_known, verdict.news)
+    return verdict and (
+        verdict.version,
+        verdict.is_pong,
+        verdict.header_is_known,
+        verdict.claims_are_known,
+        verdict.news,
+    )
 
 
 def without_pongs(effects: list[Effect]) -> list[str]:
@@ -135,7 +141,9 @@ def _kind(effect: Send | SendHeartbeat) -> int:
     return effect.kind if isinstance(effect, SendHeartbeat) else effect.message.type
 
 
-NOT_COMPARED = {"viewed_as", "times", "version", "agenda", "data_received_ms", "fail_reports", "table_index"}
+NOT_COMPARED = {
+    "viewed_as", "judged_claims", "times", "version", "agenda", "data_received_ms", "fail_reports", "table_index",
+}  # fmt: skip
 """Fields that only the view needs, or that are compared in another form."""
 
 
@@ -457,7 +465,7 @@ def test_claims_that_nobody_believes_leave_the_gossip_quiet_r33(world: World) ->
     for _ in range(2):
         verdict = verdict_of(world, "a", gossip=[entry_of(world, "b")], **claims)
         assert verdict is not None
-        assert (verdict.header_is_known, verdict.news) == (False, ())
+        assert (verdict.header_is_known, verdict.claims_are_known, verdict.news) == (True, False, ())
     assert world.compared.counter("messages_update_sent") == world.whole.counter("messages_update_sent") > 0
 
 
@@ -466,7 +474,7 @@ def test_a_header_that_gives_the_sender_a_vote_makes_its_reports_count_r33(world
     claims = bits_to_wire(bits_of([9]))
     verdict = verdict_of(world, "b", gossip=[entry_of(world, "d", flags=SICK)], myslots=claims)
     assert verdict is not None
-    assert (verdict.header_is_known, verdict.news) == (False, ())
+    assert (verdict.claims_are_known, verdict.news) == (False, ())
     assert world.compared.node("b" * 40) in world.compared.node("d" * 40).fail_reports
 
 
@@ -569,7 +577,7 @@ def test_only_pongs_that_a_link_took_count_as_sent_r33(world: World) -> None:
     assert solo.counter("messages_pong_sent") == sent + 2
 
 
-NO_NEWS = {"viewed_as", "times", "version", "fail_reports", "replicas", "table_index", "slot_bits"}
+NO_NEWS = {"viewed_as", "judged_claims", "times", "version", "fail_reports", "replicas", "table_index", "slot_bits"}
 """Fields that change together with the view (`touch`) or with a declared field (`replicaof`, `slots`)."""
 NEWS_OF_NO_HEARTBEAT = {"data_received_ms", "fail_time_ms", "dial_failures", "inbound_lost_ms", "created_ms"}
 """Times that every heartbeat moves, or that only matter for FAIL and for a lost link."""

@@ -96,6 +96,12 @@ def test_s4_owners_never_share_a_slot(steps: list[tuple[int, set[int]]]) -> None
             assert (node.node_id in slots.owners) == bool(node.slot_bits)
             assert node.slots == bits_to_wire(node.slot_bits)
         assert union == slots.assigned
+        for slot in some:
+            owner = next((node for node in nodes if node.slot_bits >> slot & 1), None)
+            assert slots.owner_of(slot) is owner
+        owners = {node for node in nodes if node.slot_bits & bits}
+        assert set(slots.owners_of(bits)) == owners
+        assert len(slots.owners_of(bits)) == len(owners)
         assert slots.voting_count() == len(slots.owners)
 
 

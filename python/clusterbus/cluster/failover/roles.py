@@ -12,7 +12,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import epochs, no_harm, replication
 from clusterbus.cluster.heartbeats import extensions, heartbeat
-from clusterbus.cluster.model.node import Node, Succession
+from clusterbus.cluster.model.node import JudgedClaims, Link, Node, Succession
 from clusterbus.cluster.model.slots import bits_from_wire
 from clusterbus.cluster.operator import slot_moves
 from clusterbus.wire import Packet, Update
@@ -29,11 +29,33 @@ def apply_header(core: Core, sender: Node, packet: Packet) -> None:
         _apply_replica(core, sender, primary_id, packet.config_epoch)
         return
     set_primary(core, sender)
-    myslots = packet.myslots
-    if was_replica or myslots != sender.slots or core.slots.not_claimed & sender.slot_bits:
+    apply_header_claims(core, sender, packet.config_epoch, packet.myslots, was_replica=was_replica)
+
+
+def apply_header_claims(
+    core: Core, sender: Node, config_epoch: int, myslots: bytes, *, was_replica: bool = False
+) -> None:
+    """Applies what a primary's heartbeat claims. Who claims slots that have an owner with a greater epoch gets an
+    UPDATE.
+
+    A peer with older news repeats its claims in each heartbeat. If they changed nothing, and nothing else has changed
+    since, there is nothing to look at again.
+    """
+    if not was_replica and myslots == sender.slots and not core.slots.not_claimed & sender.slot_bits:
+        return
+    version = core.version.number
+    judged = sender.judged_claims
+    if judged is not None and judged.is_of(version, config_epoch, myslots):
+        newer = judged.newer
+    else:
         bits = bits_from_wire(myslots)
-        apply_claims(core, sender, packet.config_epoch, bits)
-        _send_update_if_stale(core, sender, packet.config_epoch, bits)
+        apply_claims(core, sender, config_epoch, bits)
+        newer = _newer_owner(core, sender, config_epoch, bits)
+        changed_nothing = version == core.version.number and core.myself.primary.slot_bits
+        if changed_nothing and not core.slots.migrating and not core.slots.importing:
+            sender.judged_claims = JudgedClaims(version, config_epoch, myslots, newer)
+    if newer is not None and sender.link is not None:
+        _send_update(core, sender, sender.link, newer)
 
 
 def _is_stale(core: Core, sender: Node, packet: Packet) -> bool:
@@ -101,10 +123,10 @@ def apply_claims(core: Core, sender: Node, config_epoch: int, claimed: int) -> N
     gained = wanted & ~contested
     has_yielded = False
     if contested:
-        for owner in list(slots.owners.values()):
+        for owner in slots.owners_of(contested):
             overlap = owner.slot_bits & contested
             yields = _yields(core, owner, sender, config_epoch)
-            if overlap and (owner.config_epoch < config_epoch or yields):
+            if owner.config_epoch < config_epoch or yields:
                 has_yielded = has_yielded or yields
                 core.log(
                     "notice",
@@ -195,19 +217,20 @@ def _heir(core: Core) -> Node | None:
     return max(newer, key=lambda owner: owner.config_epoch, default=None)
 
 
-def _send_update_if_stale(core: Core, sender: Node, config_epoch: int, claimed: int) -> None:
-    """Sends UPDATE to a sender that claims slots of an owner with a greater epoch. One owner at a time."""
+def _newer_owner(core: Core, sender: Node, config_epoch: int, claimed: int) -> Node | None:
+    """An owner with a greater epoch of slots that a sender claims. It gets UPDATEs about one owner at a time."""
     contested = claimed & core.slots.assigned & ~core.slots.not_claimed & ~sender.slot_bits
-    if not contested or sender.link is None:
-        return
-    for owner in core.slots.owners.values():
-        if owner.slot_bits & contested and owner.config_epoch > config_epoch:
-            core.log(
-                "verbose",
-                f"Node {sender.name} has old slots configuration, sending an UPDATE message about {owner.name}",
-            )
-            heartbeat.send_update(core, sender.link, owner)
-            return
+    newer = (owner for owner in core.slots.owners_of(contested) if owner.config_epoch > config_epoch)
+    return next(newer, None)
+
+
+def _send_update(core: Core, sender: Node, link: Link, owner: Node) -> None:
+    if core.logs_verbose:
+        core.log(
+            "verbose",
+            f"Node {sender.name} has old slots configuration, sending an UPDATE message about {owner.name}",
+        )
+    heartbeat.send_update(core, link, owner)
 
 
 def _apply_replica(core: Core, sender: Node, primary_id: str, config_epoch: int) -> None:

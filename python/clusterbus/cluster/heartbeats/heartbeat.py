@@ -114,5 +114,14 @@ def _broadcast(core: Core, message: Fail | HeaderOnly) -> None:
 
 def send_update(core: Core, link: Link, owner: Node) -> None:
     """Sends the owner of some slots to a peer with older claims. Slots that the owner no longer claims are left out."""
-    slots = bits_to_wire(owner.slot_bits & ~core.slots.not_claimed)
-    core.send(link, Update(header(core), owner.config_epoch, owner.node_id, slots))
+    version, updates = core.updates
+    if version != core.version.number:
+        updates = {}
+        core.updates = core.version.number, updates
+    update = updates.get(owner.node_id)
+    if update is None:
+        slots = bits_to_wire(owner.slot_bits & ~core.slots.not_claimed)
+        update = Update(header(core), owner.config_epoch, owner.node_id, slots)
+        if len(updates) < c.UPDATES_KEPT_MAX:
+            updates[owner.node_id] = update
+    core.send(link, update)

@@ -79,6 +79,20 @@ class Version:
             self.move()
 
 
+@dataclass(slots=True)
+class JudgedClaims:
+    """Claims of a primary that changed nothing in the state of some version."""
+
+    version: int
+    config_epoch: int
+    myslots: bytes
+    newer: Node | None
+    """An owner of some of these slots that has a greater epoch."""
+
+    def is_of(self, version: int, config_epoch: int, myslots: bytes) -> bool:
+        return self.version == version and self.config_epoch == config_epoch and self.myslots == myslots
+
+
 class Link:
     """One connection to or from a peer. `node` is None for an inbound link until a packet says whose it is.
 
@@ -157,6 +171,8 @@ class Node:
     slot_bits: int = 0
     slots: Viewed[bytes] = c.EMPTY_SLOTS
     replicaof: Viewed[Node | None] = None
+    judged_claims: JudgedClaims | None = None
+    """Those that were looked at last and changed nothing; for `roles` alone."""
     succession: Viewed[Succession] = Succession.NONE
     replicas: dict[str, Node] = field(default_factory=dict)
 

@@ -127,16 +127,22 @@ class SlotMap:
 
     def __init__(self) -> None:
         self.owners: dict[str, Node] = {}
+        self._owner_of: list[Node | None] = [None] * c.SLOTS
         self.assigned = 0
         self.not_claimed = 0
         self.migrating = MovingSlots()
         self.importing = MovingSlots()
 
     def owner_of(self, slot: int) -> Node | None:
-        """The owner of one slot. Scans all owners, so it is for operators' questions and not for packets."""
-        if not self.assigned >> slot & 1:
-            return None
-        return next(node for node in self.owners.values() if node.slot_bits >> slot & 1)
+        """The owner of one slot."""
+        return self._owner_of[slot]
+
+    def owners_of(self, bits: int) -> list[Node]:
+        """The owners of these slots, each once."""
+        if bits.bit_count() >= len(self.owners):
+            return [node for node in self.owners.values() if node.slot_bits & bits]
+        owners = (self._owner_of[slot] for slot in slots_in(bits))
+        return list(dict.fromkeys(owner for owner in owners if owner is not None))
 
     def give(self, node: Node, bits: int) -> None:
         """Gives free slots to a node. Every slot of `bits` must be unassigned."""
@@ -147,15 +153,16 @@ class SlotMap:
         self.assigned |= bits
         self.not_claimed &= ~bits
         self._set(node, node.slot_bits | bits)
+        self._note_owner(node, bits)
 
     def free(self, bits: int) -> None:
         """Takes slots away from their owners."""
         bits &= self.assigned
         if not bits:
             return
-        for node in list(self.owners.values()):
-            if node.slot_bits & bits:
-                self._set(node, node.slot_bits & ~bits)
+        for node in self.owners_of(bits):
+            self._set(node, node.slot_bits & ~bits)
+        self._note_owner(None, bits)
         self.assigned &= ~bits
         self.not_claimed &= ~bits
 
@@ -173,6 +180,10 @@ class SlotMap:
     def voting_count(self) -> int:
         """The size of the cluster: the number of primaries with slots."""
         return sum(1 for node in self.owners.values() if node.flags & c.FLAG_PRIMARY)
+
+    def _note_owner(self, node: Node | None, bits: int) -> None:
+        for first, last in ranges_of(bits):
+            self._owner_of[first : last + 1] = [node] * (last + 1 - first)
 
     def _set(self, node: Node, bits: int) -> None:
         node.slot_bits = bits

@@ -33,8 +33,10 @@ pub struct Verdict {
     pub sender: IdBytes,
     /// True for a PONG, false for a PING.
     pub is_pong: bool,
-    /// Whether the header says nothing new.
+    /// Whether the header says nothing new, but perhaps for the claims.
     pub header_is_known: bool,
+    /// Whether the slots that a primary claims are known, and the config epoch under which it does.
+    pub claims_are_known: bool,
     /// The places of the gossip entries that say something new, ascending.
     pub news: Vec<u16>,
 }
@@ -43,7 +45,7 @@ impl Verdict {
     /// Whether the heartbeat says nothing new at all.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.header_is_known && self.news.is_empty()
+        self.header_is_known && self.claims_are_known && self.news.is_empty()
     }
 }
 
@@ -82,9 +84,14 @@ pub(crate) fn compare(
         return None;
     }
     let header_is_known = header_is_expected(view, header, sender, expected, peer_ip, is_pong);
-    let gossip = Gossip { view, sender, expected, header_is_known, now_ms };
+    let claims_are_known = expected.config_epoch.is_none_or(|config_epoch| {
+        header.config_epoch.get() == config_epoch && header.myslots[..] == expected.myslots[..]
+    });
+    let may_lose_vote = !header_is_known || !claims_are_known;
+    let gossip = Gossip { view, sender, expected, may_lose_vote, now_ms };
     let news = gossip.news(packet.gossip())?;
-    Some(Verdict { version: view.version, sender: header.sender, is_pong, header_is_known, news })
+    let (version, sender) = (view.version, header.sender);
+    Some(Verdict { version, sender, is_pong, header_is_known, claims_are_known, news })
 }
 
 /// Whether the announced address is one, or there is none. The state refuses others and counts them (H13).
@@ -114,9 +121,6 @@ fn header_is_expected(
         [MFLAG_EXTENSIONS, 0, 0] => sender.takes_extensions,
         _ => false,
     };
-    let claims_are_known = expected.config_epoch.is_none_or(|config_epoch| {
-        header.config_epoch.get() == config_epoch && header.myslots[..] == expected.myslots[..]
-    });
     !expected.is_unsettled
         && address_is_known
         && myip_is_known
@@ -124,7 +128,6 @@ fn header_is_expected(
         && header.current_epoch.get() <= view.header.current_epoch
         && header.flags.get() & expected.flags_mask == expected.flags
         && header.replicaof == expected.replicaof
-        && claims_are_known
 }
 
 fn extensions_are_expected(
@@ -181,7 +184,8 @@ struct Gossip<'a> {
     view: &'a View,
     sender: &'a NodeRow,
     expected: &'a ExpectedHeartbeat,
-    header_is_known: bool,
+    /// The header has news, so the state must decide whether the sender still has a vote.
+    may_lose_vote: bool,
     now_ms: u64,
 }
 
@@ -214,7 +218,7 @@ impl Gossip<'_> {
             }
         }
         if let Some(again) = again {
-            if again.missing == 0 && self.header_is_known {
+            if again.missing == 0 && !self.may_lose_vote {
                 self.sender.times.repeat_reports(self.now_ms);
             } else {
                 // Some of the reports were renewed and others were not, or the sender may have no vote any more: only
