@@ -1,7 +1,7 @@
 """README's short table, written from the figures of a run: a calm cluster beside a saturated link.
 
-`python -m runner.output.readme` writes it again from `docs/peers.json`; a run with `--output docs` does so itself. Must never
-show a figure that is not in that file.
+`python -m runner.output.readme` writes it again from `docs/peers.json`; a run with `--output docs` does so itself. Must
+never show a figure that is not in that file.
 """
 
 from __future__ import annotations
