@@ -6,7 +6,6 @@ import pytest
 from clusterbus import _core, wire
 from clusterbus._core import (
     AcceptRefused,
-    Engine,
     LinkAccepted,
     LinkConnected,
     LinkDrained,
@@ -51,26 +50,9 @@ def test_received_packets_are_the_very_objects_given() -> None:
     assert PacketsReceived(link=7, packets=(), dropped=("ver: 2, expected 1",)).dropped == ["ver: 2, expected 1"]
 
 
-def test_quiet_heartbeats_sort_pings_and_pongs_and_keep_their_order() -> None:
-    ping, pong = packet(wire.MessageType.PING), packet(wire.MessageType.PONG)
-    quiet = QuietHeartbeats(version=9, heartbeats=[(1, ping), (2, pong), (3, ping)])
-    assert (quiet.version, quiet.pings_len, quiet.pongs) == (9, 2, [2])
-    assert quiet.packets == [(1, ping), (2, pong), (3, ping)]
-
-
-def test_an_engine_takes_quiet_heartbeats_made_in_python() -> None:
-    engine = Engine(io_threads=1)
-    try:
-        quiet = QuietHeartbeats(version=1, heartbeats=[(1, packet(wire.MessageType.PING))])
-        assert engine.answer(quiet) == 0, "no such link"
-    finally:
-        engine.shutdown()
-
-
-@pytest.mark.parametrize("message_type", [wire.MessageType.MEET, wire.MessageType.FAIL])
-def test_only_pings_and_pongs_are_quiet(message_type: int) -> None:
-    with pytest.raises(ConfigError, match="PINGs and PONGs"):
-        QuietHeartbeats(version=1, heartbeats=[(1, packet(message_type))])
+def test_quiet_heartbeats_are_numbers_and_the_links_of_pongs() -> None:
+    quiet = QuietHeartbeats(answered=9, noted=3, pongs=[(7, 1_000), (8, 2_000)])
+    assert (quiet.answered, quiet.noted, quiet.pongs) == (9, 3, [(7, 1_000), (8, 2_000)])
 
 
 @pytest.mark.parametrize("kind", _core.LOSS_REASONS)

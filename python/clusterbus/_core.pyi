@@ -573,23 +573,19 @@ class PacketsReceived:
 
 @final
 class QuietHeartbeats:
-    """PINGs and PONGs that say nothing new to the state of one version (R33).
+    """Heartbeats that said nothing new to the state, since the last such event (R33). They were taken where they were
+    read, and wake nobody: the event waits for the next poll.
 
-    If the state still has that version, the main loop answers them all with one call of `Engine.answer`. If not, it
-    applies each packet in full. `heartbeats` are (link, packet) pairs in order of arrival. Raises ConfigError if one is
-    neither PING nor PONG."""
+    `answered`: the PINGs, for each of which a PONG was queued. `noted`: the PONGs. `pongs`: the links of the PONGs,
+    each with the time of its last one, unix milliseconds. The replication offsets of all of them are kept."""
 
-    def __new__(cls, *, version: int, heartbeats: Sequence[tuple[int, Packet]]) -> QuietHeartbeats: ...
+    def __new__(cls, *, answered: int, noted: int, pongs: Sequence[tuple[int, int]]) -> QuietHeartbeats: ...
     @property
-    def version(self) -> int: ...
+    def answered(self) -> int: ...
     @property
-    def pings_len(self) -> int: ...
+    def noted(self) -> int: ...
     @property
-    def pongs(self) -> list[int]:
-        """The links of the PONGs."""
-    @property
-    def packets(self) -> list[tuple[int, Packet]]:
-        """(link, packet) of each heartbeat, in order of arrival."""
+    def pongs(self) -> list[tuple[int, int]]: ...
 
 @final
 class LinkLost:
@@ -772,8 +768,8 @@ class View:
     def compare(self, packet: Packet, peer_ip: str, now_ms: int) -> Verdict | None:
         """What is news in a heartbeat at `now_ms`; None if all of it must be looked at. The times that its gossip
         brings are noted. `peer_ip` is the other end of the link that it came on."""
-    def note_offsets(self, heartbeats: QuietHeartbeats) -> None:
-        """Keeps the replication offsets of quiet heartbeats that take effect, as `Engine.answer` does."""
+    def note_offset(self, packet: Packet) -> None:
+        """Keeps the replication offset of a quiet heartbeat that takes effect."""
     def encode(self, message_type: int, receiver: str, seed: int) -> bytes:
         """A heartbeat as the workers encode it. The choice of mentioned nodes follows from `seed` (64 bits) alone."""
 
@@ -790,6 +786,7 @@ class Engine:
         handshake_timeout_ms: int = ...,
         first_packet_timeout_ms: int = ...,
         unacknowledged_timeout_ms: int = ...,
+        lease_ms: int = ...,
         max_links: int = ...,
         max_handshakes: int = ...,
         link_sendbuf_limit_bytes: int = 0,
@@ -826,9 +823,6 @@ class Engine:
         """Queues a PING or PONG on a bound link; the sending job encodes it. False where `send` gives False, and if
         the link is not bound, no view is published, or the published view has no row for the node. The caller then
         encodes the heartbeat itself."""
-    def answer(self, heartbeats: QuietHeartbeats) -> int:
-        """Quiet heartbeats take effect: their replication offsets are kept, and a PONG is queued for each PING. Returns
-        the number of links that took one."""
     def close(self, link: int) -> None:
         """Ends a link: its queue is dropped, no new job starts, and LinkDrained follows when its last job is home."""
     def free(self, link: int) -> None:
@@ -843,6 +837,9 @@ class Engine:
         """Keeps all workers active, or lets their number follow the load."""
     def set_link_sendbuf_limit(self, limit_bytes: int) -> None:
         """Bytes that a link may have unsent; 0 for no limit. Holds from the next message on."""
+    def set_lease_ms(self, lease_ms: int) -> None:
+        """For how long after the last poll or flush quiet heartbeats are answered without the main loop; 0: never, not
+        even within a step."""
     def set_unacknowledged_timeout(self, timeout_ms: int) -> None:
         """How long the kernel waits for a peer's system to acknowledge or take bytes, on all links (P7)."""
     def set_tls(self, tls: TlsConfig | None) -> None:

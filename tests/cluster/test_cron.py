@@ -12,7 +12,6 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.effects import CloseLink, Dial, Effect, SendHeartbeat
 from clusterbus.cluster.model.node import Node
 from clusterbus.errors import StateError
-from clusterbus.member.ports import QuietHeartbeats
 from clusterbus.wire import Extension, Heartbeat, encode, parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,7 +115,7 @@ class Twins:
             if view is not None and verdict is not None and verdict.is_quiet:
                 link = node.inbound_link.link_id
                 solo.last_read_ms[link] = solo.now_ms
-                view.note_offsets(QuietHeartbeats(version=view.version, heartbeats=[(link, packet)]))
+                view.note_offset(packet)
         self.agree()
 
     def read(self, letter: str, *, inbound: bool) -> None:

@@ -135,7 +135,7 @@ def test_a_quiet_pong_proves_as_much_as_one_applied_in_full_h17_s7_r33(extension
     solo.says(puppet, extensions=extensions)
     while not solo.node(puppet).ping_sent_ms:
         solo.tick()
-    solo.state.handle_quiet(0, 0, [puppet.dialled], solo.now_ms)
+    solo.state.handle_quiet(0, 1, [(puppet.dialled, solo.now_ms)], solo.now_ms)
     assert takes_light(solo, puppet) == (extensions is None)
 
 

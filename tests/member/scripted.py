@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -66,8 +66,8 @@ class ScriptedState:
     def handle_packet(self, link: int, packet: wire.Packet, _now_ms: int, _verdict: Verdict | None = None) -> None:
         self._take("packet", link, packet)
 
-    def handle_quiet(self, pings: int, answered: int, pongs: list[int], _now_ms: int) -> None:
-        self._take("quiet", pings, answered, pongs)
+    def handle_quiet(self, answered: int, noted: int, pongs: Sequence[tuple[int, int]], _now_ms: int) -> None:
+        self._take("quiet", answered, noted, pongs)
 
     def handle_link_closed(self, link: int, reason: str, _now_ms: int) -> None:
         self._take("closed", link, reason)

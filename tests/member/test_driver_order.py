@@ -14,7 +14,7 @@ from clusterbus.cluster.effects import BindLink, Broadcast, CloseLink, Dial, Eff
 from clusterbus.cluster.events import NodeSuspected
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
-from clusterbus.member.driver import MESSAGES_QUEUED_MAX_BYTES, VIEW_SHARE, Driver
+from clusterbus.member.driver import FILTER_NOTHING, MESSAGES_QUEUED_MAX_BYTES, VIEW_SHARE, Driver
 from clusterbus.member.faults import Faults
 from clusterbus.member.ports import Engine, EngineEvent
 from clusterbus.runtime.log import write_line
@@ -35,8 +35,7 @@ class Scribe:
         self.save_errors: list[Exception | None] = []
         """What the next saves raise; once empty, saves work."""
         self.connect_error: OSError | None = None
-        self.answered: int | None = None
-        """How many PONGs the next `answer` can queue, if not all."""
+        self.lease_ms = -1
         self.unsent_bytes: dict[int, int] = {}
         self.time_ms = NOW_MS
         self.time_ns = 0
@@ -82,9 +81,8 @@ class Scribe:
         self.acts.append(("send heartbeat", link, message_type))
         return True
 
-    def answer(self, heartbeats: QuietHeartbeats) -> int:
-        self.acts.append(("answer", heartbeats.version))
-        return heartbeats.pings_len if self.answered is None else self.answered
+    def set_lease_ms(self, lease_ms: int) -> None:
+        self.lease_ms = lease_ms
 
     def close(self, link: int | None = None) -> None:
         """Of a link, or of the file."""
@@ -184,25 +182,33 @@ def test_the_effects_of_an_event_are_carried_out_before_the_next_event(rig: Rig)
     assert rig.scribe.did("close") == [("close", 2)]
 
 
-def test_quiet_heartbeats_of_another_version_are_applied_in_full_one_after_the_other_r33(rig: Rig) -> None:
-    """The first makes the state close the link of the second."""
-    rig.accept(1, 2)
-    rig.state.answers["packet"] = lambda link, _packet: [CloseLink(2, "replaced")] if link == 1 else []
-    heartbeats = [(link, packet()) for link in (1, 2)]
-    rig.step(QuietHeartbeats(version=rig.state.version + 1, heartbeats=heartbeats))
-    assert rig.state.heard("quiet") == []
-    assert [link for link, _ in rig.state.heard("packet")] == [1]
-    assert rig.scribe.did("answer") == []
-
-
-def test_only_the_pongs_that_a_link_took_count_as_sent_r33(rig: Rig) -> None:
-    rig.accept(1, 2, 3)
-    rig.scribe.answered = 1
-    heartbeats = [(1, packet()), (2, packet()), (3, packet(PONG))]
-    rig.step(QuietHeartbeats(version=rig.state.version, heartbeats=heartbeats))
-    assert rig.state.heard("quiet") == [(2, 1, [3])]
-    assert rig.scribe.did("answer") == [("answer", rig.state.version)]
+def test_heartbeats_that_workers_took_are_noted_and_counted_r33(rig: Rig) -> None:
+    rig.accept(1)
+    rig.step(QuietHeartbeats(answered=2, noted=1, pongs=[(1, NOW_MS - 5)]))
+    assert rig.state.heard("quiet") == [(2, 1, [(1, NOW_MS - 5)])]
     assert rig.driver.counters["quiet_heartbeats"] == 3
+
+
+def test_a_tick_comes_after_the_answers_that_have_come_in_r33(rig: Rig) -> None:
+    """Else a node that has answered a worker would be taken for silent."""
+    rig.accept(1)
+    rig.scribe.events = [QuietHeartbeats(answered=0, noted=1, pongs=[(1, NOW_MS)])]
+    rig.driver.tick()
+    assert [name for name, *_ in rig.state.inputs][-2:] == ["quiet", "tick"]
+
+
+@pytest.mark.parametrize(("node_timeout_ms", "lease_ms"), [(15_000, 250), (2_000, 250), (800, 100)])
+def test_the_lease_is_a_part_of_the_node_timeout_r33(rig: Rig, node_timeout_ms: int, lease_ms: int) -> None:
+    rig.driver.config.set("cluster-node-timeout", str(node_timeout_ms))
+    assert rig.scribe.lease_ms == lease_ms
+
+
+def test_under_a_packet_filter_nobody_answers_for_the_main_loop(rig: Rig) -> None:
+    """The filter has to see every packet."""
+    rig.driver.packet_filter = PING
+    assert rig.scribe.lease_ms == 0
+    rig.driver.packet_filter = FILTER_NOTHING
+    assert rig.scribe.lease_ms == 250
 
 
 def test_a_link_of_a_dial_that_nobody_waits_for_is_closed(rig: Rig) -> None:

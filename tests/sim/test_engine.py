@@ -17,6 +17,9 @@ from clusterbus.sim.engine import SimEngine
 from clusterbus.sim.host import Host
 from clusterbus.wire import Header, Heartbeat, Packet, encode
 
+LONG_MS = 60_000
+"""A lease for longer than any of these tests."""
+
 
 class Pair:
     """Two joined members that no longer step by themselves: a test moves their engines by hand."""
@@ -43,15 +46,15 @@ class Pair:
     def pass_time(self) -> None:
         self.simulation.run_for(50)
 
-    def heartbeats_of(self, engine: SimEngine) -> list[int]:
-        """The types of the packets that came, quiet or not."""
-        packets = []
-        for event in engine.poll():
-            if isinstance(event, PacketsReceived):
-                packets += event.packets
-            elif isinstance(event, QuietHeartbeats):
-                packets += [packet for _, packet in event.packets]
-        return [packet.type for packet in packets]
+    @staticmethod
+    def packets(engine: SimEngine) -> list[Packet]:
+        """The packets that come to the main loop, in order."""
+        packets: list[Packet] = []
+        more = True
+        while more:
+            packets += [packet for event in engine.poll() for packet in packets_of(event)]
+            more = engine.flush()
+        return packets
 
 
 @pytest.fixture
@@ -65,6 +68,7 @@ def ping(sender: str = "b" * 40) -> bytes:
 
 def test_what_is_sent_leaves_at_flush_and_in_order_r42(pair: Pair) -> None:
     engine = pair.here.engine
+    pair.there.engine.set_lease_ms(0)
     assert engine.send(pair.link, ping("b" * 40))
     assert engine.send_heartbeat(pair.link, PING)
     assert engine.send(pair.link, ping("c" * 40))
@@ -72,15 +76,13 @@ def test_what_is_sent_leaves_at_flush_and_in_order_r42(pair: Pair) -> None:
     assert pair.there.engine.poll() == []
     assert engine.flush() is False
     pair.pass_time()
-    packets = [packet for event in pair.there.engine.poll() for packet in packets_of(event)]
+    packets = pair.packets(pair.there.engine)
     assert [packet.sender[0] for packet in packets] == ["b", pair.here.node_id[0], "c"]
 
 
 def packets_of(event: object) -> list[Packet]:
-    if isinstance(event, PacketsReceived):
-        return list(event.packets)
-    assert isinstance(event, QuietHeartbeats)
-    return [packet for _, packet in event.packets]
+    assert isinstance(event, PacketsReceived)
+    return list(event.packets)
 
 
 def test_a_heartbeat_says_what_the_view_says_when_it_leaves_r34(pair: Pair) -> None:
@@ -93,7 +95,7 @@ def test_a_heartbeat_says_what_the_view_says_when_it_leaves_r34(pair: Pair) -> N
     engine.publish(view)
     engine.flush()
     pair.pass_time()
-    (packet,) = [packet for event in pair.there.engine.poll() for packet in packets_of(event)]
+    (packet,) = pair.packets(pair.there.engine)
     assert packet.current_epoch == epoch
 
 
@@ -109,7 +111,9 @@ def test_a_heartbeat_needs_a_name_and_a_view_that_knows_it_r34(pair: Pair) -> No
     assert engine.broadcast((pair.link,), ping()) == 0
 
 
-def test_a_heartbeat_that_says_nothing_new_is_quiet_and_answered_r33(pair: Pair) -> None:
+def test_a_heartbeat_that_says_nothing_new_is_answered_without_the_main_loop_r33(pair: Pair) -> None:
+    for host in (pair.here, pair.there):
+        host.engine.set_lease_ms(LONG_MS)
     pair.here.state._core.repl_offset = 77
     view = pair.here.state.view()
     assert view is not None
@@ -117,17 +121,42 @@ def test_a_heartbeat_that_says_nothing_new_is_quiet_and_answered_r33(pair: Pair)
     pair.here.engine.send_heartbeat(pair.link, PING)
     pair.here.engine.flush()
     pair.pass_time()
-    (event,) = pair.there.engine.poll()
-    assert isinstance(event, QuietHeartbeats)
-    assert (event.version, event.pings_len, event.pongs) == (pair.there.state.version, 1, [])
     sender = pair.there.state.find(pair.here.node_id)
     assert sender is not None
-    assert sender.repl_offset == 1, "it counts when it is taken"
-    assert pair.there.engine.answer(event) == 1
     assert sender.repl_offset == 77
-    pair.there.engine.flush()
+    assert not pair.there.engine.has_events, "it wakes nobody"
+    (answered,) = pair.there.engine.poll()
+    assert isinstance(answered, QuietHeartbeats)
+    assert (answered.answered, answered.noted, answered.pongs) == (1, 0, [])
     pair.pass_time()
-    assert pair.heartbeats_of(pair.here.engine) == [PONG]
+    (noted,) = pair.here.engine.poll()
+    assert isinstance(noted, QuietHeartbeats)
+    assert (noted.answered, noted.noted, [link for link, _ in noted.pongs]) == (0, 1, [pair.link])
+
+
+def test_without_a_lease_or_at_another_version_the_main_loop_must_answer_r33(pair: Pair) -> None:
+    engine = pair.there.engine
+    for moves, lease_ms in ((False, 0), (True, LONG_MS)):
+        engine.set_lease_ms(lease_ms)
+        if moves:
+            pair.there.state._core.version.move()
+        pair.here.engine.send_heartbeat(pair.link, PING)
+        pair.here.engine.flush()
+        pair.pass_time()
+        assert [packet.type for packet in pair.packets(engine)] == [PING]
+
+
+def test_what_follows_news_on_a_link_waits_until_that_is_applied_r33(pair: Pair) -> None:
+    engine = pair.there.engine
+    engine.set_lease_ms(LONG_MS)
+    pair.here.engine.send(pair.link, ping("b" * 40))
+    pair.here.engine.send_heartbeat(pair.link, PING)
+    pair.here.engine.flush()
+    pair.pass_time()
+    assert [type(event) for event in engine.poll()] == [PacketsReceived]
+    assert engine.poll() == [], "the heartbeat says nothing new, but it came second"
+    assert not engine.flush()
+    assert [type(event) for event in engine.poll()] == [QuietHeartbeats]
 
 
 def test_only_the_named_node_on_its_own_side_of_a_link_is_quiet_r33_h21(pair: Pair) -> None:
@@ -192,8 +221,7 @@ def test_without_reading_everything_waits_and_comes_in_order(pair: Pair) -> None
     pair.pass_time()
     assert not pair.there.engine.has_events
     pair.there.engine.read_on()
-    packets = [packet for event in pair.there.engine.poll() for packet in packets_of(event)]
-    assert [packet.sender[0] for packet in packets] == ["b", "c", "d"]
+    assert [packet.sender[0] for packet in pair.packets(pair.there.engine)] == ["b", "c", "d"]
 
 
 def test_whom_a_heartbeat_mentions_follows_from_the_seed_r38() -> None:

@@ -198,7 +198,7 @@ def _handle_news(core: Core, link: Link, node: Node, packet: Packet, verdict: Ve
             heartbeat.send(core, link, c.PONG)
         else:
             raw = node.raw_extensions  # as in the packet, or it would not have this verdict
-            links.note_pong(core, link, node, has_extensions=bool(raw and raw[1]))
+            links.note_pong(core, link, node, core.now_ms, has_extensions=bool(raw and raw[1]))
         if not verdict.claims_are_known:
             _apply_claims(core, node, packet)
     else:
@@ -242,7 +242,7 @@ def _apply_header(core: Core, link: Link, sender: Node, packet: Packet, kind: in
     if kind == c.PING:
         address.update_from_header(core, sender, link, packet)
     elif kind == c.PONG and not link.inbound:
-        links.note_pong(core, link, sender, has_extensions=packet.raw_extensions[1] > 0)
+        links.note_pong(core, link, sender, core.now_ms, has_extensions=packet.raw_extensions[1] > 0)
     extensions.learn_shard(core, sender, packet)
     roles.apply_header(core, sender, packet)
     if sender.config_epoch == core.myself.config_epoch:

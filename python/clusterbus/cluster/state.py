@@ -10,7 +10,7 @@ Every input takes `now_ms`, unix milliseconds of a timeline that never jumps, an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 
 from clusterbus.cluster import constants as c
@@ -99,12 +99,12 @@ class ClusterState:
         if found is not None:
             receive.handle(core, found, packet, verdict)
 
-    def handle_quiet(self, pings: int, answered: int, pongs: list[int], now_ms: int) -> None:
-        """Applies heartbeats that are quiet to the present version (R33): the number of PINGs, how many of them the
-        caller has answered, and the links of the PONGs.
+    def handle_quiet(self, answered: int, noted: int, pongs: Sequence[tuple[int, int]], now_ms: int) -> None:
+        """Applies heartbeats that were quiet to the version at which they were taken (R33): how many PINGs were
+        answered, how many PONGs came, and the links of the PONGs with the times at which they came.
         """
         self._core.set_now(now_ms)
-        quiet.take(self._core, pings, answered, pongs)
+        quiet.take(self._core, answered, noted, pongs)
 
     def handle_link_closed(self, link: int, reason: str, now_ms: int) -> None:
         """A link is gone, but not by our CloseLink."""

@@ -8,7 +8,7 @@ event loop and no socket: asyncio, the blocking bus and the simulator all drive 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,6 +58,9 @@ changed; many nodes may change with every step."""
 MESSAGES_QUEUED_MAX_BYTES: Final = 64 * 1024 * 1024
 """A link with this much unsent gets no more messages of users (PUBLISH, MODULE) until its peer reads on. The bus
 promises no delivery of them, and cluster-link-sendbuf-limit may be off. Heartbeats are still sent."""
+LEASE_MAX_MS: Final = 250
+LEASE_OF_NODE_TIMEOUT: Final = 8
+"""A lease is this part of the node timeout at most: a main loop that hangs must look dead in time."""
 ORDINARY_LOSSES: Final = frozenset({"eof", "error", "connect"})
 """The kinds of LinkLost that happen among honest peers. The others are logged as warnings."""
 FILTER_NOTHING: Final = -1
@@ -99,7 +102,7 @@ class Driver:
         self.saver = Saver(nodes_file, state.nodes_conf_text, clock)
         self.links: dict[int, str] = {}
         """The links that are up, each with the address of its peer."""
-        self.packet_filter = FILTER_NOTHING
+        self._packet_filter = FILTER_NOTHING
         self.closes_filtered = False
         """A packet that the filter drops also ends its link."""
         self.faults = faults
@@ -140,6 +143,26 @@ class Driver:
             Notify: self._carry_notify,
         }
 
+        config.on_change(lambda _config, _changed: self._set_lease(), "cluster-node-timeout")
+        self._set_lease()
+
+    # ------------------------------------------------------------ settings
+
+    @property
+    def packet_filter(self) -> int:
+        """The type of packets to drop, or FILTER_NOTHING, or FILTER_EVERYTHING (DEBUG DROP-CLUSTER-PACKET-FILTER)."""
+        return self._packet_filter
+
+    @packet_filter.setter
+    def packet_filter(self, kind: int) -> None:
+        self._packet_filter = kind
+        self._set_lease()
+
+    def _set_lease(self) -> None:
+        """Workers answer for a main loop that has been away for at most this long. A filter must see every packet."""
+        lease_ms = min(LEASE_MAX_MS, self.config.cluster_node_timeout // LEASE_OF_NODE_TIMEOUT)
+        self.engine.set_lease_ms(lease_ms if self._packet_filter == FILTER_NOTHING else 0)
+
     # ------------------------------------------------------------ the step
 
     def step(self, timeout_ms: int | None = 0) -> bool:
@@ -150,27 +173,26 @@ class Driver:
         """
         events = self.engine.poll(timeout_ms)
         begun_ns = self.clock.monotonic_ns()
-        now_ms = self.clock.now_ms()
-        for event in events:
-            try:
-                self._appliers[type(event)](event, now_ms)
-            except Exception as error:
-                self._give_up_event(event, error, now_ms)
-            self._carry_out_effects()
+        self._apply(events)
         more = self._end_step()
         self.busy_ns += self.clock.monotonic_ns() - begun_ns
         return more
 
-    def tick(self) -> None:
-        """The tick of the state, ten times a second. Also tries a failed save again, and ends as a step does."""
+    def tick(self) -> bool:
+        """The tick of the state, ten times a second, after what has happened until now: no node that has answered is
+        taken for silent. Also tries a failed save again, and ends as a step does.
+        """
+        events = self.engine.poll(0)
         begun_ns = self.clock.monotonic_ns()
+        self._apply(events)
         self.saver.want_again()
         try:
             self.state.tick(self.clock.now_ms())
         except Exception as error:
             self.faults.survive(error, "tick_errors", "tick", "the clock tick failed")
-        self.finish_step()
+        more = self.finish_step()
         self.busy_ns += self.clock.monotonic_ns() - begun_ns
+        return more
 
     def finish_step(self) -> bool:
         """Carries out pending effects, publishes the view, dispatches sends. True if there is more to do at once."""
@@ -241,6 +263,15 @@ class Driver:
 
     # ------------------------------------------------------------ engine -> state
 
+    def _apply(self, events: Sequence[EngineEvent]) -> None:
+        now_ms = self.clock.now_ms()
+        for event in events:
+            try:
+                self._appliers[type(event)](event, now_ms)
+            except Exception as error:
+                self._give_up_event(event, error, now_ms)
+            self._carry_out_effects()
+
     def _apply_packets(self, event: PacketsReceived, now_ms: int) -> None:
         peer = self.links.get(event.link)
         if peer is None:
@@ -256,7 +287,7 @@ class Driver:
 
     def _apply_packet(self, link: int, peer: str, packet: Packet, now_ms: int, verdict: Verdict | None = None) -> None:
         kind = packet.type
-        if self.packet_filter != FILTER_NOTHING and self.packet_filter in (FILTER_EVERYTHING, kind):
+        if self._packet_filter != FILTER_NOTHING and self._packet_filter in (FILTER_EVERYTHING, kind):
             self.counters["packets_filtered"] += 1
             if kind < len(MESSAGES_RECEIVED):
                 self.state.counters[MESSAGES_RECEIVED[kind]] += 1  # it was received all the same (P35)
@@ -273,21 +304,9 @@ class Driver:
             self._drop_link(link, "error while applying a packet", now_ms)
 
     def _apply_quiet(self, event: QuietHeartbeats, now_ms: int) -> None:
-        """Applies heartbeats that a worker found quiet, when it compared them with the view of some version.
-
-        If the state has moved on since that version, each of them is applied in full.
-        """
-        if event.version == self.state.version and self.packet_filter == FILTER_NOTHING:
-            pings, pongs = event.pings_len, event.pongs
-            answered = self.engine.answer(event)
-            self.state.handle_quiet(pings, answered, pongs, now_ms)
-            self.counters["quiet_heartbeats"] += pings + len(pongs)
-            return
-        for link, packet in event.packets:
-            peer = self.links.get(link)
-            if peer is not None:
-                self._apply_packet(link, peer, packet, now_ms)
-                self._carry_out_effects()
+        """Notes heartbeats that were taken where they were read, each at a moment when it said nothing new."""
+        self.state.handle_quiet(event.answered, event.noted, event.pongs, now_ms)
+        self.counters["quiet_heartbeats"] += event.answered + event.noted
 
     def _refuse_packet(self, peer: str, refusal: str, now_ms: int) -> None:
         """Counts and logs a refused packet. The engine gives up a link that had several (H4)."""

@@ -47,10 +47,14 @@ class Engine(Protocol):
     """Links and bytes. `clusterbus._core.Engine` is one; its stub says more about each method."""
 
     def poll(self, timeout_ms: int | None = ...) -> Sequence[EngineEvent]:
-        """Waits at most `timeout_ms` (None: until something happens) and returns what happened, in order."""
+        """Waits at most `timeout_ms` (None: until something happens) and returns what happened, in order. A link whose
+        packets it returns is not read again before `flush`.
+        """
 
     def flush(self) -> bool:
-        """Dispatches what was queued. Returns True if `poll(0)` has something to return."""
+        """What the last poll returned has been applied; dispatches what was queued. Returns True if `poll(0)` has
+        something to return.
+        """
 
     def connect(self, ip: str, port: int, *, owner: int = ..., tls: bool = ...) -> int:
         """Starts a dial and returns its link at once; LinkConnected or LinkLost with `owner` follows. Raises OSError
@@ -72,8 +76,8 @@ class Engine(Protocol):
     def send_heartbeat(self, link: int, message_type: int) -> bool:
         """Queues a PING or PONG, to be encoded from the published view when it is sent. Returns False if that fails."""
 
-    def answer(self, heartbeats: QuietHeartbeats) -> int:
-        """Applies the replication offsets of quiet heartbeats, queues a PONG for each PING, and returns how many."""
+    def set_lease_ms(self, lease_ms: int) -> None:
+        """For how long after the last poll or flush quiet heartbeats are answered without the main loop; 0: never."""
 
     def close(self, link: int) -> None:
         """Ends a link. LinkDrained follows when its last job is done."""

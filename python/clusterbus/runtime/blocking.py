@@ -45,7 +45,7 @@ class BlockingNode:
         while True:
             now_s = self._monotonic_s()
             if self._schedule.take(now_s):
-                driver.tick()
+                more = driver.tick() or more
             wait_s = max(0.0, min(self._schedule.next_s, deadline_s) - now_s)
             more = driver.step(0 if more else math.ceil(wait_s * 1000))
             if until():

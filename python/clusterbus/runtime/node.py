@@ -153,11 +153,12 @@ class AsyncioNode:
             return
         if self._schedule.take(self._loop.time()):
             try:
-                self._member.driver.tick()
+                more = self._member.driver.tick()
             except Exception as error:
                 self._fail("the main loop's tick failed", error)
                 return
-            self._schedule_step()
+            if more:
+                self._schedule_step()
         self._arm_tick()
 
     def _arm_tick(self) -> None:

@@ -92,6 +92,16 @@ class SimEngine:
         self._events: list[EngineEvent] = []
         self._queue: list[tuple[int, Packet | int]] = []
         """(link, a message or the type of a heartbeat that is still to be encoded), in the order of the calls."""
+        self._answered = 0
+        self._pongs: dict[int, int] = {}
+        """The links of quiet PONGs that are still to be told, each with the time of the last one."""
+        self._noted = 0
+        self._lease_us = 0
+        self._lease_until_us = 0
+        self._news: set[int] = set()
+        """Links of which something was read that the main loop has not applied yet."""
+        self._held: list[tuple[End, Any]] = []
+        """What has arrived on these links meanwhile."""
         self._reads = True
         self._unread: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
@@ -99,23 +109,44 @@ class SimEngine:
 
     def poll(self, timeout_ms: int | None = 0) -> list[EngineEvent]:
         """What happened since the last call. Never waits, because time passes only between steps."""
+        self._renew_lease()
         events, self._events = self._events, []
+        if self._answered or self._noted:
+            pongs, self._pongs = self._pongs, {}
+            events.insert(0, QuietHeartbeats(answered=self._answered, noted=self._noted, pongs=list(pongs.items())))
+            self._answered = self._noted = 0
         return events
 
     def flush(self) -> bool:
-        """Sends what is queued, in order. Returns True if there are events."""
+        """Sends what is queued, in order, and reads on. Returns True if there are events."""
+        self._renew_lease()
         queue, self._queue = self._queue, []
         for link, item in queue:
             end = self._ends.get(link)
-            if end is None or not end.is_open:
-                continue
-            packet = item if isinstance(item, Packet) else self._encode(link, item)
-            self._process.act()
-            if not isinstance(item, Packet):
-                self._process.note_handed_over(packet, (end,))
-            self._process.note_on_wire(packet, end)
-            self._network.send(end, packet)
+            if end is not None and end.is_open:
+                self._send(end, item)
+        if not self._events:
+            self._news.clear()
+            held, self._held = self._held, []
+            for end, item in held:
+                self._read(end, item)
         return bool(self._events)
+
+    def set_lease_ms(self, lease_ms: int) -> None:
+        """For how long after a step the I/O workers answer quiet heartbeats."""
+        self._lease_us = lease_ms * 1000
+        self._renew_lease()
+
+    def _renew_lease(self) -> None:
+        self._lease_until_us = self._network.now_us + self._lease_us
+
+    def _send(self, end: End, item: Packet | int) -> None:
+        packet = item if isinstance(item, Packet) else self._encode(end.link, item)
+        self._process.act()
+        if not isinstance(item, Packet):
+            self._process.note_handed_over(packet, (end,))
+        self._process.note_on_wire(packet, end)
+        self._network.send(end, packet)
 
     def _encode(self, link: int, message_type: int) -> Packet:
         assert self._view is not None
@@ -196,14 +227,6 @@ class SimEngine:
         self._queue.append((link, message_type))
         return True
 
-    def answer(self, heartbeats: QuietHeartbeats) -> int:
-        """Applies the replication offsets of the event, and queues a PONG for each PING."""
-        if self._view is not None:
-            self._view.note_offsets(heartbeats)
-        packets = heartbeats.packets
-        self._process.note_quiet(len(packets))
-        return sum(packet.type == PING and self.send_heartbeat(link, PONG) for link, packet in packets)
-
     # ------------------------------------------------------------ the port: the rest
 
     def stats(self) -> dict[str, int]:
@@ -265,6 +288,13 @@ class SimEngine:
                     link=end.link, listener=LISTENER, ip=peer_ip, port=EPHEMERAL_PORT, local_ip=self._process.ip
                 )
             )
+        else:
+            self._read(end, item)
+
+    def _read(self, end: End, item: Any) -> None:
+        """Reads an item, unless the main loop has yet to apply what was read before it on the same link."""
+        if end.link in self._news:
+            self._held.append((end, item))
         elif item is FIN:
             self._network.forget(end)
             self._lose(end, "eof", "the peer ended the connection")
@@ -303,24 +333,23 @@ class SimEngine:
             self._events.append(LinkLost(link=end.link, owner=owner, kind=kind, detail=detail))
 
     def _receive(self, end: End, packet: Packet) -> None:
-        """Compares a heartbeat with the view, as a worker does. A quiet one joins those of any link that wait already;
-        another packet joins those of its link.
-        """
+        """Takes a heartbeat that says nothing new as a worker does; anything else is for the main loop."""
         verdict = self._verdict(end, packet)
-        last = self._events[-1] if self._events else None
-        if verdict is None or not verdict.is_quiet:
-            packets, verdicts = [packet], [verdict]
-            if isinstance(last, PacketsReceived) and last.link == end.link:
-                packets, verdicts = [*last.packets, packet], [*last.verdicts, verdict]
-                self._events.pop()
-            self._events.append(PacketsReceived(link=end.link, packets=packets, verdicts=verdicts))
+        view = self._view
+        is_quiet = verdict is not None and verdict.is_quiet and view is not None and view.is_current
+        if not is_quiet or self._network.now_us >= self._lease_until_us:
+            self._news.add(end.link)
+            self._events.append(PacketsReceived(link=end.link, packets=[packet], verdicts=[verdict]))
             return
-        version = verdict.version
-        heartbeats = [(end.link, packet)]
-        if isinstance(last, QuietHeartbeats) and last.version == version:
-            heartbeats = [*last.packets, *heartbeats]
-            self._events.pop()
-        self._events.append(QuietHeartbeats(version=version, heartbeats=heartbeats))
+        assert view is not None
+        view.note_offset(packet)
+        self._process.note_quiet(1)
+        if packet.type == PING:
+            self._answered += 1
+            self._send(end, PONG)
+        else:
+            self._noted += 1
+            self._pongs[end.link] = self._process.clock.now_ms()
 
     def _verdict(self, end: End, packet: Packet) -> Verdict | None:
         """What is news in a heartbeat to the view; None if all of it must be looked at.

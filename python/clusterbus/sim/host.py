@@ -307,8 +307,7 @@ class Host:
 
     def arrived(self, end: End, item: Any) -> None:
         """Something arrived on a connection."""
-        if self.is_up:
-            self.engine.arrived(end, item)
+        if self.is_up and self._survives(lambda: self.engine.arrived(end, item)):
             self._wake()
 
     def broken(self, end: End, reason: str) -> None:
@@ -361,12 +360,17 @@ class Host:
         """Runs a part of the main loop, then further steps while there are events, and checks the rules after each."""
         driver = self.member.driver
         more = True
+        while more:
+            if not self._survives(work):
+                return
+            self._checker.settled(self, by_operator=by_operator)
+            work, by_operator = driver.step, False
+            more = self.engine.has_events
+
+    def _survives(self, work: Callable[[], object]) -> bool:
+        """Does some work; False if the process dies in it."""
         try:
-            while more:
-                work()
-                self._checker.settled(self, by_operator=by_operator)
-                work, by_operator = driver.step, False
-                more = self.engine.has_events
+            work()
         except ProcessDied:
             planned_crash = self.planned_crash
             assert planned_crash is not None
@@ -375,6 +379,8 @@ class Host:
                 self.cut_power()
             else:
                 self.kill()
+            return False
+        return True
 
     # ------------------------------------------------------------ what the engine calls
 

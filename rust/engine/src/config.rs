@@ -20,6 +20,8 @@ pub struct EngineConfig {
     pub first_packet_timeout: Duration,
     /// How long the kernel waits for a peer's system to acknowledge or take bytes (P7).
     pub unacknowledged_timeout: Duration,
+    /// For how long after a step of the main loop quiet heartbeats are answered without it; zero means never.
+    pub lease: Duration,
     /// How many links there may be at once (H30).
     pub max_links: usize,
     /// How many inbound TLS handshakes there may be at once (H38).
@@ -42,6 +44,7 @@ impl Default for EngineConfig {
             handshake_timeout: Duration::from_millis(limits::TLS_HANDSHAKE_TIMEOUT_MS),
             first_packet_timeout: Duration::from_millis(limits::FIRST_PACKET_TIMEOUT_MS),
             unacknowledged_timeout: Duration::from_millis(limits::UNACKNOWLEDGED_TIMEOUT_MS),
+            lease: Duration::from_millis(limits::LEASE_MS),
             max_links: limits::LINKS_MAX,
             max_handshakes: limits::TLS_HANDSHAKES_MAX,
             link_sendbuf_limit_bytes: 0,

@@ -10,21 +10,22 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clusterbus_wire::MessageType;
 use mio::event::Event as Readiness;
 use mio::{Events, Poll, Token, Waker};
 
 use crate::completion::{apply, end, lose};
 use crate::config::EngineConfig;
 use crate::crew::Crew;
+use crate::docks::Edge;
+use crate::edges::Watch;
 use crate::gate::{DialOrder, Gate, TlsSide, set_unacknowledged_timeout};
 use crate::gossip::{IdBytes, View};
 use crate::journal::Journal;
-use crate::journal::event::{Event, QuietHeartbeat};
+use crate::journal::event::Event;
 use crate::journal::stats::Counters;
 use crate::limits;
 use crate::link_id::LinkId;
-use crate::links::{Edge, Links, Overdue};
+use crate::links::{Links, Overdue};
 use crate::listeners::Listeners;
 use crate::reason::{EndReason, LossReason};
 use crate::transport::socket::Socket;
@@ -36,6 +37,7 @@ const WAKER_TOKEN: Token = Token(usize::MAX);
 /// I/O threads, queues and sockets. The crate's page explains a step.
 pub struct Engine {
     poll: Poll,
+    watch: Watch,
     /// What the kernel reported; none only while it is being read.
     kernel_events: Option<Events>,
     crew: Crew,
@@ -58,10 +60,15 @@ impl Engine {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER_TOKEN)?;
         let now = Instant::now();
+        let (inbox, outbox) = (config.inbox_jobs, config.outbox_completions);
+        let crew = Crew::new(inbox, outbox, config.lease, waker, now)?;
+        let links =
+            Links::new(crew.roster(), config.handshake_timeout, config.first_packet_timeout);
         let mut engine = Self {
+            watch: Watch::new(poll.registry().try_clone()?, crew.hub().clone()),
             poll,
             kernel_events: Some(Events::with_capacity(limits::READINESS_EVENTS)),
-            crew: Crew::new(config.inbox_jobs, config.outbox_completions, waker, now),
+            crew,
             gate: Gate {
                 listeners: Listeners::default(),
                 tls: config.tls,
@@ -70,14 +77,14 @@ impl Engine {
                 max_handshakes: config.max_handshakes,
                 clock_zero: now,
             },
-            links: Links::new(config.handshake_timeout, config.first_packet_timeout),
+            links,
             journal: Journal::default(),
             link_sendbuf_limit_bytes: config.link_sendbuf_limit_bytes,
             now,
             awake_since: Some(now),
         };
         engine.crew.set_always_active(config.io_threads_always_active);
-        engine.crew.resize(config.io_threads)?;
+        engine.resize(config.io_threads)?;
         Ok(engine)
     }
 
@@ -95,8 +102,7 @@ impl Engine {
     /// # Errors
     /// The kernel refuses to wait. No peer can cause this.
     pub fn poll(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Event>> {
-        self.wake_up();
-        self.look_after();
+        self.begin();
         let timeout = self.sleep_time(timeout);
         // With a timeout of zero the main thread does not sleep, so workers need not wake it. Otherwise `arm` makes
         // them wake it, and it must not sleep if `arm` finds work.
@@ -110,35 +116,49 @@ impl Engine {
         self.look_after();
         self.expire();
         self.crew.adapt(self.now);
+        self.tell_quiet();
+        self.links.news_told();
         Ok(self.journal.take_events())
     }
 
     /// Ends a step of the main loop: starts what was queued and arms the wake-up. True when `poll` already has
     /// something to do.
     pub fn flush(&mut self) -> bool {
-        self.wake_up();
-        self.look_after();
+        self.begin();
         !self.arm()
+    }
+
+    /// The main loop has applied what it was told: links that had news can be read from again.
+    fn begin(&mut self) {
+        self.wake_up();
+        self.links.news_applied();
+        self.look_after();
+    }
+
+    /// Tells of the heartbeats that were taken without the main loop.
+    fn tell_quiet(&mut self) {
+        let (answered, noted, pongs) = self.crew.take_quiet();
+        let pongs = pongs.into_iter();
+        let pongs = pongs.filter_map(|link| Some((link, self.links.take_pong(link)?))).collect();
+        self.journal.quiet(answered, noted, pongs);
     }
 
     /// Accepts connections, starts jobs and applies completions. Each part is bounded, so that a flood cannot hold up
     /// the step.
     fn look_after(&mut self) {
-        let registry = self.poll.registry();
-        self.gate.accept_ready(registry, &mut self.links, &mut self.journal, self.now);
+        self.gate.accept_ready(&self.watch, &mut self.links, &mut self.journal, self.now);
         self.dispatch_ready();
         self.collect();
     }
 
-    /// Starts the jobs of the links that are ready. This makes no link ready, since completions are applied later, so
-    /// the loop ends.
+    /// Starts the jobs of the links that are ready. What follows from those that run here is started next time, so the
+    /// loop ends.
     fn dispatch_ready(&mut self) {
-        while let Some(work) = self.links.next_ready() {
-            for job in work.jobs.into_iter().flatten() {
-                let is_fallback = self.crew.start(work.lane, job, self.now);
-                self.journal.counters.main_thread_fallbacks += u64::from(is_fallback);
-            }
+        while let Some((lane, job)) = self.links.next_ready() {
+            let is_fallback = self.crew.start(lane, job);
+            self.journal.counters.main_thread_fallbacks += u64::from(is_fallback);
         }
+        self.links.add_ready(self.crew.take_more());
     }
 
     fn collect(&mut self) {
@@ -154,7 +174,7 @@ impl Engine {
     }
 
     fn arm(&mut self) -> bool {
-        let armed = self.crew.arm(self.links.has_awaited(), || self.has_work());
+        let armed = self.crew.arm(false, || self.has_work());
         if armed && let Some(since) = self.awake_since.take() {
             self.journal.counters.main_thread_us += since.elapsed().as_micros() as u64;
         }
@@ -163,6 +183,7 @@ impl Engine {
 
     fn wake_up(&mut self) {
         self.crew.disarm();
+        self.crew.lease().renew();
         self.now = Instant::now();
         self.awake_since.get_or_insert(self.now);
     }
@@ -208,7 +229,7 @@ impl Engine {
         };
         let is_dial = self.links.edge(link, edge);
         if is_dial {
-            self.gate.finish_dial(&mut self.links, &mut self.journal, link, self.now);
+            self.gate.finish_dial(&self.watch, &mut self.links, &mut self.journal, link, self.now);
         }
     }
 
@@ -257,7 +278,7 @@ impl Engine {
     /// # Errors
     /// The system does not give us the address.
     pub fn listen(&mut self, address: SocketAddr, tls: bool, backlog: i32) -> io::Result<u64> {
-        self.gate.listeners.open(self.poll.registry(), address, tls, backlog)
+        self.gate.listeners.open(&self.watch.registry, address, tls, backlog)
     }
 
     /// The port that a listener got.
@@ -284,7 +305,7 @@ impl Engine {
         source_ip: Option<IpAddr>,
     ) -> io::Result<LinkId> {
         let order = DialOrder { peer, owner, tls, source_ip };
-        self.gate.dial(self.poll.registry(), &mut self.links, &mut self.journal, order)
+        self.gate.dial(&self.watch, &mut self.links, &mut self.journal, order)
     }
 
     /// A link over any transport, open at once or after its TLS handshake. The caller reports its readiness with
@@ -336,17 +357,6 @@ impl Engine {
         self.crew.publish(view);
     }
 
-    /// Applies quiet heartbeats: keeps their replication offsets and queues a PONG for each PING. Returns how many
-    /// PONGs were queued.
-    pub fn answer(&mut self, heartbeats: &[QuietHeartbeat]) -> usize {
-        if let Some(view) = &*self.crew.view() {
-            heartbeats.iter().for_each(|heartbeat| view.note_offset(&heartbeat.packet));
-        }
-        let pong = MessageType::Pong.number();
-        let pings = heartbeats.iter().filter(|heartbeat| !heartbeat.is_pong);
-        pings.filter(|ping| self.send_heartbeat(ping.link, pong)).count()
-    }
-
     /// Queues a heartbeat (PING or PONG) on a bound link, to be encoded when it is sent. False when the link is not
     /// bound or takes no messages, and when there is no view or the view has no row for the node (the node is newer
     /// than the view): then the caller encodes the heartbeat itself.
@@ -396,7 +406,15 @@ impl Engine {
     /// # Errors
     /// The system gives no thread; the engine goes on with the threads it has.
     pub fn resize(&mut self, io_threads: usize) -> io::Result<()> {
-        self.crew.resize(io_threads)
+        let outcome = self.crew.resize(io_threads);
+        self.watch.hand_over(&self.links, self.crew.has_workers());
+        outcome
+    }
+
+    /// Heartbeats that say nothing new are answered by workers, and by this thread within a step, for this long after
+    /// the main loop's last step; zero means never.
+    pub fn set_lease(&mut self, lease: Duration) {
+        self.crew.lease().set_len(lease);
     }
 
     /// Keeps all workers active, or lets their number follow the load.
@@ -435,7 +453,9 @@ impl Engine {
     /// Counters and gauges by name.
     #[must_use]
     pub fn stats(&self) -> BTreeMap<String, u64> {
-        let mut stats: BTreeMap<_, _> = self.journal.counters.entries().into_iter().collect();
+        let counters = &self.journal.counters;
+        let entries = self.crew.with_counters(|of_jobs| counters.entries_with(of_jobs));
+        let mut stats: BTreeMap<_, _> = entries.into_iter().collect();
         let is_paused = self.gate.listeners.paused_until().is_some();
         let gauges = [
             ("links", self.links.len()),
@@ -453,6 +473,6 @@ impl Engine {
     /// Sets the counters to zero.
     pub fn reset_stats(&mut self) {
         self.journal.counters = Counters::default();
-        self.crew.reset_used_us();
+        self.crew.reset_figures();
     }
 }

@@ -5,20 +5,19 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 
 use crate::completion::{lose, tell_up};
+use crate::docks::Io;
+use crate::edges::Watch;
 use crate::journal::Journal;
 use crate::limits;
 use crate::link_id::LinkId;
-use crate::links::{Dial, Io, Links, NewLink, Origin};
+use crate::links::{Dial, Links, NewLink, Origin};
 use crate::listeners::{Accept, Incoming, Listeners};
 use crate::reason::{EndReason, LossReason, RefusalReason};
 use crate::transport::socket::{Socket, TcpSocket};
@@ -76,7 +75,7 @@ impl Gate {
     /// Accepts waiting connections, a bounded number from each listener.
     pub(crate) fn accept_ready(
         &mut self,
-        registry: &Registry,
+        watch: &Watch,
         links: &mut Links,
         journal: &mut Journal,
         now: Instant,
@@ -85,7 +84,7 @@ impl Gate {
             for _ in 0..limits::ACCEPTS_PER_POLL {
                 match self.listeners.accept(number, now) {
                     Accept::Connection(incoming) => {
-                        self.admit(registry, links, journal, incoming, now);
+                        self.admit(watch, links, journal, incoming, now);
                     }
                     Accept::Broken => {}
                     Accept::Nothing => break,
@@ -101,7 +100,7 @@ impl Gate {
     /// Makes a connection a link, or refuses it.
     fn admit(
         &self,
-        registry: &Registry,
+        watch: &Watch,
         links: &mut Links,
         journal: &mut Journal,
         incoming: Incoming,
@@ -114,7 +113,7 @@ impl Gate {
             let detail = format!("{} handshakes under way", self.max_handshakes);
             (RefusalReason::MaxHandshakes, detail)
         } else {
-            match self.open_accepted(registry, links, incoming, now) {
+            match self.open_accepted(watch, links, incoming, now) {
                 Ok(Some(link)) => return tell_up(links, journal, link, now),
                 Ok(None) => return,
                 Err(error) => (RefusalReason::End(EndReason::Error), error.to_string()),
@@ -130,7 +129,7 @@ impl Gate {
     /// Makes a link over the connection. Returns its id if it is up at once, as it is without TLS.
     fn open_accepted(
         &self,
-        registry: &Registry,
+        watch: &Watch,
         links: &mut Links,
         incoming: Incoming,
         now: Instant,
@@ -140,11 +139,11 @@ impl Gate {
         let origin = Origin::Accepted { listener };
         if !tls {
             let plain = |socket, last_read| Io::plain(socket, last_read, peer);
-            return self.insert(registry, links, stream, peer, origin, plain).map(Some);
+            return self.insert(watch, links, stream, peer, origin, plain).map(Some);
         }
         let connection = self.tls_setup()?.accepting().map_err(io::Error::other)?;
         let handshake = |socket, last_read| Io::handshake(socket, connection, last_read, peer);
-        let link = self.insert(registry, links, stream, peer, origin, handshake)?;
+        let link = self.insert(watch, links, stream, peer, origin, handshake)?;
         links.must_open(link, now);
         Ok(None)
     }
@@ -154,7 +153,7 @@ impl Gate {
     /// Starts a dial and returns its link at once.
     pub(crate) fn dial(
         &self,
-        registry: &Registry,
+        watch: &Watch,
         links: &mut Links,
         journal: &mut Journal,
         order: DialOrder,
@@ -180,7 +179,7 @@ impl Gate {
         let outcome = socket.connect(&peer.into());
         let origin = Origin::Dialled { owner };
         let connecting = |_, _| Io::Connecting { tls };
-        let link = self.insert(registry, links, socket.into(), peer, origin, connecting)?;
+        let link = self.insert(watch, links, socket.into(), peer, origin, connecting)?;
         links.must_open(link, now);
         match outcome {
             Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
@@ -194,6 +193,7 @@ impl Gate {
     /// Looks at a dial whose socket became ready: it is up, it failed, or it is too early to tell.
     pub(crate) fn finish_dial(
         &self,
+        watch: &Watch,
         links: &mut Links,
         journal: &mut Journal,
         link: LinkId,
@@ -210,7 +210,8 @@ impl Gate {
             return;
         }
         let tls = dial.tls;
-        match self.io_of(&dial) {
+        let io = watch.dial_is_up(dial.stream, link).and_then(|()| self.io_of(&dial));
+        match io {
             Ok(io) => {
                 links.connected(link, io);
                 if !tls {
@@ -236,7 +237,7 @@ impl Gate {
     /// Makes a link over a TCP stream that the kernel watches.
     fn insert(
         &self,
-        registry: &Registry,
+        watch: &Watch,
         links: &mut Links,
         stream: TcpStream,
         peer: SocketAddr,
@@ -249,15 +250,18 @@ impl Gate {
             .with_interval(Duration::from_secs(limits::KEEPALIVE_INTERVAL_S));
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         set_unacknowledged_timeout(&stream, self.unacknowledged_timeout)?;
-        let fd = stream.as_raw_fd();
         let tcp = Arc::new(TcpSocket(stream));
         let socket: Arc<dyn Socket> = tcp.clone();
         let last_read = LastRead::new(self.clock_zero);
         let io = make_io(socket.clone(), last_read.clone());
-        let id = links.insert(NewLink { origin, peer, tcp: Some(tcp), socket, last_read, io });
-        let token = Token(id.as_u64() as usize);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = registry.register(&mut SourceFd(&fd), token, interest) {
+        let is_dial = matches!(io, Io::Connecting { .. });
+        let new = NewLink { origin, peer, tcp: Some(tcp.clone()), socket, last_read, io };
+        let id = links.insert(new);
+        let watched = match is_dial {
+            true => watch.add_dial(&tcp.0, id),
+            false => watch.add(&tcp.0, id),
+        };
+        if let Err(error) = watched {
             links.remove(id);
             return Err(error);
         }

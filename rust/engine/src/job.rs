@@ -1,48 +1,52 @@
-//! Jobs and completions, which cross the queues. A job owns what it works on, and its completion gives that back.
+//! Jobs and completions, which cross the queues, and the code that does the work of a job.
 //!
-//! Runs on workers and on the main thread by the same code (R3). A panic in a job is caught here (R36).
+//! A job takes a half from its link's dock, owns it while it works, and brings it back. Runs on workers and on the main
+//! thread by the same code (R3). A panic in a job is caught here (R36). Never touches what only the main loop may: what
+//! it must hear goes into a completion.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::Arc as StdArc;
+use std::sync::{Mutex as StdMutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 
+use crate::docks::{After, Answering, Dock, Edge, Roster, SIDES, Side, Work};
 use crate::gossip::{GossipScratch, View};
+use crate::journal::stats::Tally;
+use crate::lease::Lease;
 use crate::limits::TLS_CHUNK_BYTES;
 use crate::link_id::LinkId;
-use crate::pool::Run;
-use crate::transport::plain::{RecvHalf, SendHalf};
+use crate::pool::{Hands, Lane, Run};
+use crate::reason::EndReason;
+use crate::sync::Arc;
 use crate::transport::tls::{TlsReport, TlsTransport};
-use crate::transport::transfer::{ReadReport, ReadStop, WriteReport};
+use crate::transport::transfer::{ReadReport, ReadStop};
 
-/// Work on one half of a link.
-pub(crate) enum Job {
-    Read(LinkId, RecvHalf),
-    Write(LinkId, SendHalf),
-    Tls(LinkId, Box<TlsTransport>),
+/// Work on one half of a link, for whoever runs it.
+pub(crate) struct Job {
+    pub(crate) dock: Arc<Dock>,
+    pub(crate) side: Side,
 }
 
-/// Which half of a link a job has taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JobKind {
-    Read,
-    Write,
-    Tls,
-}
-
-/// The end of a job.
+/// What the main loop must hear of a job.
 pub(crate) struct Completion {
     pub(crate) link: LinkId,
-    pub(crate) on_worker: bool,
     pub(crate) outcome: Outcome,
 }
 
+#[expect(clippy::large_enum_variant, reason = "nearly every completion is a read")]
 pub(crate) enum Outcome {
-    Read(RecvHalf, ReadReport),
-    Write(SendHalf, WriteReport),
-    Tls(Box<TlsTransport>, TlsReport),
+    /// Something was read that the main loop must act on, or nothing can be written any more.
+    Read { report: ReadReport, write_error: Option<String> },
+    /// A TLS handshake is done.
+    Up,
+    /// A TLS handshake has failed.
+    NoHandshake { reason: EndReason, detail: String },
     /// The half is gone: the panic dropped it with the rest of the stack.
-    Panicked(JobKind, String),
+    Panicked(String),
+    /// The last half of a closing link is home.
+    Drained,
 }
 
 /// Memory that a thread keeps between jobs.
@@ -58,74 +62,222 @@ impl Default for JobScratch {
     }
 }
 
-/// Runs jobs, for the pool's workers and for the main thread.
-#[derive(Clone, Default)]
+/// Runs jobs, for the pool's workers and for the main thread. Clones share everything.
+#[derive(Clone)]
 pub(crate) struct JobRunner {
     /// The last published view: the main thread swaps it, and each job loads it once.
-    pub(crate) view: Arc<ArcSwapOption<View>>,
+    pub(crate) view: StdArc<ArcSwapOption<View>>,
+    pub(crate) lease: StdArc<Lease>,
+    pub(crate) roster: StdArc<Roster>,
+    /// What jobs have done that the main loop need not hear of at once.
+    pub(crate) tally: StdArc<StdMutex<Tally>>,
 }
 
 impl JobRunner {
-    pub(crate) fn complete(
+    pub(crate) fn count<T>(&self, count: impl FnOnce(&mut Tally) -> T) -> T {
+        count(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does what there is to do on one side of a link. What the main loop must hear is added to `hands`, as is the rest
+    /// of the work if there is more than one job may do.
+    pub(crate) fn serve(
         &self,
-        job: Job,
+        dock: &Arc<Dock>,
+        side: Side,
         scratch: &mut JobScratch,
         on_worker: bool,
-    ) -> Completion {
-        let (link, kind) = match &job {
-            Job::Read(link, _) => (*link, JobKind::Read),
-            Job::Write(link, _) => (*link, JobKind::Write),
-            Job::Tls(link, _) => (*link, JobKind::Tls),
-        };
-        let view = self.view.load();
-        let view = view.as_deref();
+        hands: &mut Hands<Job, Completion>,
+    ) {
+        if let Some(work) = dock.take(side) {
+            self.finish(dock, side, work, scratch, on_worker, hands);
+        }
+    }
+
+    /// Works on a half that was taken, and brings it home.
+    pub(crate) fn finish(
+        &self,
+        dock: &Dock,
+        side: Side,
+        work: Work,
+        scratch: &mut JobScratch,
+        on_worker: bool,
+        hands: &mut Hands<Job, Completion>,
+    ) {
         // Going on after a panic is safe: what the job owned is dropped with the stack, and no job relies on what an
         // earlier one left in the scratch.
-        let outcome = catch_unwind(AssertUnwindSafe(|| match job {
-            Job::Read(_, mut half) => {
-                let report = half.read(view);
-                Outcome::Read(half, report)
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.perform(dock, work, scratch, on_worker, &mut hands.done);
+        }));
+        if let Err(panic) = outcome {
+            let after = dock.half_is_gone(side);
+            let outcome = Outcome::Panicked(panic_text(&*panic));
+            hands.done.push_back(Completion { link: dock.id, outcome });
+            tell_drained(dock, &after, &mut hands.done);
+        }
+    }
+
+    /// Queues what is left to do on both sides.
+    pub(crate) fn go_on(dock: &Arc<Dock>, hands: &mut Hands<Job, Completion>) {
+        for side in SIDES {
+            if let Some(lane) = dock.queue_job(side) {
+                hands.more.push((lane, Job { dock: dock.clone(), side }));
             }
-            Job::Write(_, mut half) => {
+        }
+    }
+
+    fn perform(
+        &self,
+        dock: &Dock,
+        work: Work,
+        scratch: &mut JobScratch,
+        on_worker: bool,
+        done: &mut VecDeque<Completion>,
+    ) {
+        // After the half was taken: a view that was published before a heartbeat was queued must be seen.
+        let view = self.view.load();
+        let view = view.as_deref();
+        let answering = view.map(|view| Answering { view, lease: &self.lease });
+        match work {
+            Work::Read(mut half) => {
+                let mut report = half.read(view);
+                let after = dock.read_done(half, &mut report, answering);
+                self.count(|tally| {
+                    tally.counters.count_read(&report, on_worker);
+                    tally.note_quiet(dock.id, &after);
+                });
+                tell_read(dock, report, after, done);
+            }
+            Work::Write(mut half) => {
                 let report = half.write(view, &mut scratch.gossip);
-                Outcome::Write(half, report)
+                // Before the half is home: whoever hears that the link is drained finds its bytes counted.
+                self.count(|tally| tally.counters.count_write(&report, on_worker));
+                let after = dock.write_done(half, &report);
+                tell_drained(dock, &after, done);
             }
-            Job::Tls(_, mut transport) => {
-                let JobScratch { records, gossip } = scratch;
-                let report = transport.serve(view, records, gossip);
-                Outcome::Tls(transport, report)
+            Work::Tls { transport, reads } => {
+                self.serve_tls(dock, transport, reads, view, answering, scratch, on_worker, done);
             }
-        }))
-        .unwrap_or_else(|panic| Outcome::Panicked(kind, panic_text(&*panic)));
-        Completion { link, on_worker, outcome }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one job's things, used once")]
+    fn serve_tls(
+        &self,
+        dock: &Dock,
+        mut transport: Box<TlsTransport>,
+        reads: bool,
+        view: Option<&View>,
+        answering: Option<Answering<'_>>,
+        scratch: &mut JobScratch,
+        on_worker: bool,
+        done: &mut VecDeque<Completion>,
+    ) {
+        let JobScratch { records, gossip } = scratch;
+        let was_handshaking = transport.is_handshaking();
+        let mut read = match reads {
+            true => transport.read(view, records),
+            false => ReadReport::new(),
+        };
+        let after = dock.between_read_and_write(&mut read, &mut transport.batch, answering);
+        let TlsReport { is_handshaking, write } = transport.write(view, gossip, &mut read);
+        let handshake = match was_handshaking {
+            true => Handshake::of(is_handshaking, &read),
+            false => Handshake::WasDone,
+        };
+        self.count(|tally| {
+            if matches!(handshake, Handshake::Up | Handshake::Failed(..)) {
+                tally.counters.count_handshake(dock.is_inbound, on_worker);
+            }
+            if read.read_bytes > 0 || read.stop != ReadStop::WouldBlock {
+                tally.counters.count_read(&read, on_worker);
+            }
+            if write.bytes_by_class != [0; 3] {
+                tally.counters.count_write(&write, on_worker);
+            }
+            tally.note_quiet(dock.id, &after);
+        });
+        let is_up = matches!(handshake, Handshake::Up);
+        let what_was_read = reads.then_some(&read);
+        let after = dock.tls_done(transport, is_handshaking, is_up, what_was_read, &write, after);
+        let tell = |outcome| Completion { link: dock.id, outcome };
+        match handshake {
+            Handshake::UnderWay => return tell_drained(dock, &after, done),
+            Handshake::Failed(reason, detail) => {
+                done.push_back(tell(Outcome::NoHandshake { reason, detail }));
+                return tell_drained(dock, &after, done);
+            }
+            Handshake::Up => done.push_back(tell(Outcome::Up)),
+            Handshake::WasDone => {}
+        }
+        tell_read(dock, read, after, done);
     }
 }
 
-impl Run<Job, Completion> for JobRunner {
+/// How a job left a TLS handshake.
+enum Handshake {
+    /// It was done before the job.
+    WasDone,
+    UnderWay,
+    Up,
+    Failed(EndReason, String),
+}
+
+impl Handshake {
+    fn of(is_handshaking: bool, read: &ReadReport) -> Self {
+        // A good packet proves that the handshake succeeded, so a failure after one makes the link come up and then be
+        // lost. A failure without one means that the link never came up.
+        match &read.stop {
+            ReadStop::Ended { reason, detail } if is_handshaking || read.packets.is_empty() => {
+                Self::Failed(*reason, detail.clone())
+            }
+            _ if is_handshaking => Self::UnderWay,
+            _ => Self::Up,
+        }
+    }
+}
+
+/// A link whose handshake is done is told before what it read, and a link that drains last of all.
+fn tell_read(dock: &Dock, report: ReadReport, after: After, done: &mut VecDeque<Completion>) {
+    let is_drained = After { is_drained: after.is_drained, ..After::default() };
+    if after.is_news {
+        let outcome = Outcome::Read { report, write_error: after.write_error };
+        done.push_back(Completion { link: dock.id, outcome });
+    }
+    tell_drained(dock, &is_drained, done);
+}
+
+fn tell_drained(dock: &Dock, after: &After, done: &mut VecDeque<Completion>) {
+    if after.is_drained {
+        done.push_back(Completion { link: dock.id, outcome: Outcome::Drained });
+    }
+}
+
+impl Run<Job, Completion, (LinkId, Edge)> for JobRunner {
     type Scratch = JobScratch;
 
-    fn run(&self, job: Job, scratch: &mut JobScratch) -> Completion {
-        self.complete(job, scratch, true)
+    fn run(&self, job: Job, scratch: &mut JobScratch, hands: &mut Hands<Job, Completion>) {
+        self.serve(&job.dock, job.side, scratch, true, hands);
+        Self::go_on(&job.dock, hands);
     }
 
-    /// A write that sent everything is not urgent: if the link's next message waits for the half, the link is awaited,
-    /// and that already wakes the main thread.
-    fn is_urgent(&self, completion: &Completion) -> bool {
-        match &completion.outcome {
-            Outcome::Write(half, report) => report.error.is_some() || !half.batch.is_empty(),
-            Outcome::Tls(transport, report) => {
-                report.was_handshaking
-                    || report.write.error.is_some()
-                    // A writable edge may have come since the socket was full, and rustls may hold bytes that the batch
-                    // does not show.
-                    || report.write.blocked
-                    || report.read.stop != ReadStop::WouldBlock
-                    || !report.read.packets.is_empty()
-                    || report.read.dropped_len > 0
-                    || !transport.batch.is_empty()
-            }
-            Outcome::Read(..) | Outcome::Panicked(..) => true,
+    /// An edge is served where it was heard of, both directions one after the other; handshakes take long, so they
+    /// wait in their lane.
+    fn attend(
+        &self,
+        (link, edge): (LinkId, Edge),
+        scratch: &mut JobScratch,
+        hands: &mut Hands<Job, Completion>,
+    ) {
+        let Some(dock) = self.roster.get(link) else { return };
+        if !dock.note_edge(edge) {
+            return;
         }
+        if dock.lane() == Lane::Established {
+            for side in SIDES {
+                self.serve(&dock, side, scratch, true, hands);
+            }
+        }
+        Self::go_on(&dock, hands);
     }
 }
 

@@ -51,11 +51,14 @@
 mod completion;
 mod config;
 mod crew;
+mod docks;
+mod edges;
 mod engine;
 mod gate;
 mod gossip;
 mod job;
 mod journal;
+mod lease;
 pub mod limits;
 mod link_id;
 mod links;
@@ -71,7 +74,7 @@ pub use gate::TlsSide;
 pub use gossip::{
     ExpectedHeartbeat, NodeRow, NodeTimes, Reports, Verdict, Version, View, ViewHeader,
 };
-pub use journal::event::{Event, QuietHeartbeat};
+pub use journal::event::Event;
 pub use link_id::LinkId;
 pub use reason::{EndReason, LossReason, RefusalReason};
 pub use transport::socket::Socket;

@@ -4,7 +4,7 @@
 
 /// Jobs that each lane of the inbox holds; when the lane is full, the next job runs on the main thread (R3).
 pub const INBOX_JOBS: usize = 4_096;
-/// Completions that the outbox holds; when it is full, a worker keeps its completions in its backlog.
+/// Completions that the outbox holds; what has no room goes into the overflow.
 pub const OUTBOX_COMPLETIONS: usize = 16_384;
 /// Bytes after which a read job stops and lets other jobs go first (R7).
 pub const READ_BUDGET_BYTES: usize = 1024 * 1024;
@@ -29,6 +29,13 @@ pub const HANDSHAKE_TURN: u32 = 8;
 pub const ACCEPTS_PER_POLL: usize = 64;
 /// Readiness events taken from the kernel at once.
 pub const READINESS_EVENTS: usize = 1_024;
+/// Readiness events that a worker takes from the kernel at once; others may take the rest.
+pub const WORKER_READINESS_EVENTS: usize = 64;
+/// With more bytes unsent than this on a link, its PINGs are left to the main loop, which accounts for what a peer does
+/// not read.
+pub const ANSWERS_UNSENT_MAX_BYTES: usize = 256 * 1024;
+/// Workers answer for this long after the main loop's last step, unless configured otherwise.
+pub const LEASE_MS: u64 = 250;
 /// When the active workers have not all been busy for this long, their number falls by one.
 pub const WORKER_IDLE_MS: u64 = 1_000;
 /// When the process runs out of file descriptors, accepting pauses for this long (H43).

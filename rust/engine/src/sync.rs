@@ -6,9 +6,11 @@
 
 #[cfg(not(loom))]
 mod real {
-    pub(crate) use std::sync::Arc;
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
-    pub(crate) use std::thread::{JoinHandle, Thread, park};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+    pub(crate) use std::thread::JoinHandle;
 
     /// A bounded queue for many producers and many consumers.
     pub(crate) struct BoundedQueue<T>(crossbeam_queue::ArrayQueue<T>);
@@ -31,10 +33,6 @@ mod real {
             self.0.is_empty()
         }
 
-        pub(crate) fn is_full(&self) -> bool {
-            self.0.is_full()
-        }
-
         pub(crate) fn len(&self) -> usize {
             self.0.len()
         }
@@ -52,11 +50,11 @@ mod real {
 mod model {
     use std::collections::VecDeque;
 
-    pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
-    pub(crate) use loom::thread::{JoinHandle, Thread, park};
-
-    use loom::sync::atomic::AtomicUsize;
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
+    pub(crate) use loom::thread::JoinHandle;
 
     pub(crate) struct BoundedQueue<T> {
         capacity: usize,
@@ -95,10 +93,6 @@ mod model {
 
         pub(crate) fn is_empty(&self) -> bool {
             self.len() == 0
-        }
-
-        pub(crate) fn is_full(&self) -> bool {
-            self.len() == self.capacity
         }
 
         pub(crate) fn len(&self) -> usize {

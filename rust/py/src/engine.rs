@@ -11,7 +11,7 @@ use clusterbus_engine::{ClientAuth, EngineConfig, LinkId, OutMessage, TlsFiles, 
 use pyo3::prelude::*;
 
 use crate::errors::{ConfigError, StateError, refused_by_system};
-use crate::events::{self, QuietHeartbeats};
+use crate::events;
 use crate::view::{View, id_bytes};
 
 /// Keys and rules of TLS, read from PEM files.
@@ -107,7 +107,7 @@ impl Engine {
     #[new]
     #[pyo3(signature = (*, io_threads = limits::IO_THREADS, io_threads_always_active = false,
         handshake_timeout_ms = limits::TLS_HANDSHAKE_TIMEOUT_MS, first_packet_timeout_ms = limits::FIRST_PACKET_TIMEOUT_MS,
-        unacknowledged_timeout_ms = limits::UNACKNOWLEDGED_TIMEOUT_MS,
+        unacknowledged_timeout_ms = limits::UNACKNOWLEDGED_TIMEOUT_MS, lease_ms = limits::LEASE_MS,
         max_links = limits::LINKS_MAX, max_handshakes = limits::TLS_HANDSHAKES_MAX, link_sendbuf_limit_bytes = 0,
         inbox_jobs = limits::INBOX_JOBS, outbox_completions = limits::OUTBOX_COMPLETIONS, tls = None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
@@ -117,6 +117,7 @@ impl Engine {
         handshake_timeout_ms: u64,
         first_packet_timeout_ms: u64,
         unacknowledged_timeout_ms: u64,
+        lease_ms: u64,
         max_links: usize,
         max_handshakes: usize,
         link_sendbuf_limit_bytes: usize,
@@ -130,6 +131,7 @@ impl Engine {
             handshake_timeout: Duration::from_millis(handshake_timeout_ms),
             first_packet_timeout: Duration::from_millis(first_packet_timeout_ms),
             unacknowledged_timeout: Duration::from_millis(unacknowledged_timeout_ms),
+            lease: Duration::from_millis(lease_ms),
             max_links,
             max_handshakes,
             link_sendbuf_limit_bytes,
@@ -214,11 +216,6 @@ impl Engine {
         Ok(self.locked()?.send_heartbeat(LinkId::from_u64(link), message_type))
     }
 
-    /// Keeps the replication offsets, queues a PONG for each PING, and returns how many PONGs were queued.
-    fn answer(&self, heartbeats: &QuietHeartbeats) -> PyResult<usize> {
-        Ok(self.locked()?.answer(&heartbeats.heartbeats))
-    }
-
     fn close(&self, link: u64) -> PyResult<()> {
         self.locked()?.close(LinkId::from_u64(link));
         Ok(())
@@ -248,6 +245,12 @@ impl Engine {
 
     fn set_link_sendbuf_limit(&self, limit_bytes: usize) -> PyResult<()> {
         self.locked()?.set_link_sendbuf_limit(limit_bytes);
+        Ok(())
+    }
+
+    /// For how long after the main loop's last step quiet heartbeats are answered without it; 0 means never.
+    fn set_lease_ms(&self, lease_ms: u64) -> PyResult<()> {
+        self.locked()?.set_lease(Duration::from_millis(lease_ms));
         Ok(())
     }
 

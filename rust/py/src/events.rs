@@ -2,8 +2,7 @@
 //!
 //! Python can make them too, so that what stands in for the engine (the simulator) reports the same events.
 
-use clusterbus_engine::{Event, LinkId, LossReason, QuietHeartbeat, Received, RefusalReason};
-use clusterbus_wire::MessageType;
+use clusterbus_engine::{Event, LossReason, Received, RefusalReason};
 use pyo3::prelude::*;
 
 use crate::errors::ConfigError;
@@ -71,54 +70,20 @@ impl PacketsReceived {
     }
 }
 
-/// Heartbeats that say nothing new to the state of one version. If the state still has it, they are answered together.
-#[pyclass(frozen, module = "clusterbus._core")]
+/// Heartbeats that said nothing new and were taken without the main loop.
+#[pyclass(frozen, get_all, module = "clusterbus._core")]
 pub struct QuietHeartbeats {
-    version: u64,
-    pub(crate) heartbeats: Vec<QuietHeartbeat>,
+    answered: u64,
+    noted: u64,
+    pongs: Vec<(u64, u64)>,
 }
 
 #[pymethods]
 impl QuietHeartbeats {
     #[new]
-    #[pyo3(signature = (*, version, heartbeats))]
-    fn new(version: u64, heartbeats: Vec<(u64, PyRef<'_, Packet>)>) -> PyResult<Self> {
-        let heartbeats = heartbeats.iter().map(|(link, packet)| {
-            let packet = packet.inner().clone();
-            let is_pong = match packet.packet_ref().message_type() {
-                Some(MessageType::Ping) => false,
-                Some(MessageType::Pong) => true,
-                _ => return Err(ConfigError::new_err("heartbeats: expected PINGs and PONGs only")),
-            };
-            Ok(QuietHeartbeat { link: LinkId::from_u64(*link), is_pong, packet })
-        });
-        Ok(Self { version, heartbeats: heartbeats.collect::<PyResult<_>>()? })
-    }
-
-    #[getter]
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// How many are PINGs.
-    #[getter]
-    fn pings_len(&self) -> usize {
-        self.heartbeats.iter().filter(|heartbeat| !heartbeat.is_pong).count()
-    }
-
-    /// The links of the PONGs.
-    #[getter]
-    fn pongs(&self) -> Vec<u64> {
-        let pongs = self.heartbeats.iter().filter(|heartbeat| heartbeat.is_pong);
-        pongs.map(|heartbeat| heartbeat.link.as_u64()).collect()
-    }
-
-    /// The link and packet of each, for a state that has another version by now.
-    #[getter]
-    fn packets(&self) -> Vec<(u64, Packet)> {
-        let each = self.heartbeats.iter();
-        each.map(|heartbeat| (heartbeat.link.as_u64(), Packet::new(heartbeat.packet.clone())))
-            .collect()
+    #[pyo3(signature = (*, answered, noted, pongs))]
+    fn new(answered: u64, noted: u64, pongs: Vec<(u64, u64)>) -> Self {
+        Self { answered, noted, pongs }
     }
 }
 
@@ -235,8 +200,9 @@ pub fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
             };
             Py::new(py, event)?.into_any()
         }
-        Event::Quiet { version, heartbeats } => {
-            Py::new(py, QuietHeartbeats { version, heartbeats })?.into_any()
+        Event::Quiet { answered, noted, pongs } => {
+            let pongs = pongs.into_iter().map(|(link, at_ms)| (link.as_u64(), at_ms)).collect();
+            Py::new(py, QuietHeartbeats { answered, noted, pongs })?.into_any()
         }
         Event::Lost { link, owner, reason, detail } => {
             Py::new(py, LinkLost { link: link.as_u64(), owner, reason, detail })?.into_any()

@@ -15,7 +15,6 @@ use pyo3::types::PyBytes;
 use zerocopy::FromBytes;
 
 use crate::errors::{ConfigError, invalid_field};
-use crate::events::QuietHeartbeats;
 use crate::verdict::Verdict;
 use crate::wire::{Packet, Uint};
 
@@ -261,9 +260,9 @@ impl View {
         verdict.map(|verdict| Verdict::of(py, verdict)).transpose()
     }
 
-    /// Keeps the heartbeats' replication offsets, as `Engine.answer` does.
-    fn note_offsets(&self, heartbeats: &QuietHeartbeats) {
-        heartbeats.heartbeats.iter().for_each(|heartbeat| self.view.note_offset(&heartbeat.packet));
+    /// Keeps the replication offset of a quiet heartbeat that takes effect.
+    fn note_offset(&self, packet: &Packet) {
+        self.view.note_offset(packet.inner());
     }
 
     /// Whether the view has a row for the node; without one no heartbeat to the node can be encoded.

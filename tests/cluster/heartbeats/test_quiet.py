@@ -15,7 +15,6 @@ from clusterbus.cluster.heartbeats.quiet import whole_view
 from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.cluster.model.slots import bits_of, bits_to_wire
 from clusterbus.errors import StateError
-from clusterbus.member.ports import QuietHeartbeats
 from clusterbus.view import Verdict, View
 from clusterbus.wire import HEADER_LEN_BYTES, Extension, GossipEntry, Heartbeat, Packet, encode, parse
 from hypothesis import given, settings
@@ -69,9 +68,9 @@ class World:
         self.quiet += int(verdict is not None and verdict.is_quiet)
         if view is not None and verdict is not None and verdict.is_quiet and self.quiet % 2:
             is_pong = message.type == c.PONG
-            pings = int(not is_pong)
-            view.note_offsets(QuietHeartbeats(version=view.version, heartbeats=[(link, packet)]))
-            solo.state.handle_quiet(pings, pings, [link] if is_pong else [], solo.now_ms)
+            view.note_offset(packet)
+            pongs = [(link, solo.now_ms)] if is_pong else []
+            solo.state.handle_quiet(int(not is_pong), int(is_pong), pongs, solo.now_ms)
         else:
             solo.state.handle_packet(link, packet, solo.now_ms, verdict)
         return solo.poll()
@@ -566,15 +565,25 @@ def test_a_quiet_heartbeat_takes_effect_after_those_that_were_read_before_it_r33
     assert verdict.is_quiet, "a worker has looked at both"
     solo.state.handle_packet(puppet.inbound, older, solo.now_ms)
     assert solo.node(puppet).repl_offset == 100
-    view.note_offsets(QuietHeartbeats(version=view.version, heartbeats=[(puppet.inbound, newer)]))
+    view.note_offset(newer)
     assert solo.node(puppet).repl_offset == 110
 
 
-def test_only_pongs_that_a_link_took_count_as_sent_r33(world: World) -> None:
+def test_quiet_heartbeats_are_counted_as_those_applied_in_full_r33(world: World) -> None:
     solo = world.compared
-    sent = solo.counter("messages_pong_sent")
+    before = solo.counter("messages_pong_sent"), solo.counter("messages_pong_received")
     solo.state.handle_quiet(3, 2, [], solo.now_ms)
-    assert solo.counter("messages_pong_sent") == sent + 2
+    assert (solo.counter("messages_pong_sent"), solo.counter("messages_pong_received")) == (
+        before[0] + 3,
+        before[1] + 2,
+    )
+
+
+def test_a_quiet_pong_counts_from_the_time_at_which_it_came_r33(world: World) -> None:
+    solo, puppet = world.compared, world.puppets["a"]
+    world.tick(100)
+    solo.state.handle_quiet(0, 1, [(puppet.dialled, solo.now_ms - 60)], solo.now_ms)
+    assert solo.node(puppet).pong_received_ms == solo.now_ms - 60
 
 
 NO_NEWS = {"viewed_as", "judged_claims", "times", "version", "fail_reports", "replicas", "table_index", "slot_bits"}

@@ -7,6 +7,7 @@ that do. Main thread.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from clusterbus.cluster import constants as c
@@ -113,14 +114,17 @@ def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
     )
 
 
-def take(core: Core, pings: int, answered: int, pongs: list[int]) -> None:
-    """Applies quiet heartbeats of the present version: the number of PINGs and of our answers, the links of PONGs."""
-    core.counters[MESSAGES_RECEIVED[c.PING]] += pings
-    core.counters[MESSAGES_RECEIVED[c.PONG]] += len(pongs)
+def take(core: Core, answered: int, noted: int, pongs: Sequence[tuple[int, int]]) -> None:
+    """Applies quiet heartbeats: the number of PINGs and of our answers, that of PONGs, the links and times of these.
+
+    They came at an earlier version, perhaps, but what is noted of them holds at any: the node was there at that time.
+    """
+    core.counters[MESSAGES_RECEIVED[c.PING]] += answered
+    core.counters[MESSAGES_RECEIVED[c.PONG]] += noted
     core.counters[MESSAGES_SENT[c.PONG]] += answered
-    for link_id in pongs:
+    for link_id, at_ms in pongs:
         link = core.links.get(link_id)
         if link is not None and link.node is not None:
             # A quiet heartbeat has the same extensions as the packet that was applied last.
             raw = link.node.raw_extensions
-            links.note_pong(core, link, link.node, has_extensions=bool(raw and raw[1]))
+            links.note_pong(core, link, link.node, at_ms, has_extensions=bool(raw and raw[1]))

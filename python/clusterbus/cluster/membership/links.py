@@ -98,16 +98,16 @@ def release(core: Core, node: Node, inbound: Link) -> None:
     core.anonymous_links += 1
 
 
-def note_pong(core: Core, link: Link, node: Node, *, has_extensions: bool) -> None:
-    """A node answered on the link that we dialled."""
+def note_pong(core: Core, link: Link, node: Node, at_ms: int, *, has_extensions: bool) -> None:
+    """A node answered on the link that we dialled, at `at_ms`, which may be some time ago."""
     if has_extensions and not link.takes_light:
         _allow_light(link, node)
     link.has_answered = True
     node.is_foreign = False
     node.unanswered_links = 0
-    node.pong_received_ms = core.now_ms
+    node.pong_received_ms = min(at_ms, core.now_ms)
     node.ping_sent_ms = 0
-    node.data_received_ms = core.now_ms
+    node.data_received_ms = max(node.data_received_ms, node.pong_received_ms)
     node.times.forget_gossiped()
     node.dial_failures = 0
     core.table.confirm(node)

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use clusterbus_wire::{Packet, PacketError};
+use clusterbus_wire::PacketError;
 
 use crate::link_id::LinkId;
 use crate::reason::{LossReason, RefusalReason};
@@ -53,13 +53,15 @@ pub enum Event {
         /// The circumstances, in words for a person to read.
         detail: String,
     },
-    /// PINGs and PONGs that say nothing new to the state of one version. If the state still has that version, the owner
-    /// only answers the PINGs; if not, it must look at each packet in full.
+    /// Heartbeats that said nothing new to the state were taken where they were read, since the last event of this
+    /// kind. They wake nobody.
     Quiet {
-        /// The version of the view that they were compared with.
-        version: u64,
-        /// The heartbeats, in the order in which they came.
-        heartbeats: Vec<QuietHeartbeat>,
+        /// PINGs that were answered.
+        answered: u64,
+        /// PONGs that were noted.
+        noted: u64,
+        /// The links of these PONGs, each with the time of its last one, unix milliseconds.
+        pongs: Vec<(LinkId, u64)>,
     },
     /// The last job of a closed link has ended; the main loop answers with `free`.
     Drained {
@@ -77,15 +79,4 @@ pub enum Event {
         /// The circumstances, in words for a person to read.
         detail: String,
     },
-}
-
-/// A heartbeat that says nothing new.
-#[derive(Debug)]
-pub struct QuietHeartbeat {
-    /// The link it came in on.
-    pub link: LinkId,
-    /// True for a PONG, false for a PING.
-    pub is_pong: bool,
-    /// The whole packet.
-    pub packet: Packet,
 }

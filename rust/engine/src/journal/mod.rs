@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 
 use clusterbus_wire::PacketError;
 
-use crate::journal::event::{Event, QuietHeartbeat};
+use crate::journal::event::Event;
 use crate::journal::stats::Counters;
 use crate::link_id::LinkId;
-use crate::links::{AfterRead, Origin, Up};
+use crate::links::{Origin, Up};
 use crate::reason::{LossReason, RefusalReason};
 use crate::transport::transfer::Received;
 
@@ -72,44 +72,29 @@ impl Journal {
         *self.counters.refused.entry(reason).or_default() += 1;
     }
 
-    /// Packets came, in order. Quiet ones join the quiet ones of other links in the last event, unless an event of
-    /// another kind has been made since.
+    /// Packets came, in order.
     pub(crate) fn received(
         &mut self,
         link: LinkId,
-        from: &AfterRead,
+        is_inbound: bool,
         received: Vec<Received>,
         dropped: Vec<PacketError>,
     ) {
-        let mut packets = Vec::new();
-        for Received { packet, verdict } in received {
+        if !received.is_empty() || !dropped.is_empty() {
             // A PING belongs on a link that the peer dialled, a PONG on one that we dialled. Anything else is for the
-            // state to judge.
-            let is_expected_here = |is_pong: bool| is_pong != from.is_inbound;
-            let verdict = verdict
-                .filter(|verdict| Some(verdict.sender) == from.node)
-                .filter(|verdict| is_expected_here(verdict.is_pong));
-            let Some(quiet) = verdict.as_ref().filter(|verdict| verdict.is_quiet()) else {
-                packets.push(Received { packet, verdict });
-                continue;
-            };
-            if !packets.is_empty() {
-                let packets = std::mem::take(&mut packets);
-                self.events.push(Event::Packets { link, packets, dropped: Vec::new() });
+            // state to judge whole.
+            let mut packets = received;
+            for Received { verdict, .. } in &mut packets {
+                verdict.take_if(|verdict| verdict.is_pong == is_inbound);
             }
-            let heartbeat = QuietHeartbeat { link, is_pong: quiet.is_pong, packet };
-            match self.events.last_mut() {
-                Some(Event::Quiet { version, heartbeats }) if *version == quiet.version => {
-                    heartbeats.push(heartbeat);
-                }
-                _ => {
-                    let (version, heartbeats) = (quiet.version, vec![heartbeat]);
-                    self.events.push(Event::Quiet { version, heartbeats });
-                }
-            }
-        }
-        if !packets.is_empty() || !dropped.is_empty() {
             self.events.push(Event::Packets { link, packets, dropped });
+        }
+    }
+
+    /// Heartbeats were taken where they were read. Told first, as they came before what is told with them.
+    pub(crate) fn quiet(&mut self, answered: u64, noted: u64, pongs: Vec<(LinkId, u64)>) {
+        if answered + noted > 0 {
+            self.events.insert(0, Event::Quiet { answered, noted, pongs });
         }
     }
 }

@@ -1,9 +1,11 @@
-//! The engine's counters (R10, R24). Main thread only: a job brings its figures home in a report.
+//! The engine's counters (R10, R24), and the tally of what jobs have done without the main loop.
 
 use std::collections::BTreeMap;
 
 use clusterbus_wire::{MessageType, PacketError};
 
+use crate::docks::After;
+use crate::link_id::LinkId;
 use crate::reason::{LossReason, RefusalReason};
 use crate::transport::transfer::{ByClass, ReadReport, WriteReport};
 
@@ -38,6 +40,34 @@ pub(crate) struct Counters {
     pub(crate) main_thread_us: u64,
 }
 
+/// What jobs have done that the main loop need not hear of at once. Written by whoever runs a job.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) counters: Counters,
+    /// PINGs answered and PONGs noted since `take_quiet`.
+    answered: u64,
+    noted: u64,
+    /// The links of these PONGs, each once.
+    pongs: Vec<LinkId>,
+}
+
+impl Tally {
+    /// Notes the quiet heartbeats that a job has taken.
+    pub(crate) fn note_quiet(&mut self, link: LinkId, after: &After) {
+        self.answered += after.answered;
+        self.noted += after.noted;
+        if after.is_first_pong {
+            self.pongs.push(link);
+        }
+    }
+
+    /// The PINGs answered, the PONGs noted, and the links of these, since the last call.
+    pub(crate) fn take_quiet(&mut self) -> (u64, u64, Vec<LinkId>) {
+        let Self { answered, noted, pongs, .. } = self;
+        (std::mem::take(answered), std::mem::take(noted), std::mem::take(pongs))
+    }
+}
+
 fn add_by_class(total: &mut ByClass, more: &ByClass) {
     for (total, more) in total.iter_mut().zip(more) {
         *total += more;
@@ -47,7 +77,7 @@ fn add_by_class(total: &mut ByClass, more: &ByClass) {
 impl Counters {
     pub(crate) fn count_read(&mut self, report: &ReadReport, on_worker: bool) {
         *(if on_worker { &mut self.threaded_reads } else { &mut self.main_reads }) += 1;
-        self.packets_received += report.packets.len() as u64;
+        self.packets_received += (report.taken_len + report.packets.len()) as u64;
         self.packets_dropped += u64::from(report.dropped_len);
         add_by_class(&mut self.bytes_received, &report.bytes_by_class);
         if report.dropped_len > 0 {
@@ -77,8 +107,53 @@ impl Counters {
         }) += 1;
     }
 
+    /// Adds what others have counted.
+    fn add(&mut self, other: &Self) {
+        for (total, more) in [
+            (&mut self.threaded_reads, other.threaded_reads),
+            (&mut self.threaded_writes, other.threaded_writes),
+            (&mut self.threaded_accepts, other.threaded_accepts),
+            (&mut self.threaded_connects, other.threaded_connects),
+            (&mut self.main_reads, other.main_reads),
+            (&mut self.main_writes, other.main_writes),
+            (&mut self.main_accepts, other.main_accepts),
+            (&mut self.main_connects, other.main_connects),
+            (&mut self.main_thread_fallbacks, other.main_thread_fallbacks),
+            (&mut self.job_panics, other.job_panics),
+            (&mut self.sendbuf_limit_exceeded, other.sendbuf_limit_exceeded),
+            (&mut self.packets_received, other.packets_received),
+            (&mut self.packets_dropped, other.packets_dropped),
+            (&mut self.main_thread_us, other.main_thread_us),
+        ] {
+            *total += more;
+        }
+        add_by_class(&mut self.bytes_received, &other.bytes_received);
+        add_by_class(&mut self.bytes_sent, &other.bytes_sent);
+        add_by_class(&mut self.messages_sent, &other.messages_sent);
+        for (name, more) in &other.dropped {
+            *self.dropped.entry(name).or_default() += more;
+        }
+        for (total, more) in self.dropped_by_type.iter_mut().zip(other.dropped_by_type) {
+            *total += more;
+        }
+        for (reason, more) in &other.refused {
+            *self.refused.entry(*reason).or_default() += more;
+        }
+        for (reason, more) in &other.lost {
+            *self.lost.entry(*reason).or_default() += more;
+        }
+    }
+
+    /// Every counter with its name, the main thread's and those of jobs together.
+    pub(crate) fn entries_with(&self, of_jobs: &Self) -> Vec<(String, u64)> {
+        let mut sum = Self::default();
+        sum.add(self);
+        sum.add(of_jobs);
+        sum.entries()
+    }
+
     /// Every counter with its name.
-    pub(crate) fn entries(&self) -> Vec<(String, u64)> {
+    fn entries(&self) -> Vec<(String, u64)> {
         let fixed = [
             ("threaded_reads", self.threaded_reads),
             ("threaded_writes", self.threaded_writes),

@@ -1,10 +1,10 @@
-//! `Links` owns the table of links, the ready list, the counts of awaited links and of handshakes, and the deadlines.
+//! `Links` owns the table of links, the ready list, the count of handshakes, and the deadlines.
 //!
 //! Nothing else changes a link or a count. Each method is told what happened and brings all of these up to date. It
 //! makes no events: what the main loop must hear is returned to the caller. Main thread only.
 //!
-//! Invariants: `ready` holds a link exactly once if its `is_ready` is set, else never; `awaited` counts the links with
-//! `is_awaited`; `handshakes` counts those in `Life::Arriving`. A slot is freed only when no half is away.
+//! Invariants: `handshakes` counts the links in `Life::Arriving`; a job in `ready` is marked as queued in its dock; the
+//! roster has a dock exactly as long as the table has its link. A link is freed only when no half is away.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -12,27 +12,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::deadlines::Deadlines;
-use super::io::{Half, Io};
-use super::link::{Life, Link, NewLink, Origin, WriteSide};
+use super::link::{Life, Link, NewLink, Origin};
 use super::table::LinkTable;
+use crate::docks::{Dock, Edge, Io, Roster, SIDES};
 use crate::gossip::IdBytes;
-use crate::job::{Job, JobKind};
+use crate::job::Job;
 use crate::limits;
 use crate::link_id::LinkId;
 use crate::pool::Lane;
-use crate::transport::plain::{RecvHalf, SendHalf};
+use crate::sync::Arc as SharedArc;
 use crate::transport::socket::{Socket, TcpSocket};
-use crate::transport::tls::TlsTransport;
-use crate::transport::transfer::{LastRead, OutMessage, ReadReport, ReadStop, WriteReport};
-
-/// The readiness of a link, as the kernel reports it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Edge {
-    pub(crate) is_readable: bool,
-    pub(crate) is_writable: bool,
-    /// The peer ended its stream, or the connection broke.
-    pub(crate) is_ended: bool,
-}
+use crate::transport::transfer::{LastRead, OutMessage, ReadReport};
 
 /// A dial that is not connected yet, and what is needed to go on once it is.
 pub(crate) struct Dial<'a> {
@@ -44,12 +34,6 @@ pub(crate) struct Dial<'a> {
     pub(crate) last_read: &'a Arc<LastRead>,
 }
 
-/// The jobs to start for one link.
-pub(crate) struct Work {
-    pub(crate) lane: Lane,
-    pub(crate) jobs: [Option<Job>; 2],
-}
-
 /// What the main loop must hear about a link that has just come up.
 pub(crate) struct Up {
     pub(crate) origin: Origin,
@@ -59,13 +43,9 @@ pub(crate) struct Up {
 
 /// What is needed of a link to report what a read brought.
 pub(crate) struct AfterRead {
-    /// The node that the link is bound to.
-    pub(crate) node: Option<IdBytes>,
     pub(crate) is_inbound: bool,
     /// So many packets were refused that the link must be given up (H4).
     pub(crate) has_too_many_dropped: bool,
-    /// Why nothing can be written any more, if so.
-    pub(crate) write_error: Option<String>,
 }
 
 /// What a link did not achieve in time.
@@ -79,12 +59,15 @@ pub(crate) enum Overdue {
 /// All links, and everything that is counted about them.
 pub(crate) struct Links {
     table: LinkTable,
-    /// Links that may have jobs to start.
-    ready: VecDeque<LinkId>,
-    /// How many links are awaited.
-    awaited: usize,
+    roster: Arc<Roster>,
+    /// Jobs to start.
+    ready: VecDeque<(Lane, Job)>,
     /// How many inbound TLS handshakes are under way.
     handshakes: usize,
+    /// Links of which the main loop is about to hear news.
+    news: Vec<SharedArc<Dock>>,
+    /// Links of which the main loop has news. Nothing more is read from them until it has applied that.
+    told: Vec<SharedArc<Dock>>,
     /// When dials and TLS handshakes must be done.
     opening: Deadlines,
     /// When inbound links must have brought a whole packet.
@@ -92,12 +75,18 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) fn new(handshake_timeout: Duration, first_packet_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        roster: Arc<Roster>,
+        handshake_timeout: Duration,
+        first_packet_timeout: Duration,
+    ) -> Self {
         Self {
             table: LinkTable::default(),
+            roster,
             ready: VecDeque::new(),
-            awaited: 0,
             handshakes: 0,
+            news: Vec::new(),
+            told: Vec::new(),
             opening: Deadlines::new(handshake_timeout),
             first_packets: Deadlines::new(first_packet_timeout),
         }
@@ -117,13 +106,9 @@ impl Links {
         !self.ready.is_empty()
     }
 
-    pub(crate) fn has_awaited(&self) -> bool {
-        self.awaited > 0
-    }
-
     /// The node that the link is bound to, if it is bound.
     pub(crate) fn node(&self, id: LinkId) -> Option<IdBytes> {
-        self.table.get(id)?.node
+        self.table.get(id)?.dock.node()
     }
 
     pub(crate) fn last_read_ms(&self, id: LinkId) -> Option<u64> {
@@ -135,17 +120,28 @@ impl Links {
         self.table.iter().filter_map(|link| link.tcp.as_deref())
     }
 
+    /// The TCP sockets of the links that are no dials under way, for whoever waits for their edges.
+    pub(crate) fn connected_sockets(&self) -> impl Iterator<Item = (LinkId, &TcpSocket)> {
+        let connected = self.table.iter().filter(|link| link.dock.connecting().is_none());
+        connected.filter_map(|link| Some((link.id, link.tcp.as_deref()?)))
+    }
+
     /// The messages and bytes that are not wholly sent.
     pub(crate) fn send_queue(&self, id: LinkId) -> (usize, usize) {
-        self.table.get(id).map_or((0, 0), |link| (link.unsent_messages, link.unsent_bytes))
+        self.table.get(id).map_or((0, 0), |link| link.dock.send_queue())
     }
 
     /// A dial that is not connected yet.
     pub(crate) fn pending_dial(&self, id: LinkId) -> Option<Dial<'_>> {
         let link = self.table.get(id)?;
-        let (Io::Connecting { tls }, Some(tcp)) = (&link.io, &link.tcp) else { return None };
+        let (Some(tls), Some(tcp)) = (link.dock.connecting(), &link.tcp) else { return None };
         let (socket, last_read) = (&link.socket, &link.last_read);
-        Some(Dial { tls: *tls, peer: link.peer, stream: &tcp.0, socket, last_read })
+        Some(Dial { tls, peer: link.peer, stream: &tcp.0, socket, last_read })
+    }
+
+    /// When the link last noted a quiet PONG, unix milliseconds, if it has since the last call.
+    pub(crate) fn take_pong(&self, id: LinkId) -> Option<u64> {
+        self.table.get(id)?.dock.take_pong()
     }
 
     // ---- how a link comes up
@@ -153,12 +149,10 @@ impl Links {
     /// Adds a link. Unless it is a dial, it is ready at once.
     pub(crate) fn insert(&mut self, new: NewLink) -> LinkId {
         let id = self.table.insert(|id| Link::new(id, new));
-        if let Some(link) = self.table.get_mut(id) {
+        if let Some(link) = self.table.get(id) {
             self.handshakes += usize::from(link.life == Life::Arriving);
-            if !matches!(link.io, Io::Connecting { .. }) {
-                link.read_wanted = true;
-                mark_ready(link, &mut self.ready);
-            }
+            self.roster.add(link.dock.clone());
+            make_ready(&mut self.ready, &link.dock);
         }
         id
     }
@@ -170,10 +164,9 @@ impl Links {
 
     /// A dial is connected: it goes on with halves or with a handshake.
     pub(crate) fn connected(&mut self, id: LinkId, io: Io) {
-        if let Some(link) = self.table.get_mut(id) {
-            link.io = io;
-            link.read_wanted = true;
-            mark_ready(link, &mut self.ready);
+        if let Some(link) = self.table.get(id) {
+            link.dock.connect(io);
+            make_ready(&mut self.ready, &link.dock);
         }
     }
 
@@ -195,8 +188,8 @@ impl Links {
 
     /// Binds the link to the node at its other end.
     pub(crate) fn bind(&mut self, id: LinkId, node: IdBytes) {
-        if let Some(link) = self.table.get_mut(id) {
-            link.node = Some(node);
+        if let Some(link) = self.table.get(id) {
+            link.dock.bind(node);
         }
     }
 
@@ -204,110 +197,64 @@ impl Links {
 
     /// The kernel reports readiness. True for a dial, which the caller must then look at.
     pub(crate) fn edge(&mut self, id: LinkId, edge: Edge) -> bool {
-        let Some(link) = self.table.get_mut(id) else { return false };
-        // Noted for a dial too: the edge that says it is connected may be the only one that says it has ended.
-        link.peer_ended |= edge.is_ended;
-        if matches!(link.io, Io::Connecting { .. }) {
+        let Some(link) = self.table.get(id) else { return false };
+        if !link.dock.note_edge(edge) {
             return link.life.takes_jobs();
         }
-        link.note_edge(edge.is_readable || edge.is_ended, edge.is_writable);
-        mark_ready(link, &mut self.ready);
+        make_ready(&mut self.ready, &link.dock);
         false
     }
 
     /// Queues a message. Returns the bytes that are now unsent; none when the link takes no message.
     pub(crate) fn queue(&mut self, id: LinkId, message: OutMessage) -> Option<usize> {
+        let link = self.table.get(id)?;
+        if !link.life.takes_messages() {
+            return None;
+        }
+        let unsent_bytes = link.dock.push(message);
+        make_ready(&mut self.ready, &link.dock);
+        Some(unsent_bytes)
+    }
+
+    /// Adds jobs that follow from others.
+    pub(crate) fn add_ready(&mut self, jobs: impl Iterator<Item = (Lane, Job)>) {
+        self.ready.extend(jobs);
+    }
+
+    /// The next job to start, and its lane.
+    pub(crate) fn next_ready(&mut self) -> Option<(Lane, Job)> {
+        self.ready.pop_front()
+    }
+
+    // ---- what jobs bring
+
+    /// The main loop hears of what was read. None when it does not know the link or has been told that it is lost.
+    pub(crate) fn read(&mut self, id: LinkId, report: &ReadReport) -> Option<AfterRead> {
         let link = self.table.get_mut(id)?;
         if !link.life.takes_messages() {
             return None;
         }
-        // An empty message needs no sending, and a socket that takes 0 bytes of it would look broken.
-        if message.len_bytes() > 0 {
-            link.push(message);
-            mark_ready(link, &mut self.ready);
+        if !report.packets.is_empty() {
+            link.life = Life::Heard;
         }
-        Some(link.unsent_bytes)
+        link.dropped_len = link.dropped_len.saturating_add(report.dropped_len);
+        self.news.push(link.dock.clone());
+        Some(AfterRead {
+            is_inbound: link.is_inbound(),
+            has_too_many_dropped: link.dropped_len >= limits::DROPPED_CLOSES,
+        })
     }
 
-    /// The jobs of the next ready link, which may be none at all; `None` when no link is ready.
-    pub(crate) fn next_ready(&mut self) -> Option<Work> {
-        loop {
-            let id = self.ready.pop_front()?;
-            let Some(link) = self.table.get_mut(id) else { continue };
-            link.is_ready = false;
-            if !link.life.takes_jobs() {
-                continue;
-            }
-            let lane = link.lane();
-            let jobs = [link.take_read_job(), link.take_write_job()];
-            // Anything still wanted needs a half that is away.
-            if link.wants_job() {
-                await_job(link, &mut self.awaited);
-            }
-            return Some(Work { lane, jobs });
-        }
+    /// The main loop is told all news.
+    pub(crate) fn news_told(&mut self) {
+        self.told.append(&mut self.news);
     }
 
-    // ---- jobs that come home
-
-    /// A read job is done. None when what it brought must not be reported.
-    pub(crate) fn read_came_home(
-        &mut self,
-        id: LinkId,
-        half: RecvHalf,
-        report: &ReadReport,
-    ) -> Option<AfterRead> {
-        let link = came_home(&mut self.table, &mut self.awaited, id)?;
-        if let Io::Plain { recv, .. } = &mut link.io {
-            *recv = Half::Home(half);
-        }
-        note_read(link, &mut self.ready, report)
-    }
-
-    /// A write job is done.
-    pub(crate) fn write_came_home(&mut self, id: LinkId, half: SendHalf, report: &WriteReport) {
-        let Some(link) = came_home(&mut self.table, &mut self.awaited, id) else { return };
-        if let Io::Plain { send, .. } = &mut link.io {
-            *send = Half::Home(half);
-        }
-        link.settle_write(report);
-        if link.wants_job() {
-            mark_ready(link, &mut self.ready);
-        }
-    }
-
-    /// A TLS job is done, and the handshake may be done with it. `tls_wrote` and `tls_read` then take what it wrote and
-    /// read.
-    pub(crate) fn transport_came_home(
-        &mut self,
-        id: LinkId,
-        transport: Box<TlsTransport>,
-        is_handshaking: bool,
-    ) -> Option<Origin> {
-        let link = came_home(&mut self.table, &mut self.awaited, id)?;
-        let half = Half::Home(transport);
-        link.io = if is_handshaking { Io::Handshake(half) } else { Io::Tls(half) };
-        Some(link.origin)
-    }
-
-    /// Takes note of what the TLS job that came home has written.
-    pub(crate) fn tls_wrote(&mut self, id: LinkId, report: &WriteReport) {
-        let Some(link) = self.table.get_mut(id) else { return };
-        link.settle_write(report);
-        if link.wants_job() {
-            mark_ready(link, &mut self.ready);
-        }
-    }
-
-    /// Takes note of what the TLS job that came home has read. None when that must not be reported.
-    pub(crate) fn tls_read(&mut self, id: LinkId, report: &ReadReport) -> Option<AfterRead> {
-        note_read(self.table.get_mut(id)?, &mut self.ready, report)
-    }
-
-    /// A job panicked, so its half is gone.
-    pub(crate) fn half_is_gone(&mut self, id: LinkId, kind: JobKind) {
-        if let Some(link) = came_home(&mut self.table, &mut self.awaited, id) {
-            link.lose_half(kind);
+    /// The main loop has applied what it was told, so more can be read from these links.
+    pub(crate) fn news_applied(&mut self) {
+        for dock in self.told.drain(..) {
+            dock.news_applied();
+            make_ready(&mut self.ready, &dock);
         }
     }
 
@@ -321,6 +268,7 @@ impl Links {
             return None;
         }
         link.life = Life::Lost;
+        link.dock.end();
         Some(link.origin.owner())
     }
 
@@ -333,9 +281,10 @@ impl Links {
         };
         let peer = link.peer;
         link.life = Life::Discarded;
-        link.drop_queue();
         self.handshakes -= 1;
-        self.settle_closing(id);
+        if link.dock.close() {
+            self.drained(id);
+        }
         Some((listener, peer))
     }
 
@@ -346,24 +295,19 @@ impl Links {
             return false;
         }
         link.life = Life::Closing;
-        link.drop_queue();
-        self.settle_closing(id)
+        link.dock.close() && self.drained(id)
     }
 
-    /// Ends a closing link if all its halves are home. True when it is now drained, which the main loop must hear.
-    pub(crate) fn settle_closing(&mut self, id: LinkId) -> bool {
+    /// All halves of a closing link are home. True when the main loop must hear of it.
+    pub(crate) fn drained(&mut self, id: LinkId) -> bool {
         let Some(link) = self.table.get_mut(id) else { return false };
         match link.life {
-            Life::Closing | Life::Discarded if link.io.has_job_away() => {
-                await_job(link, &mut self.awaited);
-                false
-            }
             Life::Closing => {
                 link.life = Life::Drained;
                 true
             }
             Life::Discarded => {
-                self.table.remove(id);
+                self.take_out(id);
                 false
             }
             _ => false,
@@ -373,38 +317,45 @@ impl Links {
     /// The main loop frees a drained link, which closes its socket. A link in any other state is left alone.
     pub(crate) fn free(&mut self, id: LinkId) {
         if self.table.get(id).is_some_and(|link| link.life == Life::Drained) {
-            self.table.remove(id);
+            self.take_out(id);
         }
     }
 
     /// Undoes an `insert`, because the kernel would not watch the socket.
     pub(crate) fn remove(&mut self, id: LinkId) {
-        if let Some(link) = self.table.remove(id) {
+        if let Some(link) = self.take_out(id) {
             self.handshakes -= usize::from(link.life == Life::Arriving);
         }
     }
 
+    fn take_out(&mut self, id: LinkId) -> Option<Box<Link>> {
+        let link = self.table.remove(id)?;
+        self.roster.remove(id);
+        // A job that waits in the inbox may still know the dock, but the socket closes now.
+        link.dock.clear();
+        Some(link)
+    }
+
     /// Frees every link, whatever state it is in.
     pub(crate) fn clear(&mut self) {
-        self.table.clear();
+        for id in self.table.iter().map(|link| link.id).collect::<Vec<_>>() {
+            self.take_out(id);
+        }
         self.ready.clear();
-        self.awaited = 0;
+        self.news.clear();
+        self.told.clear();
         self.handshakes = 0;
     }
 
-    /// Counts everything again and compares. `away` is the number of jobs that the caller knows to be away.
+    /// Counts everything again and compares. `away` is the number of halves that the caller has taken.
     #[cfg(all(test, not(loom)))]
     pub(super) fn check(&self, away: usize) {
-        let count = |is_so: fn(&Link) -> bool| self.table.iter().filter(|link| is_so(link)).count();
-        assert_eq!(self.awaited, count(|link| link.is_awaited));
-        assert_eq!(self.handshakes, count(|link| link.life == Life::Arriving));
-        assert_eq!(away, self.table.iter().map(|link| link.io.jobs_away()).sum::<usize>());
-        assert_eq!(0, count(|link| link.is_awaited && !link.io.has_job_away()));
-        assert_eq!(0, count(|link| link.life == Life::Drained && link.io.has_job_away()));
-        assert_eq!(0, count(|link| link.life == Life::Discarded && !link.io.has_job_away()));
+        let halves = self.table.iter().map(|link| link.dock.jobs_away()).sum::<usize>();
+        assert_eq!(halves, away, "halves that are away");
+        let arriving = self.table.iter().filter(|link| link.life == Life::Arriving).count();
+        assert_eq!(arriving, self.handshakes, "handshakes");
         for link in self.table.iter() {
-            let places = self.ready.iter().filter(|id| **id == link.id).count();
-            assert_eq!(places, usize::from(link.is_ready), "{:?}", link.id);
+            assert!(self.roster.get(link.id).is_some(), "{:?} is in the roster", link.id);
         }
     }
 
@@ -420,13 +371,13 @@ impl Links {
     pub(crate) fn next_overdue(&mut self, now: Instant) -> Option<(LinkId, Overdue)> {
         while let Some(id) = self.opening.pop_due(now) {
             let Some(link) = self.table.get(id) else { continue };
-            if link.io.is_open() || !link.life.takes_jobs() {
+            if link.dock.is_open() || !link.life.takes_jobs() {
                 continue;
             }
             let waited_ms = self.opening.wait_ms();
-            let overdue = match link.io {
-                Io::Connecting { .. } => Overdue::Connect { waited_ms },
-                _ => Overdue::Handshake { waited_ms },
+            let overdue = match link.dock.connecting() {
+                Some(_) => Overdue::Connect { waited_ms },
+                None => Overdue::Handshake { waited_ms },
             };
             return Some((id, overdue));
         }
@@ -440,60 +391,11 @@ impl Links {
     }
 }
 
-/// Puts the link on the ready list, unless it is there.
-fn mark_ready(link: &mut Link, ready: &mut VecDeque<LinkId>) {
-    if !link.is_ready {
-        link.is_ready = true;
-        ready.push_back(link.id);
+/// Queues a job for each side of the link that has something to do.
+fn make_ready(ready: &mut VecDeque<(Lane, Job)>, dock: &SharedArc<Dock>) {
+    for side in SIDES {
+        if let Some(lane) = dock.queue_job(side) {
+            ready.push_back((lane, Job { dock: dock.clone(), side }));
+        }
     }
-}
-
-/// Something waits for a half that is away: its completion will wake the main thread even if it is not urgent.
-fn await_job(link: &mut Link, awaited: &mut usize) {
-    if !link.is_awaited && link.io.has_job_away() {
-        link.is_awaited = true;
-        *awaited += 1;
-    }
-}
-
-/// The link of a job that is done; it is no longer awaited.
-fn came_home<'a>(
-    table: &'a mut LinkTable,
-    awaited: &mut usize,
-    id: LinkId,
-) -> Option<&'a mut Link> {
-    let link = table.get_mut(id)?;
-    if std::mem::take(&mut link.is_awaited) {
-        *awaited -= 1;
-    }
-    Some(link)
-}
-
-/// Takes note of what a read brought. None when the main loop does not know the link or has been told that it is lost.
-fn note_read(
-    link: &mut Link,
-    ready: &mut VecDeque<LinkId>,
-    report: &ReadReport,
-) -> Option<AfterRead> {
-    if !link.life.takes_messages() {
-        return None;
-    }
-    if !report.packets.is_empty() {
-        link.life = Life::Heard;
-    }
-    link.dropped_len = link.dropped_len.saturating_add(report.dropped_len);
-    link.read_wanted |= report.stop == ReadStop::Budget;
-    if link.wants_job() {
-        mark_ready(link, ready);
-    }
-    let write_error = match &link.write {
-        WriteSide::Failed(detail) => Some(detail.clone()),
-        WriteSide::Open | WriteSide::Blocked => None,
-    };
-    Some(AfterRead {
-        node: link.node,
-        is_inbound: link.is_inbound(),
-        has_too_many_dropped: link.dropped_len >= limits::DROPPED_CLOSES,
-        write_error,
-    })
 }

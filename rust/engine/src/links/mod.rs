@@ -1,19 +1,17 @@
-//! Links on the main thread's side: the table, the states of a link, and `Links`, which owns all bookkeeping about
-//! them.
+//! Links: the table, the states of a link, and `Links`, which owns all bookkeeping about them.
 //!
-//! Only `Links` changes anything in this module; the rest of the engine calls its methods. Main thread only.
+//! Only `Links` changes the table and the life of a link, on the main thread. What other threads need of a link is in
+//! its dock (`docks`).
 //!
-//! In reading order: `io` (the halves of a link, and where they are), `link` (one link, its states, its next job),
-//! `table` (all links by id), `deadlines`, `keeper` (`Links` itself).
+//! In reading order: `link` (one link as the main thread knows it), `table` (all links by id), `deadlines`,
+//! `keeper` (`Links` itself).
 
 mod deadlines;
-mod io;
 mod keeper;
 mod link;
 mod table;
 
-pub(crate) use io::Io;
-pub(crate) use keeper::{AfterRead, Dial, Edge, Links, Overdue, Up};
+pub(crate) use keeper::{Dial, Links, Overdue, Up};
 pub(crate) use link::{NewLink, Origin};
 
 #[cfg(all(test, not(loom)))]

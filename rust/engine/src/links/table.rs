@@ -67,11 +67,4 @@ impl LinkTable {
             Slot::Free { .. } => None,
         })
     }
-
-    /// Removes every link.
-    pub(super) fn clear(&mut self) {
-        for id in self.iter().map(|link| link.id).collect::<Vec<_>>() {
-            self.remove(id);
-        }
-    }
 }

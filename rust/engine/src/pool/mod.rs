@@ -3,14 +3,17 @@
 //! Generic over what a job is, so that the same code runs under loom with plain numbers as jobs. `Pool` belongs to the
 //! main thread; `Shared` is what workers see. Nothing here knows sockets or links.
 //!
-//! Theory of operation. The main thread pushes a job and then looks for a parked worker; a worker marks itself as
-//! parked and then looks for a job once more. Both put a SeqCst fence between the two steps, so at least one sees what
-//! the other did: no wake-up is lost, and none is sent to a worker that is awake. The outbox works the same way in the
-//! other direction (`waker`). A worker that finds the outbox full keeps the completion in its backlog, in order; when
-//! it runs out of jobs it marks itself as stalled, and whoever drains the outbox wakes it.
+//! Theory of operation. Workers wait at the **hub**: the kernel gives each edge to one of them. The main thread pushes a
+//! job and then looks whether a worker waits; a worker says that it waits and then looks for a job once more. Both put a
+//! SeqCst fence between the two steps, so at least one sees what the other did: no job is left lying, and the bell of the
+//! hub is not rung for nobody. The main thread's own sleep works the same way (`waker`).
 //!
-//! In reading order: `shared` (both queues), `worker` (one thread's loop), `waker` (the main thread's sleep), `threads`
-//! (`Pool`: how many threads there are), `models` (loom's models of the protocol).
+//! Only the first few workers are **active**; the others sit on the **bench** until jobs pile up, an active worker finds
+//! no rest, or a handshake would leave nobody to serve edges. A completion for which the outbox has no room goes into
+//! the overflow behind it: no worker ever waits for the main thread.
+//!
+//! In reading order: `shared` (the queues, the hub), `worker` (one thread's loop), `waker` (the main thread's sleep),
+//! `threads` (`Pool`: how many threads there are), `models` (loom's models of the protocol).
 
 #[cfg(all(test, loom))]
 mod models;
@@ -21,6 +24,6 @@ mod threads;
 mod waker;
 mod worker;
 
-pub(crate) use shared::{Lane, Run};
+pub(crate) use shared::{Hands, Hub, Lane, Run};
 pub(crate) use threads::Pool;
 pub(crate) use waker::Wake;

@@ -1,18 +1,20 @@
 //! Tests the pool in every interleaving that loom can find: the real `Pool`, `Worker` and `MainWaker`, with numbers as
 //! jobs.
 //!
-//! The model's own thread is the main thread; it sleeps on a condition variable, so that a lost wake-up is a deadlock,
-//! which loom reports. Each model sets a limit on the preemptions it explores. Run by `make loom` only.
+//! The model's own thread is the main thread; it sleeps on a condition variable, as workers do at the model's hub, so
+//! that a lost wake-up is a deadlock, which loom reports. Each model sets a limit on the preemptions it explores. Run by `make loom` only.
 
 use std::collections::VecDeque;
 
 use super::waker::MainWaker;
-use super::{Lane, Pool, Run, Wake};
+use super::{Hands, Hub, Lane, Pool, Run, Wake};
 use crate::sync::{Arc, BoundedQueue};
 
 /// The limit for most models. Each further preemption multiplies the time a model takes, and two are enough to reorder
 /// two threads twice.
 const PREEMPTIONS: usize = 2;
+/// The limit for models of two workers, which wait in two places each.
+const PREEMPTIONS_LARGE: usize = 1;
 /// The limit for small models.
 const PREEMPTIONS_SMALL: usize = 3;
 
@@ -47,28 +49,85 @@ impl Wake for Bell {
     }
 }
 
-/// Completes each job, which is a number, with the same number.
-struct Echo;
+/// Gives each edge and each ring to one waiter, as the kernel does.
+#[derive(Default)]
+struct Post {
+    state: loom::sync::Mutex<PostState>,
+    changed: loom::sync::Condvar,
+}
 
-impl Run<u32, u32> for Echo {
-    type Scratch = ();
+#[derive(Default)]
+struct PostState {
+    edges: VecDeque<u32>,
+    rung: bool,
+    alarm: bool,
+}
 
-    fn run(&self, job: u32, (): &mut ()) -> u32 {
-        job
+impl Post {
+    fn change(&self, change: impl FnOnce(&mut PostState)) {
+        change(&mut self.state.lock().expect("no model poisons its lock"));
+        self.changed.notify_all();
     }
 
-    /// Odd completions are not urgent: they wake only a main thread that waits for all.
-    fn is_urgent(&self, completion: &u32) -> bool {
-        completion.is_multiple_of(2)
+    /// A link became ready.
+    fn deliver(&self, edge: u32) {
+        self.change(|state| state.edges.push_back(edge));
     }
 }
 
-type NumberPool = Pool<u32, u32, Echo, Bell>;
+impl Hub for Post {
+    type Edge = u32;
+    type Events = VecDeque<u32>;
+
+    fn wait(&self, events: &mut VecDeque<u32>, blocks: bool) {
+        let mut state = self.state.lock().expect("no model poisons its lock");
+        while blocks && state.edges.is_empty() && !state.rung && !state.alarm {
+            state = self.changed.wait(state).expect("no model poisons its lock");
+        }
+        let only_alarm = state.edges.is_empty() && !state.rung && state.alarm;
+        state.rung = false;
+        events.extend(state.edges.pop_front());
+        drop(state);
+        if only_alarm {
+            loom::thread::yield_now();
+        }
+    }
+
+    fn next(&self, events: &mut VecDeque<u32>) -> Option<u32> {
+        events.pop_front()
+    }
+
+    fn ring(&self) {
+        self.change(|state| state.rung = true);
+    }
+
+    fn alarm(&self, is_on: bool) {
+        self.change(|state| state.alarm = is_on);
+    }
+}
+
+/// Completes each job and each edge, which is a number, with the same number.
+struct Echo;
+
+impl Run<u32, u32, u32> for Echo {
+    type Scratch = ();
+
+    fn run(&self, job: u32, (): &mut (), hands: &mut Hands<u32, u32>) {
+        hands.done.push_back(job);
+    }
+
+    fn attend(&self, edge: u32, (): &mut (), hands: &mut Hands<u32, u32>) {
+        hands.done.push_back(edge);
+    }
+}
+
+type NumberPool = Pool<u32, u32, Echo, Post, Bell>;
 
 fn pool(inbox: usize, outbox: usize, workers: usize) -> NumberPool {
-    let mut pool = Pool::new(inbox, outbox, 8, Echo, Bell::default());
-    let (held, left, started) = pool.resize(workers);
-    assert!(held.is_empty() && left.is_empty());
+    let mut pool = Pool::new(inbox, outbox, 8, Echo, Post::default(), Bell::default());
+    pool.set_always_active(true);
+    let (left, started) = pool.resize(workers);
+    assert!(left.is_empty());
     started.expect("loom starts threads");
     pool
 }
@@ -79,13 +138,7 @@ fn dispatch(pool: &mut NumberPool, job: u32) {
 
 /// Takes the completions that are there, as `Crew::collect` does.
 fn collect(pool: &NumberPool, done: &mut Vec<u32>) {
-    let before = done.len();
-    while let Some(completion) = pool.completed() {
-        done.push(completion);
-    }
-    if done.len() > before {
-        pool.made_room();
-    }
+    pool.collect(usize::MAX, |completion| done.push(completion));
 }
 
 /// Collects until `count` jobs are done and sleeps in between, as `Engine::drain` does.
@@ -97,7 +150,7 @@ fn wait_for(pool: &NumberPool, count: usize, done: &mut Vec<u32>) {
         if done.len() >= count {
             return;
         }
-        if main.arm(true, || !pool.shared().outbox.is_empty()) {
+        if main.arm(false, || pool.has_completions()) {
             main.inner().sleep();
         }
     }
@@ -158,7 +211,7 @@ fn neither_side_misses_the_other_when_both_go_to_sleep() {
 /// R2: two jobs for two workers, of which one is woken only because jobs are waiting.
 #[test]
 fn two_workers_share_the_inbox() {
-    explore(PREEMPTIONS, || {
+    explore(PREEMPTIONS_LARGE, || {
         let mut pool = pool(2, 2, 2);
         let mut done = Vec::new();
         dispatch(&mut pool, 0);
@@ -168,10 +221,10 @@ fn two_workers_share_the_inbox() {
     });
 }
 
-/// R20: there are more jobs than the outbox holds. The worker keeps a backlog and parks as stalled, and whoever drains
-/// the outbox wakes it: no deadlock, and the order is kept.
+/// R20: there are more jobs than the outbox holds. What has no room goes into the overflow, and the order is kept; no
+/// worker waits for the main thread.
 #[test]
-fn a_full_outbox_stalls_a_worker_and_draining_wakes_it() {
+fn a_full_outbox_overflows_in_order() {
     explore(PREEMPTIONS, || {
         let mut pool = pool(3, 1, 1);
         for job in 0..3 {
@@ -183,34 +236,10 @@ fn a_full_outbox_stalls_a_worker_and_draining_wakes_it() {
     });
 }
 
-/// R20: completions that are not urgent fill the outbox while the main thread sleeps until an urgent one comes: the
-/// worker that holds the urgent one wakes it.
-#[test]
-fn completions_that_can_wait_do_not_hold_up_an_urgent_one() {
-    explore(PREEMPTIONS, || {
-        let mut pool = pool(3, 1, 2);
-        for job in [1, 3, 2] {
-            dispatch(&mut pool, job);
-        }
-        let main = &pool.shared().main;
-        let mut done = Vec::new();
-        loop {
-            main.disarm();
-            collect(&pool, &mut done);
-            if done.contains(&2) {
-                return;
-            }
-            if main.arm(false, || !pool.shared().outbox.is_empty()) {
-                main.inner().sleep();
-            }
-        }
-    });
-}
-
 /// R20: the same with two workers that compete for one place in the outbox.
 #[test]
-fn two_stalled_workers_are_both_woken() {
-    explore(PREEMPTIONS, || {
+fn two_workers_overflow_and_nothing_is_lost() {
+    explore(PREEMPTIONS_LARGE, || {
         let mut pool = pool(3, 1, 2);
         for job in 0..3 {
             dispatch(&mut pool, job);
@@ -221,7 +250,59 @@ fn two_stalled_workers_are_both_woken() {
     });
 }
 
-/// R21: the last worker is stopped at any point, with jobs waiting and a backlog held: every job is done, held or left,
+/// R20: a main thread that waits for all jobs hears when the last one ends, whether it sleeps by then or not.
+#[test]
+fn the_end_of_the_last_job_is_heard() {
+    explore(PREEMPTIONS, || {
+        let mut pool = pool(2, 2, 1);
+        dispatch(&mut pool, 0);
+        dispatch(&mut pool, 1);
+        let main = &pool.shared().main;
+        let mut done = Vec::new();
+        loop {
+            main.disarm();
+            collect(&pool, &mut done);
+            if pool.in_flight() == 0 {
+                break;
+            }
+            if main.arm(true, || pool.pending() == 0 || pool.has_completions()) {
+                main.inner().sleep();
+            }
+        }
+        assert_eq!(done, [0, 1]);
+    });
+}
+
+/// R2: a job and an edge come while the only worker goes to sleep: it serves both.
+#[test]
+fn a_worker_misses_neither_jobs_nor_edges() {
+    explore(PREEMPTIONS, || {
+        let mut pool = pool(1, 2, 1);
+        dispatch(&mut pool, 0);
+        pool.hub().deliver(1);
+        let mut done = Vec::new();
+        wait_for(&pool, 2, &mut done);
+        assert_all_once(done, 2);
+    });
+}
+
+/// A worker on the bench is called when jobs pile up, and leaves it when it is stopped.
+#[test]
+fn the_bench_is_called_and_left() {
+    explore(PREEMPTIONS_LARGE, || {
+        let mut pool = pool(3, 3, 2);
+        pool.set_always_active(false);
+        pool.relax();
+        for job in 0..2 {
+            dispatch(&mut pool, job);
+        }
+        let mut done = Vec::new();
+        wait_for(&pool, 2, &mut done);
+        assert_all_once(done, 2);
+    });
+}
+
+/// R21: the last worker is stopped at any point, with jobs waiting: every job is done or left,
 /// exactly once.
 #[test]
 fn a_stopped_worker_loses_nothing() {
@@ -230,11 +311,10 @@ fn a_stopped_worker_loses_nothing() {
         for job in 0..3 {
             dispatch(&mut pool, job);
         }
-        let (held, left, outcome) = pool.resize(0);
+        let (left, outcome) = pool.resize(0);
         outcome.expect("nothing is started");
         let mut found = Vec::new();
         collect(&pool, &mut found);
-        found.extend(held);
         found.extend(left);
         assert_all_once(found, 3);
     });
@@ -243,14 +323,14 @@ fn a_stopped_worker_loses_nothing() {
 /// R21, R22: one of two workers leaves, and the other does the jobs that remain.
 #[test]
 fn the_worker_that_stays_serves_what_the_other_left() {
-    explore(PREEMPTIONS, || {
+    explore(PREEMPTIONS_LARGE, || {
         let mut pool = pool(2, 1, 2);
         dispatch(&mut pool, 0);
         dispatch(&mut pool, 1);
-        let (held, left, outcome) = pool.resize(1);
+        let (left, outcome) = pool.resize(1);
         outcome.expect("nothing is started");
         assert!(left.is_empty(), "there is a worker to serve the inbox");
-        let mut done = Vec::from(held);
+        let mut done = Vec::new();
         wait_for(&pool, 2, &mut done);
         assert_all_once(done, 2);
     });
@@ -262,10 +342,9 @@ fn a_new_worker_takes_over() {
     explore(PREEMPTIONS, || {
         let mut pool = pool(2, 2, 1);
         dispatch(&mut pool, 0);
-        let (held, left, outcome): (VecDeque<u32>, Vec<u32>, _) = pool.resize(0);
+        let (mut done, outcome) = pool.resize(0);
         outcome.expect("nothing is started");
-        let mut done: Vec<u32> = held.into_iter().chain(left).collect();
-        pool.resize(1).2.expect("loom starts threads");
+        pool.resize(1).1.expect("loom starts threads");
         dispatch(&mut pool, 1);
         wait_for(&pool, 2, &mut done);
         assert_all_once(done, 2);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::threads::Refused;
-use super::{Lane, Pool, Run, Wake};
+use super::{Hands, Hub, Lane, Pool, Run, Wake};
 use crate::limits::HANDSHAKE_TURN;
 
 struct Nobody;
@@ -41,27 +41,65 @@ impl Recorder {
     }
 }
 
-impl Run<u32, u32> for Recorder {
+/// A hub where nothing becomes ready; its bell and its alarm work.
+#[derive(Default)]
+struct Quiet {
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Quiet {
+    fn change(&self, change: impl FnOnce(&mut (bool, bool))) {
+        change(&mut self.state.lock().expect("no test panics with the lock held"));
+        self.changed.notify_all();
+    }
+}
+
+impl Hub for Quiet {
+    type Edge = u32;
+    type Events = ();
+
+    fn wait(&self, (): &mut (), blocks: bool) {
+        let state = self.state.lock().expect("no test panics with the lock held");
+        let wait = self.changed.wait_while(state, |(rung, alarm)| blocks && !*rung && !*alarm);
+        wait.expect("no test panics with the lock held").0 = false;
+    }
+
+    fn next(&self, (): &mut ()) -> Option<u32> {
+        None
+    }
+
+    fn ring(&self) {
+        self.change(|(rung, _)| *rung = true);
+    }
+
+    fn alarm(&self, is_on: bool) {
+        self.change(|(_, alarm)| *alarm = is_on);
+    }
+}
+
+impl Run<u32, u32, u32> for Recorder {
     type Scratch = ();
 
-    fn run(&self, job: u32, (): &mut ()) -> u32 {
+    fn run(&self, job: u32, (): &mut (), hands: &mut Hands<u32, u32>) {
         self.change(|state| state.order.push(job));
         if job == 0 {
             self.wait(|state| state.is_open);
         }
-        job
+        hands.done.push_back(job);
     }
 
-    fn is_urgent(&self, _completion: &u32) -> bool {
-        true
+    fn attend(&self, edge: u32, (): &mut (), hands: &mut Hands<u32, u32>) {
+        self.run(edge, &mut (), hands);
     }
 }
 
 /// A pool of one worker that is busy with job 0.
-fn busy_pool(inbox: usize) -> (Pool<u32, u32, Recorder, Nobody>, Recorder) {
+fn busy_pool(inbox: usize) -> (Pool<u32, u32, Recorder, Quiet, Nobody>, Recorder) {
     let recorder = Recorder::default();
-    let mut pool = Pool::new(inbox, 1024, HANDSHAKE_TURN, recorder.clone(), Nobody);
-    pool.resize(1).2.expect("a thread");
+    let mut pool =
+        Pool::new(inbox, 1024, HANDSHAKE_TURN, recorder.clone(), Quiet::default(), Nobody);
+    pool.resize(1).1.expect("a thread");
     pool.dispatch(Lane::Established, 0).expect("room");
     recorder.wait(|state| state.order == [0]);
     (pool, recorder)
@@ -70,7 +108,7 @@ fn busy_pool(inbox: usize) -> (Pool<u32, u32, Recorder, Nobody>, Recorder) {
 /// H38: handshakes that came first delay an established link by at most one handshake.
 #[test]
 fn h38_established_links_go_before_a_flood_of_handshakes() {
-    let (mut pool, recorder) = busy_pool(256);
+    let (pool, recorder) = busy_pool(256);
     for job in 100..300 {
         pool.dispatch(Lane::Handshake, job).expect("room");
     }
@@ -86,7 +124,7 @@ fn h38_established_links_go_before_a_flood_of_handshakes() {
 /// The second lane gets its turn, however much there is in the first.
 #[test]
 fn a_flood_of_established_links_does_not_starve_handshakes() {
-    let (mut pool, recorder) = busy_pool(256);
+    let (pool, recorder) = busy_pool(256);
     for job in 1..=200 {
         pool.dispatch(Lane::Established, job).expect("room");
     }
@@ -104,7 +142,7 @@ fn a_flood_of_established_links_does_not_starve_handshakes() {
 /// R3: a full lane gives the job back and keeps no trace of it; the other lane still takes jobs.
 #[test]
 fn r3_a_full_lane_gives_the_job_back() {
-    let (mut pool, recorder) = busy_pool(2);
+    let (pool, recorder) = busy_pool(2);
     for job in 1..=2 {
         pool.dispatch(Lane::Established, job).expect("room");
     }
@@ -122,7 +160,8 @@ fn r3_a_full_lane_gives_the_job_back() {
 /// R4: without workers every job comes back.
 #[test]
 fn r4_without_workers_every_job_comes_back() {
-    let mut pool = Pool::new(8, 8, HANDSHAKE_TURN, Recorder::default(), Nobody);
+    let pool: Pool<u32, u32, _, _, _> =
+        Pool::new(8, 8, HANDSHAKE_TURN, Recorder::default(), Quiet::default(), Nobody);
     assert!(matches!(pool.dispatch(Lane::Established, 1), Err(Refused(1))));
     assert_eq!((pool.workers(), pool.active(), pool.inbox_len()), (0, 0, 0));
 }

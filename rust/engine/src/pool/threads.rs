@@ -2,53 +2,61 @@
 //!
 //! Main thread only. Generic over what a job is; knows neither sockets nor links.
 
-use std::collections::VecDeque;
-
-use super::shared::{Lane, Run, Shared};
+use super::shared::{Hub, Lane, Run, Shared};
 use super::waker::Wake;
 use super::worker::Worker;
-use crate::sync::{Arc, JoinHandle, Ordering, fence, spawn};
+use crate::sync::{Arc, JoinHandle, Ordering, spawn};
 
-struct Member<C> {
+struct Member {
     worker: Arc<Worker>,
-    thread: JoinHandle<VecDeque<C>>,
+    thread: JoinHandle<()>,
 }
 
 /// The worker threads and the queues they share with the main thread.
-pub(crate) struct Pool<J, C, R, W: Wake> {
-    shared: Arc<Shared<J, C, W>>,
+pub(crate) struct Pool<J, C, R, H: Hub, W: Wake> {
+    shared: Arc<Shared<J, C, H, W>>,
     run: Arc<R>,
-    members: Vec<Member<C>>,
-    /// How many workers a dispatch may wake: the first ones of `members`. An awake worker beyond them finishes what it
-    /// finds in the inbox and parks.
-    active: usize,
+    members: Vec<Member>,
     always_active: bool,
+    /// The saturations seen at the last `relax`.
+    saturations_seen: usize,
 }
 
 /// A job that the pool did not take, given back to its owner.
 #[derive(Debug)]
 pub(crate) struct Refused<J>(pub(crate) J);
 
-impl<J, C, R, W> Pool<J, C, R, W>
+impl<J, C, R, H, W> Pool<J, C, R, H, W>
 where
     J: Send + 'static,
     C: Send + 'static,
-    R: Run<J, C>,
+    R: Run<J, C, H::Edge>,
+    H: Hub,
     W: Wake,
 {
-    pub(crate) fn new(inbox: usize, outbox: usize, handshake_turn: u32, run: R, waker: W) -> Self {
-        let shared = Shared::new(inbox, outbox, handshake_turn, waker);
+    pub(crate) fn new(
+        inbox: usize,
+        outbox: usize,
+        handshake_turn: u32,
+        run: R,
+        hub: H,
+        waker: W,
+    ) -> Self {
         Self {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(inbox, outbox, handshake_turn, hub, waker)),
             run: Arc::new(run),
             members: Vec::new(),
-            active: 0,
             always_active: false,
+            saturations_seen: 0,
         }
     }
 
-    pub(crate) fn shared(&self) -> &Shared<J, C, W> {
+    pub(crate) fn shared(&self) -> &Shared<J, C, H, W> {
         &self.shared
+    }
+
+    pub(crate) fn hub(&self) -> &H {
+        &self.shared.hub
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -56,11 +64,22 @@ where
     }
 
     pub(crate) fn active(&self) -> usize {
-        self.active
+        self.shared.active.load(Ordering::Relaxed)
     }
 
     pub(crate) fn inbox_len(&self) -> usize {
         self.shared.inbox_len()
+    }
+
+    /// Jobs in the inbox or at work.
+    pub(crate) fn pending(&self) -> usize {
+        self.shared.pending()
+    }
+
+    /// Jobs in the inbox or at work, and completions that were not collected yet.
+    pub(crate) fn in_flight(&self) -> usize {
+        // In this order: a job is counted off after its completions are there.
+        self.pending() + self.shared.completions_len()
     }
 
     /// Microseconds each worker has been awake.
@@ -74,107 +93,109 @@ where
         }
     }
 
-    /// Hands a job to the workers and wakes a parked one, if there is one. `Ok(true)` means that every active worker
-    /// was awake already. `Err` gives the job back: there is no worker, or the lane is full.
-    pub(crate) fn dispatch(&mut self, lane: Lane, job: J) -> Result<bool, Refused<J>> {
+    /// Hands a job to the workers, wakes one that waits, and calls one more if jobs pile up. Gives the job back if
+    /// there is no worker, or if the lane is full.
+    pub(crate) fn dispatch(&self, lane: Lane, job: J) -> Result<(), Refused<J>> {
         if self.members.is_empty() {
             return Err(Refused(job));
         }
-        self.shared.lane(lane).push(job).map_err(Refused)?;
-        // Pairs with the fence in `Worker::park_unless`. Here: push, then look for parked workers. There: mark as
-        // parked, then look for jobs.
-        fence(Ordering::SeqCst);
-        self.active = self.active.max(1);
-        if self.members[..self.active].iter().any(|member| member.worker.wake()) {
-            return Ok(false);
+        self.shared.push(lane, job).map_err(Refused)?;
+        self.shared.ring_for_job();
+        if self.shared.inbox_len() > self.active() {
+            self.shared.call_one_more();
         }
-        if self.active < self.members.len() && self.shared.inbox_len() > self.active {
-            self.members[self.active].worker.wake();
-            self.active += 1;
-        }
-        Ok(true)
+        Ok(())
     }
 
-    /// Takes the oldest completion, if any.
-    pub(crate) fn completed(&self) -> Option<C> {
-        self.shared.outbox.pop()
+    /// Takes the completions that are there, oldest first; at most about `limit`.
+    pub(crate) fn collect(&self, limit: usize, apply: impl FnMut(C)) {
+        self.shared.collect(limit, apply);
     }
 
-    /// Wakes the workers that wait for room in the outbox. Call it after taking completions.
-    pub(crate) fn made_room(&self) {
-        // Pairs with the fence in `Worker::park_unless`.
-        fence(Ordering::SeqCst);
-        for member in &self.members {
-            member.worker.wake_if_stalled();
-        }
+    pub(crate) fn has_completions(&self) -> bool {
+        self.shared.has_completions()
     }
 
-    /// Uses one active worker fewer. Call it after a time in which the active ones were never all busy.
-    pub(crate) fn relax(&mut self) {
-        if !self.always_active {
-            self.active = self.active.saturating_sub(1);
+    /// Whether the active workers were found too few since the last call of this.
+    pub(crate) fn was_saturated(&mut self) -> bool {
+        let saturations = self.shared.saturations.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.saturations_seen, saturations) != saturations
+    }
+
+    /// Uses one active worker fewer, but always one. Call it after a time in which the active ones were not too few.
+    pub(crate) fn relax(&self) {
+        if !self.always_active && self.active() > 1 {
+            self.shared.active.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn set_always_active(&mut self, always: bool) {
         self.always_active = always;
-        if always {
-            self.active = self.members.len();
-        }
+        self.set_active();
     }
 
-    /// Brings the number of workers to `count`. Returns the completions that stopped workers still held and, when no
-    /// worker is left, the jobs in the inbox, for the caller to run. On `Err` the pool has as many workers as could be
-    /// started.
-    pub(crate) fn resize(&mut self, count: usize) -> (VecDeque<C>, Vec<J>, std::io::Result<()>) {
-        let mut held = VecDeque::new();
-        let leaving = self.members.split_off(count.min(self.members.len()));
-        for member in &leaving {
-            member.worker.stop();
-        }
-        for member in leaving {
-            // A worker cannot unwind, since the job runner catches panics. If one did, the completions it held would be
-            // lost.
-            held.extend(member.thread.join().unwrap_or_default());
-        }
-        self.active = self.active.min(self.members.len());
+    fn set_active(&self) {
+        let workers = self.members.len();
+        let active = if self.always_active { workers } else { self.active().max(1).min(workers) };
+        self.shared.workers.store(workers, Ordering::Relaxed);
+        self.shared.active.store(active, Ordering::Relaxed);
+        self.shared.call_all();
+    }
+
+    /// Brings the number of workers to `count`. Returns the jobs in the inbox when no worker is left, for the caller to
+    /// run. On `Err` the pool has as many workers as could be started.
+    pub(crate) fn resize(&mut self, count: usize) -> (Vec<J>, std::io::Result<()>) {
+        self.stop_all_but(count);
         let outcome = self.start(count);
-        if self.always_active {
-            self.active = self.members.len();
-        }
+        self.set_active();
         let mut left = Vec::new();
         if self.members.is_empty() {
             let mut turn = 0;
             while let Some((job, _)) = self.shared.next_job(&mut turn) {
+                self.shared.job_was_left();
                 left.push(job);
             }
+        } else if !self.shared.inbox_is_empty() {
+            // A worker that left may have been the one that the bell had woken.
+            self.shared.hub.ring();
         }
-        // If a worker stays, it runs the jobs that the others left: a dispatch wakes the first one that is parked, so
-        // the very first is awake as long as there are jobs.
-        (held, left, outcome)
+        (left, outcome)
     }
 
     fn start(&mut self, count: usize) -> std::io::Result<()> {
         for index in self.members.len()..count {
-            let worker = Arc::new(Worker::default());
+            let worker = Arc::new(Worker::new(index));
             let thread = spawn(format!("clusterbus-io-{}", index + 1), {
                 let (worker, shared, run) = (worker.clone(), self.shared.clone(), self.run.clone());
                 move || worker.serve(&shared, &*run)
             })?;
-            worker.announce(thread.thread().clone());
             self.members.push(Member { worker, thread });
         }
         Ok(())
     }
 }
 
-impl<J, C, R, W: Wake> Drop for Pool<J, C, R, W> {
-    fn drop(&mut self) {
-        for member in &self.members {
+impl<J, C, R, H: Hub, W: Wake> Pool<J, C, R, H, W> {
+    fn stop_all_but(&mut self, count: usize) {
+        let leaving = self.members.split_off(count.min(self.members.len()));
+        if leaving.is_empty() {
+            return;
+        }
+        for member in &leaving {
             member.worker.stop();
         }
-        for member in self.members.drain(..) {
+        self.shared.call_all();
+        self.shared.hub.alarm(true);
+        for member in leaving {
+            // A worker cannot unwind, since the job runner catches panics.
             drop(member.thread.join());
         }
+        self.shared.hub.alarm(false);
+    }
+}
+
+impl<J, C, R, H: Hub, W: Wake> Drop for Pool<J, C, R, H, W> {
+    fn drop(&mut self) {
+        self.stop_all_but(0);
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct MainWaker<W> {
     /// the SeqCst fences in `arm` and `notify` order the two. Every change is a swap, so that all changes have one
     /// order and a worker that read ASLEEP never swaps out an older value.
     state: AtomicU8,
-    /// Whether the main thread also waits for completions that are not urgent. Set before `state`, read after a push;
+    /// Whether the main thread waits for all jobs to end. Set before `state`, read after a push;
     /// ordered by the same fences.
     awaits_all: AtomicBool,
     waker: W,
@@ -28,7 +28,8 @@ impl<W: Wake> MainWaker<W> {
         Self { state: AtomicU8::new(AWAKE), awaits_all: AtomicBool::new(false), waker }
     }
 
-    /// Worker: completions were pushed. If none is urgent, the main thread is woken only if it waits for all.
+    /// Worker: completions were pushed or, if that `is_urgent` is false, the last job is done: then the main thread is
+    /// woken only if it waits for all jobs.
     pub(crate) fn notify(&self, is_urgent: bool) {
         fence(Ordering::SeqCst);
         if !is_urgent && !self.awaits_all.load(Ordering::Relaxed) {
@@ -41,8 +42,7 @@ impl<W: Wake> MainWaker<W> {
         }
     }
 
-    /// Main thread: it is about to sleep, and every completion will wake it if it `awaits_all`, else only an urgent
-    /// one. False when `has_work` finds work, and then it must not sleep.
+    /// Main thread: it is about to sleep, until a completion comes or, if it `awaits_all`, the last job ends. False when `has_work` finds work, and then it must not sleep.
     pub(crate) fn arm(&self, awaits_all: bool, has_work: impl FnOnce() -> bool) -> bool {
         self.awaits_all.store(awaits_all, Ordering::Relaxed);
         self.state.swap(ASLEEP, Ordering::Relaxed);

@@ -1,121 +1,175 @@
-//! One I/O thread: takes jobs, runs them, delivers completions, parks. Runs on that thread, except for `wake`,
-//! `wake_if_stalled` and `stop`, which the main thread calls.
+//! One I/O thread: takes jobs, serves edges, delivers completions, waits. Runs on that thread, except for `stop`, which
+//! the main thread calls.
+//!
+//! Between two jobs of the inbox's second lane, and after a few of the first, it looks for edges; so neither a storm of
+//! handshakes nor a flood of jobs holds up the heartbeats of other links.
 
-use std::collections::VecDeque;
-#[cfg(not(loom))]
-use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::shared::{Lane, Run, Shared};
+use super::shared::{Hands, Hub, Lane, Run, Shared};
 use super::waker::Wake;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering, Thread, fence, park};
-#[cfg(loom)]
-use once::OnceLock;
+use crate::sync::{AtomicBool, AtomicU64, Ordering, fence};
 
-const AWAKE: u8 = 0;
-/// Parked with an empty inbox.
-const IDLE: u8 = 1;
-/// Parked with a backlog for which the outbox had no room.
-const STALLED: u8 = 2;
-
-/// A worker notifies the main thread when it has no more jobs, and after this many completions.
+/// A worker notifies the main thread when it has nothing more to do, and after this many completions.
 const TELL_COMPLETIONS: u32 = 16;
-/// A worker that never parks updates its used time once in this many jobs.
-const USED_TIME_JOBS: u32 = 64;
+/// After this many jobs a worker looks for edges.
+const JOBS_BEFORE_EDGES: u32 = 16;
+/// A worker that has not rested for this long calls another one.
+// A model has no clock.
+const BUSY: Duration = if cfg!(loom) { Duration::MAX } else { Duration::from_millis(2) };
+/// A wait that is shorter was none: something was ready already.
+const REST: Duration = Duration::from_micros(50);
 
-#[derive(Default)]
 pub(crate) struct Worker {
-    /// AWAKE, IDLE or STALLED. The worker sets it before its last look at the queues, and the main thread swaps it to
-    /// AWAKE after changing them; SeqCst fences in `park_unless`, `Pool::dispatch`, `Pool::made_room` and `stop` order
-    /// the two. Every change is a swap: see `MainWaker`.
-    state: AtomicU8,
+    /// Its place among the workers.
+    index: usize,
     /// Set once by the main thread (Release) and read by the worker (Acquire), which then sees everything that was
     /// queued before.
     stopping: AtomicBool,
     /// Microseconds awake. Relaxed, as it is only a statistic.
     pub(crate) used_us: AtomicU64,
-    /// The thread to unpark; set before the first dispatch.
-    thread: OnceLock<Thread>,
+}
+
+/// What a worker keeps while it serves.
+struct Serving<J, C, S> {
+    hands: Hands<J, C>,
+    scratch: S,
+    turn: u32,
+    /// Completions of which the main thread has not been notified.
+    untold: u32,
+    /// When its last wait ended.
+    awake_since: Instant,
+    /// When its last rest ended.
+    busy_since: Instant,
 }
 
 impl Worker {
-    pub(super) fn announce(&self, thread: Thread) {
-        drop(self.thread.set(thread));
+    pub(super) fn new(index: usize) -> Self {
+        Self { index, stopping: AtomicBool::new(false), used_us: AtomicU64::new(0) }
     }
 
-    fn unpark(&self) {
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
-    }
-
-    /// Wakes the worker if it is parked; returns whether it was.
-    pub(super) fn wake(&self) -> bool {
-        let parked = self.state.load(Ordering::Relaxed) != AWAKE
-            && self.state.swap(AWAKE, Ordering::Relaxed) != AWAKE;
-        if parked {
-            self.unpark();
-        }
-        parked
-    }
-
-    pub(super) fn wake_if_stalled(&self) {
-        if self.state.load(Ordering::Relaxed) == STALLED {
-            self.wake();
-        }
-    }
-
-    /// Asks the worker to end after the job at hand.
+    /// Asks the worker to end after the job at hand. `Shared::call_all` and the hub's alarm end its waits.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        fence(Ordering::SeqCst);
-        self.wake();
     }
 
-    /// The thread's body. Returns the completions it could not deliver.
-    pub(super) fn serve<J, C, R, W>(&self, shared: &Shared<J, C, W>, run: &R) -> VecDeque<C>
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The thread's body.
+    pub(super) fn serve<J, C, R, H, W>(&self, shared: &Shared<J, C, H, W>, run: &R)
     where
-        R: Run<J, C>,
+        R: Run<J, C, H::Edge>,
+        H: Hub,
         W: Wake,
     {
-        let mut backlog = VecDeque::new();
-        let mut scratch = R::Scratch::default();
-        let mut turn = 0;
-        let mut awake_since = Instant::now();
-        let mut untold = Untold::default();
-        loop {
-            untold.add(deliver(shared, run, &mut backlog));
-            if self.stopping.load(Ordering::Acquire) {
-                untold.tell(shared);
-                return backlog;
-            }
-            if let Some((job, lane)) = shared.next_job(&mut turn) {
-                // A handshake takes long, and finished jobs must not wait behind it to be reported.
-                if untold.completions >= TELL_COMPLETIONS || lane == Lane::Handshake {
-                    untold.tell(shared);
-                }
-                backlog.push_back(run.run(job, &mut scratch));
-                if turn.is_multiple_of(USED_TIME_JOBS) {
-                    self.count_used(&mut awake_since);
-                }
+        let mut at_work = Serving {
+            hands: Hands::default(),
+            scratch: R::Scratch::default(),
+            turn: 0,
+            untold: 0,
+            awake_since: Instant::now(),
+            busy_since: Instant::now(),
+        };
+        let mut events = H::Events::default();
+        while !self.is_stopping() {
+            if self.is_spare(shared) && !shared.has_jobs() {
+                at_work.tell(shared);
+                self.count_used(&mut at_work.awake_since);
+                shared.sit_until(|| !self.is_spare(shared) || self.is_stopping());
+                at_work.awake_since = Instant::now();
+                at_work.busy_since = at_work.awake_since;
                 continue;
             }
-            untold.tell(shared);
-            self.count_used(&mut awake_since);
-            let state = if backlog.is_empty() { IDLE } else { STALLED };
-            self.park_unless(state, || {
-                if !shared.inbox_is_empty() || (state == STALLED && !shared.outbox.is_full()) {
-                    return true;
-                }
-                if state == STALLED {
-                    // The outbox may be full of completions that are not urgent, for which the main thread was not
-                    // woken. This worker needs the outbox emptied.
-                    shared.main.notify(true);
-                }
-                false
-            });
-            awake_since = Instant::now();
+            let has_worked = self.do_jobs(shared, run, &mut at_work);
+            self.wait(shared, &mut events, !has_worked, &mut at_work);
+            while let Some(edge) = shared.hub.next(&mut events) {
+                run.attend(edge, &mut at_work.scratch, &mut at_work.hands);
+                at_work.deliver(shared, run);
+            }
         }
+        at_work.tell(shared);
+    }
+
+    fn is_spare<J, C, H: Hub, W: Wake>(&self, shared: &Shared<J, C, H, W>) -> bool {
+        self.index >= shared.active.load(Ordering::Relaxed)
+    }
+
+    /// Does a few jobs; false when there was none.
+    fn do_jobs<J, C, R, H, W>(
+        &self,
+        shared: &Shared<J, C, H, W>,
+        run: &R,
+        at_work: &mut Serving<J, C, R::Scratch>,
+    ) -> bool
+    where
+        R: Run<J, C, H::Edge>,
+        H: Hub,
+        W: Wake,
+    {
+        for done in 0..JOBS_BEFORE_EDGES {
+            if !shared.has_jobs() || self.is_stopping() {
+                return done > 0;
+            }
+            let Some((job, lane)) = shared.next_job(&mut at_work.turn) else { return done > 0 };
+            if shared.has_jobs() {
+                // The bell is rung once for all jobs that are pushed until a worker looks: it passes that on.
+                shared.ring_for_job();
+            }
+            if lane == Lane::Handshake {
+                // A handshake takes long: nobody waits behind it for what is done, nor for an edge, if there is
+                // another worker.
+                at_work.tell(shared);
+                shared.handshaking.fetch_add(1, Ordering::Relaxed);
+                if shared.waiting.load(Ordering::Relaxed) == 0 {
+                    shared.call_one_more();
+                }
+            }
+            run.run(job, &mut at_work.scratch, &mut at_work.hands);
+            at_work.deliver(shared, run);
+            shared.job_is_done();
+            if lane == Lane::Handshake {
+                shared.handshaking.fetch_sub(1, Ordering::Relaxed);
+                return true;
+            }
+        }
+        true
+    }
+
+    /// Waits for edges, and only looks for them when there is work already.
+    fn wait<J, C, H, W, S>(
+        &self,
+        shared: &Shared<J, C, H, W>,
+        events: &mut H::Events,
+        may_block: bool,
+        at_work: &mut Serving<J, C, S>,
+    ) where
+        H: Hub,
+        W: Wake,
+    {
+        self.count_used(&mut at_work.awake_since);
+        if at_work.awake_since.duration_since(at_work.busy_since) >= BUSY {
+            at_work.busy_since = at_work.awake_since;
+            shared.call_one_more();
+        }
+        if may_block {
+            at_work.tell(shared);
+            shared.waiting.fetch_add(1, Ordering::Relaxed);
+            // Pairs with the fence in `Shared::ring_for_job`.
+            fence(Ordering::SeqCst);
+            let blocks = !shared.has_jobs() && !self.is_stopping();
+            shared.hub.wait(events, blocks);
+            shared.waiting.fetch_sub(1, Ordering::Relaxed);
+            let now = Instant::now();
+            if blocks && now.duration_since(at_work.awake_since) >= REST {
+                at_work.busy_since = now;
+            }
+            at_work.awake_since = now;
+        } else {
+            shared.hub.wait(events, false);
+        }
+        shared.rung.swap(false, Ordering::AcqRel);
     }
 
     fn count_used(&self, awake_since: &mut Instant) {
@@ -124,84 +178,37 @@ impl Worker {
         self.used_us.fetch_add(awake_us, Ordering::Relaxed);
         *awake_since = now;
     }
+}
 
-    /// Marks the worker as parked, looks for work once more, then parks until the mark is swapped to AWAKE.
-    fn park_unless(&self, state: u8, has_work: impl Fn() -> bool) {
-        self.state.swap(state, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        if !has_work() && !self.stopping.load(Ordering::Relaxed) {
-            // `park` may return for no reason, or because of an earlier wake; only the mark says that this wait is
-            // over.
-            while self.state.load(Ordering::Relaxed) != AWAKE {
-                park();
+impl<J, C, S> Serving<J, C, S> {
+    /// Hands over what a job or an edge has left behind.
+    fn deliver<R, H, W>(&mut self, shared: &Shared<J, C, H, W>, run: &R)
+    where
+        R: Run<J, C, H::Edge, Scratch = S>,
+        H: Hub,
+        W: Wake,
+    {
+        loop {
+            for completion in self.hands.done.drain(..) {
+                shared.complete(completion);
+                self.untold += 1;
             }
-            // Pairs with the fence that the waking thread ran between changing a queue and swapping the mark.
-            fence(Ordering::SeqCst);
-            return;
-        }
-        self.state.swap(AWAKE, Ordering::Relaxed);
-    }
-}
-
-/// Completions in the outbox of which the main thread has not been notified. A worker with more jobs saves up several:
-/// a main thread woken for each would find them one at a time.
-#[derive(Default)]
-struct Untold {
-    completions: u32,
-    is_urgent: bool,
-}
-
-impl Untold {
-    fn add(&mut self, other: Self) {
-        self.completions += other.completions;
-        self.is_urgent |= other.is_urgent;
-    }
-
-    fn tell<J, C, W: Wake>(&mut self, shared: &Shared<J, C, W>) {
-        let told = std::mem::take(self);
-        if told.completions > 0 {
-            shared.main.notify(told.is_urgent);
-        }
-    }
-}
-
-/// Moves completions from the backlog to the outbox, oldest first, as long as the outbox has room.
-fn deliver<J, C, R: Run<J, C>, W: Wake>(
-    shared: &Shared<J, C, W>,
-    run: &R,
-    backlog: &mut VecDeque<C>,
-) -> Untold {
-    let mut delivered = Untold::default();
-    while let Some(completion) = backlog.pop_front() {
-        let is_urgent = run.is_urgent(&completion);
-        if let Err(completion) = shared.outbox.push(completion) {
-            backlog.push_front(completion);
-            break;
-        }
-        delivered.add(Untold { completions: 1, is_urgent });
-    }
-    delivered
-}
-
-/// loom has no `OnceLock`; a mutex does the same here.
-#[cfg(loom)]
-mod once {
-    pub(super) struct OnceLock<T>(loom::sync::Mutex<Option<T>>);
-
-    impl<T> Default for OnceLock<T> {
-        fn default() -> Self {
-            Self(loom::sync::Mutex::new(None))
+            if self.untold >= TELL_COMPLETIONS {
+                self.tell(shared);
+            }
+            let Some((lane, job)) = self.hands.more.pop() else { return };
+            // This worker looks at the inbox before it waits, so nobody need be woken.
+            if let Err(job) = shared.push(lane, job) {
+                run.run(job, &mut self.scratch, &mut self.hands);
+            }
         }
     }
 
-    impl<T: Clone> OnceLock<T> {
-        pub(super) fn set(&self, value: T) -> Result<(), T> {
-            *self.0.lock().expect("the model never poisons its lock") = Some(value);
-            Ok(())
-        }
-
-        pub(super) fn get(&self) -> Option<T> {
-            self.0.lock().expect("the model never poisons its lock").clone()
+    /// Notifies the main thread of what has been delivered. A main thread that is woken for each completion would find
+    /// them one at a time.
+    fn tell<H: Hub, W: Wake>(&mut self, shared: &Shared<J, C, H, W>) {
+        if std::mem::take(&mut self.untold) > 0 {
+            shared.main.notify(true);
         }
     }
 }

@@ -127,6 +127,8 @@ impl Comparer<'_> {
 #[derive(Debug)]
 pub(crate) struct ReadReport {
     pub(crate) packets: Vec<Received>,
+    /// How many packets were taken off the front of `packets`, because they needed no main loop.
+    pub(crate) taken_len: usize,
     pub(crate) bytes_by_class: ByClass,
     /// The first few refused packets; the counts below cover all of them.
     pub(crate) dropped: Vec<PacketError>,
@@ -144,6 +146,7 @@ impl ReadReport {
     pub(crate) fn new() -> Self {
         Self {
             packets: Vec::new(),
+            taken_len: 0,
             bytes_by_class: [0; 3],
             dropped: Vec::new(),
             dropped_len: 0,
@@ -291,6 +294,11 @@ impl OutMessage {
         let len_bytes = heartbeat_len_bytes(view);
         let payload = Payload::Heartbeat { message_type, receiver };
         Self { payload, class: MessageClass::Cluster, len_bytes }
+    }
+
+    /// The PONG that answers a PING of `receiver`, to be encoded when it is sent.
+    pub(crate) fn answer(view: &View, receiver: IdBytes) -> Self {
+        Self::heartbeat(view, MessageType::Pong.number(), receiver)
     }
 
     pub(crate) fn len_bytes(&self) -> usize {

@@ -17,11 +17,9 @@ use crate::transport::transfer::{
     Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport,
 };
 
-/// What one job on a TLS link brought, with each direction reported separately (R14).
+/// How a job left a TLS link, and what it wrote.
 pub(crate) struct TlsReport {
-    pub(crate) was_handshaking: bool,
     pub(crate) is_handshaking: bool,
-    pub(crate) read: ReadReport,
     pub(crate) write: WriteReport,
 }
 
@@ -61,37 +59,40 @@ impl TlsTransport {
         })
     }
 
-    /// Reads what is there, then writes what is waiting, each within its budget.
-    pub(crate) fn serve(
-        &mut self,
-        view: Option<&View>,
-        records: &mut [u8],
-        gossip: &mut GossipScratch,
-    ) -> TlsReport {
-        let was_handshaking = self.connection.is_handshaking();
-        let mut report = TlsReport {
-            was_handshaking,
-            is_handshaking: was_handshaking,
-            read: ReadReport::new(),
-            write: WriteReport::default(),
-        };
-        report.read.stop = match self.fill(records, &mut report.read.read_bytes) {
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// Reads what is there, within the budget, and cuts it into packets. `write` comes next.
+    pub(crate) fn read(&mut self, view: Option<&View>, records: &mut [u8]) -> ReadReport {
+        let mut report = ReadReport::new();
+        report.stop = match self.fill(records, &mut report.read_bytes) {
             Ok(stop) | Err(stop) => stop,
         };
         let comparer = Comparer { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
-        self.deframer.take_frames(&mut report.read, comparer);
+        self.deframer.take_frames(&mut report, comparer);
+        report
+    }
+
+    /// Writes what is waiting, within the budget; also after a failure to read, because the alert tells the peer why.
+    pub(crate) fn write(
+        &mut self,
+        view: Option<&View>,
+        gossip: &mut GossipScratch,
+        read: &mut ReadReport,
+    ) -> TlsReport {
         self.batch.encode(view, gossip);
-        // Also after a failure: the alert tells the peer why.
-        self.write(&mut report.write);
-        report.is_handshaking = self.connection.is_handshaking();
-        if report.is_handshaking
-            && report.read.stop == ReadStop::WouldBlock
-            && let Some(error) = &report.write.error
+        let mut write = WriteReport::default();
+        self.send(&mut write);
+        let is_handshaking = self.connection.is_handshaking();
+        if is_handshaking
+            && read.stop == ReadStop::WouldBlock
+            && let Some(error) = &write.error
         {
             // A handshake that cannot write cannot succeed.
-            report.read.stop = ReadStop::error(error);
+            read.stop = ReadStop::error(error);
         }
-        report
+        TlsReport { is_handshaking, write }
     }
 
     fn fill(&mut self, scratch: &mut [u8], read_bytes: &mut usize) -> Result<ReadStop, ReadStop> {
@@ -147,7 +148,7 @@ impl TlsTransport {
         if taken == 0 || state.peer_has_closed() { Err(ReadStop::eof()) } else { Ok(()) }
     }
 
-    fn write(&mut self, report: &mut WriteReport) {
+    fn send(&mut self, report: &mut WriteReport) {
         let mut budget_bytes = WRITE_BUDGET_BYTES;
         loop {
             while self.connection.wants_write() {

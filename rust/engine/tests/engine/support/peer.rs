@@ -121,6 +121,12 @@ impl Peer {
         self.lock().received.len()
     }
 
+    /// Moves the peer, then as `received_len`.
+    pub fn pumped_len(&self) -> usize {
+        self.pump();
+        self.received_len()
+    }
+
     /// Takes what was received.
     pub fn take_received(&self) -> Vec<u8> {
         std::mem::take(&mut self.lock().received)

@@ -1,4 +1,4 @@
-//! What carries a link's bytes, and which of its halves are away with a job. Main thread only.
+//! What carries a link's bytes, and which of its halves are away with a job. Any thread, under the lock of the `Dock`.
 //!
 //! Invariant: a half is `Home`, `Away` with exactly one job, or `Gone` after that job panicked.
 
@@ -22,7 +22,7 @@ pub(crate) enum Half<T> {
 
 impl<T> Half<T> {
     /// Takes the half for a job, if it is home.
-    pub(super) fn take(&mut self) -> Option<T> {
+    pub(crate) fn take(&mut self) -> Option<T> {
         match std::mem::replace(self, Self::Away) {
             Self::Home(half) => Some(half),
             other => {
@@ -30,6 +30,10 @@ impl<T> Half<T> {
                 None
             }
         }
+    }
+
+    pub(crate) fn is_home(&self) -> bool {
+        matches!(self, Self::Home(_))
     }
 
     fn is_away(&self) -> bool {
@@ -84,16 +88,16 @@ impl Io {
     }
 
     /// Whether messages can go in and out.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self, Self::Plain { .. } | Self::Tls(_))
     }
 
     /// Whether one job serves both directions.
-    pub(super) fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         matches!(self, Self::Handshake(_) | Self::Tls(_))
     }
 
-    pub(super) fn has_job_away(&self) -> bool {
+    pub(crate) fn has_job_away(&self) -> bool {
         match self {
             Self::Connecting { .. } => false,
             Self::Plain { recv, send } => recv.is_away() || send.is_away(),
@@ -102,7 +106,7 @@ impl Io {
     }
 
     #[cfg(all(test, not(loom)))]
-    pub(super) fn jobs_away(&self) -> usize {
+    pub(crate) fn jobs_away(&self) -> usize {
         match self {
             Self::Connecting { .. } => 0,
             Self::Plain { recv, send } => usize::from(recv.is_away()) + usize::from(send.is_away()),
@@ -111,7 +115,7 @@ impl Io {
     }
 
     /// Whether the sending half is home with messages that it has not sent yet.
-    pub(super) fn has_rest_to_send(&self) -> bool {
+    pub(crate) fn has_rest_to_send(&self) -> bool {
         match self {
             Self::Plain { send, .. } => send.home().is_some_and(|home| !home.batch.is_empty()),
             Self::Tls(transport) => transport.home().is_some_and(|home| !home.batch.is_empty()),
