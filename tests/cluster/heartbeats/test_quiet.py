@@ -121,13 +121,9 @@ class World:
 
 
 def parts_of(verdict: Verdict | None) -> tuple[object, ...] | None:
-    return verdict and (
-        verdict.version,
-        verdict.is_pong,
-        verdict.header_is_known,
-        verdict.claims_are_known,
-        verdict.news,
-    )
+    if verdict is None:
+        return None
+    return verdict.version, verdict.is_pong, verdict.header_is_known, verdict.claims_are_known, verdict.news
 
 
 def without_pongs(effects: list[Effect]) -> list[str]:
