@@ -440,12 +440,12 @@ class Driver:
         self._view_due_ns = ended_ns + (ended_ns - begun_ns) * (VIEW_SHARE - 1)
 
     def _carry_broadcast(self, effect: Broadcast) -> None:
-        links = effect.links
+        data = encode(effect.message)
         if isinstance(effect.message, Publish | ModuleMessage):
-            links = tuple(link for link in links if self.engine.send_queue(link)[1] < MESSAGES_QUEUED_MAX_BYTES)
-            self.counters["messages_dropped_slow_link"] += len(effect.links) - len(links)
-        if links:
-            self.engine.broadcast(links, encode(effect.message))
+            took = self.engine.broadcast(effect.links, data, unsent_max_bytes=MESSAGES_QUEUED_MAX_BYTES)
+            self.counters["messages_dropped_slow_link"] += len(effect.links) - took
+        else:
+            self.engine.broadcast(effect.links, data)
 
     def _carry_dial(self, effect: Dial) -> None:
         self._dials_begun += 1

@@ -64,8 +64,8 @@ class Engine(Protocol):
     def send(self, link: int, data: bytes) -> bool:
         """Queues one encoded message. Returns False if the link takes none."""
 
-    def broadcast(self, links: Sequence[int], data: bytes) -> int:
-        """Queues one message on many links. Returns how many took it."""
+    def broadcast(self, links: Sequence[int], data: bytes, *, unsent_max_bytes: int = ...) -> int:
+        """Queues one message on many links, but not on one with more unsent than that. Returns how many took it."""
 
     def publish(self, view: View) -> None:
         """Publishes a view: from now on heartbeats are compared with it and encoded from it."""

@@ -31,6 +31,7 @@ LISTENER: Final = 0
 EPHEMERAL_PORT: Final = 50_000
 """The port that dials come from: the simulated network has no ports."""
 SEED_BITS: Final = 64
+UNLIMITED: Final = -1
 
 
 class Process(Protocol):
@@ -206,10 +207,12 @@ class SimEngine:
         """Queues one encoded message."""
         return self.broadcast((link,), data) == 1
 
-    def broadcast(self, links: Sequence[int], data: bytes) -> int:
+    def broadcast(self, links: Sequence[int], data: bytes, *, unsent_max_bytes: int = UNLIMITED) -> int:
         """Queues one message on many links, the same packet for all."""
         packet = _packet_of(data)
         ends = [end for link in links if (end := self._ends.get(link)) is not None and end.is_open]
+        if unsent_max_bytes != UNLIMITED:
+            ends = [end for end in ends if self.send_queue(end.link)[1] <= unsent_max_bytes]
         self._process.note_handed_over(packet, ends)
         self._queue += [(end.link, packet) for end in ends]
         return len(ends)

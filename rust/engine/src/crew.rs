@@ -13,7 +13,7 @@ use mio::Waker;
 use crate::docks::Roster;
 use crate::edges::EpollHub;
 use crate::gossip::View;
-use crate::job::{Completion, Job, JobRunner, JobScratch};
+use crate::job::{Completion, Job, JobRunner, JobScratch, Task};
 use crate::journal::stats::{Counters, Tally};
 use crate::lease::Lease;
 use crate::limits;
@@ -111,8 +111,10 @@ impl Crew {
     }
 
     fn run_here(&mut self, job: Job) {
-        self.runner.serve(&job.dock, job.side, &mut self.scratch, false, &mut self.here);
-        JobRunner::go_on(&job.dock, &mut self.here);
+        for Task { dock, side } in job.tasks() {
+            self.runner.serve(&dock, side, &mut self.scratch, false, &mut self.here);
+            JobRunner::go_on(&dock, &mut self.here);
+        }
     }
 
     /// The jobs that follow from those that ran here.

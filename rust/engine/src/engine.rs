@@ -337,8 +337,14 @@ impl Engine {
 
     /// Queues one message; false when the link takes no more messages.
     pub fn send(&mut self, link: LinkId, message: OutMessage) -> bool {
+        self.queue(link, message, usize::MAX)
+    }
+
+    fn queue(&mut self, link: LinkId, message: OutMessage, unsent_max_bytes: usize) -> bool {
         let limit_bytes = self.link_sendbuf_limit_bytes;
-        let Some(unsent_bytes) = self.links.queue(link, message) else { return false };
+        let Some(unsent_bytes) = self.links.queue(link, message, unsent_max_bytes) else {
+            return false;
+        };
         if limit_bytes > 0 && unsent_bytes > limit_bytes {
             self.journal.counters.sendbuf_limit_exceeded += 1;
             let detail = format!("{unsent_bytes} bytes unsent, the limit is {limit_bytes}");
@@ -347,9 +353,17 @@ impl Engine {
         true
     }
 
-    /// Queues one message on many links, which share its bytes (R11); returns how many links took it.
-    pub fn broadcast(&mut self, links: &[LinkId], message: &OutMessage) -> usize {
-        links.iter().filter(|link| self.send(**link, message.clone())).count()
+    /// Queues one message on many links, which share its bytes (R11); one job sends it on many of them. A link with more
+    /// than `unsent_max_bytes` unsent does not get it. Returns how many links took it.
+    pub fn broadcast(
+        &mut self,
+        links: &[LinkId],
+        message: &OutMessage,
+        unsent_max_bytes: usize,
+    ) -> usize {
+        let took =
+            links.iter().filter(|link| self.queue(**link, message.clone(), unsent_max_bytes));
+        took.count()
     }
 
     /// Publishes a view: from now on packets are compared with it, and heartbeats encoded from it.

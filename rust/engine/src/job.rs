@@ -23,10 +23,27 @@ use crate::sync::Arc;
 use crate::transport::tls::{TlsReport, TlsTransport};
 use crate::transport::transfer::{ReadReport, ReadStop};
 
-/// Work on one half of a link, for whoever runs it.
-pub(crate) struct Job {
+/// Work on one half of a link, for whoever takes it.
+pub(crate) struct Task {
     pub(crate) dock: Arc<Dock>,
     pub(crate) side: Side,
+}
+
+/// Work that one thread does in one go.
+pub(crate) enum Job {
+    One(Task),
+    /// The sending sides of several links: the heartbeats of a tick, or a message to many.
+    Sends(Vec<Task>),
+}
+
+impl Job {
+    pub(crate) fn tasks(self) -> impl Iterator<Item = Task> {
+        let (one, sends) = match self {
+            Self::One(task) => (Some(task), Vec::new()),
+            Self::Sends(sends) => (None, sends),
+        };
+        one.into_iter().chain(sends)
+    }
 }
 
 /// What the main loop must hear of a job.
@@ -120,7 +137,7 @@ impl JobRunner {
     pub(crate) fn go_on(dock: &Arc<Dock>, hands: &mut Hands<Job, Completion>) {
         for side in SIDES {
             if let Some(lane) = dock.queue_job(side) {
-                hands.more.push((lane, Job { dock: dock.clone(), side }));
+                hands.more.push((lane, Job::One(Task { dock: dock.clone(), side })));
             }
         }
     }
@@ -256,8 +273,10 @@ impl Run<Job, Completion, (LinkId, Edge)> for JobRunner {
     type Scratch = JobScratch;
 
     fn run(&self, job: Job, scratch: &mut JobScratch, hands: &mut Hands<Job, Completion>) {
-        self.serve(&job.dock, job.side, scratch, true, hands);
-        Self::go_on(&job.dock, hands);
+        for Task { dock, side } in job.tasks() {
+            self.serve(&dock, side, scratch, true, hands);
+            Self::go_on(&dock, hands);
+        }
     }
 
     /// An edge is served where it was heard of, both directions one after the other; handshakes take long, so they

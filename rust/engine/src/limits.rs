@@ -10,6 +10,8 @@ pub const OUTBOX_COMPLETIONS: usize = 16_384;
 pub const READ_BUDGET_BYTES: usize = 1024 * 1024;
 /// Bytes that one write job sends at most (R7).
 pub const WRITE_BUDGET_BYTES: usize = 64 * 1024;
+/// Links that one job sends to, at most; another worker may take the rest.
+pub const SENDS_TOGETHER: usize = 64;
 /// Buffers in one vectored send, at most.
 pub const WRITE_BUFFERS: usize = 64;
 /// Bytes that the first read into an empty receive buffer asks for.

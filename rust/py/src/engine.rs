@@ -193,10 +193,11 @@ impl Engine {
         Ok(self.locked()?.send(LinkId::from_u64(link), message))
     }
 
-    fn broadcast(&self, links: Vec<u64>, data: &[u8]) -> PyResult<usize> {
+    #[pyo3(signature = (links, data, *, unsent_max_bytes = usize::MAX))]
+    fn broadcast(&self, links: Vec<u64>, data: &[u8], unsent_max_bytes: usize) -> PyResult<usize> {
         let links: Vec<_> = links.into_iter().map(LinkId::from_u64).collect();
         let message = OutMessage::new(Bytes::copy_from_slice(data));
-        Ok(self.locked()?.broadcast(&links, &message))
+        Ok(self.locked()?.broadcast(&links, &message, unsent_max_bytes))
     }
 
     /// Publishes the view that packets are compared with and heartbeats are encoded from.

@@ -263,14 +263,17 @@ impl Dock {
         self.with(|state| state.io.is_open())
     }
 
-    /// Queues a message; returns the bytes that are now unsent.
-    pub(crate) fn push(&self, message: OutMessage) -> usize {
+    /// Queues a message unless more than `unsent_max_bytes` are unsent; returns the bytes that are then.
+    pub(crate) fn push(&self, message: OutMessage, unsent_max_bytes: usize) -> Option<usize> {
         self.with(|state| {
+            if state.unsent_bytes > unsent_max_bytes {
+                return None;
+            }
             // An empty message needs no sending, and a socket that takes 0 bytes of it would look broken.
             if message.len_bytes() > 0 {
                 state.push(message);
             }
-            state.unsent_bytes
+            Some(state.unsent_bytes)
         })
     }
 

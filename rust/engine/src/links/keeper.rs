@@ -3,7 +3,7 @@
 //! Nothing else changes a link or a count. Each method is told what happened and brings all of these up to date. It
 //! makes no events: what the main loop must hear is returned to the caller. Main thread only.
 //!
-//! Invariants: `handshakes` counts the links in `Life::Arriving`; a job in `ready` is marked as queued in its dock; the
+//! Invariants: `handshakes` counts the links in `Life::Arriving`; a task in `ready` is marked as queued in its dock; the
 //! roster has a dock exactly as long as the table has its link. A link is freed only when no half is away.
 
 use std::collections::VecDeque;
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use super::deadlines::Deadlines;
 use super::link::{Life, Link, NewLink, Origin};
 use super::table::LinkTable;
-use crate::docks::{Dock, Edge, Io, Roster, SIDES};
+use crate::docks::{Dock, Edge, Io, Roster, SIDES, Side};
 use crate::gossip::IdBytes;
-use crate::job::Job;
+use crate::job::{Job, Task};
 use crate::limits;
 use crate::link_id::LinkId;
 use crate::pool::Lane;
@@ -60,8 +60,8 @@ pub(crate) enum Overdue {
 pub(crate) struct Links {
     table: LinkTable,
     roster: Arc<Roster>,
-    /// Jobs to start.
-    ready: VecDeque<(Lane, Job)>,
+    /// Tasks to start.
+    ready: VecDeque<(Lane, Task)>,
     /// How many inbound TLS handshakes are under way.
     handshakes: usize,
     /// Links of which the main loop is about to hear news.
@@ -205,25 +205,44 @@ impl Links {
         false
     }
 
-    /// Queues a message. Returns the bytes that are now unsent; none when the link takes no message.
-    pub(crate) fn queue(&mut self, id: LinkId, message: OutMessage) -> Option<usize> {
+    /// Queues a message unless more than `unsent_max_bytes` are unsent. Returns the bytes that are now unsent; none when
+    /// the link takes no message.
+    pub(crate) fn queue(
+        &mut self,
+        id: LinkId,
+        message: OutMessage,
+        unsent_max_bytes: usize,
+    ) -> Option<usize> {
         let link = self.table.get(id)?;
         if !link.life.takes_messages() {
             return None;
         }
-        let unsent_bytes = link.dock.push(message);
+        let unsent_bytes = link.dock.push(message, unsent_max_bytes)?;
         make_ready(&mut self.ready, &link.dock);
         Some(unsent_bytes)
     }
 
     /// Adds jobs that follow from others.
     pub(crate) fn add_ready(&mut self, jobs: impl Iterator<Item = (Lane, Job)>) {
-        self.ready.extend(jobs);
+        for (lane, job) in jobs {
+            self.ready.extend(job.tasks().map(|task| (lane, task)));
+        }
     }
 
-    /// The next job to start, and its lane.
+    /// The next job to start, and its lane: one task or, if the sending sides of several links come next, all of these
+    /// together, within a limit.
     pub(crate) fn next_ready(&mut self) -> Option<(Lane, Job)> {
-        self.ready.pop_front()
+        let (lane, task) = self.ready.pop_front()?;
+        if task.side != Side::Send {
+            return Some((lane, Job::One(task)));
+        }
+        let others = self.ready.iter().take(limits::SENDS_TOGETHER - 1);
+        let others = others.take_while(|(_, task)| task.side == Side::Send).count();
+        if others == 0 {
+            return Some((lane, Job::One(task)));
+        }
+        let others = self.ready.drain(..others).map(|(_, task)| task);
+        Some((lane, Job::Sends(std::iter::once(task).chain(others).collect())))
     }
 
     // ---- what jobs bring
@@ -391,11 +410,11 @@ impl Links {
     }
 }
 
-/// Queues a job for each side of the link that has something to do.
-fn make_ready(ready: &mut VecDeque<(Lane, Job)>, dock: &SharedArc<Dock>) {
+/// Queues a task for each side of the link that has something to do.
+fn make_ready(ready: &mut VecDeque<(Lane, Task)>, dock: &SharedArc<Dock>) {
     for side in SIDES {
         if let Some(lane) = dock.queue_job(side) {
-            ready.push_back((lane, Job { dock: dock.clone(), side }));
+            ready.push_back((lane, Task { dock: dock.clone(), side }));
         }
     }
 }

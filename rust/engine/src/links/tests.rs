@@ -17,7 +17,7 @@ use rustls::{Connection, ServerConfig, ServerConnection};
 use super::{Links, NewLink, Origin};
 use crate::completion::{apply, end, lose, tell_up};
 use crate::docks::{Dock, Edge, Io, Side, Work};
-use crate::job::{Job, JobRunner, JobScratch};
+use crate::job::{JobRunner, JobScratch, Task};
 use crate::journal::Journal;
 use crate::lease::Lease;
 use crate::link_id::LinkId;
@@ -120,8 +120,8 @@ struct World {
     journal: Journal,
     now: Instant,
     sockets: Vec<(LinkId, Arc<Fickle>)>,
-    /// Jobs that were queued.
-    queued: Vec<Job>,
+    /// Tasks that were queued.
+    queued: Vec<Task>,
     /// Halves that were taken.
     away: Vec<(SharedArc<Dock>, Side, Work)>,
 }
@@ -190,14 +190,14 @@ impl World {
                 links.edge(link, edge);
             }
             5 | 6 => {
-                links.queue(link, OutMessage::new(Bytes::from(packet())));
+                links.queue(link, OutMessage::new(Bytes::from(packet())), usize::MAX);
             }
             7 => {
                 links.news_told();
                 links.news_applied();
             }
             8 => {
-                self.queued.extend(links.next_ready().map(|(_lane, job)| job));
+                self.queued.extend(links.next_ready().into_iter().flat_map(|(_, job)| job.tasks()));
                 self.take_one();
             }
             9 | 10 => self.bring_one_home(),
@@ -219,12 +219,12 @@ impl World {
         }
     }
 
-    /// A job begins: it takes its half, unless somebody else has.
+    /// A task begins: it takes its half, unless somebody else has.
     fn take_one(&mut self) {
         if self.queued.is_empty() {
             return;
         }
-        let Job { dock, side } = self.queued.swap_remove(self.random.below(self.queued.len()));
+        let Task { dock, side } = self.queued.swap_remove(self.random.below(self.queued.len()));
         if let Some(work) = dock.take(side) {
             self.away.push((dock, side, work));
         }
@@ -241,7 +241,7 @@ impl World {
         for completion in hands.done {
             apply(&mut self.links, &mut self.journal, completion, self.now);
         }
-        self.queued.extend(hands.more.into_iter().map(|(_lane, job)| job));
+        self.queued.extend(hands.more.into_iter().flat_map(|(_, job)| job.tasks()));
     }
 
     fn check(&self) {

@@ -178,7 +178,7 @@ fn r11_a_broadcast_is_stored_once() {
         let place = data.as_ptr() as usize;
         let one = OutMessage::new(data.clone());
         let ids: Vec<_> = links.iter().map(|link| link.id).collect();
-        assert_eq!(rig.engine.broadcast(&ids, &one), 20);
+        assert_eq!(rig.engine.broadcast(&ids, &one, usize::MAX), 20);
         drop(one);
         for link in &links {
             assert_eq!(rig.engine.send_queue(link.id), (1, data.len()), "unsent on each link");
@@ -194,6 +194,43 @@ fn r11_a_broadcast_is_stored_once() {
     }
 }
 
+/// One job sends a broadcast on all links of it, within a limit; each link's half is home when its part is done.
+#[test]
+fn r11_one_job_sends_a_broadcast() {
+    let mut rig = Rig::all_active(WORKERS_PLAIN);
+    let links: Vec<_> = (0..limits::SENDS_TOGETHER + 1).map(|_| rig.link()).collect();
+    let ids: Vec<_> = links.iter().map(|link| link.id).collect();
+    let (all_but_one, last) = (&ids[..limits::SENDS_TOGETHER], &links[limits::SENDS_TOGETHER - 1]);
+    last.socket.hold(Side::Send);
+    rig.engine.broadcast(all_but_one, &message(ping(9, 0)), usize::MAX);
+    rig.engine.flush();
+    last.socket.wait_inside(Side::Send);
+    assert_eq!(rig.stat("jobs_in_flight"), 1, "one job for all of them");
+    rig.engine.send(ids[0], message(ping(8, 0)));
+    rig.until("a second message", |_| links[0].peer.received_len() == 2 * 2256);
+    last.socket.release(Side::Send);
+    rig.settle();
+    for (link, received) in links.iter().zip([4512].into_iter().chain([2256; 63]).chain([0])) {
+        assert_eq!(link.peer.received_len(), received);
+    }
+}
+
+/// H40: a link with more unsent than the caller allows does not get a broadcast, nor is it given up.
+#[test]
+fn h40_a_broadcast_spares_links_that_do_not_read() {
+    four_ways(|mode| {
+        let mut rig = Rig::new(mode);
+        let (slow, quick) = (rig.link(), rig.link());
+        slow.socket.stall_sends();
+        rig.engine.send(slow.id, message(ping(1, 0)));
+        let one = message(ping(2, 0));
+        for (most, took) in [(2255, 1), (2256, 2)] {
+            assert_eq!(rig.engine.broadcast(&[slow.id, quick.id], &one, most), took);
+        }
+        assert!(rig.lost(slow.id).is_empty());
+    });
+}
+
 /// R11: each link that is up gets a broadcast, also over TLS, and closed links are not counted.
 #[test]
 fn r11_a_broadcast_reaches_the_links_that_are_up() {
@@ -202,7 +239,7 @@ fn r11_a_broadcast_reaches_the_links_that_are_up() {
         let links: Vec<_> = (0..4).map(|_| rig.link()).collect();
         rig.engine.close(links[1].id);
         let ids: Vec<_> = links.iter().map(|link| link.id).collect();
-        assert_eq!(rig.engine.broadcast(&ids, &message(ping(9, 0))), 3);
+        assert_eq!(rig.engine.broadcast(&ids, &message(ping(9, 0)), usize::MAX), 3);
         let others = [0, 2, 3].map(|index: usize| links[index].clone());
         rig.until("all", |_| others.iter().all(|link| link.peer.received_len() == 2256));
         assert_eq!(links[1].peer.received_len(), 0);
