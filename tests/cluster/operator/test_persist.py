@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.model.records import AUX_FIELDS, NodesConf, line_of, text_of
+from clusterbus.cluster.model.slots import bits_to_wire
 from clusterbus.cluster.operator.persist import parse
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
@@ -16,6 +17,13 @@ from clusterbus.wire import Extension
 
 from tests.cluster.harness import all_connected, joined
 from tests.cluster.solo import MYSELF_ID, START_MS, Solo, entry, node_id
+
+SHOWN = (
+    *("flags", "shard_id", "ip", "port", "tls_port", "cport", "hostname", "nodename", "client_ipv4", "client_ipv6"),
+    *("client_tcp_port", "client_tls_port", "availability_zone", "config_epoch", "slots", "replicaof", "link"),
+    *("ping_sent_ms", "pong_received_ms"),
+)
+"""The fields of a node that its line shows, or that of its replica."""
 
 A, B, C, D = (node_id(letter) for letter in "abcd")
 
@@ -277,6 +285,33 @@ def test_s10_every_text_of_a_node_survives_a_restart() -> None:
     assert record.hostname == "h.example"
     assert list(record.aux) == [name for name in AUX_FIELDS if name != "tcp-port"]
     assert restored(text).nodes_conf_text().splitlines()[1].split()[1] == text.splitlines()[1].split()[1]
+
+
+@pytest.mark.parametrize("field", SHOWN)
+def test_s10_a_line_follows_every_field_that_it_shows(field: str) -> None:
+    solo = Solo()
+    other, replica = solo.puppet("b", slots=[7]), solo.puppet("c")
+    node = solo.state.find(solo.puppet("a", slots=[5]).node_id)
+    known, follower = solo.state.find(other.node_id), solo.state.find(replica.node_id)
+    assert node is not None
+    assert known is not None
+    assert follower is not None
+    follower.follow(node)
+    before = solo.state.nodes_conf_text()
+    if field == "replicaof":
+        node.follow(known)
+    elif field == "slots":
+        node.slot_bits, node.slots = 0b110, bits_to_wire(0b110)
+    elif field == "link":
+        node.link = None
+    else:
+        value = getattr(node, field)
+        setattr(node, field, value ^ c.FLAG_NOFAILOVER if isinstance(value, int) else "9" * len(value or "99"))
+    text = solo.state.nodes_conf_text()
+    assert text != before
+    for each in (node, known, follower):
+        each.line_parts = None
+    assert solo.state.nodes_conf_text() == text
 
 
 def test_s10_a_whole_cluster_restarts_from_its_files() -> None:

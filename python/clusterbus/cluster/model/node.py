@@ -12,6 +12,7 @@ from typing import Annotated, Final, TypeAlias, TypeVar, get_type_hints
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.model.agenda import Agenda
+from clusterbus.cluster.model.records import LineParts
 from clusterbus.view import NodeTimes
 from clusterbus.view import Version as SharedVersion
 
@@ -159,6 +160,9 @@ class Node:
     availability_zone: Viewed[str] = ""
     unknown_aux: dict[str, str] = field(default_factory=dict)
     """Aux fields of the node's line in nodes.conf that only newer servers know. They are written back as they were."""
+    line_parts: LineParts | None = None
+    """Those of the node's line in nodes.conf (`persist`). None once another value is in a field declared `Viewed`: what
+    the parts are made of is, but for `unknown_aux`, which never changes."""
     sends_shard_id: Viewed[bool] = False
     """The node has sent its shard id. Older peers never do."""
     refused_shard_id: str = ""
@@ -308,6 +312,7 @@ class Node:
 
 
 def _view_changed(node: Node) -> None:
+    _store(node, "line_parts", None)
     if node.version is not None:
         node.outdate()
         node.version.move_node(node)

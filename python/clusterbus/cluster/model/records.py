@@ -46,6 +46,10 @@ Moves: TypeAlias = tuple[tuple[int, str], ...]
 """Slots that move to or from this node: (slot, id of the node at the other end)."""
 
 
+LineParts: TypeAlias = tuple[str, str]
+"""What stands in a line before the primary's id, and what stands after the state of the link."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
     """The line of one node.
@@ -101,22 +105,44 @@ def moves_text(migrating: Moves, importing: Moves) -> str:
     return "".join(ends[slot] for slot in sorted(ends))
 
 
-def line_of(record: NodeRecord) -> str:
-    """The record's line in nodes.conf, without the newline."""
+def parts_of(record: NodeRecord) -> LineParts:
+    """The two parts of the record's line that change seldom, and take most of the time to write."""
     names: list[str] = [name for name in AUX_FIELDS if name in record.aux]
     names += [name for name in record.aux if name not in AUX_FIELDS]
     aux = "".join(f",{name}={record.aux[name]}" for name in names)
+    address = f"{record.ip}:{record.port}@{record.cport},{record.hostname}{aux}"
     return (
-        f"{record.node_id} {record.ip}:{record.port}@{record.cport},{record.hostname}{aux}"
-        f" {flags_text(record.flags)} {record.primary_id or '-'}"
-        f" {record.ping_sent_ms} {record.pong_received_ms} {record.config_epoch}"
-        f" {'connected' if record.connected else 'disconnected'}{ranges_text(record.slots)}"
-        f"{moves_text(record.migrating, record.importing)}"
+        f"{record.node_id} {address} {flags_text(record.flags)}",
+        f"{ranges_text(record.slots)}{moves_text(record.migrating, record.importing)}",
+    )
+
+
+def joined_line(
+    parts: LineParts, primary_id: str | None, ping_sent_ms: int, pong_received_ms: int, epoch: int, connected: bool
+) -> str:
+    """A line of nodes.conf, without the newline."""
+    first, last = parts
+    state = "connected" if connected else "disconnected"
+    return f"{first} {primary_id or '-'} {ping_sent_ms} {pong_received_ms} {epoch} {state}{last}"
+
+
+def line_of(record: NodeRecord) -> str:
+    """The record's line in nodes.conf, without the newline."""
+    return joined_line(
+        parts_of(record),
+        record.primary_id,
+        record.ping_sent_ms,
+        record.pong_received_ms,
+        record.config_epoch,
+        record.connected,
     )
 
 
 def text_of(conf: NodesConf) -> str:
     """The text of nodes.conf, with a newline at the end."""
-    lines = [line_of(record) for record in conf.nodes]
-    lines.append(f"vars currentEpoch {conf.current_epoch} lastVoteEpoch {conf.last_vote_epoch}")
-    return "\n".join(lines) + "\n"
+    return joined_text(map(line_of, conf.nodes), conf.current_epoch, conf.last_vote_epoch)
+
+
+def joined_text(lines: Iterable[str], current_epoch: int, last_vote_epoch: int) -> str:
+    """The text of nodes.conf with these lines of nodes."""
+    return "\n".join([*lines, f"vars currentEpoch {current_epoch} lastVoteEpoch {last_vote_epoch}"]) + "\n"

@@ -14,7 +14,15 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.heartbeats import extensions
 from clusterbus.cluster.model.node import Node
-from clusterbus.cluster.model.records import AUX_FIELDS, FLAG_OF_NAME, NodeRecord, NodesConf, text_of
+from clusterbus.cluster.model.records import (
+    AUX_FIELDS,
+    FLAG_OF_NAME,
+    NodeRecord,
+    NodesConf,
+    joined_line,
+    joined_text,
+    parts_of,
+)
 from clusterbus.cluster.model.slots import bits_of_ranges, ranges_of
 from clusterbus.cluster.operator.describe import moves_of
 from clusterbus.errors import ConfigError
@@ -304,14 +312,25 @@ def _restored_node(core: Core, record: NodeRecord) -> Node:
 
 def nodes_conf_text(core: Core) -> str:
     """The text of nodes.conf for the state as it is now, without provisional nodes and those in handshake."""
-    return text_of(
-        NodesConf(
-            nodes=tuple(
-                _record_of(core, node) for node in core.table if not node.in_handshake and not node.provisional
-            ),
-            current_epoch=core.current_epoch,
-            last_vote_epoch=core.last_vote_epoch,
-        )
+    lines = [_line_of(core, node) for node in core.table if not node.flags & c.FLAG_HANDSHAKE and not node.provisional]
+    return joined_text(lines, core.current_epoch, core.last_vote_epoch)
+
+
+def _line_of(core: Core, node: Node) -> str:
+    """The node's line. A file is written for each change of one node among thousands, so parts of lines are kept."""
+    parts = node.line_parts
+    if parts is None:
+        parts = parts_of(_record_of(core, node))
+        if node is not core.myself:  # its line has the slots on the move, which are no fields of it
+            node.line_parts = parts
+    primary = node.replicaof
+    return joined_line(
+        parts,
+        primary.node_id if primary is not None else None,
+        node.ping_sent_ms,
+        node.pong_received_ms,
+        (primary or node).config_epoch,
+        node.link is not None or node is core.myself,
     )
 
 
