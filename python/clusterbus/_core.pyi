@@ -768,6 +768,9 @@ class View:
     def compare(self, packet: Packet, peer_ip: str, now_ms: int) -> Verdict | None:
         """What is news in a heartbeat at `now_ms`; None if all of it must be looked at. The times that its gossip
         brings are noted. `peer_ip` is the other end of the link that it came on."""
+    def gossip_news(self, packet: Packet, now_ms: int) -> tuple[int, ...] | None:
+        """The places of a heartbeat's gossip entries that are news at `now_ms`, whatever its header says. The times
+        that the others bring are noted. None if all entries must be looked at."""
     def note_offset(self, packet: Packet) -> None:
         """Keeps the replication offset of a quiet heartbeat that takes effect."""
     def encode(self, message_type: int, receiver: str, seed: int) -> bytes:

@@ -15,19 +15,21 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster import pubsub
 from clusterbus.cluster.core import MESSAGES_RECEIVED, Core
 from clusterbus.cluster.failover import election, epochs, failure, manual_failover, roles, vote
-from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat
+from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat, quiet
 from clusterbus.cluster.membership import address, handshake, links
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.operator import shard_orders
 from clusterbus.view import Verdict
-from clusterbus.wire import Fail, ModuleMessage, Packet, Update
+from clusterbus.wire import Fail, GossipEntry, ModuleMessage, Packet, Update
 
 Handler = Callable[[Core, Link, Node, Packet], None]
 
 _INDEX: Final = re.compile(r"\[\d+\]")
 ANNOUNCED_FLAGS: Final = c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE | c.FLAG_MY_PRIMARY_FAIL
 """The flags that every full header of a node says anew."""
+GOSSIP_COMPARED_MIN: Final = 16
+"""With fewer gossip entries in a packet, to compare them with a view costs more than to apply them."""
 REFUSED_FIELDS_NAMED_MAX: Final = 8
 """The most refused fields that one log line names."""
 
@@ -252,10 +254,20 @@ def _apply_header(core: Core, link: Link, sender: Node, packet: Packet, kind: in
 def _apply_rest(core: Core, sender: Node, packet: Packet, shard_before: str) -> None:
     """Applies what follows the header: gossip and extensions. Then two primaries may turn out to be of one shard."""
     if packet.count:
-        gossip_in.apply(core, sender, packet.gossip)
+        gossip_in.apply(core, sender, _gossip_news(core, packet))
     extensions.apply(core, sender, packet)
     if sender.shard_id != shard_before:
         roles.give_way(core, sender)
+
+
+def _gossip_news(core: Core, packet: Packet) -> list[GossipEntry]:
+    """The gossip entries that say something new to the state as it is now: the header has been applied.
+
+    While a node joins, or a cluster changes, the headers say something new, and nearly all of the entries do not.
+    """
+    view = quiet.view(core) if packet.count >= GOSSIP_COMPARED_MIN else None
+    news = view.gossip_news(packet, core.now_ms) if view is not None else None
+    return packet.gossip if news is None else packet.gossip_at(news)
 
 
 def _meet_stranger(core: Core, link: Link, packet: Packet) -> None:

@@ -11,7 +11,7 @@ use clusterbus_wire::{
 };
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 use zerocopy::FromBytes;
 
 use crate::errors::{ConfigError, invalid_field};
@@ -258,6 +258,18 @@ impl View {
         let peer_ip = IpText::new("peer_ip", peer_ip).map_err(invalid_field)?;
         let verdict = self.view.compare(packet.inner(), peer_ip.as_field(), now_ms);
         verdict.map(|verdict| Verdict::of(py, verdict)).transpose()
+    }
+
+    /// The places of a heartbeat's gossip entries that are news at `now_ms`, whatever its header says; notes the times
+    /// that the others bring. None if all entries must be looked at.
+    fn gossip_news<'py>(
+        &self,
+        py: Python<'py>,
+        packet: &Packet,
+        now_ms: u64,
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let news = self.view.gossip_news(packet.inner(), now_ms);
+        news.map(|news| PyTuple::new(py, news)).transpose()
     }
 
     /// Keeps the replication offset of a quiet heartbeat that takes effect.

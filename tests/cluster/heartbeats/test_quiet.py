@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, get_type_hints
+from unittest.mock import patch
 
 import pytest
 from clusterbus.cluster import constants as c
@@ -55,6 +56,7 @@ class World:
         assert left == right
         self.compare()
 
+    @patch("clusterbus.cluster.receive.GOSSIP_COMPARED_MIN", 1)
     def receive_compared(self, puppet: Puppet, link: int, message: Heartbeat) -> list[Effect]:
         solo = self.compared
         (packet,) = parse(encode(message))

@@ -86,7 +86,8 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
     """
     extensions = packet.extensions
     asks_to_forget = any(extension.type == c.EXTENSION_FORGOTTEN_NODE for extension in extensions)
-    sender.raw_extensions = None if packet.refused or asks_to_forget else packet.raw_extensions
+    is_whole = not packet.refused  # found anew each time, by a look at every entry
+    sender.raw_extensions = None if not is_whole or asks_to_forget else packet.raw_extensions
     if not extensions and sender.sends_shard_id:
         return
     told: dict[str, str | int] = {}
@@ -101,8 +102,7 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
             told[field] = extension.text or ""
         elif (field := PORT_FIELDS.get(number)) is not None:
             told[field] = extension.port or 0
-    whole = not packet.refused
-    if whole:
+    if is_whole:
         told = dict.fromkeys(TEXT_FIELDS.values(), "") | dict.fromkeys(PORT_FIELDS.values(), 0) | told
     for field, value in told.items():
         if getattr(sender, field) != value:

@@ -61,6 +61,18 @@ impl View {
     ) -> Option<Verdict> {
         compare(self, packet, peer_ip, now_ms)
     }
+
+    /// The places of the gossip entries that are news, whatever the header says; the times that the others bring are
+    /// noted. For the main loop, which has applied the header, so that the view is of the version after it. None if all
+    /// of the section must be looked at.
+    #[must_use]
+    pub fn gossip_news(&self, packet: &Packet, now_ms: u64) -> Option<Vec<u16>> {
+        let packet = packet.packet_ref();
+        let sender = self.node(&packet.header()?.sender)?;
+        let expected = sender.expected.as_deref();
+        let gossip = Gossip { view: self, sender, expected, may_lose_vote: false, now_ms };
+        gossip.news(packet.gossip())
+    }
 }
 
 /// Compares a heartbeat with the view; `peer_ip` is the address its link comes from, as the wire writes it.
@@ -88,7 +100,7 @@ pub(crate) fn compare(
         header.config_epoch.get() == config_epoch && header.myslots[..] == expected.myslots[..]
     });
     let may_lose_vote = !header_is_known || !claims_are_known;
-    let gossip = Gossip { view, sender, expected, may_lose_vote, now_ms };
+    let gossip = Gossip { view, sender, expected: Some(expected), may_lose_vote, now_ms };
     let news = gossip.news(packet.gossip())?;
     let (version, sender) = (view.version, header.sender);
     Some(Verdict { version, sender, is_pong, header_is_known, claims_are_known, news })
@@ -183,7 +195,8 @@ enum Said {
 struct Gossip<'a> {
     view: &'a View,
     sender: &'a NodeRow,
-    expected: &'a ExpectedHeartbeat,
+    /// None if each heartbeat of the sender must be applied in full: then whatever may be a report is news.
+    expected: Option<&'a ExpectedHeartbeat>,
     /// The header has news, so the state must decide whether the sender still has a vote.
     may_lose_vote: bool,
     now_ms: u64,
@@ -211,7 +224,7 @@ impl Gossip<'_> {
             match self.said(entry, node, latest_pong_s) {
                 Said::Known => {}
                 Said::ReportAgain(report) => {
-                    again.get_or_insert_with(|| Repeated::new(self.expected)).note(report, place);
+                    again.get_or_insert_with(|| self.repeated()).note(report, place);
                 }
                 Said::News => news.push(place as u16),
                 Said::Invalid => return None,
@@ -254,13 +267,14 @@ impl Gossip<'_> {
         {
             return Said::News;
         }
-        let report = || self.expected.reports.find(node);
+        let may_vote = self.expected.is_none_or(|expected| expected.votes);
+        let report = || self.expected.and_then(|expected| expected.reports.find(node));
         if flags & FAILING != 0 {
-            if self.expected.votes && !is_myself(node) {
+            if may_vote && !is_myself(node) {
                 return report().map_or(Said::News, Said::ReportAgain);
             }
         } else if node.has_reports {
-            if self.expected.votes && report().is_some() {
+            if may_vote && (report().is_some() || self.expected.is_none()) {
                 return Said::News;
             }
         } else if !node.is_failing() && !is_myself(node) {
@@ -270,6 +284,10 @@ impl Gossip<'_> {
             }
         }
         Said::Known
+    }
+
+    fn repeated(&self) -> Repeated {
+        Repeated::new(self.expected.map_or(0, |expected| expected.reports.len()))
     }
 }
 
@@ -291,8 +309,7 @@ struct Repeated {
 }
 
 impl Repeated {
-    fn new(expected: &ExpectedHeartbeat) -> Self {
-        let missing = expected.reports.len();
+    fn new(missing: usize) -> Self {
         Self { seen: vec![false; missing], missing, places: Vec::new() }
     }
 
