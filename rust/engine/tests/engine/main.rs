@@ -10,6 +10,7 @@ mod duplex;
 mod heartbeats;
 mod listening;
 mod offload;
+mod quiet;
 mod reading;
 mod scripts;
 mod tls;
