@@ -4,10 +4,12 @@
 //! lock.
 //!
 //! In reading order: `io` (the halves of a link, and where they are), `dock` (who takes them, and what a link wants),
-//! `roster` (all docks by id).
+//! `roster` (all docks by id), `models` (loom's models of the taking).
 
 mod dock;
 mod io;
+#[cfg(all(test, loom))]
+mod models;
 mod roster;
 
 pub(crate) use dock::{After, Answering, Dock, Edge, SIDES, Side, Work};

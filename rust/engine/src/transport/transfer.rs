@@ -340,6 +340,14 @@ impl Batch {
         self.messages.is_empty()
     }
 
+    /// For each message, whether it is a heartbeat that is still to be encoded.
+    #[cfg(all(test, loom))]
+    pub(crate) fn heartbeats(&self) -> Vec<bool> {
+        let is_heartbeat =
+            |message: &OutMessage| matches!(message.payload, Payload::Heartbeat { .. });
+        self.messages.iter().map(is_heartbeat).collect()
+    }
+
     /// Takes from `queue` what one job may send, but at least one message, however long.
     pub(crate) fn fill(&mut self, queue: &mut VecDeque<OutMessage>) {
         while self.messages.len() < WRITE_BUFFERS && self.len_bytes < WRITE_BUDGET_BYTES {
