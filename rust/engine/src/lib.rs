@@ -4,48 +4,54 @@
 //!
 //! ```text
 //!  main thread: Engine::poll                                   workers 1..N-1
-//!    Poll   waits for the kernel
+//!    Poll   waits: listeners, dials, workers' news               EpollHub  wait for the edges of all links
 //!    Gate   accepts and dials            bounded queues
-//!    Links  edge -> take the half, Job -->  inbox, two lanes  -->  JobRunner::complete
-//!    Links  half home, Journal: Event  <--  outbox            <--  Completion
+//!    Links  tasks to start, Job         -->  inbox, two lanes  -->  JobRunner: take the half from its Dock, work,
+//!    Links, Journal: Event              <--  outbox            <--    bring it back; Completion if there is news
 //!    Vec<Event> to the main loop
 //! ```
 //!
-//! **A step** (`Engine::poll`) accepts the connections that wait at the listeners, starts the jobs of every link that
-//! is ready, and applies the completions that have come in. Then it waits in the kernel until a socket, a worker, a
+//! **A step** (`Engine::poll`) accepts the connections that wait at the listeners, starts the jobs that the main loop
+//! has asked for, and applies the completions that have come in. Then it waits in the kernel until a dial, a worker, a
 //! deadline or the caller's timeout ends the wait, does all of that once more, gives up on links that are overdue, and
 //! returns the events. Each part is bounded, so no flood can hold up a step.
 //!
-//! **A job** owns what it works on: it is made by taking a half out of its link, it runs on a worker or, if the inbox
-//! is full, on the main thread by the same code, and its completion gives the half back. So two jobs can never work on
-//! one half, and a link is never freed under a job; neither needs a lock or a flag.
+//! **A half** is at home in its link's dock, away with exactly one thread, or gone because a job panicked. Whoever finds
+//! one at home and has something to do for it takes it, and owns it until it is back: a worker that hears an edge, a
+//! job, or the main thread, if there are no workers or the inbox is full, by the same code. So two threads can never
+//! work on one half, and a link is never freed under one. A plain link has two halves, one that receives and one that
+//! sends, which work at the same time. A TLS link has one transport for both directions, since rustls keeps one state
+//! for both.
 //!
-//! **A half** is home, away with exactly one job, or gone because that job panicked. A plain link has two, one that
-//! receives and one that sends, which work at the same time. A TLS link has one transport for both directions, since
-//! rustls keeps one state for both.
+//! **The edge rule.** The kernel reports readiness once, as an edge, to one thread. An edge that meets an empty place is
+//! noted in the dock, and served by whoever brings the half back: none is lost and none is served twice.
 //!
-//! **The edge rule.** The kernel reports readiness once, as an edge. An edge that comes while the half is away is noted
-//! in the link and served when the half is home: none is lost and none is served twice. A link that wants something of
-//! a half which is away is awaited: the completion of that job wakes the main thread even if it brings no news.
+//! **Quiet heartbeats** are answered, and their times noted, by the thread that reads them, as long as the main loop's
+//! lease holds and the state has the version of the published view (`docks/dock`). Anything else that was read is news.
+//!
+//! **The order of a link's packets.** What was told as news is followed by nothing of the same link until the main loop
+//! has ended the step that applies it (`flush`).
 //!
 //! **The life of a link.** A dial starts as `Io::Connecting`, and the main loop knows the link from the start. An
 //! accepted connection starts open if it is plain, else in a TLS handshake as `Life::Arriving`: until the handshake is
 //! done the main loop does not know the link, and only the engine can end it (`Refused`). An open link is reported as
 //! `Connected` or `Accepted`; an accepted one must then bring a whole packet in time. A link that cannot go on is
 //! reported as `Lost`, once, after the good packets that came before the fault. The main loop answers with `close`: the
-//! queue is dropped, no new job starts, and the jobs that are away are awaited. When the last half is home the link is
+//! queue is dropped, and no half is taken any more. Whoever brings the last one home says so, and the link is
 //! reported as `Drained`, and the main loop answers with `free`, which closes the socket. A link's name is never used
 //! again, so nothing that comes late for it can reach another link.
 //!
-//! **Who owns what.** Only `Links` (`links/`) changes links and the counts about them. `Gate` makes new links, with
-//! `Listeners`. `Crew` runs jobs: it owns the `Pool` of workers (`pool/`, which knows threads and queues, not what a
-//! job is). `Journal` (`journal/`) makes the events and keeps the counters. `completion` tells `Links` and `Journal`
-//! how a job ended. `Engine` composes these and is the only thing its owner sees. On the side of the jobs, `transport/`
-//! knows sockets, TLS and frames but no thread; `gossip/` compares what comes in with the published view, and encodes
-//! heartbeats from it.
+//! **Who owns what.** Only `Links` (`links/`) changes the table of links and their lives. `docks/` owns the halves.
+//! `Gate` makes new links, with `Listeners`; `edges/` says who waits for which socket. `Crew` runs jobs: it owns the
+//! `Pool` of workers (`pool/`, which knows threads and queues, not what a job is). `Journal` (`journal/`) makes the
+//! events and keeps the counters. `completion` tells `Links` and `Journal` how a job ended. `Engine` composes these and
+//! is the only thing its owner sees. On the side of the jobs, `transport/` knows sockets, TLS and frames but no thread;
+//! `gossip/` compares what comes in with the published view, and encodes heartbeats from it; `lease` says whether the
+//! main loop lives.
 //!
-//! In reading order: `engine` (the step), `gate` with `listeners` (how links begin), `links/` (what they are), `crew`
-//! and `job` (work on a half), `transport/` (its bytes), `completion` (what came of it), `journal/` (what is told).
+//! In reading order: `engine` (the step), `gate` with `listeners` (how links begin), `links/` (what they are), `docks/`
+//! (their halves), `crew` and `job` (work on a half), `edges/` (who waits), `transport/` (the bytes), `completion` (what
+//! came of it), `journal/` (what is told).
 #![forbid(unsafe_code)]
 
 mod completion;
