@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use clusterbus_engine::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports, View, ViewHeader};
+use clusterbus_engine::{ExpectedHeartbeat, NodeRow, NodeTraits, Reports, View, ViewHeader};
 use clusterbus_wire::{
     FLAG_PRIMARY, GOSSIP_PERCENT, GossipEntry, HEADER_LEN_BYTES, Header, Heartbeat, HeartbeatKind,
     IpText, Message, NodeId, SlotBitmap,
@@ -81,14 +81,8 @@ pub fn view(nodes: usize) -> Arc<View> {
             reports: Reports::default(),
             is_unsettled: false,
         };
-        NodeRow {
-            entry: entry(number).to_layout(),
-            is_gossiped: true,
-            has_reports: false,
-            takes_extensions: false,
-            expected: Some(Arc::new(expected)),
-            times: Arc::new(NodeTimes::default()),
-        }
+        let traits = NodeTraits { is_gossiped: true, ..NodeTraits::default() };
+        NodeRow::new(entry(number).to_layout(), traits, Some(Arc::new(expected)), Arc::default())
     });
     let template = encoded(HeartbeatKind::Ping, 0, 0, nodes);
     debug_assert_eq!(template.len(), HEADER_LEN_BYTES);

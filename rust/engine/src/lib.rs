@@ -78,7 +78,7 @@ pub use config::EngineConfig;
 pub use engine::Engine;
 pub use gate::TlsSide;
 pub use gossip::{
-    ExpectedHeartbeat, NodeRow, NodeTimes, Reports, Verdict, Version, View, ViewHeader,
+    ExpectedHeartbeat, NodeRow, NodeTimes, NodeTraits, Reports, Verdict, Version, View, ViewHeader,
 };
 pub use journal::event::Event;
 pub use link_id::LinkId;

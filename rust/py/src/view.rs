@@ -131,9 +131,8 @@ impl NodeRow {
         };
         let expected = expected.map(|expected| expected.expected.clone());
         let times = times.times.clone();
-        let row =
-            engine::NodeRow { entry, is_gossiped, has_reports, takes_extensions, expected, times };
-        Ok(Self { row })
+        let traits = engine::NodeTraits { is_gossiped, has_reports, takes_extensions };
+        Ok(Self { row: engine::NodeRow::new(entry, traits, expected, times) })
     }
 }
 

@@ -8,18 +8,14 @@
 
 use clusterbus_wire::layout::{GossipLayout, HeaderLayout};
 use clusterbus_wire::{
-    FLAG_FAIL, FLAG_HANDSHAKE, FLAG_MYSELF, FLAG_PFAIL, GOSSIP_FUTURE_MAX_MS, GossipEntry,
-    IP_LEN_BYTES, IpText, MFLAG_EXTENSIONS, MessageType, Packet, PacketRef,
+    GOSSIP_FUTURE_MAX_MS, GossipEntry, IP_LEN_BYTES, IpText, MFLAG_EXTENSIONS, MessageType, Packet,
+    PacketRef,
 };
 use zerocopy::transmute_ref;
 
-use super::node::{ExpectedHeartbeat, IdBytes, NodeRow};
+use super::node::{ExpectedHeartbeat, FAILING, IdBytes, NodeRow, PRIVATE_FLAGS};
 use super::view::View;
 use crate::limits::NEWS_MAX;
-
-/// Flags that have a meaning only inside the node that sets them: gossip about another node must not carry them (H25).
-const PRIVATE_FLAGS: u16 = FLAG_MYSELF | FLAG_HANDSHAKE;
-const FAILING: u16 = FLAG_PFAIL | FLAG_FAIL;
 
 /// What is news in a heartbeat to the state of one version. A state of another version has to look at all of it.
 ///
@@ -130,7 +126,7 @@ fn header_is_expected(
     let myip_is_known = header.myip[0] == 0 || header.myip == entry.ip;
     let mflags_are_known = match header.mflags {
         [0, 0, 0] => true,
-        [MFLAG_EXTENSIONS, 0, 0] => sender.takes_extensions,
+        [MFLAG_EXTENSIONS, 0, 0] => sender.traits.takes_extensions,
         _ => false,
     };
     !expected.is_unsettled
@@ -153,31 +149,27 @@ fn extensions_are_expected(
         && *packet.extension_bytes() == expected.extensions[..]
 }
 
-/// The words of a gossip entry, which is read eight bytes at a time.
+/// A gossip entry in words: eight bytes are compared at once.
 type Words = [[u8; 8]; 13];
-/// From here on an entry says where its node is and what its flags are; the id and the times come before.
-const ADDRESS_WORD: usize = 6;
+const ALL: u64 = u64::MAX;
+/// The bits of an entry that make a difference for a node that is well: all but the two times and some of the flags.
+const MATTERS: [u64; 13] = [ALL, ALL, ALL, ALL, ALL, 0, ALL, ALL, ALL, ALL, ALL, ALL, LAST_WORD];
 /// The last word: bus port, flags, the other client port, unused.
-const FLAGS_WORD: usize = 12;
-const FLAGS_THAT_MATTER: [u8; 2] = (PRIVATE_FLAGS | FAILING).to_be_bytes();
-const FLAGS_WORD_MASK: u64 =
-    u64::from_ne_bytes([0xff, 0xff, FLAGS_THAT_MATTER[0], FLAGS_THAT_MATTER[1], 0xff, 0xff, 0, 0]);
-/// None of these bits may be set in the entry of a node that is well.
-const FLAGS_MASK: u64 =
-    u64::from_ne_bytes([0, 0, FLAGS_THAT_MATTER[0], FLAGS_THAT_MATTER[1], 0, 0, 0, 0]);
+const LAST_WORD: u64 = {
+    let flags = (PRIVATE_FLAGS | FAILING).to_be_bytes();
+    u64::from_ne_bytes([0xff, 0xff, flags[0], flags[1], 0xff, 0xff, 0, 0])
+};
 
-/// Whether an entry says of a node that it is well, and where we know it to be, and we hold it well too.
-#[inline]
-fn is_well_where_known(entry: &GossipLayout, node: &NodeRow) -> bool {
+/// Whether an entry is about this node and says what our own gossip says of it, as far as it matters.
+#[inline(always)]
+fn says_the_same(entry: &GossipLayout, node: &NodeRow) -> bool {
     let (said, known): (&Words, &Words) = (transmute_ref!(entry), transmute_ref!(&node.entry));
     let mut difference = 0;
-    for word in ADDRESS_WORD..FLAGS_WORD {
-        difference |= u64::from_ne_bytes(said[word]) ^ u64::from_ne_bytes(known[word]);
+    for word in 0..MATTERS.len() {
+        difference |=
+            (u64::from_ne_bytes(said[word]) ^ u64::from_ne_bytes(known[word])) & MATTERS[word];
     }
-    let (said, known) =
-        (u64::from_ne_bytes(said[FLAGS_WORD]), u64::from_ne_bytes(known[FLAGS_WORD]));
-    difference |= (said ^ known) & FLAGS_WORD_MASK | said & FLAGS_MASK;
-    difference == 0 && !node.has_reports && entry.ip[0] != 0
+    difference == 0
 }
 
 /// What one entry says.
@@ -205,23 +197,23 @@ struct Gossip<'a> {
 impl Gossip<'_> {
     /// The places of the entries that are news; None if the whole section must be looked at.
     fn news(&self, entries: &[GossipLayout]) -> Option<Vec<u16>> {
-        let mut news = Vec::new();
+        let (nodes, mut news) = (self.view.quick(), Vec::new());
         let mut again: Option<Repeated> = None;
         // Later PONG times than this are not believed.
         let latest_pong_s = (self.now_ms + GOSSIP_FUTURE_MAX_MS) / 1000;
         for (place, entry) in entries.iter().enumerate() {
-            let node = self.view.node(&entry.node_id);
-            if let Some(node) = node
-                && is_well_where_known(entry, node)
+            if !news.is_empty() && must_be_whole(entries, &news, entry) {
+                return None;
+            }
+            if let Some(node) = nodes.first(&entry.node_id)
+                && says_the_same(entry, node)
+                && node.is_well
                 && !std::ptr::eq(node, self.sender)
             {
-                let pong_s = entry.pong_received_s.get();
-                if u64::from(pong_s) <= latest_pong_s {
-                    node.times.note_gossiped_pong(pong_s);
-                }
+                node.times.note_gossiped_pong(entry.pong_received_s.get(), latest_pong_s);
                 continue;
             }
-            match self.said(entry, node, latest_pong_s) {
+            match self.said(entry, latest_pong_s) {
                 Said::Known => {}
                 Said::ReportAgain(report) => {
                     again.get_or_insert_with(|| self.repeated()).note(report, place);
@@ -240,14 +232,14 @@ impl Gossip<'_> {
                 news.sort_unstable();
             }
         }
-        let is_whole = news.len() > NEWS_MAX || mention_twice(entries, &news);
+        let is_whole = news.len() > NEWS_MAX || are_mentioned_before(entries, &news);
         (!is_whole).then_some(news)
     }
 
-    /// What an entry says that is not of a node which is well where it is known to be. A PONG time that the state would
-    /// take is noted.
+    /// What any entry says. A PONG time that the state would take is noted.
     #[inline(never)]
-    fn said(&self, entry: &GossipLayout, node: Option<&NodeRow>, latest_pong_s: u64) -> Said {
+    fn said(&self, entry: &GossipLayout, latest_pong_s: u64) -> Said {
+        let node = self.view.node(&entry.node_id);
         let flags = entry.flags.get();
         let same_address = |node: &NodeRow| {
             entry.ip == node.entry.ip
@@ -273,15 +265,12 @@ impl Gossip<'_> {
             if may_vote && !is_myself(node) {
                 return report().map_or(Said::News, Said::ReportAgain);
             }
-        } else if node.has_reports {
+        } else if node.traits.has_reports {
             if may_vote && (report().is_some() || self.expected.is_none()) {
                 return Said::News;
             }
         } else if !node.is_failing() && !is_myself(node) {
-            let pong_s = entry.pong_received_s.get();
-            if u64::from(pong_s) <= latest_pong_s {
-                node.times.note_gossiped_pong(pong_s);
-            }
+            node.times.note_gossiped_pong(entry.pong_received_s.get(), latest_pong_s);
         }
         Said::Known
     }
@@ -291,12 +280,19 @@ impl Gossip<'_> {
     }
 }
 
-/// Whether an entry that is no news is about a node that is also the subject of news: then their order matters.
-fn mention_twice(entries: &[GossipLayout], news: &[u16]) -> bool {
+/// Whether there is too much news, or an entry is about a node of whom there is some already.
+// Kept out of line, so that a loop without news is short.
+#[inline(never)]
+fn must_be_whole(entries: &[GossipLayout], news: &[u16], entry: &GossipLayout) -> bool {
+    let mut of_news = news.iter().map(|&place| entries[usize::from(place)].node_id);
+    news.len() > NEWS_MAX || of_news.any(|id| id == entry.node_id)
+}
+
+/// Whether an entry is about a node that an earlier one is about too, without being news: then their order matters.
+fn are_mentioned_before(entries: &[GossipLayout], news: &[u16]) -> bool {
     news.iter().any(|&place| {
-        let id = entries[usize::from(place)].node_id;
-        let others = entries.iter().enumerate().filter(|(_, entry)| entry.node_id == id);
-        others.into_iter().any(|(other, _)| news.binary_search(&(other as u16)).is_err())
+        let (earlier, rest) = entries.split_at(usize::from(place));
+        earlier.iter().any(|entry| entry.node_id == rest[0].node_id)
     })
 }
 

@@ -18,5 +18,5 @@ pub use compare::Verdict;
 pub(crate) use compare::compare;
 pub(crate) use heartbeat::{GossipScratch, encode_heartbeat, heartbeat_len_bytes};
 pub(crate) use node::IdBytes;
-pub use node::{ExpectedHeartbeat, NodeRow, NodeTimes, Reports};
+pub use node::{ExpectedHeartbeat, NodeRow, NodeTimes, NodeTraits, Reports};
 pub use view::{Version, View, ViewHeader};

@@ -8,7 +8,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use clusterbus_wire::layout::GossipLayout;
-use clusterbus_wire::{FLAG_FAIL, FLAG_PFAIL, NODE_ID_LEN_BYTES};
+use clusterbus_wire::{FLAG_FAIL, FLAG_HANDSHAKE, FLAG_MYSELF, FLAG_PFAIL, NODE_ID_LEN_BYTES};
+
+/// Flags that have a meaning only inside the node that sets them: gossip about another node must not carry them (H25).
+pub(crate) const PRIVATE_FLAGS: u16 = FLAG_MYSELF | FLAG_HANDSHAKE;
+pub(crate) const FAILING: u16 = FLAG_PFAIL | FLAG_FAIL;
 
 pub(crate) type IdBytes = [u8; NODE_ID_LEN_BYTES];
 
@@ -16,10 +20,9 @@ pub(crate) type IdBytes = [u8; NODE_ID_LEN_BYTES];
 /// same effect as a packet that came a moment later.
 #[derive(Debug, Default)]
 pub struct NodeTimes {
-    /// What our gossip says about the node, unix seconds; written by the main thread.
-    ping_sent_s: AtomicU32,
-    /// See `ping_sent_s`.
-    pong_received_s: AtomicU32,
+    /// When we pinged the node last and heard its last PONG, as our gossip says it: two numbers of unix seconds, as they
+    /// lie in an entry. Written by the main thread.
+    own: AtomicU64,
     /// The greatest PONG time that quiet gossip gave for the node, unix seconds; raised by workers, read and reset by
     /// the main thread.
     gossiped_pong_s: AtomicU32,
@@ -32,17 +35,21 @@ pub struct NodeTimes {
 impl NodeTimes {
     /// Sets what our gossip says about the node from now on; 0 means never.
     pub fn set_own(&self, ping_sent_s: u32, pong_received_s: u32) {
-        self.ping_sent_s.store(ping_sent_s, Ordering::Relaxed);
-        self.pong_received_s.store(pong_received_s, Ordering::Relaxed);
+        let own = u64::from(ping_sent_s) << 32 | u64::from(pong_received_s);
+        self.own.store(own.to_be(), Ordering::Relaxed);
     }
 
-    pub(crate) fn own(&self) -> (u32, u32) {
-        (self.ping_sent_s.load(Ordering::Relaxed), self.pong_received_s.load(Ordering::Relaxed))
+    /// The two times as they lie in an entry.
+    #[inline(always)]
+    pub(crate) fn own(&self) -> [u8; 8] {
+        self.own.load(Ordering::Relaxed).to_ne_bytes()
     }
 
-    /// A peer received a PONG from the node at `pong_s`.
-    pub(crate) fn note_gossiped_pong(&self, pong_s: u32) {
-        if self.gossiped_pong_s.load(Ordering::Relaxed) < pong_s {
+    /// A peer received a PONG from the node at `pong_s`; a time after `latest_s` is not believed.
+    #[inline(always)]
+    pub(crate) fn note_gossiped_pong(&self, pong_s: u32, latest_s: u64) {
+        let is_later = self.gossiped_pong_s.load(Ordering::Relaxed) < pong_s;
+        if is_later && u64::from(pong_s) <= latest_s {
             self.gossiped_pong_s.fetch_max(pong_s, Ordering::Relaxed);
         }
     }
@@ -107,26 +114,53 @@ pub struct ExpectedHeartbeat {
 #[derive(Clone, Debug)]
 pub struct NodeRow {
     /// What our gossip says about it; the two times are filled in when a heartbeat is encoded.
-    pub entry: GossipLayout,
+    pub(crate) entry: GossipLayout,
+    /// It is another node, nobody holds it failing, and it has an address: an entry that says the same of it, but for
+    /// flags that do not matter, is no news.
+    pub(crate) is_well: bool,
+    /// Our gossip may mention it when it is drawn; PFAIL nodes are mentioned without that.
+    pub(crate) is_drawn: bool,
+    pub(crate) traits: NodeTraits,
+    /// Its quiet heartbeat; none when each of its heartbeats must be looked at in full.
+    pub(crate) expected: Option<Arc<ExpectedHeartbeat>>,
+    /// Shared by all rows of the node, in all views.
+    pub(crate) times: Arc<NodeTimes>,
+}
+
+/// What a view must know of a node besides what gossip says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeTraits {
     /// Whether our gossip may mention it.
     pub is_gossiped: bool,
     /// Whether some node reports it as failing; if so, what others say about it matters.
     pub has_reports: bool,
     /// Whether it is known to take extensions.
     pub takes_extensions: bool,
-    /// Its quiet heartbeat; none when each of its heartbeats must be looked at in full.
-    pub expected: Option<Arc<ExpectedHeartbeat>>,
-    /// Shared by all rows of the node, in all views.
-    pub times: Arc<NodeTimes>,
 }
 
 impl NodeRow {
+    /// The row of the node that `entry` is about. `expected` is its quiet heartbeat; none when each of its heartbeats
+    /// must be looked at in full.
+    #[must_use]
+    pub fn new(
+        entry: GossipLayout,
+        traits: NodeTraits,
+        expected: Option<Arc<ExpectedHeartbeat>>,
+        times: Arc<NodeTimes>,
+    ) -> Self {
+        let flags = entry.flags.get();
+        let is_well =
+            flags & (PRIVATE_FLAGS | FAILING) == 0 && !traits.has_reports && entry.ip[0] != 0;
+        let is_drawn = traits.is_gossiped && flags & FLAG_PFAIL == 0;
+        Self { entry, is_well, is_drawn, traits, expected, times }
+    }
+
     pub(crate) fn is_pfail(&self) -> bool {
         self.entry.flags.get() & FLAG_PFAIL != 0
     }
 
     pub(crate) fn is_failing(&self) -> bool {
-        self.entry.flags.get() & (FLAG_PFAIL | FLAG_FAIL) != 0
+        self.entry.flags.get() & FAILING != 0
     }
 }
 

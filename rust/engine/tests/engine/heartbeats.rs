@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use clusterbus_engine::{NodeRow, NodeTimes, View, ViewHeader};
+use clusterbus_engine::{NodeRow, NodeTraits, View, ViewHeader};
 use clusterbus_wire::{
     FLAG_PRIMARY, GOSSIP_PERCENT, GossipEntry, Header, Heartbeat, HeartbeatKind, IpText, Message,
     MessageType, NodeId, Packet,
@@ -36,14 +36,8 @@ fn view(nodes: usize) -> Arc<View> {
         let mut entry = GossipEntry::new(id(number));
         entry.ip = IpText::new("ip", "10.0.0.1").expect("an address");
         entry.flags = FLAG_PRIMARY;
-        NodeRow {
-            entry: entry.to_layout(),
-            is_gossiped: true,
-            has_reports: false,
-            takes_extensions: false,
-            expected: None,
-            times: Arc::new(NodeTimes::default()),
-        }
+        let traits = NodeTraits { is_gossiped: true, ..NodeTraits::default() };
+        NodeRow::new(entry.to_layout(), traits, None, Arc::default())
     });
     View::new(Arc::default(), 0, header, rows.collect())
 }

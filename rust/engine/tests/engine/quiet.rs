@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clusterbus_engine::{
-    Event, ExpectedHeartbeat, LinkId, NodeRow, NodeTimes, Reports, Version, View, ViewHeader,
+    Event, ExpectedHeartbeat, LinkId, NodeRow, NodeTraits, Reports, Version, View, ViewHeader,
     limits,
 };
 use clusterbus_wire::{
@@ -69,14 +69,8 @@ fn view(version: &Arc<Version>) -> Arc<View> {
     let mut entry = GossipEntry::new(id(1));
     entry.ip = IpText::new("ip", "127.0.0.1").expect("an address");
     entry.flags = FLAG_PRIMARY;
-    let row = NodeRow {
-        entry: entry.to_layout(),
-        is_gossiped: true,
-        has_reports: false,
-        takes_extensions: false,
-        expected: Some(Arc::new(expected)),
-        times: Arc::new(NodeTimes::default()),
-    };
+    let traits = NodeTraits { is_gossiped: true, ..NodeTraits::default() };
+    let row = NodeRow::new(entry.to_layout(), traits, Some(Arc::new(expected)), Arc::default());
     View::new(version.clone(), 0, header, vec![row])
 }
 
