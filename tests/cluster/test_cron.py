@@ -118,6 +118,14 @@ class Twins:
                 view.note_offset(packet)
         self.agree()
 
+    def pong(self, letter: str, ago_ms: int) -> None:
+        """The main loop hears of a quiet PONG that a worker took some time ago."""
+        node = self.looks.state.find(self.puppets[letter].node_id)
+        if node is not None and node.link is not None:
+            for solo in self.both:
+                solo.state.handle_quiet(0, 1, [(node.link.link_id, solo.now_ms - ago_ms)], solo.now_ms)
+            self.agree()
+
     def read(self, letter: str, *, inbound: bool) -> None:
         """Bytes come on a link, but no whole packet."""
         node = self.looks.state.find(self.puppets[letter].node_id)
@@ -211,6 +219,7 @@ steps = st.one_of(
     st.tuples(st.just("end_dials"), st.just(True)),
     st.tuples(st.just("gossip"), letters, st.sampled_from("abcdef"), st.sampled_from(FLAGS)),
     st.tuples(st.just("hear_quietly"), letters, letters),
+    st.tuples(st.just("pong"), letters, st.sampled_from([0, 1, 250, 900, 3_000])),
     st.tuples(st.just("read"), letters, st.booleans()),
     st.tuples(st.just("lose"), letters, st.sampled_from(["eof", "bad-signature: x"]), st.booleans()),
     st.tuples(st.just("accept"), st.sampled_from("abcdez"), st.sampled_from([c.PING, c.PONG, c.MEET])),

@@ -22,6 +22,7 @@ from clusterbus.cluster.operator import persist
 from clusterbus.member.driver import Driver
 from clusterbus.member.saving import Saver
 from clusterbus.sim import checks, scenario
+from clusterbus.sim.engine import SimEngine
 from clusterbus.sim.faults.table import FAULTS
 from clusterbus.sim.scenario import play
 from clusterbus.wire import Packet
@@ -222,7 +223,7 @@ MUTATIONS: tuple[tuple[Mutate, str], ...] = (
     (forget_votes, checks.EPOCHS_RISE),
     (win_with_one_vote, checks.MAJORITY),
     (take_any_vote, checks.MAJORITY),
-    (win_an_old_epoch, checks.ONE_WINNER),
+    (win_an_old_epoch, "epoch"),  # two winners of one, or one that falls
     (never_step_down, "in a shard that another one serves"),
     (forget_epochs, checks.EPOCHS_RISE),
     (count_backwards, checks.EPOCHS_RISE),
@@ -233,7 +234,6 @@ MUTATIONS: tuple[tuple[Mutate, str], ...] = (
     (skip_durable_saves, "nodes.conf says"),
     (skip_saves, "nodes.conf says"),
     (send_before_save, checks.VOTE_DURABLE),
-    (send_after_failed_save, checks.VOTE_DURABLE),
     (drop_binds, "engine does not know that a link"),
     (keep_links, "lacks a link"),
 )
@@ -315,6 +315,16 @@ def believe_any_shard(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(persist, "restore", restore_as_written)
 
 
+def answer_without_a_lease(patch: pytest.MonkeyPatch) -> None:
+    """Workers answer for a main loop that hangs, for ever."""
+    patch.setattr(SimEngine, "_lease_holds", lambda engine: True)
+
+
+def answer_at_any_version(patch: pytest.MonkeyPatch) -> None:
+    """Workers take heartbeats that say nothing new to the last view, though the state has moved on."""
+    patch.setattr(SimEngine, "_view_is_current", lambda engine: engine._view is not None)
+
+
 @dataclass(frozen=True)
 class Hunt:
     """A bent rule, what the simulator says of it, and the only faults of the scenarios that look for it."""
@@ -332,11 +342,14 @@ HUNTS: Final = {
     "p19": Hunt(leave_slots_behind, checks.HANDED_OVER, ("manual failover",)),
     "p18": Hunt(believe_any_shard, "shard", ("another shard id", "process killed")),
     "p7": Hunt(trust_half_a_link, "lacks a link", ("link half dead",)),
+    "h47": Hunt(send_after_failed_save, checks.VOTE_DURABLE, ("two elections at once", "disk fails")),
+    "r33 lease": Hunt(answer_without_a_lease, checks.LEASE, ("main loop hangs", "main loop away")),
+    "r33 version": Hunt(answer_at_any_version, checks.AS_OF_NOW, ("main loop away", "slot moved")),
 }
 
 
 @pytest.mark.parametrize("row", HUNTS)
-def test_a_fault_made_for_a_rule_finds_it_bent_s5_p6_p7_p10_p16_p18_p19(
+def test_a_fault_made_for_a_rule_finds_it_bent_s5_p6_p7_p10_p16_p18_p19_h47_r33(
     row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hunt = HUNTS[row]

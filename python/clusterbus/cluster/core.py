@@ -150,6 +150,8 @@ class Core:
         """Inbound links without a node."""
         self.inbound_agenda: Agenda[Link] = Agenda()
         """When each inbound link may have been silent for too long."""
+        self.ticked_ms = 0
+        """When the last tick was."""
         self.timings: tuple[int, int] = (0, 0)
         """The directives by which the agendas were made: node timeout, ping interval."""
         self._current_epoch = 0

@@ -29,6 +29,7 @@ UNREACHABLE_ON_PURPOSE = c.FLAG_MYSELF | c.FLAG_NOADDR
 
 def tick(core: Core, number: int) -> None:
     """One tick. `number` counts them: every tenth one also does the work that is due once a second."""
+    core.ticked_ms = core.now_ms
     refresh_myself(core)
     replication.refresh_offset(core)
     _apply_timings(core)
@@ -110,7 +111,8 @@ def _due_ms(core: Core, node: Node) -> int:
     """The earliest time at which a look at the node may do something, unless a `Scheduling` field changes before.
 
     PINGs and PONGs do not count as changes: whenever one may come from now on, no look can be due before `calm_ms`
-    after it. Nor does what workers note: it only postpones a PING, and the node is looked at once for nothing.
+    after it. (For a PONG that came before and is told later, `links.note_pong` makes the node due.) Nor does what
+    workers note: it only postpones a PING, and the node is looked at once for nothing.
     """
     now_ms, flags, link = core.now_ms, node.flags, node.link
     if flags & c.FLAG_HANDSHAKE:

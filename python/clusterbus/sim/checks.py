@@ -9,7 +9,7 @@ sent, and at what is on disk. Must never change a member. A broken rule raises `
 | one vote per voter per epoch, also across restarts; on disk before it is sent | FAILOVER_AUTH_ACK sent |
 | epochs never go down, also across restarts for what was durable or announced | every event, message and start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
-| a forgotten node stays out; who knows a primary's epoch does not take it for a replica (P10) | every event |
+| a forgotten node stays out; no replica again of a known epoch (P10); workers keep lease, version | every event |
 | an empty node gets no slots that had data, and follows a node with data only by order (P1, P4) | every change |
 | own slots are only lost to a greater epoch, and only gained by an election or an operator | their every change |
 """
@@ -25,7 +25,9 @@ from clusterbus.cluster.constants import AUTH_ACK
 from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeJoined, NodeLeft, RoleChanged
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.state import ClusterState
+from clusterbus.config import Config
 from clusterbus.errors import InvariantError
+from clusterbus.member.driver import LEASE_MAX_MS, LEASE_OF_NODE_TIMEOUT
 from clusterbus.sim.data import Shelf
 from clusterbus.sim.disk import SavedEpochs
 from clusterbus.wire import Packet
@@ -43,6 +45,8 @@ WENT_BACK: Final = "nobody takes a primary of its epoch for a replica again"
 UNASKED: Final = "an empty node follows one with data only by order"
 STAYS_OUT: Final = "a forgotten node stays out"
 DATA_KEPT: Final = "slots with data only go to nodes with data"
+LEASE: Final = "nobody answers for a main loop that has been away for longer than its lease"
+AS_OF_NOW: Final = "heartbeats are taken without the main loop only at the version of the state"
 OWN_GAINS: Final = "slots are only gained by an election or an operator"
 
 
@@ -57,6 +61,8 @@ class ObservedHost(Protocol):
     def name(self) -> str: ...
     @property
     def is_up(self) -> bool: ...
+    @property
+    def config(self) -> Config: ...
     @property
     def state(self) -> ClusterState: ...
     @property
@@ -219,6 +225,14 @@ class Checker:
         if packet.type == AUTH_ACK:
             key = (host.state.myself.node_id, packet.current_epoch)
             self._acks.setdefault(key, set()).add(packet.sender)
+
+    def taken(self, host: ObservedHost, view_version: int, away_ms: int) -> None:
+        """A worker took a quiet heartbeat, when the main loop had been away for so long."""
+        lease_ms = min(LEASE_MAX_MS, host.config.cluster_node_timeout // LEASE_OF_NODE_TIMEOUT)
+        if away_ms > lease_ms:
+            self._broken(host, LEASE, f"a worker answers after {away_ms} ms")
+        if view_version != host.state.version:
+            self._broken(host, AS_OF_NOW, f"a worker takes one at {view_version}, the state is at {host.state.version}")
 
     # ------------------------------------------------------------ the rules
 

@@ -31,6 +31,9 @@ LISTENER: Final = 0
 EPHEMERAL_PORT: Final = 50_000
 """The port that dials come from: the simulated network has no ports."""
 SEED_BITS: Final = 64
+SLOW_SHARE: Final = 0.5
+"""How often a worker is slow, while the main loop has something to do: it looks at what it has read amid the next step.
+"""
 UNLIMITED: Final = -1
 
 
@@ -66,8 +69,8 @@ class Process(Protocol):
     def drops(self, sender: int, packet: Packet) -> bool:
         """Whether this packet is to be thrown away."""
 
-    def note_quiet(self, count: int) -> None:
-        """This many heartbeats were quiet."""
+    def note_quiet(self, view_version: int) -> None:
+        """A worker found that a heartbeat says nothing new to the view of that version, and took it."""
 
 
 class SimEngine:
@@ -103,6 +106,8 @@ class SimEngine:
         """Links of which something was read that the main loop has not applied yet."""
         self._held: list[tuple[End, Any]] = []
         """What has arrived on these links meanwhile."""
+        self._in_hand: dict[int, tuple[End, Packet]] = {}
+        """What workers have read while the main loop was busy, and look at amid its next step."""
         self._reads = True
         self._unread: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
@@ -126,6 +131,7 @@ class SimEngine:
             end = self._ends.get(link)
             if end is not None and end.is_open:
                 self._send(end, item)
+        self._look_at_in_hand()
         if not self._events:
             self._news.clear()
             held, self._held = self._held, []
@@ -219,6 +225,7 @@ class SimEngine:
 
     def publish(self, view: View) -> None:
         """Publishes a view: from now on heartbeats are compared with it and encoded from it."""
+        self._look_at_in_hand()
         if self._compares:
             self._view = view
 
@@ -296,7 +303,7 @@ class SimEngine:
 
     def _read(self, end: End, item: Any) -> None:
         """Reads an item, unless the main loop has yet to apply what was read before it on the same link."""
-        if end.link in self._news:
+        if end.link in self._news or end.link in self._in_hand:
             self._held.append((end, item))
         elif item is FIN:
             self._network.forget(end)
@@ -305,7 +312,17 @@ class SimEngine:
             end.last_read_us = self._network.now_us
             if not self._process.drops(end.path.target, item):
                 self._process.note_delivered(item)
-                self._receive(end, item)
+                if self._events and self._random.random() < SLOW_SHARE:
+                    self._in_hand[end.link] = (end, item)
+                else:
+                    self._receive(end, item)
+
+    def _look_at_in_hand(self) -> None:
+        """Workers that were slow look at what they have read: the state may have moved on from the view by now."""
+        in_hand, self._in_hand = self._in_hand, {}
+        for end, packet in in_hand.values():
+            if end.is_open:
+                self._receive(end, packet)
 
     def broken(self, end: End, reason: str) -> None:
         """The network closed an end."""
@@ -339,20 +356,26 @@ class SimEngine:
         """Takes a heartbeat that says nothing new as a worker does; anything else is for the main loop."""
         verdict = self._verdict(end, packet)
         view = self._view
-        is_quiet = verdict is not None and verdict.is_quiet and view is not None and view.is_current
-        if not is_quiet or self._network.now_us >= self._lease_until_us:
+        is_quiet = verdict is not None and verdict.is_quiet
+        if not (is_quiet and self._view_is_current() and self._lease_holds()):
             self._news.add(end.link)
             self._events.append(PacketsReceived(link=end.link, packets=[packet], verdicts=[verdict]))
             return
         assert view is not None
         view.note_offset(packet)
-        self._process.note_quiet(1)
+        self._process.note_quiet(view.version)
         if packet.type == PING:
             self._answered += 1
             self._send(end, PONG)
         else:
             self._noted += 1
             self._pongs[end.link] = self._process.clock.now_ms()
+
+    def _view_is_current(self) -> bool:
+        return self._view is not None and self._view.is_current
+
+    def _lease_holds(self) -> bool:
+        return self._network.now_us < self._lease_until_us
 
     def _verdict(self, end: End, packet: Packet) -> Verdict | None:
         """What is news in a heartbeat to the view; None if all of it must be looked at.

@@ -25,7 +25,7 @@ from clusterbus.sim.disk import Disk, SavedEpochs, epochs_in
 from clusterbus.sim.engine import SimEngine
 from clusterbus.sim.network import Dial, End, Network
 from clusterbus.sim.older import OlderConfig
-from clusterbus.sim.timeline import NodeClock, Timeline
+from clusterbus.sim.timeline import US_PER_MS, NodeClock, Timeline
 from clusterbus.sim.trace import Trace
 from clusterbus.wire import Packet
 
@@ -34,6 +34,8 @@ Result = TypeVar("Result")
 BUSY_SHARE: Final = 0.25
 """How often the main loop is busy when its engine wakes it. What happens until it is free comes in one step."""
 BUSY_MAX_US: Final = 20_000
+AWAY_SHARE: Final = 0.5
+"""How often the main loop is away then, if it is kept away (`Host.away_max_us`)."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,10 @@ class Host:
         self.ip = ip
         self.disk = Disk(world.timeline)
         self.is_hung = False
+        self.away_max_us = 0
+        """Unless 0, the main loop is now and then away for up to so long, without its ticks."""
+        self._here_us = 0
+        """When the main loop was here last."""
         self.boots = 0
         self.may_take_over = False
         self.importing = 0
@@ -202,7 +208,7 @@ class Host:
             self.world.network.restore(self._power_fault)
             self._power_fault = None
         self.boots += 1
-        self.is_hung = self._step_is_due = False
+        self.is_hung = self._step_is_due = self._tick_is_due = False
         self._clock = NodeClock(self._timeline, offset_ms=offset_ms, drift_ppm=drift_ppm)
         self._tick_period_us = self._clock.true_us(TICK_PERIOD_MS)
         random = self.world.random(f"engine {self.index}.{self.boots}")
@@ -279,6 +285,9 @@ class Host:
     def resume(self) -> None:
         """The main loop goes on with what has arrived meanwhile. Its late tick comes first or last."""
         self.is_hung = False
+        self._go_on()
+
+    def _go_on(self) -> None:
         engine = self.engine
         tick_first = self._random.random() < 0.5
         if tick_first:
@@ -298,7 +307,7 @@ class Host:
         if boot != self.boots or not self.is_up:
             return
         self._timeline.after(self._tick_period_us, self._tick, boot)
-        if self.is_hung:
+        if self.is_hung or (self._step_is_due and self.away_max_us):
             self._tick_is_due = True
         else:
             self._run(self.member.driver.tick)
@@ -341,16 +350,20 @@ class Host:
         """
         if self._step_is_due or self.is_hung:
             return
-        if self._random.random() >= BUSY_SHARE:
+        if self._random.random() >= (AWAY_SHARE if self.away_max_us else BUSY_SHARE):
             self._step()
             return
         self._step_is_due = True
-        self._timeline.after(int(self._random.random() * BUSY_MAX_US), self._late_step, self.boots)
+        longest_us = self.away_max_us or BUSY_MAX_US
+        self._timeline.after(int(self._random.random() * longest_us), self._late_step, self.boots)
 
     def _late_step(self, boot: int) -> None:
         if boot == self.boots and self.is_up:
             self._step_is_due = False
-            self._step()
+            if self._tick_is_due and not self.is_hung:
+                self._go_on()
+            else:
+                self._step()
 
     def _step(self) -> None:
         if not self.is_hung and self.engine.has_events:
@@ -358,6 +371,7 @@ class Host:
 
     def _run(self, work: Callable[[], object], *, by_operator: bool = False) -> None:
         """Runs a part of the main loop, then further steps while there are events, and checks the rules after each."""
+        self._here_us = self._timeline.now_us
         driver = self.member.driver
         more = True
         while more:
@@ -429,9 +443,10 @@ class Host:
         """Whether a script throws away this packet."""
         return self.world.drops is not None and self.world.drops(sender, self.index, packet)
 
-    def note_quiet(self, count: int) -> None:
-        """This many heartbeats were quiet."""
-        self.world.stats["quiet heartbeats"] += count
+    def note_quiet(self, view_version: int) -> None:
+        """A worker took a heartbeat that says nothing new to the view of that version."""
+        self.world.stats["quiet heartbeats"] += 1
+        self._checker.taken(self, view_version, (self._timeline.now_us - self._here_us) // US_PER_MS)
 
     def _on_event(self, event: Event) -> None:
         self.act()

@@ -454,6 +454,11 @@ class Simulation:
             self._note(host.name, "resumes")
             host.resume()
 
+    def keep_away(self, node: int, longest_ms: float) -> None:
+        """From now on the main loop is now and then away, for this long at most (0: no more). Its I/O workers go on."""
+        self._note(f"n{node}", f"away for up to {longest_ms:.0f} ms")
+        self._world.hosts[node].away_max_us = int(longest_ms * US_PER_MS)
+
     def fail_disk(self, node: int, *, failing: bool = True) -> None:
         """Every write of nodes.conf fails, until called with `failing=False`."""
         self._note(f"n{node}", f"disk {'fails' if failing else 'works'}")

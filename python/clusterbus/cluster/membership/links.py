@@ -107,6 +107,8 @@ def note_pong(core: Core, link: Link, node: Node, at_ms: int, *, has_extensions:
     node.unanswered_links = 0
     node.pong_received_ms = min(at_ms, core.now_ms)
     node.ping_sent_ms = 0
+    if at_ms < core.ticked_ms and node.agenda is not None:
+        node.agenda.put_first(node)  # the last tick did not know of it
     node.data_received_ms = max(node.data_received_ms, node.pong_received_ms)
     node.times.forget_gossiped()
     node.dial_failures = 0

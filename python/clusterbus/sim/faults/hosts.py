@@ -96,6 +96,15 @@ def hang(stage: Stage) -> Undo | None:
     return lambda: stage.simulation.resume(node) if stage.simulation.is_up(node) else None
 
 
+def stay_away(stage: Stage) -> Undo | None:
+    """The main loop of a host is away again and again, for shorter and longer than its lease. Its workers are there."""
+    node = stage.active()
+    if node is None:
+        return None
+    stage.simulation.keep_away(node, stage.node_timeout_ms / 4)
+    return lambda: stage.simulation.keep_away(node, 0)
+
+
 def bad_disk(stage: Stage) -> Undo | None:
     node = stage.mortal()
     if node is None:

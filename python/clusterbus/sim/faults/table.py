@@ -19,6 +19,7 @@ FAULTS: Final[dict[str, tuple[int, Callable[[Stage], Undo | None]]]] = {
     "back under a new id": (6, hosts.lose_disk),
     "another shard id": (5, hosts.misplace),
     "main loop hangs": (8, hosts.hang),
+    "main loop away": (8, hosts.stay_away),
     "partition": (12, paths.partition),
     "one-way partition": (8, paths.one_way),
     "node cut off": (8, paths.isolate),
