@@ -71,6 +71,20 @@ def test_a_message_is_light_where_the_peer_announced_it_and_full_elsewhere_s7_r1
     assert solo.counter("light_publish_sent") == 2
 
 
+def test_a_link_that_goes_or_comes_between_two_messages_counts_s7() -> None:
+    solo = Solo()
+    first, second = solo.puppet("a"), solo.puppet("b")
+    assert publish(solo, b"news", b"1") == 2
+    solo.state.handle_link_closed(first.dialled, "eof", solo.now_ms)
+    assert publish(solo, b"news", b"2") == 1
+    solo.poll()
+    link = second.dialled + 1_000
+    node = solo.node(first)
+    node.dialing = (node.ip, node.cport)
+    solo.state.handle_link_opened(first.node_id, link, "10.0.0.1", solo.now_ms)
+    assert publish(solo, b"news", b"3") == 2
+
+
 def test_a_peer_that_no_longer_announces_it_gets_the_full_form_s7() -> None:
     solo = Solo()
     puppet = solo.puppet("a")

@@ -176,6 +176,9 @@ class Core:
         self.applied = AppliedConfig()
         self.updates: tuple[int, dict[str, Update]] = (0, {})
         """The version of the state, and UPDATEs about owners of slots as they are at that version."""
+        self.receivers: dict[int, tuple[int, tuple[tuple[int, ...], tuple[int, ...]]]] = {}
+        """For each form of light messages: a version, and the links that `pubsub` sends to at it. Emptied when a link
+        takes light messages from now on, which is no news to the version."""
         self.last_view: View | None = None
         self.own_heartbeat: tuple[int, bytes] = (0, b"")
         """What `quiet` encoded last of ourselves for a view, and the version of our own header that it is of."""

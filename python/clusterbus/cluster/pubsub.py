@@ -12,7 +12,7 @@ takes light packets only after the peer has shown that it knows that the link is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, TypeAlias
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import MESSAGES_SENT, Core
@@ -42,6 +42,8 @@ LIGHT_RECEIVED: Final = {
 }
 """The counters of light messages, by message type."""
 
+Receivers: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+"""The links that get the light form of a message, and those that get the full one."""
 _NOT_A_RECEIVER: Final = c.FLAG_MYSELF | c.FLAG_HANDSHAKE
 
 
@@ -96,12 +98,7 @@ def _send(
     """Queues a message for each connected node in `nodes`. It is light if the node announced `ability` and its link
     takes light messages, else it has the full header.
     """
-    light: list[int] = []
-    full: list[int] = []
-    for node in nodes:
-        link = node.link
-        if link is not None and not node.flags & _NOT_A_RECEIVER:
-            (light if node.flags & ability and link.takes_light else full).append(link.link_id)
+    light, full = _links_to_all(core, ability) if nodes is core.table else _links_to(nodes, ability)
     count = len(light) + len(full)
     if not count:
         return 0
@@ -109,14 +106,35 @@ def _send(
     if light:
         message = build(None)
         kind = message.type
-        core.emit(Broadcast(tuple(light), message))
+        core.emit(Broadcast(light, message))
         core.counters[LIGHT_SENT[kind]] += len(light)
     if full:
         message = build(heartbeat.header(core))
         kind = message.type
-        core.emit(Broadcast(tuple(full), message))
+        core.emit(Broadcast(full, message))
     core.counters[MESSAGES_SENT[kind]] += count
     return count
+
+
+def _links_to(nodes: Iterable[Node], ability: int) -> Receivers:
+    light: list[int] = []
+    full: list[int] = []
+    for node in nodes:
+        link = node.link
+        if link is not None and not node.flags & _NOT_A_RECEIVER:
+            (light if node.flags & ability and link.takes_light else full).append(link.link_id)
+    return tuple(light), tuple(full)
+
+
+def _links_to_all(core: Core, ability: int) -> Receivers:
+    """The links to all connected nodes. They are kept from one message to the next: the table, links and flags change
+    with the version, and `core.receivers` is emptied when a link takes light messages from now on.
+    """
+    version = core.version.number
+    kept = core.receivers.get(ability)
+    if kept is None or kept[0] != version:
+        kept = core.receivers[ability] = version, _links_to(core.table, ability)
+    return kept[1]
 
 
 def receive(core: Core, sender: Node, packet: Packet) -> None:

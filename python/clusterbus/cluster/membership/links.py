@@ -101,7 +101,7 @@ def release(core: Core, node: Node, inbound: Link) -> None:
 def note_pong(core: Core, link: Link, node: Node, at_ms: int, *, has_extensions: bool) -> None:
     """A node answered on the link that we dialled, at `at_ms`, which may be some time ago."""
     if has_extensions and not link.takes_light:
-        _allow_light(link, node)
+        _allow_light(core, link, node)
     link.has_answered = True
     node.is_foreign = False
     node.unanswered_links = 0
@@ -171,7 +171,7 @@ def silence_ms(core: Core, node: Node) -> int:
     return silence
 
 
-def _allow_light(link: Link, node: Node) -> None:
+def _allow_light(core: Core, link: Link, node: Node) -> None:
     """A node answered with extensions on the link that we dialled. Lets light messages out on it if the node knows us.
 
     A peer sends extensions only to a node that it has met. But if we have met just now, it may still hold us as a node
@@ -180,6 +180,7 @@ def _allow_light(link: Link, node: Node) -> None:
     inbound = node.inbound_link
     if inbound is not None and inbound.created_ms < node.ping_sent_ms:
         link.takes_light = True
+        core.receivers.clear()
 
 
 def _note_end(core: Core, node: Node, reason: str, *, answered: bool) -> None:

@@ -154,6 +154,14 @@ impl State {
         }
     }
 
+    fn queue_job(&mut self, side: Side) -> Option<Lane> {
+        if self.is_queued[side as usize] || !self.can_start(side) {
+            return None;
+        }
+        self.is_queued[side as usize] = true;
+        Some(self.lane())
+    }
+
     fn lane(&self) -> Lane {
         if matches!(self.io, Io::Handshake(_)) { Lane::Handshake } else { Lane::Established }
     }
@@ -263,8 +271,13 @@ impl Dock {
         self.with(|state| state.io.is_open())
     }
 
-    /// Queues a message unless more than `unsent_max_bytes` are unsent; returns the bytes that are then.
-    pub(crate) fn push(&self, message: OutMessage, unsent_max_bytes: usize) -> Option<usize> {
+    /// Queues a message unless more than `unsent_max_bytes` are unsent. Returns the bytes that are then, and the side that
+    /// a job was marked as queued for, if one can begin now.
+    pub(crate) fn push(
+        &self,
+        message: OutMessage,
+        unsent_max_bytes: usize,
+    ) -> Option<(usize, Option<(Side, Lane)>)> {
         self.with(|state| {
             if state.unsent_bytes > unsent_max_bytes {
                 return None;
@@ -273,7 +286,8 @@ impl Dock {
             if message.len_bytes() > 0 {
                 state.push(message);
             }
-            Some(state.unsent_bytes)
+            let side = if state.io.is_tls() { Side::Receive } else { Side::Send };
+            Some((state.unsent_bytes, state.queue_job(side).map(|lane| (side, lane))))
         })
     }
 
@@ -348,18 +362,7 @@ impl Dock {
     /// Marks a job for this side as queued. The lane to queue it in; none when it would find nothing to do, or when
     /// one is queued already.
     pub(crate) fn queue_job(&self, side: Side) -> Option<Lane> {
-        self.with(|state| {
-            let queued = &mut state.is_queued[side as usize];
-            if *queued {
-                return None;
-            }
-            *queued = true;
-            if state.can_start(side) {
-                return Some(state.lane());
-            }
-            state.is_queued[side as usize] = false;
-            None
-        })
+        self.with(|state| state.queue_job(side))
     }
 
     /// The lane that a job of this link belongs in.

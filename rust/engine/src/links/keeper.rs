@@ -217,8 +217,10 @@ impl Links {
         if !link.life.takes_messages() {
             return None;
         }
-        let unsent_bytes = link.dock.push(message, unsent_max_bytes)?;
-        make_ready(&mut self.ready, &link.dock);
+        let (unsent_bytes, job) = link.dock.push(message, unsent_max_bytes)?;
+        if let Some((side, lane)) = job {
+            self.ready.push_back((lane, Task { dock: link.dock.clone(), side }));
+        }
         Some(unsent_bytes)
     }
 
