@@ -53,7 +53,9 @@ def test_a_main_loop_that_is_away_is_answered_for_until_its_lease_ends_r33(calm:
 def test_a_hung_main_loop_looks_dead_no_later_than_a_lease_after_one_that_was_killed_r33(calm: Simulation) -> None:
     calm.hang(1, reads=True)
     limit_ms = 2 * NODE_TIMEOUT_MS + LEASE_MAX_MS
-    assert calm.run_until(lambda: calm.state(0).find(calm.node_id(1)).is_failed, limit_ms=limit_ms)
+    hung = calm.state(0).find(calm.node_id(1))
+    assert hung is not None
+    assert calm.run_until(lambda: hung.is_failed, limit_ms=limit_ms)
 
 
 def test_an_absence_within_the_lease_costs_nobody_an_answer_r33(calm: Simulation) -> None:
