@@ -310,7 +310,7 @@ def test_s10_a_line_follows_every_field_that_it_shows(field: str) -> None:
     text = solo.state.nodes_conf_text()
     assert text != before
     for each in (node, known, follower):
-        each.line_parts = None
+        each.line_parts = each.line = None
     assert solo.state.nodes_conf_text() == text
 
 

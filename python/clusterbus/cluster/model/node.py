@@ -163,6 +163,9 @@ class Node:
     line_parts: LineParts | None = None
     """Those of the node's line in nodes.conf (`persist`). None once another value is in a field declared `Viewed`: what
     the parts are made of is, but for `unknown_aux`, which never changes."""
+    line: str | None = None
+    """The whole line. None once anything in it may be another: a field declared `Viewed` or `Timed`, or something of its
+    primary, whose epoch it shows."""
     sends_shard_id: Viewed[bool] = False
     """The node has sent its shard id. Older peers never do."""
     refused_shard_id: str = ""
@@ -313,12 +316,16 @@ class Node:
 
 def _view_changed(node: Node) -> None:
     _store(node, "line_parts", None)
+    _store(node, "line", None)
+    for replica in node.replicas.values():
+        _store(replica, "line", None)
     if node.version is not None:
         node.outdate()
         node.version.move_node(node)
 
 
 def _times_changed(node: Node) -> None:
+    _store(node, "line", None)
     node.times.set_own(node.ping_sent_ms, node.pong_received_ms)
 
 

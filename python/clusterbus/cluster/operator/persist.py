@@ -312,19 +312,22 @@ def _restored_node(core: Core, record: NodeRecord) -> Node:
 
 def nodes_conf_text(core: Core) -> str:
     """The text of nodes.conf for the state as it is now, without provisional nodes and those in handshake."""
-    lines = [_line_of(core, node) for node in core.table if not node.flags & c.FLAG_HANDSHAKE and not node.provisional]
+    # A file is written for each change of one node among thousands, so lines are kept.
+    lines = [line for node in core.table.all_nodes if (line := node.line or _line_of(core, node))]
     return joined_text(lines, core.current_epoch, core.last_vote_epoch)
 
 
 def _line_of(core: Core, node: Node) -> str:
-    """The node's line. A file is written for each change of one node among thousands, so parts of lines are kept."""
+    """The node's line; empty for a node that has none yet."""
+    if node.flags & c.FLAG_HANDSHAKE or node.provisional:
+        return ""
     parts = node.line_parts
     if parts is None:
         parts = parts_of(_record_of(core, node))
         if node is not core.myself:  # its line has the slots on the move, which are no fields of it
             node.line_parts = parts
     primary = node.replicaof
-    return joined_line(
+    line = joined_line(
         parts,
         primary.node_id if primary is not None else None,
         node.ping_sent_ms,
@@ -332,6 +335,9 @@ def _line_of(core: Core, node: Node) -> str:
         (primary or node).config_epoch,
         node.link is not None or node is core.myself,
     )
+    if node is not core.myself:
+        node.line = line
+    return line
 
 
 def _record_of(core: Core, node: Node) -> NodeRecord:
