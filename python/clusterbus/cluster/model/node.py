@@ -164,8 +164,8 @@ class Node:
     """Those of the node's line in nodes.conf (`persist`). None once another value is in a field declared `Viewed`: what
     the parts are made of is, but for `unknown_aux`, which never changes."""
     line: str | None = None
-    """The whole line. None once anything in it may be another: a field declared `Viewed` or `Timed`, or something of its
-    primary, whose epoch it shows."""
+    """The whole line. None once anything in it may be another: a field declared `Viewed` or `Timed`, or something of
+    its primary, whose epoch it shows."""
     sends_shard_id: Viewed[bool] = False
     """The node has sent its shard id. Older peers never do."""
     refused_shard_id: str = ""
