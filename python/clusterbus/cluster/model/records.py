@@ -145,4 +145,4 @@ def text_of(conf: NodesConf) -> str:
 
 def joined_text(lines: Iterable[str], current_epoch: int, last_vote_epoch: int) -> str:
     """The text of nodes.conf with these lines of nodes."""
-    return "\n".join([*lines, f"vars currentEpoch {current_epoch} lastVoteEpoch {last_vote_epoch}"]) + "\n"
+    return "\n".join([*lines, f"vars currentEpoch {current_epoch} lastVoteEpoch {last_vote_epoch}", ""])
