@@ -6,7 +6,6 @@ Keeps the user's comments, their order, and unknown lines. Must never leave a ha
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from typing import Final
 
@@ -74,6 +73,8 @@ def replace_file(path: str, content: bytes) -> None:
     temporary = None
     try:
         mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644
+        import tempfile  # which imports much, and no start needs it
+
         descriptor, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".tmp", dir=folder)
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from random import Random
 from typing import Any
 
@@ -327,3 +328,16 @@ def test_s10_a_whole_cluster_restarts_from_its_files() -> None:
     network.run_until(lambda: all_connected(members) and all(member.state.is_ok for member in members))
     assert [member.id for member in members] == ids
     assert [member.state.myself.config_epoch for member in members] == epochs
+
+
+@pytest.mark.parametrize("last", ["0", "9", "99", "199", "249", "255", "256", "300", "01", "1000", "", "-1", "x"])
+def test_an_address_of_four_numbers_is_taken_as_the_standard_library_takes_it(last: str) -> None:
+    text = GOOD.replace("127.0.0.1", f"127.0.0.{last}")
+    assert text != GOOD
+    try:
+        ip_address(f"127.0.0.{last}")
+    except ValueError:
+        with pytest.raises(ConfigError, match="is no IP address"):
+            parse(text)
+    else:
+        assert parse(text).nodes

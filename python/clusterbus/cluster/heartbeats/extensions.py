@@ -30,6 +30,11 @@ PORT_FIELDS: Final = {
 }
 """The node field of each extension that is a port."""
 
+_WITHDRAWN: Final[dict[str, str | int]] = dict.fromkeys(TEXT_FIELDS.values(), "") | dict.fromkeys(
+    PORT_FIELDS.values(), 0
+)
+"""What a heartbeat without any of them says."""
+
 _ORDER: Final = sorted(TEXT_FIELDS | PORT_FIELDS)
 """The order in which they are sent."""
 
@@ -103,7 +108,7 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
         elif (field := PORT_FIELDS.get(number)) is not None:
             told[field] = extension.port or 0
     if is_whole:
-        told = dict.fromkeys(TEXT_FIELDS.values(), "") | dict.fromkeys(PORT_FIELDS.values(), 0) | told
+        told = _WITHDRAWN | told
     for field, value in told.items():
         if getattr(sender, field) != value:
             setattr(sender, field, value)

@@ -6,7 +6,7 @@ main thread changes a node. A `Node` is in the table exactly once, under `node_i
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, InitVar, dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum, auto
 from typing import Annotated, Final, TypeAlias, TypeVar, get_type_hints
 
@@ -122,7 +122,7 @@ class Link:
         return f"<Link {self.link_id} {'from' if self.inbound else 'to'} {self.node!r}>"
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False, init=False)
 class Node:
     """A node of the cluster, or one in handshake (flag HANDSHAKE), whose `node_id` is made up until it answers.
 
@@ -134,8 +134,6 @@ class Node:
     node_id: Viewed[str]
     flags: Scheduling[Viewed[int]]
     shard_id: Viewed[str]
-    now_ms: InitVar[int]
-    _: KW_ONLY
     created_ms: int = 0
     table_index: int = -1
     version: Version | None = None
@@ -215,8 +213,18 @@ class Node:
     orphaned_ms: int = 0
     """Since when this primary has been without a working replica that it should have."""
 
-    def __post_init__(self, now_ms: int) -> None:
-        self.created_ms = self.inbound_lost_ms = now_ms
+    def __init__(self, node_id: str, flags: int, shard_id: str, now_ms: int) -> None:
+        """Stores the fields as they are: a node that is in no table has no version or agenda to move. A server that
+        starts into a large cluster makes thousands."""
+        for name, value in _DEFAULTS:
+            _store(self, name, value)
+        for name, make in _DEFAULT_FACTORIES:
+            _store(self, name, make())
+        _store(self, "node_id", node_id)
+        _store(self, "flags", flags)
+        _store(self, "shard_id", shard_id)
+        _store(self, "created_ms", now_ms)
+        _store(self, "inbound_lost_ms", now_ms)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Sets a field. Another value in a field that is declared `Viewed`, `Timed` or `Scheduling` also changes the
@@ -228,11 +236,9 @@ class Node:
         if changed is None:
             _store(self, name, value)
             return
-        before = getattr(self, name, _UNSET)
-        if before != value:
+        if getattr(self, name) != value:
             _store(self, name, value)
-            if before is not _UNSET:
-                changed(self)
+            changed(self)
 
     def touch(self) -> None:
         """Begins a new version: its failure reports changed, by it or about it, or what it claims of its slots did. No
@@ -344,8 +350,11 @@ def _declared(marker: object) -> set[str]:
     return {name for name, hint in hints.items() if marker in getattr(hint, "__metadata__", ())}
 
 
-_UNSET: Final = object()
 _store: Final = object.__setattr__
+_DEFAULTS: Final = tuple((one.name, one.default) for one in fields(Node) if one.default is not MISSING)
+_DEFAULT_FACTORIES: Final = tuple(
+    (one.name, one.default_factory) for one in fields(Node) if one.default_factory is not MISSING
+)
 _CHANGED: Final = (
     dict.fromkeys(_declared(_VIEWED), _view_changed)
     | dict.fromkeys(_declared(_TIMED), _times_changed)

@@ -35,6 +35,9 @@ _SLOTS: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
 _MOVING: Final = re.compile(r"\[(\d{1,5})-([<>])-([0-9a-z]{40})\]\Z")
 _TEXT: Final = re.compile(r"[^\x00-\x20\x7f,=\"'\\]*\Z")
 _NUMBER: Final = re.compile(r"\d{1,20}\Z")
+_BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4: Final = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}\Z")
+"""What `ip_address` takes too, and takes longer for. Nearly all addresses are such."""
 
 _AUX_TEXTS: Final = (
     ("availability-zone", "availability_zone"),
@@ -136,7 +139,7 @@ def _address_field(text: str) -> tuple[str, int, int, str, dict[str, str]]:
     if match is None:
         raise _DamagedError(f"'{where}' is no ip:port@cport")
     ip, port = match["ip"], _port(match["port"])
-    if ip:
+    if ip and not _IPV4.match(ip):
         try:
             ip_address(ip)
         except ValueError:
@@ -287,11 +290,12 @@ def _restored_node(core: Core, record: NodeRecord) -> Node:
     node.port = int(record.aux.get("tcp-port", 0 if tls else record.port))
     node.tls_port = int(record.aux.get("tls-port", record.port if tls or "tcp-port" in record.aux else 0))
     node.hostname = record.hostname
-    for name, field in _AUX_TEXTS:
-        setattr(node, field, record.aux.get(name, ""))
-    for name, field in _AUX_PORTS:
-        setattr(node, field, int(record.aux.get(name, 0)))
-    node.unknown_aux = {name: value for name, value in record.aux.items() if name not in AUX_FIELDS}
+    if record.aux:  # else they are as a new node has them
+        for name, field in _AUX_TEXTS:
+            setattr(node, field, record.aux.get(name, ""))
+        for name, field in _AUX_PORTS:
+            setattr(node, field, int(record.aux.get(name, 0)))
+        node.unknown_aux = {name: value for name, value in record.aux.items() if name not in AUX_FIELDS}
     if "shard-id" in record.aux:
         node.shard_id = record.aux["shard-id"]
         node.sends_shard_id = True
