@@ -182,6 +182,8 @@ class Core:
         self.last_view: View | None = None
         self.own_heartbeat: tuple[int, bytes] = (0, b"")
         """What `quiet` encoded last of ourselves for a view, and the version of our own header that it is of."""
+        self.conf_pieces: list[str] = []
+        """The text of nodes.conf as it was made last, without the line of this node (`Version.unsaved`)."""
         self.wants_save = False
         self.wants_durable_save = False
         self.wants_sync = False

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
+from clusterbus.cluster.model.node import SAVED_TOGETHER, Node
 from clusterbus.cluster.model.records import AUX_FIELDS, NodesConf, line_of, text_of
 from clusterbus.cluster.model.slots import bits_to_wire
-from clusterbus.cluster.operator.persist import parse
+from clusterbus.cluster.operator.persist import nodes_conf_text, parse
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.errors import ConfigError
@@ -288,6 +289,17 @@ def test_s10_every_text_of_a_node_survives_a_restart() -> None:
     assert restored(text).nodes_conf_text().splitlines()[1].split()[1] == text.splitlines()[1].split()[1]
 
 
+def made_anew(state: ClusterState) -> str:
+    """The text of nodes.conf without anything that was kept of the last one."""
+    core = state._core
+    for node in core.table.all_nodes:
+        node.line_parts = None
+        node.forget_line()
+    core.conf_pieces.clear()
+    core.version.unsaved |= set(range(len(core.table) // SAVED_TOGETHER + 1))
+    return nodes_conf_text(core)
+
+
 @pytest.mark.parametrize("field", SHOWN)
 def test_s10_a_line_follows_every_field_that_it_shows(field: str) -> None:
     solo = Solo()
@@ -310,9 +322,23 @@ def test_s10_a_line_follows_every_field_that_it_shows(field: str) -> None:
         setattr(node, field, value ^ c.FLAG_NOFAILOVER if isinstance(value, int) else "9" * len(value or "99"))
     text = solo.state.nodes_conf_text()
     assert text != before
-    for each in (node, known, follower):
-        each.line_parts = each.line = None
-    assert solo.state.nodes_conf_text() == text
+    assert text == made_anew(solo.state)
+
+
+def test_s10_a_text_put_together_from_pieces_has_every_node_once() -> None:
+    solo = Solo()
+    core = solo.state._core
+    nodes = [Node(f"{number:040x}", c.FLAG_PRIMARY, D, START_MS) for number in range(3 * SAVED_TOGETHER)]
+    for node in nodes:
+        core.table.add(node)
+    assert solo.state.nodes_conf_text() == made_anew(solo.state)
+    for node in (nodes[1], nodes[-1], nodes[SAVED_TOGETHER], *nodes[2 : SAVED_TOGETHER - 1]):
+        core.remove_node(node, "test")  # the last node takes its place, or a whole piece goes
+        assert solo.state.nodes_conf_text() == made_anew(solo.state)
+    core.table.add(nodes[1])
+    text = solo.state.nodes_conf_text()
+    assert text == made_anew(solo.state)
+    assert len(parse(text).nodes) == solo.state.known_nodes_count
 
 
 def test_s10_a_whole_cluster_restarts_from_its_files() -> None:

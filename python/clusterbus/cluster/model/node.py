@@ -28,6 +28,8 @@ Timed: TypeAlias = Annotated[T, _TIMED]
 Scheduling: TypeAlias = Annotated[T, _SCHEDULING]
 """A field of `Node` that may bring forward the time at which the tick must look at the node. After each change of it,
 the next tick does."""
+SAVED_TOGETHER: Final = 32
+"""How many nodes' lines of nodes.conf make one piece of its text."""
 
 
 class Succession(Enum):
@@ -48,10 +50,11 @@ class Version:
     `shared` is the number itself, which workers read: it moves at once. `own_header` moves only with what our
     heartbeats say of ourselves. The gossip in them may be a moment old, so changes of other nodes need not move it.
     `outdated` are the nodes of the table whose rows in the last view no longer hold, in the order in which that came to
-    be, and `gone` the ids of rows whose nodes have left it.
+    be, and `gone` the ids of rows whose nodes have left it. `unsaved` are the pieces of the text of nodes.conf that no
+    longer hold: piece n has the lines of SAVED_TOGETHER nodes, from the table's n * SAVED_TOGETHER-th on.
     """
 
-    __slots__ = ("gone", "myself", "outdated", "own_header", "shared")
+    __slots__ = ("gone", "myself", "outdated", "own_header", "shared", "unsaved")
 
     def __init__(self, myself: Node) -> None:
         self.myself = myself
@@ -59,6 +62,7 @@ class Version:
         self.own_header = 1
         self.outdated: dict[Node, None] = {}
         self.gone: list[str] = []
+        self.unsaved: set[int] = set()
 
     @property
     def number(self) -> int:
@@ -162,8 +166,8 @@ class Node:
     """Those of the node's line in nodes.conf (`persist`). None once another value is in a field declared `Viewed`: what
     the parts are made of is, but for `unknown_aux`, which never changes."""
     line: str | None = None
-    """The whole line. None once anything in it may be another: a field declared `Viewed` or `Timed`, or something of
-    its primary, whose epoch it shows."""
+    """The node's line in nodes.conf. None once anything that it shows has changed; then its piece of the text is among
+    `Version.unsaved`."""
     sends_shard_id: Viewed[bool] = False
     """The node has sent its shard id. Older peers never do."""
     refused_shard_id: str = ""
@@ -248,6 +252,13 @@ class Node:
             self.outdate()
             self.version.move()
 
+    def forget_line(self) -> None:
+        """The next nodes.conf needs another line of this node."""
+        if self.line is not None:
+            self.line = None
+            if self.version is not None:
+                self.version.unsaved.add(self.table_index // SAVED_TOGETHER)
+
     def outdate(self) -> None:
         """The next view needs another row of this node, though none of its fields changed."""
         if self.version is not None:
@@ -322,9 +333,9 @@ class Node:
 
 def _view_changed(node: Node) -> None:
     _store(node, "line_parts", None)
-    _store(node, "line", None)
-    for replica in node.replicas.values():
-        _store(replica, "line", None)
+    node.forget_line()
+    for replica in node.replicas.values():  # their lines show its id and its epoch
+        replica.forget_line()
     if node.version is not None:
         node.outdate()
         node.version.move_node(node)
@@ -333,6 +344,7 @@ def _view_changed(node: Node) -> None:
 def _times_changed(node: Node) -> None:
     _store(node, "line", None)
     node.times.set_own(node.ping_sent_ms, node.pong_received_ms)
+    node.forget_line()
 
 
 def _schedule_changed(node: Node) -> None:

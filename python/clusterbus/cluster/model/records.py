@@ -140,9 +140,9 @@ def line_of(record: NodeRecord) -> str:
 
 def text_of(conf: NodesConf) -> str:
     """The text of nodes.conf, with a newline at the end."""
-    return joined_text(map(line_of, conf.nodes), conf.current_epoch, conf.last_vote_epoch)
+    return joined_text([f"{line_of(record)}\n" for record in conf.nodes], conf.current_epoch, conf.last_vote_epoch)
 
 
 def joined_text(lines: Iterable[str], current_epoch: int, last_vote_epoch: int) -> str:
-    """The text of nodes.conf with these lines of nodes."""
-    return "\n".join([*lines, f"vars currentEpoch {current_epoch} lastVoteEpoch {last_vote_epoch}", ""])
+    """The text of nodes.conf with these lines of nodes, each of which ends with a newline."""
+    return "".join([*lines, f"vars currentEpoch {current_epoch} lastVoteEpoch {last_vote_epoch}\n"])

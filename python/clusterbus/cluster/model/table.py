@@ -11,7 +11,7 @@ from random import Random
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.model.agenda import Agenda
-from clusterbus.cluster.model.node import Node, Version
+from clusterbus.cluster.model.node import SAVED_TOGETHER, Node, Version
 
 
 class NodeTable:
@@ -65,6 +65,7 @@ class NodeTable:
         node.outdate()
         self.version.move()
         node.table_index = len(self._order)
+        self._unsave(node)
         self._order.append(node)
         if node.flags & c.FAILING:
             self.failing[node.node_id] = node
@@ -80,6 +81,8 @@ class NodeTable:
         """Removes a node, in constant time."""
         del self.nodes[node.node_id]
         last = self._order.pop()
+        self._unsave(node)
+        self._unsave(last)
         if last is not node:
             self._order[node.table_index] = last
             last.table_index = node.table_index
@@ -126,6 +129,10 @@ class NodeTable:
     def pick(self, random: Random) -> Node:
         """One node at random, possibly this one."""
         return self._order[int(random.random() * len(self._order))]
+
+    def _unsave(self, node: Node) -> None:
+        """The piece of nodes.conf that the node's line is in is another from now on."""
+        self.version.unsaved.add(node.table_index // SAVED_TOGETHER)
 
     def _end_handshake(self, node: Node) -> None:
         key = handshake_key(node)

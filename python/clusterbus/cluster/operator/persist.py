@@ -13,7 +13,7 @@ from typing import Final
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.heartbeats import extensions
-from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.node import SAVED_TOGETHER, Node
 from clusterbus.cluster.model.records import (
     AUX_FIELDS,
     FLAG_OF_NAME,
@@ -315,20 +315,40 @@ def _restored_node(core: Core, record: NodeRecord) -> Node:
 
 
 def nodes_conf_text(core: Core) -> str:
-    """The text of nodes.conf for the state as it is now, without provisional nodes and those in handshake."""
-    # A file is written for each change of one node among thousands, so lines are kept.
-    lines = [line for node in core.table.all_nodes if (line := node.line or _line_of(core, node))]
-    return joined_text(lines, core.current_epoch, core.last_vote_epoch)
+    """The text of nodes.conf for the state as it is now, without provisional nodes and those in handshake.
+
+    A file is written for each change of one node among thousands, so it is put together from pieces of the last text,
+    of which only those are made anew in which a line has changed.
+    """
+    nodes, pieces, unsaved = core.table.all_nodes, core.conf_pieces, core.version.unsaved
+    count = -(-len(nodes) // SAVED_TOGETHER)
+    del pieces[count:]
+    pieces += [""] * (count - len(pieces))  # each of these is among the unsaved: its nodes were added
+    for number in unsaved:
+        if number < count:
+            some = nodes[number * SAVED_TOGETHER : (number + 1) * SAVED_TOGETHER]
+            pieces[number] = "".join([node.line or _kept_line(core, node) for node in some])
+    unsaved.clear()
+    return joined_text([_line_of(core, core.myself), "\n", *pieces], core.current_epoch, core.last_vote_epoch)
+
+
+def _kept_line(core: Core, node: Node) -> str:
+    """Makes the line of a node anew, with its newline, and keeps it. That of this node is no part of any piece: it has
+    the slots on the move, which are no fields of it.
+    """
+    if node is core.myself or node.flags & c.FLAG_HANDSHAKE or node.provisional:
+        node.line = ""
+    else:
+        node.line = _line_of(core, node) + "\n"
+    return node.line
 
 
 def _line_of(core: Core, node: Node) -> str:
-    """The node's line; empty for a node that has none yet."""
-    if node.flags & c.FLAG_HANDSHAKE or node.provisional:
-        return ""
+    """The node's line, without the newline. The parts of it that change seldom are kept."""
     parts = node.line_parts
     if parts is None:
         parts = parts_of(_record_of(core, node))
-        if node is not core.myself:  # its line has the slots on the move, which are no fields of it
+        if node is not core.myself:
             node.line_parts = parts
     primary = node.replicaof
     line = joined_line(
