@@ -342,7 +342,6 @@ def _view_changed(node: Node) -> None:
 
 
 def _times_changed(node: Node) -> None:
-    _store(node, "line", None)
     node.times.set_own(node.ping_sent_ms, node.pong_received_ms)
     node.forget_line()
 

@@ -351,7 +351,7 @@ def _line_of(core: Core, node: Node) -> str:
         if node is not core.myself:
             node.line_parts = parts
     primary = node.replicaof
-    line = joined_line(
+    return joined_line(
         parts,
         primary.node_id if primary is not None else None,
         node.ping_sent_ms,
@@ -359,9 +359,6 @@ def _line_of(core: Core, node: Node) -> str:
         (primary or node).config_epoch,
         node.link is not None or node is core.myself,
     )
-    if node is not core.myself:
-        node.line = line
-    return line
 
 
 def _record_of(core: Core, node: Node) -> NodeRecord:
