@@ -75,7 +75,7 @@ pub(crate) struct Shared<J, C, H, W: Wake> {
     /// The hub's bell was rung, and no worker has looked at the inbox since. Every change is a swap.
     pub(super) rung: AtomicBool,
     /// Workers in the midst of a handshake.
-    pub(super) handshaking: AtomicUsize,
+    handshaking: AtomicUsize,
     /// How many workers there are.
     pub(super) workers: AtomicUsize,
     /// How many of them, the first ones, are active; the others sit on the bench.
@@ -128,15 +128,38 @@ impl<J, C, H: Hub, W: Wake> Shared<J, C, H, W> {
         }
     }
 
-    /// The next job and its lane, for whoever must do whatever is there. `turn` counts the looks: every
-    /// `handshake_turn`th one starts at the second lane.
+    /// The next job for a worker, and its lane; `handshake_is_done` must follow one of the second lane. `turn` counts the
+    /// looks: every `handshake_turn`th one starts at the second lane.
     pub(super) fn next_job(&self, turn: &mut u32) -> Option<(J, Lane)> {
         *turn = turn.wrapping_add(1);
-        let lanes = match turn.is_multiple_of(self.handshake_turn) {
-            true => [Lane::Handshake, Lane::Established],
-            false => [Lane::Established, Lane::Handshake],
-        };
-        lanes.into_iter().find_map(|lane| Some((self.lane(lane).pop()?, lane)))
+        let established = || Some((self.established.pop()?, Lane::Established));
+        let handshake = || Some((self.next_handshake()?, Lane::Handshake));
+        match turn.is_multiple_of(self.handshake_turn) {
+            true => handshake().or_else(established),
+            false => established().or_else(handshake),
+        }
+    }
+
+    /// The next handshake, unless too many are at work.
+    fn next_handshake(&self) -> Option<J> {
+        let most = self.handshakes_at_work_max();
+        let one_more = |count: usize| (count < most).then_some(count + 1);
+        let counted = &self.handshaking;
+        counted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        let job = self.handshakes.pop();
+        if job.is_none() {
+            self.handshake_is_done();
+        }
+        job
+    }
+
+    pub(super) fn handshake_is_done(&self) {
+        self.handshaking.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Any job, when there is no worker left.
+    pub(super) fn leftover(&self) -> Option<J> {
+        self.established.pop().or_else(|| self.handshakes.pop())
     }
 
     /// The job that a worker takes is done. Tells a main thread that waits for all jobs.
@@ -159,14 +182,16 @@ impl<J, C, H: Hub, W: Wake> Shared<J, C, H, W> {
         self.established.len() + self.handshakes.len()
     }
 
-    /// Whether another handshake may begin: one worker is kept free of them, if there are two.
-    pub(super) fn may_handshake(&self) -> bool {
-        let most = self.workers.load(Ordering::Relaxed).saturating_sub(1).max(1);
-        self.handshaking.load(Ordering::Relaxed) < most
+    /// How many handshakes may be at work: one worker is kept free of them, if there are two.
+    fn handshakes_at_work_max(&self) -> usize {
+        self.workers.load(Ordering::Relaxed).saturating_sub(1).max(1)
     }
 
+    /// Whether there is a job that a worker may begin.
     pub(super) fn has_jobs(&self) -> bool {
-        !self.established.is_empty() || (!self.handshakes.is_empty() && self.may_handshake())
+        let may_handshake =
+            || self.handshaking.load(Ordering::Relaxed) < self.handshakes_at_work_max();
+        !self.established.is_empty() || (!self.handshakes.is_empty() && may_handshake())
     }
 
     pub(super) fn pending(&self) -> usize {

@@ -150,8 +150,7 @@ where
         self.set_active();
         let mut left = Vec::new();
         if self.members.is_empty() {
-            let mut turn = 0;
-            while let Some((job, _)) = self.shared.next_job(&mut turn) {
+            while let Some(job) = self.shared.leftover() {
                 self.shared.job_was_left();
                 left.push(job);
             }

@@ -121,7 +121,6 @@ impl Worker {
                 // A handshake takes long: nobody waits behind it for what is done, nor for an edge, if there is
                 // another worker.
                 at_work.tell(shared);
-                shared.handshaking.fetch_add(1, Ordering::Relaxed);
                 if shared.waiting.load(Ordering::Relaxed) == 0 {
                     shared.call_one_more();
                 }
@@ -130,7 +129,7 @@ impl Worker {
             at_work.deliver(shared, run);
             shared.job_is_done();
             if lane == Lane::Handshake {
-                shared.handshaking.fetch_sub(1, Ordering::Relaxed);
+                shared.handshake_is_done();
                 return true;
             }
         }
