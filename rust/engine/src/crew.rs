@@ -135,7 +135,7 @@ impl Crew {
         !self.here.done.is_empty() || self.pool.has_completions()
     }
 
-    /// Whether no job waits or is at work, and no completion waits.
+    /// Whether no job waits in the inbox or is at work, and no completion waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.pool.pending() == 0 && !self.has_completions()
     }

@@ -254,7 +254,7 @@ impl Engine {
         }
     }
 
-    /// Waits until no job is away. It keeps emptying the outbox meanwhile, so it cannot deadlock (R20).
+    /// Waits until no job waits in the inbox or is at work; edges that workers serve by themselves are no jobs. It keeps emptying the outbox meanwhile, so it cannot deadlock (R20).
     ///
     /// # Errors
     /// As [`Engine::poll`].

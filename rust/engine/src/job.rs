@@ -196,7 +196,10 @@ impl JobRunner {
             false => ReadReport::new(),
         };
         let after = dock.between_read_and_write(&mut read, &mut transport.batch, answering);
-        let TlsReport { is_handshaking, write } = transport.write(view, gossip, &mut read);
+        // The batch was filled just now, so a view that was published before its heartbeats were queued must be seen.
+        let latest = self.view.load();
+        let TlsReport { is_handshaking, write } =
+            transport.write(latest.as_deref(), gossip, &mut read);
         let handshake = match was_handshaking {
             true => Handshake::of(is_handshaking, &read),
             false => Handshake::WasDone,

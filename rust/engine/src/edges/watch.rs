@@ -63,7 +63,8 @@ impl Watch {
             return;
         }
         for (_, socket) in links.connected_sockets() {
-            // A socket that is gone already fails here and in the call after; its link is on its way out.
+            // A socket that is gone already fails here and in the call after; its link is on its way out. So is one that
+            // the system lets nobody watch: it looks silent, and the node's own timeouts end it.
             let _ = if self.by_workers {
                 self.hub.remove(socket.0.as_fd())
             } else {

@@ -166,6 +166,7 @@ impl Worker {
             }
             at_work.awake_since = now;
         } else {
+            at_work.tell(shared);
             shared.hub.wait(events, false);
         }
         shared.rung.swap(false, Ordering::AcqRel);

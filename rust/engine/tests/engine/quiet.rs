@@ -18,7 +18,7 @@ use clusterbus_wire::{
     MessageType, NodeId,
 };
 
-use crate::support::{DEADLINE, FOUR_WAYS, Mode, Peer, Rig, four_ways, packets};
+use crate::support::{DEADLINE, FOUR_WAYS, Mode, Peer, Rig, Side, four_ways, packets};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -46,11 +46,16 @@ fn news(epoch: u64) -> Vec<u8> {
 
 /// A view of node 1, as node 0 publishes it at the present `version`.
 fn view(version: &Arc<Version>) -> Arc<View> {
+    view_at(version, 0)
+}
+
+/// The same, when node 0 is in the epoch `current_epoch`.
+fn view_at(version: &Arc<Version>, current_epoch: u64) -> Arc<View> {
     let header = ViewHeader {
-        template: encoded(HeartbeatKind::Ping, 0, 0).into(),
+        template: encoded(HeartbeatKind::Ping, 0, current_epoch).into(),
         extensions: Bytes::new(),
         extensions_len: 0,
-        current_epoch: 0,
+        current_epoch,
         table_len: 2,
         gossip_percent: GOSSIP_PERCENT,
     };
@@ -191,6 +196,33 @@ fn r33_quiet_pongs_are_noted_once_for_each_link() {
         }
         assert!(cluster.rig.packets(dialled.id).is_empty());
     });
+}
+
+/// R34: a heartbeat that was queued after a view was published is encoded from that view or a later one, also by a TLS job
+/// that had begun before.
+#[test]
+fn r34_a_job_that_began_before_a_view_sends_what_the_view_says() {
+    for tls in [false, true] {
+        let mut rig = Rig::all_active(Mode { io_threads: 3, tls });
+        let link = rig.link();
+        let version = Arc::new(Version::default());
+        rig.engine.publish(view_at(&version, 1));
+        rig.engine.bind(link.id, *id(1).as_bytes());
+        link.socket.hold(Side::Recv);
+        link.peer.send(&quiet(HeartbeatKind::Pong));
+        rig.tell_edges();
+        rig.engine.flush();
+        link.socket.wait_inside(Side::Recv);
+        version.advance();
+        rig.engine.publish(view_at(&version, 2));
+        assert!(rig.engine.send_heartbeat(link.id, MessageType::Ping.number()));
+        link.socket.release(Side::Recv);
+        rig.until("the PING", |_| link.peer.received_len() >= 2256);
+        let packet = clusterbus_wire::Packet::new(link.peer.received().into());
+        let packet = packet.expect("a valid packet");
+        let header = packet.packet_ref().header().expect("a full header").current_epoch.get();
+        assert_eq!(header, 2, "tls: {tls}");
+    }
 }
 
 /// R33: without a lease, or once the state has another version, a quiet PING is the main loop's, whole.
