@@ -1,7 +1,7 @@
 """A node whose main loop hangs looks dead to the other nodes, and comes back by itself.
 
-Workers go on reading while the main loop sleeps. They must not answer a PING, or the other nodes would not notice: the
-decision to answer is the main thread's.
+Workers go on while the main loop sleeps. But they answer PINGs only under its lease, for a quarter of a second at most:
+else the other nodes would not notice.
 """
 
 from __future__ import annotations

@@ -82,7 +82,8 @@ impl Default for JobScratch {
 /// Runs jobs, for the pool's workers and for the main thread. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct JobRunner {
-    /// The last published view: the main thread swaps it, and each job loads it once.
+    /// The last published view. The main thread swaps it; a job loads it once its half is taken, and a TLS job again
+    /// before it writes.
     pub(crate) view: StdArc<ArcSwapOption<View>>,
     pub(crate) lease: StdArc<Lease>,
     pub(crate) roster: StdArc<Roster>,
@@ -129,7 +130,7 @@ impl JobRunner {
             let after = dock.half_is_gone(side);
             let outcome = Outcome::Panicked(panic_text(&*panic));
             hands.done.push_back(Completion { link: dock.id, outcome });
-            tell_drained(dock, &after, &mut hands.done);
+            tell_drained(dock, after.is_drained, &mut hands.done);
         }
     }
 
@@ -169,7 +170,7 @@ impl JobRunner {
                 // Before the half is home: whoever hears that the link is drained finds its bytes counted.
                 self.count(|tally| tally.counters.count_write(&report, on_worker));
                 let after = dock.write_done(half, &report);
-                tell_drained(dock, &after, done);
+                tell_drained(dock, after.is_drained, done);
             }
             Work::Tls { transport, reads } => {
                 self.serve_tls(dock, transport, reads, view, answering, scratch, on_worker, done);
@@ -221,10 +222,10 @@ impl JobRunner {
         let after = dock.tls_done(transport, is_handshaking, is_up, what_was_read, &write, after);
         let tell = |outcome| Completion { link: dock.id, outcome };
         match handshake {
-            Handshake::UnderWay => return tell_drained(dock, &after, done),
+            Handshake::UnderWay => return tell_drained(dock, after.is_drained, done),
             Handshake::Failed(reason, detail) => {
                 done.push_back(tell(Outcome::NoHandshake { reason, detail }));
-                return tell_drained(dock, &after, done);
+                return tell_drained(dock, after.is_drained, done);
             }
             Handshake::Up => done.push_back(tell(Outcome::Up)),
             Handshake::WasDone => {}
@@ -258,16 +259,16 @@ impl Handshake {
 
 /// A link whose handshake is done is told before what it read, and a link that drains last of all.
 fn tell_read(dock: &Dock, report: ReadReport, after: After, done: &mut VecDeque<Completion>) {
-    let is_drained = After { is_drained: after.is_drained, ..After::default() };
+    let is_drained = after.is_drained;
     if after.is_news {
         let outcome = Outcome::Read { report, write_error: after.write_error };
         done.push_back(Completion { link: dock.id, outcome });
     }
-    tell_drained(dock, &is_drained, done);
+    tell_drained(dock, is_drained, done);
 }
 
-fn tell_drained(dock: &Dock, after: &After, done: &mut VecDeque<Completion>) {
-    if after.is_drained {
+fn tell_drained(dock: &Dock, is_drained: bool, done: &mut VecDeque<Completion>) {
+    if is_drained {
         done.push_back(Completion { link: dock.id, outcome: Outcome::Drained });
     }
 }

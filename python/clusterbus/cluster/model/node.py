@@ -266,7 +266,7 @@ class Node:
 
     @property
     def repl_offset(self) -> int:
-        """The replication offset that the node announced last. `Engine.answer` sets it for quiet heartbeats."""
+        """The replication offset that the node announced last. Workers set it for quiet heartbeats."""
         return self.times.repl_offset
 
     @repl_offset.setter
