@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clusterbus import wire
-    from clusterbus.bus import BlockingBus, BlockingMessages, Bus
+    from clusterbus.bus.blocking_bus import BlockingBus, BlockingMessages
+    from clusterbus.bus.bus import Bus
     from clusterbus.cluster.events import (
         AddressChanged,
         DataDropped,
@@ -108,11 +109,11 @@ __all__ = [
 ]
 
 _NAMES_OF = {
-    "clusterbus.bus": (
+    "clusterbus.bus.blocking_bus": (
         "BlockingBus",
         "BlockingMessages",
-        "Bus",
     ),
+    "clusterbus.bus.bus": ("Bus",),
     "clusterbus.cluster.events": (
         "AddressChanged",
         "DataDropped",

@@ -110,7 +110,7 @@ def test_a_published_message_reaches_every_other_member_s7(run: Run, peers: Peer
 
 
 def test_a_message_over_the_limit_is_refused_and_one_at_the_limit_is_not(run: Run, tmp_path: Path) -> None:
-    from clusterbus.bus import PUBLISH_LEN_MAX_BYTES
+    from clusterbus.bus.any_bus import PUBLISH_LEN_MAX_BYTES
 
     async def scenario() -> None:
         async with pair(tmp_path) as (first, second):

@@ -1,0 +1,98 @@
+"""The part that `Bus` and `BlockingBus` share: everything that does not wait.
+
+Must never let a user touch the state itself. The owner's thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Final
+
+from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
+from clusterbus.member.counters import cluster_info_lines
+from clusterbus.member.member import Member
+from clusterbus.member.pubsub import ModuleCallback
+from clusterbus.streams.message_stream import bytes_of
+from clusterbus.streams.snapshots import (
+    LinkSnapshot,
+    NodeSnapshot,
+    SlotRange,
+    link_snapshots,
+    node_snapshots,
+    slot_ranges,
+)
+
+PUBLISH_LEN_MAX_BYTES: Final = PAYLOAD_LEN_MAX_BYTES
+"""The most that one packet of the bus can carry: channel and message together, or the data of a module message."""
+
+
+class AnyBus(ABC):
+    """A member that is open or not, and what can be asked of it without waiting."""
+
+    @abstractmethod
+    def _member(self) -> Member:
+        """The member behind an open bus. Raises StateError if it is not open, or in another thread or process."""
+
+    @property
+    def node_id(self) -> str:
+        """This node's id, 40 hex characters; nodes.conf keeps it over restarts."""
+        return self._member().state.myself.node_id
+
+    @property
+    def nodes(self) -> dict[str, NodeSnapshot]:
+        """A snapshot of every known node by id, this one included."""
+        return node_snapshots(self._member())
+
+    @property
+    def slots(self) -> tuple[SlotRange, ...]:
+        """A snapshot of the owned hash slots as ranges, ascending, each with its owner."""
+        return slot_ranges(self._member())
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the state of the cluster is ok (cluster_state of CLUSTER INFO)."""
+        return self._member().state.is_ok
+
+    def links(self) -> list[LinkSnapshot]:
+        """A snapshot of every link that is up."""
+        return link_snapshots(self._member())
+
+    def cluster_info(self) -> dict[str, str]:
+        """CLUSTER INFO as a table; every value is text."""
+        return {name: str(value) for name, value in cluster_info_lines(self._member().driver)}
+
+    def _meet(self, ip: str, port: int, bus_port: int | None) -> None:
+        member = self._member()
+        member.state.meet(ip, port, bus_port, member.clock.now_ms())
+        member.settle()
+
+    def _forget(self, node_id: str) -> None:
+        member = self._member()
+        member.state.forget(node_id, member.clock.now_ms())
+        member.settle()
+
+    def on_message(self, callback: ModuleCallback) -> Callable[[], None]:
+        """Calls `callback(ModuleReceived)` for every module message that another node sends to this one, in order.
+
+        Call the returned function to stop. `events()` yields the same `ModuleReceived` without any callback.
+        The callback runs on the main loop, which waits for it, so it should only hand the work on. An exception out of
+        it is logged and counted (`cluster_callback_errors`), and stops nothing.
+        Raises StateError if the bus is not open. Source: `RedisModule_RegisterClusterMessageReceiver`.
+        """
+        return self._member().pubsub.on_message(callback)
+
+    def _publish(self, channel: bytes | str, message: bytes | str, sharded: bool) -> int:
+        member = self._member()
+        channel, message = bytes_of(channel), bytes_of(message)
+        if sharded:
+            member.pubsub.check_slot_is_ours(channel)
+        _own, reached = member.pubsub.publish(channel, message, sharded=sharded)
+        member.settle()
+        return reached
+
+    def _send(self, node_id: str | None, module_id: int, module_type: int, data: bytes | str) -> int:
+        member = self._member()
+        reached = member.pubsub.send(node_id, module_id, module_type, bytes_of(data))
+        member.settle()
+        return reached

@@ -1,0 +1,239 @@
+"""`Bus`: a member of a cluster on asyncio.
+
+Owns the streams of events and messages that it handed out. A `Bus` belongs to the event loop that opened it; a call
+from another thread raises StateError.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self, TypeVar
+
+from clusterbus.bus.any_bus import AnyBus
+from clusterbus.bus.owner import Owner
+from clusterbus.client_port.info import info_table
+from clusterbus.cluster.events import Event
+from clusterbus.command import Command, Function
+from clusterbus.config import Config
+from clusterbus.data_plane import DataPlane
+from clusterbus.errors import ClusterBusError, StateError
+from clusterbus.member.member import Member
+from clusterbus.runtime.node import AsyncioNode
+from clusterbus.streams.event_stream import BACKLOG_EVENTS_MAX, EventStream
+from clusterbus.streams.message_stream import QUEUED_LEN_MAX_BYTES, QUEUED_MESSAGES_MAX, MessageStream, Wanted
+
+Decorated = TypeVar("Decorated", bound=Function)
+
+
+class Bus(AnyBus):
+    """A member of a Valkey or Redis cluster on asyncio (or uvloop), used as an async context manager.
+
+    Keyword arguments are valkey.conf's directives with underscores (`port=7000`, `io_threads=3`,
+    `cluster_node_timeout=2000`, `bind=["127.0.0.1"]`, `dir=...`). `config_file` names a file in valkey.conf's format;
+    the keywords override it.
+
+    A node announces its client port to the cluster, so the bus serves it: `redis-cli -p PORT cluster nodes` and cluster
+    clients work. With `resp=False` the client port stays closed and `port` is only announced; the bus still listens
+    on `port` + 10000 (see `cluster_port`).
+
+    `data_plane` keeps data beside the bus; `commands` (or the decorator `command`) serve it on the client port.
+
+    The constructor raises ConfigError for a wrong directive. Opening the bus raises ConfigError for anything that
+    cannot be opened: a port in use, a nodes.conf that is damaged or in use by another node, an unreadable certificate.
+    """
+
+    def __init__(
+        self,
+        *,
+        config_file: str | os.PathLike[str] | None = None,
+        resp: bool = True,
+        data_plane: DataPlane | None = None,
+        commands: Iterable[Command] = (),
+        **directives: object,
+    ) -> None:
+        path = os.fspath(config_file) if config_file is not None else None
+        self._config = Config.from_keywords(path, **directives)
+        self._resp = resp
+        self._data_plane = data_plane
+        self._commands = list(commands)
+        self._node: AsyncioNode | None = None
+        self._owner = Owner()
+        self._streams: weakref.WeakSet[EventStream | MessageStream] = weakref.WeakSet()
+
+    def command(
+        self,
+        name: str,
+        *,
+        keys: tuple[int, int, int] | None = None,
+        flags: tuple[str, ...] | None = None,
+        arity: int | None = None,
+        summary: str = "",
+    ) -> Callable[[Decorated], Decorated]:
+        """Decorates a function that answers a command of the client port. The parameters are those of `Command`.
+
+        Use it before the bus is opened. Raises StateError afterwards, and where `Command` does.
+        """
+
+        def add(function: Decorated) -> Decorated:
+            if self._node is not None:
+                raise StateError("commands are added before the bus is opened")
+            self._commands.append(Command(name, function, keys, flags, arity, summary))
+            return function
+
+        return add
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Starts the node; entering the context does the same. Raises ConfigError, or StateError if it is open."""
+        if self._node is not None:
+            raise StateError("the bus is open already")
+        self._owner = Owner()
+        node = AsyncioNode(
+            self._config,
+            resp=self._resp,
+            data_plane=self._data_plane,
+            commands=[command.spec() for command in self._commands],
+        )
+        await node.start()
+        self._node = node
+        node.on_fault = self._on_fault
+        node.member.listen(self._on_event)
+
+    async def close(self) -> None:
+        """Saves nodes.conf, closes every socket, and ends all event and message streams. Idempotent.
+
+        Raises ClusterBusError if nodes.conf could not be saved; everything is closed nevertheless.
+        """
+        if self._node is not None and not self._owner.is_elsewhere:
+            self._owner.check()
+        node, self._node = self._node, None
+        if self._owner.is_elsewhere:
+            return
+        try:
+            if node is not None:
+                await node.stop()
+        finally:
+            for stream in list(self._streams):
+                stream.close()
+            self._streams.clear()
+
+    async def wait_stopped(self) -> None:
+        """Returns when the node should be closed: a client sent SHUTDOWN, or the node broke down."""
+        await self._started().stop_requested.wait()
+
+    def events(self, *, backlog: int = BACKLOG_EVENTS_MAX) -> EventStream:
+        """Returns an async iterator over all typed events from now on.
+
+        It ends when the bus closes. It raises ClusterBusError if the node breaks down, which is a fault of this
+        package. Each call makes an independent stream. If more than `backlog` events wait for a slow consumer, further
+        events are dropped; an `EventsLost(count)` stands where they are missing, and `nodes` and `slots` show the
+        present state.
+        """
+        self._started()
+        stream = EventStream(backlog)
+        self._streams.add(stream)
+        return stream
+
+    async def meet(self, ip: str, port: int, *, bus_port: int | None = None) -> None:
+        """CLUSTER MEET: begins to join the cluster of the node at `ip`:`port`.
+
+        A NodeJoined event reports each node that this one then knows. `bus_port` defaults to `port` + 10000. Raises
+        StateError for a bad address.
+        """
+        self._meet(ip, port, bus_port)
+
+    async def forget(self, node_id: str) -> None:
+        """CLUSTER FORGET: removes a node and keeps it out for a minute. Raises StateError if it is unknown, this node
+        itself, or this replica's primary."""
+        self._forget(node_id)
+
+    async def publish(self, channel: bytes | str, message: bytes | str, *, sharded: bool = False) -> int:
+        """PUBLISH: delivers a message to this node's subscribers and sends it to every connected node for theirs.
+
+        With `sharded` it is SPUBLISH: the message goes to the nodes of this node's shard only, and to subscribers of
+        the shard channel. Returns the number of nodes it was sent to. Text is sent as UTF-8. There is no reply and no
+        second try: a node that is unreachable, or too far behind in reading, misses the message. The sender gets no
+        Message event.
+
+        Raises StateError if channel and message exceed PUBLISH_LEN_MAX_BYTES and, with `sharded`, if this shard does
+        not own the channel's slot. Source: `clusterPropagatePublish`.
+        """
+        return self._publish(channel, message, sharded)
+
+    def subscribe(
+        self,
+        *channels: bytes | str,
+        patterns: Iterable[bytes | str] = (),
+        shard_channels: Iterable[bytes | str] = (),
+        max_queued: int = QUEUED_MESSAGES_MAX,
+        max_queued_bytes: int = QUEUED_LEN_MAX_BYTES,
+    ) -> MessageStream:
+        """Subscribes to messages that any node of the cluster publishes on these channels, inside the context:
+
+            async with bus.subscribe("news", patterns=["sport.*"]) as messages:
+                async for message in messages:
+                    ...
+
+        Each message comes once, as a `Message`, in the order of arrival at this node. At most `max_queued` messages of
+        `max_queued_bytes` bytes together wait for the consumer. Further ones are dropped, and a `MessagesLost(count)`
+        stands where they are missing. Patterns are Valkey's globs. `shard_channels` receive messages published with
+        `sharded` in this node's shard; if the channel's slot leaves the shard, a `ShardChannelEnded` is the last item
+        for that channel.
+
+        Raises StateError if there is nothing to subscribe to or a limit is below 1. Entering the context raises it if
+        the bus is not open, a pattern is too long, or this shard does not own a shard channel's slot. Source: row S7.
+        """
+        wanted = Wanted(channels, patterns, shard_channels)
+        stream = MessageStream(
+            lambda: self._member().pubsub, wanted, max_queued=max_queued, max_queued_bytes=max_queued_bytes
+        )
+        self._streams.add(stream)
+        return stream
+
+    async def send(self, node_id: str | None, module_id: int, module_type: int, data: bytes | str) -> int:
+        """Sends a module message to one node, or to every connected node if `node_id` is None.
+
+        Returns the number of nodes it was sent to. `module_id` (64 bits) and `module_type` (8 bits) tell the receiver
+        which module it is for; text is sent as UTF-8. There is no reply and no second try. Raises StateError if the
+        node is unknown or not connected, a number is out of range, or the data exceeds PUBLISH_LEN_MAX_BYTES. Source:
+        `clusterSendModule`.
+        """
+        return self._send(node_id, module_id, module_type, data)
+
+    def info(self) -> dict[str, dict[str, str]]:
+        """INFO as a table: section in lower case -> name -> value as text."""
+        return info_table(self._member())
+
+    def _started(self) -> AsyncioNode:
+        if self._node is None:
+            raise StateError("the bus is not open")
+        self._owner.check()
+        return self._node
+
+    def _member(self) -> Member:
+        return self._started().member
+
+    def _on_fault(self, fault: Exception) -> None:
+        for stream in list(self._streams):
+            error = ClusterBusError(f"the node broke down: {fault!r}")
+            error.__cause__ = fault
+            stream.close(error)
+
+    def _on_event(self, event: Event) -> None:
+        for stream in list(self._streams):
+            if isinstance(stream, EventStream):
+                stream.put_nowait(event)
