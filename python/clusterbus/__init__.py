@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from clusterbus.errors import ClusterBusError, ConfigError, PeerError, StateError
     from clusterbus.streams.event_stream import EventsLost, EventStream
     from clusterbus.streams.message_stream import MessagesLost, MessageStream, ShardChannelEnded
-    from clusterbus.streams.snapshots import LinkSnapshot, NodeSnapshot, SlotRange
+    from clusterbus.streams.snapshots import LinkSnapshot, NodeView, SlotRange
     from clusterbus.version import __version__
 
 __all__ = [
@@ -91,8 +91,8 @@ __all__ = [
     "NodeJoined",
     "NodeLeft",
     "NodeRecovered",
-    "NodeSnapshot",
     "NodeSuspected",
+    "NodeView",
     "PeerError",
     "RoleChanged",
     "ShardChannelEnded",
@@ -163,7 +163,7 @@ _NAMES_OF = {
     ),
     "clusterbus.streams.snapshots": (
         "LinkSnapshot",
-        "NodeSnapshot",
+        "NodeView",
         "SlotRange",
     ),
     "clusterbus.version": ("__version__",),

@@ -16,10 +16,11 @@ from clusterbus.member.pubsub import ModuleCallback
 from clusterbus.streams.message_stream import bytes_of
 from clusterbus.streams.snapshots import (
     LinkSnapshot,
-    NodeSnapshot,
+    NodeView,
     SlotRange,
     link_snapshots,
-    node_snapshots,
+    node_view,
+    node_views,
     slot_ranges,
 )
 
@@ -40,9 +41,14 @@ class AnyBus(ABC):
         return self._member().state.myself.node_id
 
     @property
-    def nodes(self) -> dict[str, NodeSnapshot]:
+    def me(self) -> NodeView:
+        """A snapshot of this node, as it stands in `nodes`."""
+        return node_view(self._member().state.myself, is_myself=True)
+
+    @property
+    def nodes(self) -> dict[str, NodeView]:
         """A snapshot of every known node by id, this one included."""
-        return node_snapshots(self._member())
+        return node_views(self._member())
 
     @property
     def slots(self) -> tuple[SlotRange, ...]:

@@ -15,11 +15,12 @@ from clusterbus.member.member import Member
 
 
 @dataclass(frozen=True, slots=True)
-class NodeSnapshot:
+class NodeView:
     """One member of the cluster as this node sees it.
 
     `flags` are the words of CLUSTER NODES, `slots` are inclusive (first, last) ranges, times are unix milliseconds
     with 0 for never. `connected` means that our link to the node is up; it is always true for this node itself.
+    `hostname`, `human_nodename` and `availability_zone` are what the node announces of itself, "" for nothing.
     """
 
     node_id: str
@@ -28,6 +29,8 @@ class NodeSnapshot:
     tls_port: int
     bus_port: int
     hostname: str
+    human_nodename: str
+    availability_zone: str
     flags: frozenset[str]
     primary_id: str | None
     shard_id: str
@@ -44,6 +47,10 @@ class NodeSnapshot:
     @property
     def is_primary(self) -> bool:
         return "master" in self.flags
+
+    @property
+    def is_replica(self) -> bool:
+        return "slave" in self.flags
 
     @property
     def is_suspected(self) -> bool:
@@ -81,15 +88,17 @@ class LinkSnapshot:
     queued_bytes: int
 
 
-def node_snapshot(node: Node, *, is_myself: bool) -> NodeSnapshot:
+def node_view(node: Node, *, is_myself: bool) -> NodeView:
     """The record of one node."""
-    return NodeSnapshot(
+    return NodeView(
         node_id=node.node_id,
         ip=node.ip,
         port=node.port,
         tls_port=node.tls_port,
         bus_port=node.cport,
         hostname=node.hostname,
+        human_nodename=node.nodename,
+        availability_zone=node.availability_zone,
         flags=frozenset(flags_text(node.flags).split(",")) - {"noflags"},
         primary_id=node.replicaof.node_id if node.replicaof is not None else None,
         shard_id=node.shard_id,
@@ -101,11 +110,11 @@ def node_snapshot(node: Node, *, is_myself: bool) -> NodeSnapshot:
     )
 
 
-def node_snapshots(member: Member) -> dict[str, NodeSnapshot]:
+def node_views(member: Member) -> dict[str, NodeView]:
     """Every known node by id. Nodes in handshake are left out, because their ids are not known yet."""
     state = member.state
     known = [node for node in state.nodes if not node.in_handshake]
-    return {node.node_id: node_snapshot(node, is_myself=node is state.myself) for node in known}
+    return {node.node_id: node_view(node, is_myself=node is state.myself) for node in known}
 
 
 def slot_ranges(member: Member) -> tuple[SlotRange, ...]:
