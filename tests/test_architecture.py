@@ -33,7 +33,7 @@ REASON_FOR_MANY = "more than a dozen"
 # A module may import from its own row and from the rows above it.
 LAYERS = (
     ("errors",),
-    ("_core",),
+    ("arguments", "_core"),
     ("config", "data_plane", "version", "view", "wire"),
     ("cluster",),
     ("member",),

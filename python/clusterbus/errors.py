@@ -1,5 +1,7 @@
 """The errors that a user of clusterbus can meet, sorted by whose fault they are.
 
+An argument of a wrong type is none of them: it raises TypeError, as Python itself does (`arguments`).
+
 Peer input never raises into user code. PeerError belongs to `clusterbus.wire`, where the caller hands in bytes and asks
 to have them read. The Rust core raises these same classes.
 """

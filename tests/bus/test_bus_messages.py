@@ -161,8 +161,6 @@ def test_an_abandoned_stream_is_forgotten(run: Run, tmp_path: Path) -> None:
         ((), {}, "nothing to subscribe"),
         (("a",), {"max_queued": 0}, "at least 1"),
         (("a",), {"max_queued_bytes": 0}, "at least 1"),
-        ((), {"patterns": "abc"}, "sequences"),
-        ((), {"shard_channels": b"abc"}, "sequences"),
     ],
 )
 def test_a_subscription_to_nothing_is_refused(

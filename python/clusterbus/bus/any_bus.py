@@ -9,11 +9,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Final
 
+from clusterbus import arguments
 from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
 from clusterbus.member.counters import cluster_info_lines
 from clusterbus.member.member import Member
 from clusterbus.member.pubsub import ModuleCallback
-from clusterbus.streams.message_stream import bytes_of
 from clusterbus.streams.snapshots import (
     LinkSnapshot,
     NodeView,
@@ -70,12 +70,14 @@ class AnyBus(ABC):
 
     def _meet(self, ip: str, port: int, bus_port: int | None) -> None:
         member = self._member()
+        ip, port = arguments.text("ip", ip), arguments.integer("port", port)
+        bus_port = None if bus_port is None else arguments.integer("bus_port", bus_port)
         member.state.meet(ip, port, bus_port, member.clock.now_ms())
         member.settle()
 
     def _forget(self, node_id: str) -> None:
         member = self._member()
-        member.state.forget(node_id, member.clock.now_ms())
+        member.state.forget(arguments.text("node_id", node_id), member.clock.now_ms())
         member.settle()
 
     def on_message(self, callback: ModuleCallback) -> Callable[[], None]:
@@ -86,12 +88,12 @@ class AnyBus(ABC):
         it is logged and counted (`cluster_callback_errors`), and stops nothing.
         Raises StateError if the bus is not open. Source: `RedisModule_RegisterClusterMessageReceiver`.
         """
-        return self._member().pubsub.on_message(callback)
+        return self._member().pubsub.on_message(arguments.function("callback", callback))
 
     def _publish(self, channel: bytes | str, message: bytes | str, sharded: bool) -> int:
         member = self._member()
-        channel, message = bytes_of(channel), bytes_of(message)
-        if sharded:
+        channel, message = arguments.payload("channel", channel), arguments.payload("message", message)
+        if arguments.flag("sharded", sharded):
             member.pubsub.check_slot_is_ours(channel)
         _own, reached = member.pubsub.publish(channel, message, sharded=sharded)
         member.settle()
@@ -99,6 +101,9 @@ class AnyBus(ABC):
 
     def _send(self, node_id: str | None, module_id: int, module_type: int, data: bytes | str) -> int:
         member = self._member()
-        reached = member.pubsub.send(node_id, module_id, module_type, bytes_of(data))
+        node_id = None if node_id is None else arguments.text("node_id", node_id)
+        module_id = arguments.integer("module_id", module_id)
+        module_type = arguments.integer("module_type", module_type)
+        reached = member.pubsub.send(node_id, module_id, module_type, arguments.payload("data", data))
         member.settle()
         return reached

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from clusterbus import arguments
 from clusterbus.cluster.events import Message
 from clusterbus.errors import StateError
 from clusterbus.member.pubsub import PubSub
@@ -43,8 +44,8 @@ MessageBacklog = Backlog[Item, MessagesLost]
 
 def message_backlog(max_queued: int, max_queued_bytes: int) -> MessageBacklog:
     """A backlog of messages. Raises StateError for a limit below 1."""
-    if max_queued < 1 or max_queued_bytes < 1:
-        raise StateError("max_queued and max_queued_bytes must be at least 1")
+    max_queued = arguments.integer("max_queued", max_queued, 1)
+    max_queued_bytes = arguments.integer("max_queued_bytes", max_queued_bytes, 1)
     return Backlog(MessagesLost, items_max=max_queued, bytes_max=max_queued_bytes, size_bytes=_len_bytes)
 
 
@@ -61,13 +62,10 @@ class Wanted:
         patterns: Iterable[bytes | str],
         shard_channels: Iterable[bytes | str],
     ) -> None:
-        """Raises StateError if there are no names, or one name stands where a sequence of names belongs."""
-        for given in (patterns, shard_channels):
-            if isinstance(given, bytes | str):
-                raise StateError("patterns and shard_channels are sequences of names, not one name")
-        self.channels = [bytes_of(name) for name in channels]
-        self.patterns = [bytes_of(name) for name in patterns]
-        self.shard_channels = [bytes_of(name) for name in shard_channels]
+        """Raises StateError if there are no names, TypeError if one name stands where a sequence of names belongs."""
+        self.channels = arguments.payloads("channels", channels)
+        self.patterns = arguments.payloads("patterns", patterns)
+        self.shard_channels = arguments.payloads("shard_channels", shard_channels)
         if not (self.channels or self.patterns or self.shard_channels):
             raise StateError("nothing to subscribe to: give channels, patterns or shard_channels")
 
@@ -135,8 +133,3 @@ class MessageStream(Stream[Item, MessagesLost]):
         if self._feed is not None:
             self._feed.subscriptions.leave(self._feed)
         super().close(error)
-
-
-def bytes_of(text: bytes | str) -> bytes:
-    """Bytes unchanged, text encoded as UTF-8."""
-    return text.encode() if isinstance(text, str) else bytes(text)
