@@ -16,7 +16,7 @@ BUILT := $(VENV)/.built
 # The packages that only the picture of bench-peers needs have a lock file of their own.
 BENCH_INSTALLED := $(VENV)/.bench-installed
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name build.rs)
-PYTHON_FILES := python tests examples
+PYTHON_FILES := python tests examples scripts
 CORES := $(shell nproc)
 # Tests with real servers mostly wait, so a core runs several of them.
 TEST_WORKERS ?= $(shell echo $$(( $(CORES) < 5 ? 3 * $(CORES) : 16 )))
@@ -93,7 +93,7 @@ test-python: build
 test-units: build
 	$(BIN)/python -m pytest -n $(CORES) -m "not processes"
 
-lint: lint-rust lint-python ## rustfmt, clippy, ruff, mypy and stubtest; any finding fails
+lint: lint-rust lint-python ## rustfmt, clippy, ruff, mypy, stubtest, made files; any finding fails
 
 lint-rust:
 	cargo fmt --all --check
@@ -104,10 +104,13 @@ lint-python: build
 	$(BIN)/ruff format --check $(wildcard $(PYTHON_FILES))
 	$(BIN)/mypy
 	$(BIN)/mypy tests
+	$(BIN)/mypy --strict examples
+	$(BIN)/python scripts/typed_directives.py --check
 	$(BIN)/python -m mypy.stubtest clusterbus._core --concise
 
-format: build ## rewrite the sources as rustfmt and ruff want them
+format: build ## rewrite the sources as rustfmt and ruff want them, and the made files
 	cargo fmt --all
+	$(BIN)/python scripts/typed_directives.py
 	$(BIN)/ruff check --fix $(wildcard $(PYTHON_FILES))
 	$(BIN)/ruff format $(wildcard $(PYTHON_FILES))
 

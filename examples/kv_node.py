@@ -194,7 +194,7 @@ def add_scans(bus: clusterbus.Bus, store: Store) -> None:
     """Adds the commands that look at all keys of this node."""
 
     @bus.command("SCAN")
-    def scan(cursor: bytes, *options: bytes) -> list[object] | str:
+    def scan(cursor: bytes, *options: bytes) -> list[str | list[bytes]] | str:
         """SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]. The cursor is a slot."""
         words = {name.upper(): value for name, value in zip(options[::2], options[1::2], strict=False)}
         pattern, count = words.pop(b"MATCH", b"*"), words.pop(b"COUNT", b"10")

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         WritesResumed,
     )
     from clusterbus.command import OK, Command, ErrorReply, Status
+    from clusterbus.config.typed import Directives
     from clusterbus.data_plane import DataPlane
     from clusterbus.errors import ClusterBusError, ConfigError, PeerError, StateError
     from clusterbus.streams.event_stream import EventsLost, EventStream
@@ -71,6 +72,7 @@ __all__ = [
     "ConfigError",
     "DataDropped",
     "DataPlane",
+    "Directives",
     "ElectionLost",
     "ElectionStarted",
     "ElectionWon",
@@ -145,6 +147,7 @@ _NAMES_OF = {
         "ErrorReply",
         "Status",
     ),
+    "clusterbus.config.typed": ("Directives",),
     "clusterbus.data_plane": ("DataPlane",),
     "clusterbus.errors": (
         "ClusterBusError",

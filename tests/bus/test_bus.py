@@ -182,7 +182,7 @@ def test_a_forgotten_node_leaves_s9(run: Run, tmp_path: Path) -> None:
 
 def test_misuse_raises_errors_of_the_package(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cluster_node_timeout"):
-        clusterbus.Bus(cluster_node_timout=1)
+        clusterbus.Bus(cluster_node_timout=1)  # type: ignore[call-arg]
 
     async def scenario() -> None:
         bus = clusterbus.Bus(**settings(tmp_path / "bus"))

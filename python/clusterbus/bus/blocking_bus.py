@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from clusterbus.bus.any_bus import AnyBus
 from clusterbus.bus.owner import Owner
 from clusterbus.cluster.events import Event, Message
 from clusterbus.config import Config
+from clusterbus.config.typed import Directives
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import StateError
 from clusterbus.member.member import Member
@@ -43,7 +44,7 @@ class BlockingBus(AnyBus):
         config_file: str | os.PathLike[str] | None = None,
         backlog: int = BACKLOG_EVENTS_MAX,
         data_plane: DataPlane | None = None,
-        **directives: object,
+        **directives: Unpack[Directives],
     ) -> None:
         path = os.fspath(config_file) if config_file is not None else None
         self._backlog = EventBacklog(backlog)

@@ -10,7 +10,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 from clusterbus.bus.any_bus import AnyBus
 from clusterbus.bus.owner import Owner
@@ -18,6 +18,7 @@ from clusterbus.client_port.info import info_table
 from clusterbus.cluster.events import Event
 from clusterbus.command import Command, Function
 from clusterbus.config import Config
+from clusterbus.config.typed import Directives
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ClusterBusError, StateError
 from clusterbus.member.member import Member
@@ -52,7 +53,7 @@ class Bus(AnyBus):
         resp: bool = True,
         data_plane: DataPlane | None = None,
         commands: Iterable[Command] = (),
-        **directives: object,
+        **directives: Unpack[Directives],
     ) -> None:
         path = os.fspath(config_file) if config_file is not None else None
         self._config = Config.from_keywords(path, **directives)

@@ -5,6 +5,7 @@ Its files in reading order:
     directive       `Directive`: the type of a row of the table
     directives      the table: one row for each directive
     without_effect  its rows for directives that are known and do nothing here
+    typed           `Directives`: the table as types for checkers and editors, made by a script
     statements      lines that are no directives: rename-command, user, loadmodule
     kinds           the kinds of values: how text is parsed, checked and shown
     several_kinds   the kinds of values of several words

@@ -394,10 +394,12 @@ def _lines_of_keywords(keywords: Mapping[str, object]) -> list[Line]:
             continue
         if isinstance(value, bool):
             arguments = ["yes" if value else "no"]
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, int | str):
+            arguments = [str(value)]
+        elif isinstance(value, os.PathLike):
+            arguments = [str(os.fspath(value))]
+        elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
             arguments = [str(part) for part in value] or [""]
-        elif isinstance(value, (int, str, os.PathLike)):
-            arguments = [os.fspath(value) if isinstance(value, os.PathLike) else str(value)]
         else:
             raise ConfigError(f"{keyword}: {type(value).__name__} is no value of a directive")
         lines.append(Line("keyword", attributes[keyword], tuple(arguments)))

@@ -1,4 +1,4 @@
-"""The table of directives: one declaration feeds the parser, CONFIG GET, SET and REWRITE, and the help.
+"""The table of directives: one declaration feeds the parser, CONFIG GET, SET and REWRITE, the help, and `typed`.
 
 Names, ranges, defaults and spellings are valkey.conf's (src/config.c of Valkey 9.1). Two defaults differ: `io-threads`
 is 2, because offloading I/O is the purpose of this package; `cluster-config-save-behavior` is `best-effort`, because a
@@ -19,6 +19,7 @@ from clusterbus.config.kinds import (
     ULONG_MAX,
     AlwaysOn,
     Choice,
+    FileName,
     Integer,
     Memory,
     Text,
@@ -79,7 +80,12 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
     ),
     Directive("requirepass", Text(), "", "Password that clients give to AUTH; empty is none.", True, secret=True),
     # ---- process
-    Directive("dir", Text(existing_folder), ".", "Folder that the relative file names of other directives start from."),
+    Directive(
+        "dir",
+        FileName(existing_folder),
+        ".",
+        "Folder that the relative file names of other directives start from.",
+    ),
     Directive(
         "loglevel",
         Choice(*LEVEL_NUMBERS),
@@ -87,8 +93,8 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         "Least important line that is logged.",
         True,
     ),
-    Directive("logfile", Text(), "", "File the log is appended to; empty is standard output."),
-    Directive("pidfile", Text(), "", "File the process id is written to while the node runs."),
+    Directive("logfile", FileName(), "", "File the log is appended to; empty is standard output."),
+    Directive("pidfile", FileName(), "", "File the process id is written to while the node runs."),
     Directive(
         "shutdown-on-sigterm",
         SHUTDOWN_WORDS,
@@ -160,7 +166,7 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
     ),
     Directive(
         "cluster-config-file",
-        Text(not_empty("cluster-config-file can't be empty")),
+        FileName(not_empty("cluster-config-file can't be empty")),
         "nodes.conf",
         "File in which the node keeps what it knows of the cluster; written by the node, not by hand.",
     ),
@@ -397,9 +403,9 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
     # ---- TLS
     Directive("tls-port", _PORT, "0", "TLS port for clients; 0 is none.", True),
     Directive("tls-cluster", YesNo(), "no", "Speak TLS on the cluster bus; links that are up stay as they are.", True),
-    Directive("tls-cert-file", Text(), "", "This node's certificate, PEM.", True),
-    Directive("tls-key-file", Text(), "", "Private key of the certificate, PEM.", True),
-    Directive("tls-ca-cert-file", Text(), "", "Certificates of the authorities trusted, PEM.", True),
+    Directive("tls-cert-file", FileName(), "", "This node's certificate, PEM.", True),
+    Directive("tls-key-file", FileName(), "", "Private key of the certificate, PEM.", True),
+    Directive("tls-ca-cert-file", FileName(), "", "Certificates of the authorities trusted, PEM.", True),
     Directive(
         "tls-auth-clients",
         Choice("no", "yes", "optional"),

@@ -7,6 +7,7 @@ file. Any thread.
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -86,6 +87,9 @@ class Kind(Protocol):
     def syntax(self) -> str:
         """What the help shows as the possible values."""
 
+    def annotation(self) -> str:
+        """The type of its values in Python, as it stands in `Directives`."""
+
 
 class _Single:
     several = False
@@ -118,6 +122,9 @@ class Integer(_Single):
     def syntax(self) -> str:
         return f"{self._least}-{self._most}" if self._most <= 10**9 else "number"
 
+    def annotation(self) -> str:
+        return "int"
+
 
 class Octal(_Single):
     """An octal integer within bounds, both inclusive, as file modes are written."""
@@ -139,6 +146,9 @@ class Octal(_Single):
 
     def syntax(self) -> str:
         return f"{self._least:o}-{self._most:o}"
+
+    def annotation(self) -> str:
+        return "str"
 
 
 class Memory(_Single):
@@ -173,6 +183,9 @@ class Memory(_Single):
     def syntax(self) -> str:
         return "bytes, 1kb, 1mb ..."
 
+    def annotation(self) -> str:
+        return "int | str"
+
 
 def memory_bytes(text: str) -> int | None:
     """The number of bytes that a text with valkey.conf's units stands for; None if it is none, or over 64 bits."""
@@ -206,6 +219,9 @@ class YesNo(_Single):
     def syntax(self) -> str:
         return "yes|no"
 
+    def annotation(self) -> str:
+        return 'bool | Literal["yes", "no"]'
+
 
 class AlwaysOn(YesNo):
     """A switch that is on in clusterbus whatever is written."""
@@ -230,6 +246,9 @@ class Choice(_Single):
     def syntax(self) -> str:
         return "|".join(self._words)
 
+    def annotation(self) -> str:
+        return literal(self._words, or_switch={"yes", "no"} <= {*self._words})
+
 
 class Text(_Single):
     """Any text that `check` does not refuse."""
@@ -249,6 +268,21 @@ class Text(_Single):
 
     def syntax(self) -> str:
         return "text"
+
+    def annotation(self) -> str:
+        return "str"
+
+
+class FileName(Text):
+    """The name of a file or folder; a program may give it as `os.PathLike`."""
+
+    def annotation(self) -> str:
+        return "str | PathLike[str]"
+
+
+def literal(words: Sequence[str], *, or_switch: bool = False) -> str:
+    """The type of one of these words; `or_switch`: True stands for `yes`, and False for `no`."""
+    return ("bool | " if or_switch else "") + f"Literal[{', '.join(json.dumps(word) for word in words)}]"
 
 
 def not_empty(reason: str) -> Check:

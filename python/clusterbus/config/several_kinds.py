@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from clusterbus.config.kinds import HOSTNAME, BufferLimit, BufferLimits, Value, memory_bytes, one_of
+from clusterbus.config.kinds import HOSTNAME, BufferLimit, BufferLimits, Value, literal, memory_bytes, one_of
 from clusterbus.errors import ConfigError
 from clusterbus.wire import PORT_MAX
 
@@ -51,6 +51,9 @@ class OutputBufferLimits:
     def syntax(self) -> str:
         return "CLASS HARD SOFT SECONDS ..."
 
+    def annotation(self) -> str:
+        return "str | Sequence[str | int]"
+
 
 class Addresses:
     """Addresses to listen on: IPv4, IPv6, a host name, `*` or `::*`, each with or without a leading `-`. A single empty
@@ -82,6 +85,9 @@ class Addresses:
     def syntax(self) -> str:
         return "ADDRESS ..."
 
+    def annotation(self) -> str:
+        return "str | Sequence[str]"
+
 
 class SavePoints:
     """Pairs of seconds and changes. They have no effect and are only shown again."""
@@ -103,6 +109,9 @@ class SavePoints:
     def syntax(self) -> str:
         return 'SECONDS CHANGES ... | ""'
 
+    def annotation(self) -> str:
+        return "str | Sequence[str | int]"
+
 
 class Words:
     """Any words, as many as there are; a single empty one means none. They are only shown again."""
@@ -119,6 +128,9 @@ class Words:
 
     def syntax(self) -> str:
         return "WORD ..."
+
+    def annotation(self) -> str:
+        return "str | Sequence[str]"
 
 
 class Choices(Words):
@@ -138,6 +150,10 @@ class Choices(Words):
     def syntax(self) -> str:
         return f"{'|'.join(self._words)} ..."
 
+    def annotation(self) -> str:
+        one = literal(self._words)
+        return f"{one} | Sequence[{one}]"
+
 
 class Integers(Words):
     """A fixed number of integers within bounds, both inclusive."""
@@ -155,6 +171,9 @@ class Integers(Words):
     def syntax(self) -> str:
         return " ".join([f"{self._least}-{self._most}"] * self._number)
 
+    def annotation(self) -> str:
+        return "str | Sequence[str | int]"
+
 
 class Percentiles(Words):
     """Numbers from 0 to 100, fractions allowed; a single empty word means none."""
@@ -167,6 +186,9 @@ class Percentiles(Words):
 
     def syntax(self) -> str:
         return "PERCENT ..."
+
+    def annotation(self) -> str:
+        return "str | Sequence[str | float]"
 
 
 class HostAndPort(Words):
@@ -186,3 +208,6 @@ class HostAndPort(Words):
 
     def syntax(self) -> str:
         return "HOST PORT"
+
+    def annotation(self) -> str:
+        return "str | Sequence[str | int]"
