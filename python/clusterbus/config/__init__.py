@@ -16,6 +16,8 @@ Its files in reading order:
     listening       the places that a node listens on, and how they move
     address         addresses to listen on, and `ip:port` as text
 
+These are more than a dozen, because a table, its kinds, its files and what is made of it are a subject each.
+
 Imports nothing of the package but `errors` and numbers of the wire. A `Config` belongs to the main thread, which may
 read it anywhere and changes it only through its methods.
 """
