@@ -46,6 +46,17 @@ class AnyBus(ABC):
         return node_view(self._member().state.myself, is_myself=True)
 
     @property
+    def port(self) -> int:
+        """The client port: `port`, or `tls-port` where there is no other; with `port=0` the one that the bus took."""
+        config = self._member().config
+        return config.port or config.tls_port
+
+    @property
+    def bus_port(self) -> int:
+        """The port of the cluster bus."""
+        return self._member().config.bus_port
+
+    @property
     def nodes(self) -> dict[str, NodeView]:
         """A snapshot of every known node by id, this one included."""
         return node_views(self._member())

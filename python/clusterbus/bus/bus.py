@@ -38,7 +38,8 @@ class Bus(AnyBus):
 
     A node announces its client port to the cluster, so the bus serves it: `redis-cli -p PORT cluster nodes` and cluster
     clients work. With `resp=False` the client port stays closed and `port` is only announced; the bus still listens
-    on `port` + 10000 (see `cluster_port`).
+    on `port` + 10000 (see `cluster_port`). With `port=0` it takes a free pair of ports when it opens, which `port` and
+    `bus_port` tell; with a `tls_port`, `port=0` means no plain client port, as in Valkey.
 
     `data_plane` keeps data beside the bus; `commands` (or the decorator `command`) serve it on the client port.
 

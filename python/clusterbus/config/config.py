@@ -109,6 +109,9 @@ class Config:
     """Names of what was written in the file or on the command line and does nothing here, in its order."""
     renamed_commands: tuple[tuple[str, str], ...]
     """Old and new name of each `rename-command`; an empty new name takes the command away."""
+    asks_for_free_port: bool
+    """Neither `port` nor `tls-port` was given a port: the node takes a free one when it opens (`free_ports`). Such a
+    configuration listens nowhere in Valkey, which refuses it."""
 
     def __init__(self) -> None:
         self._listeners: list[tuple[Listener, frozenset[str] | None]]
@@ -116,6 +119,7 @@ class Config:
         object.__setattr__(self, "config_file", None)
         object.__setattr__(self, "without_effect", ())
         object.__setattr__(self, "renamed_commands", ())
+        object.__setattr__(self, "asks_for_free_port", False)
         for directive in DIRECTIVES:
             self._store(directive, directive.kind.parse(_words(directive, directive.default)))
 
@@ -188,6 +192,7 @@ class Config:
             self._store(directive, value)
         object.__setattr__(self, "without_effect", tuple(ignored))
         object.__setattr__(self, "renamed_commands", tuple(renamed))
+        object.__setattr__(self, "asks_for_free_port", not self.port and not self.tls_port)
         self._check()
 
     # ---------------------------------------------------------------- checks across directives
@@ -212,11 +217,21 @@ class Config:
                 raise ConfigError(f"{name} {self.path(name)!r}: {error.strerror}") from None
 
     @property
+    def base_port(self) -> int:
+        """The client port that the bus port follows: `port`, or with `tls-cluster` the `tls-port`."""
+        return self.tls_port if self.tls_cluster else self.port
+
+    def take_port(self, port: int) -> None:
+        """Makes a free port the `base_port`, for a configuration that asks for one. Nobody listens to that yet."""
+        self._store(BY_NAME["tls-port" if self.tls_cluster else "port"], port)
+        self._check()
+
+    @property
     def bus_port(self) -> int:
         """The port of the bus: `cluster-port`, or else the client port (with `tls-cluster` the `tls-port`) + 10000."""
         if self.cluster_port:
             return self.cluster_port
-        name, base = ("tls-port", self.tls_port) if self.tls_cluster else ("port", self.port)
+        name, base = "tls-port" if self.tls_cluster else "port", self.base_port
         if base + BUS_PORT_OFFSET > PORT_MAX:
             raise ConfigError(
                 f"{name} {base}: the cluster bus would listen on {base + BUS_PORT_OFFSET}, above {PORT_MAX}; "

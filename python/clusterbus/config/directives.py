@@ -45,7 +45,7 @@ SHUTDOWN_WORDS: Final = Choices(
 
 WITH_EFFECT: Final[tuple[Directive, ...]] = (
     # ---- network
-    Directive("port", _PORT, "6379", "TCP port for clients; 0 turns it off.", True),
+    Directive("port", _PORT, "6379", "TCP port for clients; 0 is none, or without tls-port any free one.", True),
     Directive(
         "bind",
         Addresses(),

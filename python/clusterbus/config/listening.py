@@ -18,6 +18,10 @@ from clusterbus.errors import ConfigError
 Listener = TypeVar("Listener")
 
 
+class PortInUseError(ConfigError):
+    """Another socket listens at the address."""
+
+
 class Place(NamedTuple):
     """An address and port to listen on, and whether TLS is spoken there."""
 
@@ -108,6 +112,5 @@ class Places(Generic[Listener]):
     def _excuse(self, place: Place, address: BindAddress, error: OSError) -> None:
         if not address.excuses(error):
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise ConfigError(
-                f"can't listen on {address_text(place.ip, place.port)}{self._purpose}: {reason}"
-            ) from None
+            kind = PortInUseError if error.errno == errno.EADDRINUSE else ConfigError
+            raise kind(f"can't listen on {address_text(place.ip, place.port)}{self._purpose}: {reason}") from None

@@ -6,6 +6,7 @@ Its files in reading order:
     node         the member on asyncio or uvloop, with its client port
     blocking     the same member without an event loop
     clock        its timeline, and when ticks are due
+    free_ports   free pairs of ports, for `port 0` and for tests
     nodes_conf   its file nodes.conf: locks, reading, atomic replacement
     live_config  directives that the engine must hear of when they change
     log          Valkey's levels and line format on Python's logging

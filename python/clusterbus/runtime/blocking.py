@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable
 
 from clusterbus.config import Config
+from clusterbus.config.listening import PortInUseError
 from clusterbus.data_plane import DataPlane
 from clusterbus.member.driver import TICK_PERIOD_MS
+from clusterbus.member.member import Member
 from clusterbus.runtime.clock import TickSchedule
+from clusterbus.runtime.free_ports import openings
 from clusterbus.runtime.startup import open_member
 
 
@@ -31,7 +34,7 @@ class BlockingNode:
     ) -> None:
         """Raises ConfigError if the node cannot start."""
         self._monotonic_s = monotonic_s
-        self.member, _engine = open_member(config, data_plane)
+        self.member = _opened(config, data_plane)
         self._schedule = TickSchedule(TICK_PERIOD_MS / 1000, monotonic_s())
 
     def run(self, timeout_ms: int, until: Callable[[], bool] = lambda: False) -> bool:
@@ -56,3 +59,14 @@ class BlockingNode:
     def close(self) -> None:
         """Saves nodes.conf and closes every socket. Idempotent."""
         self.member.close()
+
+
+def _opened(config: Config, data_plane: DataPlane | None) -> Member:
+    for ports, is_last in openings(config):
+        with ports:
+            try:
+                return open_member(config, data_plane)[0]
+            except PortInUseError:
+                if is_last:
+                    raise
+    raise AssertionError("the last attempt returns or raises")

@@ -17,11 +17,13 @@ from clusterbus.client_port.info import greeting
 from clusterbus.client_port.registry import CommandSpec, Registry
 from clusterbus.client_port.server import RespServer
 from clusterbus.config import Config
+from clusterbus.config.listening import PortInUseError
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ClusterBusError, ConfigError, StateError
 from clusterbus.member.driver import TICK_PERIOD_MS
 from clusterbus.member.member import Member
 from clusterbus.runtime.clock import TickSchedule
+from clusterbus.runtime.free_ports import openings
 from clusterbus.runtime.log import logger
 from clusterbus.runtime.startup import open_member
 
@@ -74,6 +76,16 @@ class AsyncioNode:
 
     async def start(self) -> None:
         """Reads nodes.conf, opens the bus and the client port, and starts to tick. Raises ConfigError."""
+        for ports, is_last in openings(self.config):
+            with ports:
+                try:
+                    await self._start()
+                    return
+                except PortInUseError:
+                    if is_last:
+                        raise
+
+    async def _start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._member, self._engine = member, engine = open_member(self.config, self._data_plane)
         member.event_loop_name = type(self._loop).__module__.partition(".")[0]
