@@ -44,6 +44,8 @@ class Config:
     client_output_buffer_limit: BufferLimits
     protected_mode: bool
     requirepass: str
+    primaryauth: str
+    primaryuser: str
     dir: str
     loglevel: str
     logfile: str

@@ -79,6 +79,24 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         True,
     ),
     Directive("requirepass", Text(), "", "Password that clients give to AUTH; empty is none.", True, secret=True),
+    Directive(
+        "primaryauth",
+        Text(),
+        "",
+        "Password for the client ports of other nodes, where this node must give a command there.",
+        True,
+        ("masterauth",),
+        secret=True,
+    ),
+    Directive(
+        "primaryuser",
+        Text(),
+        "",
+        "The user whose password primaryauth is; empty is default.",
+        True,
+        ("masteruser",),
+        secret=True,
+    ),
     # ---- process
     Directive(
         "dir",

@@ -18,7 +18,7 @@ class Directives(TypedDict, total=False):
     """
 
     port: int | None
-    """TCP port for clients; 0 turns it off. (0-65535, default 6379)"""
+    """TCP port for clients; 0 is none, or without tls-port any free one. (0-65535, default 6379)"""
 
     bind: str | Sequence[str] | None
     """Addresses to listen on, for clients and the bus; with a leading '-' an address the machine lacks is skipped.
@@ -45,6 +45,12 @@ class Directives(TypedDict, total=False):
 
     requirepass: str | None
     """Password that clients give to AUTH; empty is none."""
+
+    primaryauth: str | None
+    """Password for the client ports of other nodes, where this node must give a command there."""
+
+    primaryuser: str | None
+    """The user whose password primaryauth is; empty is default."""
 
     dir: str | PathLike[str] | None
     """Folder that the relative file names of other directives start from. (default .)"""

@@ -148,8 +148,6 @@ WITHOUT_EFFECT: Final[tuple[Directive, ...]] = (
         _live("replica-announced", _SWITCH, "yes"),
         _live("replica-ignore-disk-write-errors", _SWITCH, "no"),
         _live("replica-announce-ip", _TEXT, "", "slave-announce-ip"),
-        _live("primaryuser", _TEXT, "", "masteruser", secret=True),
-        _live("primaryauth", _TEXT, "", "masterauth", secret=True),
         _live("repl-diskless-load", Choice("disabled", "on-empty-db", "swapdb", "flush-before-load"), "disabled"),
         _live("propagation-error-behavior", Choice("ignore", "panic", "panic-on-replicas"), "ignore"),
         _live("replica-priority", _COUNT, "100", "slave-priority"),

@@ -21,7 +21,7 @@ from clusterbus.member.departure import Departure
 from clusterbus.member.driver import Driver
 from clusterbus.member.faults import Faults
 from clusterbus.member.guarded_data_plane import GuardedDataPlane
-from clusterbus.member.ports import ClientPort, Clock, Engine, Log, NodesFile
+from clusterbus.member.ports import ClientPort, Clock, Engine, Errands, Log, NodesFile
 from clusterbus.member.pubsub import PubSub
 
 EXIT_OK: Final = 0
@@ -80,6 +80,8 @@ class Member:
         self.data_plane.attach(self.driver)
         self.client_port: ClientPort | None = None
         """Set when a client port is opened."""
+        self.errands: Errands | None = None
+        """Set where there are names to resolve and other nodes' client ports."""
         self.event_loop_name = ""
         """The event loop that drives the member, for INFO."""
         self.schedule_step: Callable[[], object] = self.driver.finish_step

@@ -8,7 +8,8 @@ terms. Main thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, TypeVar
 
 from clusterbus._core import (
     AcceptRefused,
@@ -27,6 +28,8 @@ __all__ = [
     "Clock",
     "Engine",
     "EngineEvent",
+    "Errand",
+    "Errands",
     "LinkAccepted",
     "LinkConnected",
     "LinkDrained",
@@ -34,8 +37,12 @@ __all__ = [
     "Log",
     "NodesFile",
     "PacketsReceived",
+    "PeerAnswer",
+    "Place",
     "QuietHeartbeats",
 ]
+
+T_co = TypeVar("T_co", covariant=True)
 
 EngineEvent: TypeAlias = (
     LinkAccepted | LinkConnected | PacketsReceived | QuietHeartbeats | LinkLost | LinkDrained | AcceptRefused
@@ -138,3 +145,43 @@ class ClientPort(Protocol):
         or `paused`, the lines about CLIENT PAUSE."""
 
     def reset_stats(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the clients of another node connect, and whether they speak TLS there."""
+
+    ip: str
+    port: int
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAnswer:
+    """What became of a command at another node's client port. `reply` is the node's own text, "" if it gave none;
+    `text` says more where the command was not carried out.
+    """
+
+    is_ok: bool
+    reply: str
+    text: str
+
+
+class Errand(Protocol[T_co]):
+    """Something that was begun and takes its time."""
+
+    @property
+    def is_done(self) -> bool: ...
+
+    def result(self) -> T_co:
+        """What came of it. To be asked only when it is done; raises ClusterBusError if it failed."""
+
+
+class Errands(Protocol):
+    """What a member may have done that takes long and is no business of the bus. Nothing of it blocks the main loop."""
+
+    def resolve(self, host: str) -> Errand[tuple[str, ...]]:
+        """The addresses that a name stands for now, each once, IPv4 first."""
+
+    def command(self, place: Place, *words: str) -> Errand[PeerAnswer]:
+        """One command at the client port of another node, within some seconds."""

@@ -17,6 +17,7 @@ from clusterbus.config.statements import ACCESS_RULES
 from clusterbus.data_plane import DataPlane
 from clusterbus.member.member import Member
 from clusterbus.runtime.clock import Clock
+from clusterbus.runtime.errands import Errands
 from clusterbus.runtime.live_config import build_engine, follow_config, listen
 from clusterbus.runtime.log import logger, write_line
 from clusterbus.runtime.nodes_conf import NodesFile
@@ -45,6 +46,7 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
             saved=saved,
             data_plane=data_plane,
         )
+        member.errands = Errands(config)
         known = "Node configuration loaded" if saved is not None else "No cluster configuration found"
         logger.info("%s, I'm %s", known, member.state.myself.node_id)
         undo.callback(lambda: [stop() for stop in member.driver.at_close])
