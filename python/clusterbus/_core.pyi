@@ -658,8 +658,8 @@ class ExpectedHeartbeat:
 
     `config_epoch` is None for a replica, which repeats the claims of its primary: these are not compared. Only the
     flags in `flags_mask` are compared. `extensions` and `extensions_len` are `Packet.raw_extensions` of the packet that
-    was applied last. `reports` are the nodes that this node reports as failing, named by their NodeTimes. `votes` says
-    whether its reports count. If it `is_unsettled`, each header must be applied, whatever it says."""
+    was applied last. `reports` are the nodes that this node reports as failing, named by their NodeTimes. If it
+    `is_unsettled`, each header must be applied, whatever it says."""
 
     def __new__(
         cls,
@@ -671,7 +671,6 @@ class ExpectedHeartbeat:
         flags_mask: int,
         extensions: bytes,
         extensions_len: int,
-        votes: bool,
         reports: Sequence[NodeTimes],
         is_unsettled: bool = False,
     ) -> ExpectedHeartbeat: ...

@@ -13,6 +13,7 @@ from clusterbus.cluster.failover import (
     failure,
     handover,
     manual_failover,
+    reachability,
     replica_migration,
     replication,
     roles,
@@ -53,6 +54,8 @@ def _tick(core: Core, number: int) -> None:
         if node.link is None and node.dialing is None and core.now_ms >= node.next_dial_ms and dials_left:
             dials_left -= 1
             links.dial(core, node)
+    core.judged_version = 0
+    reachability.tick(core, is_second=True)
     manual_failover.tick(core)
     handover.tick(core)
     if core.myself.is_replica:

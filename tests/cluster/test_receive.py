@@ -194,7 +194,7 @@ def test_h24_another_id_on_the_link_we_dialled_means_the_node_is_not_there() -> 
     assert (node.ip, node.port, node.cport) == ("", 0, 0)
     assert solo.events(AddressChanged) == [AddressChanged(puppet.node_id, "", 0, 0)]
     assert not solo.knows(other)
-    assert not solo.ticks(1_000)  # not dialled, because it has no address
+    assert not solo.of(Dial, solo.ticks(1_000)), "it has no address"
     solo.says(puppet)
     assert solo.node(puppet).ip == puppet.ip
     assert not solo.node(puppet).flags & c.FLAG_NOADDR

@@ -47,7 +47,6 @@ class Rig:
             flags_mask=0,
             extensions=b"",
             extensions_len=0,
-            votes=False,
             reports=[],
         )
         return NodeRow(

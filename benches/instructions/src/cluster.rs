@@ -77,7 +77,6 @@ pub fn view(nodes: usize) -> Arc<View> {
             flags_mask: FLAG_PRIMARY,
             extensions: Bytes::new(),
             extensions_len: 0,
-            votes: true,
             reports: Reports::default(),
             is_unsettled: false,
         };

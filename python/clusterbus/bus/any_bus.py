@@ -71,6 +71,15 @@ class AnyBus(ABC):
         """Whether the state of the cluster is ok (cluster_state of CLUSTER INFO)."""
         return self._member().state.is_ok
 
+    @property
+    def in_majority(self) -> bool:
+        """Whether this node reaches more than half of the members that it knows, itself among both.
+
+        In a partition this holds on one side at most, if all members know the same ones. It asks nothing about slots.
+        """
+        reached, known = self._member().state.census
+        return reached > known // 2
+
     def links(self) -> list[LinkSnapshot]:
         """A snapshot of every link that is up."""
         return link_snapshots(self._member())

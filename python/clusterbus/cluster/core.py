@@ -172,6 +172,8 @@ class Core:
         """The version in which `roles` looked last for a newer primary of our shard."""
         self.survey = Survey()
         self.coverage = Coverage()
+        self.judged_version = 0
+        """The version in which `reachability` judged all suspects last."""
         self.counters: Counter[str] = Counter()
         self.applied = AppliedConfig()
         self.updates: tuple[int, dict[str, Update]] = (0, {})

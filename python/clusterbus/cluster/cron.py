@@ -15,6 +15,7 @@ from clusterbus.cluster.failover import (
     failure,
     handover,
     manual_failover,
+    reachability,
     replica_migration,
     replication,
     roles,
@@ -46,6 +47,7 @@ def tick(core: Core, number: int) -> None:
             failure.count_reports(core, node)
         _tell_forgotten(core)
     _look_at_due_nodes(core)
+    reachability.tick(core, is_second=number % c.TICKS_PER_RANDOM_PING == 0)
     manual_failover.tick(core)
     handover.tick(core)
     if core.myself.is_replica:

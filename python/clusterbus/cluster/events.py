@@ -43,6 +43,26 @@ class NodeFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeUnreachable:
+    """Most members hold a node PFAIL or FAIL: `suspected_by` of `of`. The members that count are those that this node
+    reaches, itself included, without the node in question. So of two members, or for one that is cut off, its own word
+    is 1 of 1: compare `of` with the number of nodes (`bus.in_majority`) before acting. No slots are needed, but a node
+    that is FAIL is unreachable too, whatever the count. Source: the failure reports in the gossip of all members.
+    """
+
+    node_id: str
+    suspected_by: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReachable:
+    """A node is no longer unreachable: at most half of the members that count hold it PFAIL, and it is not FAIL."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRecovered:
     """A node is no longer PFAIL or, with `was_failed`, no longer FAIL."""
 
@@ -198,6 +218,8 @@ Event = (
     | NodeSuspected
     | NodeFailed
     | NodeRecovered
+    | NodeUnreachable
+    | NodeReachable
     | RoleChanged
     | SlotsChanged
     | SlotOrdered

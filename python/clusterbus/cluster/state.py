@@ -17,7 +17,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster import cron, pubsub, receive
 from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
-from clusterbus.cluster.failover import handover, health, manual_failover, replication
+from clusterbus.cluster.failover import handover, health, manual_failover, reachability, replication
 from clusterbus.cluster.heartbeats import heartbeat, quiet
 from clusterbus.cluster.membership import links
 from clusterbus.cluster.membership.myself import refresh_myself
@@ -342,6 +342,11 @@ class ClusterState:
     def reason(self) -> StateReason:
         """Why the state of the cluster is fail; NONE while it is ok (P42)."""
         return self._core.state_reason
+
+    @property
+    def census(self) -> reachability.Census:
+        """How many members this node reaches, and how many it knows; itself is among both."""
+        return reachability.census(self._core)
 
     @property
     def current_epoch(self) -> int:

@@ -20,6 +20,7 @@ class NodeView:
 
     `flags` are the words of CLUSTER NODES, `slots` are inclusive (first, last) ranges, times are unix milliseconds
     with 0 for never. `connected` means that our link to the node is up; it is always true for this node itself.
+    `is_unreachable`: so say most of the members that this node reaches (`NodeUnreachable`).
     `hostname`, `human_nodename` and `availability_zone` are what the node announces of itself, "" for nothing.
     """
 
@@ -37,6 +38,7 @@ class NodeView:
     config_epoch: int
     slots: tuple[tuple[int, int], ...]
     connected: bool
+    is_unreachable: bool
     ping_sent_ms: int
     pong_received_ms: int
 
@@ -105,6 +107,7 @@ def node_view(node: Node, *, is_myself: bool) -> NodeView:
         config_epoch=node.primary.config_epoch,
         slots=ranges_of(node.slot_bits),
         connected=is_myself or node.link is not None,
+        is_unreachable=node.is_unreachable,
         ping_sent_ms=node.ping_sent_ms,
         pong_received_ms=node.pong_received_ms,
     )

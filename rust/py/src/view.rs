@@ -146,7 +146,7 @@ pub struct ExpectedHeartbeat {
 impl ExpectedHeartbeat {
     #[new]
     #[pyo3(signature = (*, config_epoch, myslots, replicaof, flags, flags_mask, extensions, extensions_len,
-        votes, reports, is_unsettled = false))]
+        reports, is_unsettled = false))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
         config_epoch: Option<u64>,
@@ -156,7 +156,6 @@ impl ExpectedHeartbeat {
         flags_mask: u16,
         extensions: &[u8],
         extensions_len: u16,
-        votes: bool,
         reports: Vec<PyRef<'_, NodeTimes>>,
         is_unsettled: bool,
     ) -> PyResult<Self> {
@@ -173,7 +172,6 @@ impl ExpectedHeartbeat {
             flags_mask,
             extensions: Bytes::copy_from_slice(extensions),
             extensions_len,
-            votes,
             reports: engine::Reports::new(reports),
             is_unsettled,
         };

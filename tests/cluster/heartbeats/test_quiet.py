@@ -319,31 +319,22 @@ def test_claims_that_nobody_believes_leave_the_gossip_quiet_r33(world: World) ->
     assert world.compared.counter("messages_update_sent") == world.whole.counter("messages_update_sent") > 0
 
 
-def test_a_header_that_gives_the_sender_a_vote_makes_its_reports_count_r33(world: World) -> None:
-    """Before that header its reports were no news, and after it they are."""
-    claims = bits_to_wire(bits_of([9]))
-    verdict = verdict_of(world, "b", gossip=[entry_of(world, "d", flags=SICK)], myslots=claims)
-    assert verdict is not None
-    assert (verdict.claims_are_known, verdict.news) == (False, ())
-    assert world.compared.node("b" * 40) in world.compared.node("d" * 40).fail_reports
-
-
-def test_reports_that_come_with_a_new_header_are_the_states_to_renew_r33(world: World) -> None:
+def test_reports_repeated_beside_a_new_header_are_renewed_as_if_it_were_quiet_r33(world: World) -> None:
     sick = [entry_of(world, "d", flags=SICK), entry_of(world, "b", flags=SICK)]
     assert not is_quiet(world, "a", gossip=sick)
     is_quiet(world, "a", gossip=sick)
     for solo in (world.whole, world.compared):
         solo.now_ms += 1000
-    verdict = verdict_of(world, "a", gossip=sick, myslots=bits_to_wire(bits_of([0, 3])))
+    verdict = verdict_of(world, "a", gossip=sick, config_epoch=0)
     assert verdict is not None
-    assert verdict.news == (0, 1)
+    assert (verdict.claims_are_known, verdict.news) == (False, ())
+    assert world.compared.node("a" * 40).times.reports_repeated_ms == world.compared.now_ms
 
 
 def test_the_order_of_entries_about_one_node_is_kept_r33(world: World) -> None:
     sick, well = entry_of(world, "d", flags=SICK), entry_of(world, "d")
     for gossip in ([well, sick], [sick, well], [well, sick], [sick, well, well]):
         assert verdict_of(world, "a", gossip=gossip) is None
-        assert verdict_of(world, "b", gossip=gossip) is not None, "it has no vote, so neither is news"
 
 
 def test_a_packet_with_very_much_news_is_applied_in_full_r33(world: World) -> None:
@@ -538,8 +529,16 @@ def test_a_colliding_primary_whose_place_we_took_is_not_quiet_whatever_its_id_r3
     assert world.compared.state.myself.config_epoch == epoch + 2
 
 
-def test_only_the_reports_of_voters_count_r33(world: World) -> None:
-    assert is_quiet(world, "b", gossip=[entry_of(world, "d", flags=SICK)])
+def test_the_reports_of_members_without_a_vote_are_kept_in_the_same_way_r33(world: World) -> None:
+    assert not world.compared.node("b" * 40).is_voting
+    sick = [entry_of(world, "d", flags=SICK)]
+    assert not is_quiet(world, "b", gossip=sick)
+    assert world.compared.node("b" * 40) in world.compared.node("d" * 40).fail_reports
+    world.tick(1000)
+    assert is_quiet(world, "b", gossip=sick), "a report repeated"
+    assert world.compared.node("b" * 40).times.reports_repeated_ms == world.compared.now_ms
+    assert not is_quiet(world, "b", gossip=[entry_of(world, "d")]), "a report withdrawn"
+    assert not world.compared.node("d" * 40).fail_reports
 
 
 def test_any_change_of_the_state_outdates_older_views_r33(world: World) -> None:

@@ -1,6 +1,7 @@
 """Failures, and what follows from them.
 
 failure            PFAIL by our own timeouts, FAIL by a quorum of reports
+reachability       which nodes most members cannot reach, whoever owns slots
 health             the state of the cluster: ok or fail
 epochs             the current epoch, and collisions of config epochs
 roles              which nodes are primaries of which slots, by the claims of others

@@ -1,6 +1,7 @@
 """Failure detection: PFAIL by our own timeouts, FAIL by a quorum of reports, and recovery (S3).
 
-Owns the flags PFAIL and FAIL of every node, and the failure reports. `cron` measures which nodes are late; this module
+Owns the flags PFAIL and FAIL of every node, and the failure reports. Those of all members are kept, and only those of
+voting primaries count here; `reachability` counts the others too. `cron` measures which nodes are late; this module
 decides what follows. Main thread. Source: `markNodeAsFailingIfNeeded`, `clearNodeFailureIfNeeded`,
 `clusterNodeAddFailureReport`.
 """
@@ -26,9 +27,9 @@ def suspect(core: Core, node: Node) -> None:
 
 
 def report(core: Core, node: Node, reporter: Node) -> None:
-    """A voting primary reports that a node is failing."""
+    """A member reports that a node is failing."""
     if reporter not in node.fail_reports:
-        core.log("notice", f"Node {reporter.name} reported node {node.name} as not reachable.")
+        _log_report(core, node, reporter, "as not reachable")
         core.table.reported[node.node_id] = node
         node.touch()
         reporter.touch()
@@ -37,16 +38,23 @@ def report(core: Core, node: Node, reporter: Node) -> None:
 
 
 def withdraw(core: Core, node: Node, reporter: Node) -> None:
-    """The same primary reports that the node is well."""
+    """The same member reports that the node is well."""
     if node.fail_reports.pop(reporter, None) is not None:
         node.touch()
         reporter.touch()
-        core.log("notice", f"Node {reporter.name} reported node {node.name} is back online.")
+        _log_report(core, node, reporter, "is back online")
         count_reports(core, node)
 
 
+def _log_report(core: Core, node: Node, reporter: Node, what: str) -> None:
+    """As Valkey logs it. The reports of members that have no vote are many, and decide less."""
+    if reporter.is_voting or core.logs_verbose:
+        level = "notice" if reporter.is_voting else "verbose"
+        core.log(level, f"Node {reporter.name} reported node {node.name} {what}.")
+
+
 def count_reports(core: Core, node: Node) -> int:
-    """The number of valid reports. Drops the expired ones, which are older than 2 x node timeout."""
+    """The number of valid reports of voting primaries. Drops those of any that are older than 2 x node timeout."""
     oldest_ms = core.now_ms - core.node_timeout_ms * c.FAIL_REPORT_VALIDITY
     expired = [
         reporter
@@ -59,16 +67,14 @@ def count_reports(core: Core, node: Node) -> int:
         reporter.touch()
     if not node.fail_reports:
         core.table.reported.pop(node.node_id, None)
-    return len(node.fail_reports)
+    return sum(1 for reporter in node.fail_reports if reporter.is_voting)
 
 
 def mark_failed_if_agreed(core: Core, node: Node) -> None:
     """Flags a node FAIL and broadcasts it, if it is PFAIL here and a majority of the voting primaries agrees."""
     if not node.is_pfail:
         return
-    count_reports(core, node)
-    votes = sum(1 for reporter in node.fail_reports if reporter.is_voting)
-    votes += core.myself.is_voting
+    votes = count_reports(core, node) + core.myself.is_voting
     if votes < core.slots.voting_count() // 2 + 1:
         return
     core.log("notice", f"Marking node {node.name} as failing (quorum reached).")

@@ -20,7 +20,6 @@ def apply(core: Core, sender: Node, entries: Iterable[GossipEntry]) -> None:
     """Applies gossip of a known sender: all entries of a packet, or those that are news."""
     myself = core.myself
     nodes = core.table.nodes
-    reports = sender.is_voting
     for entry in entries:
         if entry.flags & c.GOSSIP_FLAGS_PRIVATE:
             _note_private_flags(core, sender.node_id)
@@ -30,7 +29,7 @@ def apply(core: Core, sender: Node, entries: Iterable[GossipEntry]) -> None:
         elif node is not myself:
             if node.provisional:
                 core.table.confirm(node)
-            _apply_known(core, sender, node, entry, reports=reports)
+            _apply_known(core, sender, node, entry)
 
 
 def apply_from_stranger(core: Core, packet: Packet) -> None:
@@ -47,15 +46,13 @@ def _note_private_flags(core: Core, sender_id: str) -> None:
     core.refuse("gossip_flags", sender_id, "mentions a node with private flags (myself, handshake): masked")
 
 
-def _apply_known(core: Core, sender: Node, node: Node, entry: GossipEntry, *, reports: bool) -> None:
+def _apply_known(core: Core, sender: Node, node: Node, entry: GossipEntry) -> None:
     flags = entry.flags
     if flags & c.FAILING:
-        if reports:
-            failure.report(core, node, sender)
+        failure.report(core, node, sender)
         return
     if node.fail_reports:
-        if reports:
-            failure.withdraw(core, node, sender)
+        failure.withdraw(core, node, sender)
     elif node.ping_sent_ms == 0 and not node.flags & c.FAILING:
         pong_ms = entry.pong_received_s * 1000
         if node.pong_received_ms < pong_ms <= core.now_ms + c.GOSSIP_FUTURE_MAX_MS:

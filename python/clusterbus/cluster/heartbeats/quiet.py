@@ -108,7 +108,6 @@ def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
         flags_mask=HEADER_FLAGS,
         extensions=raw,
         extensions_len=raw_len,
-        votes=node.is_voting,
         reports=[about.times for about in core.table.reported.values() if node in about.fail_reports],
         is_unsettled=follows_a_stranger or collides or leaves_slots_out,
     )

@@ -212,6 +212,8 @@ class Node:
     fail_time_ms: int = 0
     fail_reports: dict[Node, int] = field(default_factory=dict)
     """The nodes that report this one as failing, and when each did so last in a heartbeat that was applied in full."""
+    is_unreachable: bool = False
+    """So say most of the members that we reach (`reachability`)."""
     has_told_offset: bool = False
     """A packet of the node has come since we started, so `repl_offset` is its own word."""
     orphaned_ms: int = 0

@@ -18,8 +18,9 @@ class NodeTable:
     """All known nodes, including this one.
 
     Invariants: `nodes[n.node_id] is n`; `failing` holds exactly the nodes flagged PFAIL or FAIL
-    (`Core.set_failure_flags` keeps it so); `reported` holds those with a failure report; `handshakes` maps the address
-    of every node in handshake to the node; `provisional_count` counts the provisional nodes. `agenda` says when
+    (`Core.set_failure_flags` keeps it so); `reported` holds those with a failure report, `unreachable` those with that
+    mark; `handshakes` maps the address of every node in handshake to the node; `provisional_count` counts the
+    provisional nodes. `agenda` says when
     the tick looks at which node; `half_known` holds at least the nodes without an inbound link and those that have not
     shown that they know us.
     """
@@ -30,6 +31,7 @@ class NodeTable:
         self.nodes: dict[str, Node] = {}
         self.failing: dict[str, Node] = {}
         self.reported: dict[str, Node] = {}
+        self.unreachable: dict[str, Node] = {}
         self.handshakes: dict[tuple[str, int], Node] = {}
         self.half_known: dict[str, Node] = {}
         self.provisional_count = 0
@@ -95,6 +97,7 @@ class NodeTable:
         self.version.move_own_header()  # our heartbeats may ask others to forget it
         self.failing.pop(node.node_id, None)
         self.reported.pop(node.node_id, None)
+        self.unreachable.pop(node.node_id, None)
         self.half_known.pop(node.node_id, None)
         node.agenda = None
         self.agenda.remove(node)

@@ -20,7 +20,7 @@ use crate::limits::NEWS_MAX;
 /// What is news in a heartbeat to the state of one version. A state of another version has to look at all of it.
 ///
 /// The entries' part holds also after the header was applied, as long as that did not move the version: it rests on the
-/// rows of the nodes and on whether the sender votes, and none of these changes without the version.
+/// rows of the nodes, and none of these changes without the version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The version of the view that it was compared with.
@@ -66,7 +66,7 @@ impl View {
         let packet = packet.packet_ref();
         let sender = self.node(&packet.header()?.sender)?;
         let expected = sender.expected.as_deref();
-        let gossip = Gossip { view: self, sender, expected, may_lose_vote: false, now_ms };
+        let gossip = Gossip { view: self, sender, expected, now_ms };
         gossip.news(packet.gossip())
     }
 }
@@ -95,8 +95,7 @@ pub(crate) fn compare(
     let claims_are_known = expected.config_epoch.is_none_or(|config_epoch| {
         header.config_epoch.get() == config_epoch && header.myslots[..] == expected.myslots[..]
     });
-    let may_lose_vote = !header_is_known || !claims_are_known;
-    let gossip = Gossip { view, sender, expected: Some(expected), may_lose_vote, now_ms };
+    let gossip = Gossip { view, sender, expected: Some(expected), now_ms };
     let news = gossip.news(packet.gossip())?;
     let (version, sender) = (view.version, header.sender);
     Some(Verdict { version, sender, is_pong, header_is_known, claims_are_known, news })
@@ -189,8 +188,6 @@ struct Gossip<'a> {
     sender: &'a NodeRow,
     /// None if each heartbeat of the sender must be applied in full: then whatever may be a report is news.
     expected: Option<&'a ExpectedHeartbeat>,
-    /// The header has news, so the state must decide whether the sender still has a vote.
-    may_lose_vote: bool,
     now_ms: u64,
 }
 
@@ -223,11 +220,10 @@ impl Gossip<'_> {
             }
         }
         if let Some(again) = again {
-            if again.missing == 0 && !self.may_lose_vote {
+            if again.missing == 0 {
                 self.sender.times.repeat_reports(self.now_ms);
             } else {
-                // Some of the reports were renewed and others were not, or the sender may have no vote any more: only
-                // the state can record that.
+                // Some of the reports were renewed and others were not: only the state can record that.
                 news.extend(again.places);
                 news.sort_unstable();
             }
@@ -259,14 +255,13 @@ impl Gossip<'_> {
         {
             return Said::News;
         }
-        let may_vote = self.expected.is_none_or(|expected| expected.votes);
         let report = || self.expected.and_then(|expected| expected.reports.find(node));
         if flags & FAILING != 0 {
-            if may_vote && !is_myself(node) {
+            if !is_myself(node) {
                 return report().map_or(Said::News, Said::ReportAgain);
             }
         } else if node.traits.has_reports {
-            if may_vote && (report().is_some() || self.expected.is_none()) {
+            if report().is_some() || self.expected.is_none() {
                 return Said::News;
             }
         } else if !node.is_failing() && !is_myself(node) {

@@ -102,8 +102,6 @@ pub struct ExpectedHeartbeat {
     pub extensions: Bytes,
     /// How many extensions those are.
     pub extensions_len: u16,
-    /// Whether its failure reports count.
-    pub votes: bool,
     /// The nodes it reports as failing.
     pub reports: Reports,
     /// Each of its headers must be looked at, though its gossip and extensions may be known.

@@ -67,7 +67,6 @@ fn view_at(version: &Arc<Version>, current_epoch: u64) -> Arc<View> {
         flags_mask: 0,
         extensions: Bytes::new(),
         extensions_len: 0,
-        votes: false,
         reports: Reports::new(std::iter::empty()),
         is_unsettled: false,
     };
