@@ -13,10 +13,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Two stamp files: .venv holds the locked packages, and the package in it is built from the current Rust sources.
 INSTALLED := $(VENV)/.installed
 BUILT := $(VENV)/.built
-# The packages that only the picture of bench-peers needs have a lock file of their own.
+# What only the picture of bench-peers needs, and what only the site needs, have lock files of their own.
 BENCH_INSTALLED := $(VENV)/.bench-installed
+DOCS_INSTALLED := $(VENV)/.docs-installed
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name build.rs)
-PYTHON_FILES := python tests examples scripts
+PYTHON_FILES := python tests examples scripts docs
 CORES := $(shell nproc)
 # Tests with real servers mostly wait, so a core runs several of them.
 TEST_WORKERS ?= $(shell echo $$(( $(CORES) < 5 ? 3 * $(CORES) : 16 )))
@@ -25,7 +26,7 @@ CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo check sim sim-hundred test loom test-rust test-units test-python lint lint-rust lint-python \
-	format bench bench-peers bench-slots instructions lock clean
+	format docs bench bench-peers bench-slots instructions lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +115,9 @@ format: build ## rewrite the sources as rustfmt and ruff want them, and the made
 	$(BIN)/ruff check --fix $(wildcard $(PYTHON_FILES))
 	$(BIN)/ruff format $(wildcard $(PYTHON_FILES))
 
+docs: build $(DOCS_INSTALLED) ## build the site into target/docs; a warning fails
+	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs target/docs
+
 bench-peers: build $(BENCH_INSTALLED) ## compare with Redis, Valkey, asyncio and a bare epoll loop; BENCH_ARGS=--quick for less
 	cargo build --release --locked --package clusterbus-peers-bench
 	PYTHONPATH=benches/peers $(BIN)/python -m runner $(BENCH_ARGS)
@@ -123,6 +127,10 @@ bench-slots: build ## compare moving slots with Valkey: redis-cli --cluster fix,
 
 $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
 	$(PIP) install --quiet --require-hashes --requirement requirements-bench.lock
+	touch $@
+
+$(DOCS_INSTALLED): $(INSTALLED) requirements-docs.lock
+	$(PIP) install --quiet --require-hashes --requirement requirements-docs.lock
 	touch $@
 
 instructions: ## compare instructions per packet with benches/instructions/counts.md; WRITE=--write makes a new table
@@ -140,6 +148,9 @@ lock: $(INSTALLED) ## pin the newest versions that pyproject.toml and requiremen
 	$(BIN)/uv pip compile pyproject.toml --extra bench --constraint requirements.lock \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --output-file requirements-bench.lock
+	$(BIN)/uv pip compile pyproject.toml --extra docs --constraint requirements.lock \
+		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --output-file requirements-docs.lock
 	cargo update
 
 clean: ## remove what the other targets made

@@ -1,0 +1,91 @@
+"""Directives of the site's pages whose content is made: from the table of directives, the counters, the public names.
+
+    ```{public-names} MODULE ...      the docstrings of the public names that these modules own
+    ```{directive-table}              the directives that do something here
+    ```{idle-directive-table}         the directives that are known and do nothing
+    ```{metric-table} NAME            the counters of one table of `member/counters`
+
+Must never hold a fact that stands in one of the tables. Used by `conf.py`, and by the tests of the site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from clusterbus import _NAMES_OF
+from clusterbus.config import DIRECTIVES, WITH_EFFECT
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+
+def public_names(*modules: str) -> str:
+    """The names that `modules` own, each documented by its docstring, as the text of a MyST page."""
+    lines = ["```{eval-rst}", ".. currentmodule:: clusterbus", ""]
+    for module in modules:
+        for name in _NAMES_OF[module]:
+            kind = "autodata" if name in CONSTANTS else "autoclass"
+            lines += [f".. {kind}:: clusterbus.{name}", ""]
+    return "\n".join([*lines, "```"])
+
+
+CONSTANTS = {"Event", "OK", "__version__"}
+"""Public names that are no classes."""
+
+
+def directive_table() -> str:
+    """The directives that do something here, as a definition list."""
+    lines: list[str] = []
+    for directive in WITH_EFFECT:
+        names = ", ".join(f"`{name}`" for name in (directive.name, *directive.aliases))
+        facts = [f"`{directive.kind.syntax()}`"]
+        facts += [f"default `{directive.default_text}`"] if directive.default_text else []
+        facts += ["can be changed by CONFIG SET"] if directive.mutable else []
+        lines += [names, f": {plain(directive.doc)}", "", f"  {'; '.join(facts)}", ""]
+    return "\n".join(lines)
+
+
+def idle_directive_table() -> str:
+    """The directives without effect by the reason why they have none."""
+    by_reason: dict[str, list[str]] = {}
+    for directive in DIRECTIVES:
+        if directive.without_effect:
+            by_reason.setdefault(directive.doc, []).extend((directive.name, *directive.aliases))
+    rows = ((plain(reason), ", ".join(f"`{name}`" for name in names)) for reason, names in by_reason.items())
+    return table(("Why it does nothing here", "Directives"), rows)
+
+
+def plain(text: str) -> str:
+    """The text without anything that Markdown would read as a mark."""
+    return "".join(f"\\{character}" if character in "*_`<>[]|" else character for character in text)
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    return "\n".join(_row(cells) for cells in (head, ("---",) * len(head), *rows))
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+class Made(SphinxDirective):
+    """A directive whose content is the text of a MyST page that a function returns; its words are the arguments."""
+
+    optional_arguments = 100
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(MAKERS[self.name](*self.arguments))
+
+
+MAKERS: dict[str, Any] = {
+    "public-names": public_names,
+    "directive-table": directive_table,
+    "idle-directive-table": idle_directive_table,
+}
+
+
+def setup(app: Any) -> None:
+    """Registers the directives."""
+    for name in MAKERS:
+        app.add_directive(name, Made)
