@@ -29,7 +29,7 @@ def refusal(*arguments: str) -> str:
 def test_every_directive_is_a_typed_attribute_and_back() -> None:
     hints = typing.get_type_hints(Config)
     attributes = {directive.attribute for directive in WITH_EFFECT}
-    assert set(hints) - {"config_file", "without_effect", "renamed_commands"} == attributes
+    assert set(hints) - {"config_file", "without_effect", "renamed_commands", "asks_for_free_port"} == attributes
     config = Config()
     for directive in WITH_EFFECT:
         expected = typing.get_origin(hints[directive.attribute]) or hints[directive.attribute]
