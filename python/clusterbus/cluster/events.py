@@ -20,6 +20,18 @@ class NodeJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class HandshakeFailed:
+    """A handshake that this node was told to begin, by `meet`, `join` or a seed, came to nothing. `reason` says how the
+    last dial or link ended, or "no answer", or that the address is our own.
+    """
+
+    ip: str
+    port: int
+    cport: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeLeft:
     """A node was forgotten. `reason` is "forgotten", "forgotten by a peer", "never answered" or "reset"."""
 
@@ -214,6 +226,7 @@ class HandoverEnded:
 
 Event = (
     NodeJoined
+    | HandshakeFailed
     | NodeLeft
     | NodeSuspected
     | NodeFailed

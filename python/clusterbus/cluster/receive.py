@@ -49,6 +49,8 @@ def handle(core: Core, link: Link, packet: Packet, verdict: Verdict | None = Non
         _handle_light(core, link, packet)
         return
     if packet.sender == core.myself.node_id:
+        if kind == c.MEET and link.inbound and handshake.take_own_meet(core, link):
+            return
         _close(core, link, "own_id", "sends packets under our own id")
         return
     if packet.refused:
@@ -144,7 +146,7 @@ def _close(core: Core, link: Link, reason: str, text: str) -> None:
     node = link.node
     links.hang_up(core, link, text)
     if node is not None and node.in_handshake:
-        core.remove_node(node, text)
+        handshake.fail(core, node, text)
 
 
 def _count_refused(core: Core, link: Link, packet: Packet) -> None:

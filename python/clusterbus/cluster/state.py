@@ -124,10 +124,12 @@ class ClusterState:
 
     # ------------------------------------------------------------ inputs: operator
 
-    def meet(self, ip: str, port: int, cport: int | None, now_ms: int) -> None:
-        """CLUSTER MEET; `cport` None means `port` + 10000. Raises StateError for an invalid address."""
+    def meet(self, ip: str, port: int, cport: int | None, now_ms: int) -> Node | None:
+        """CLUSTER MEET; `cport` None means `port` + 10000. Returns the node in handshake, None if there is no room.
+        Raises StateError for an invalid address.
+        """
         self._core.set_now(now_ms)
-        orders.meet(self._core, ip, port, cport)
+        return orders.meet(self._core, ip, port, cport)
 
     def forget(self, node_id: str, now_ms: int) -> None:
         """CLUSTER FORGET. Raises StateError for an unknown node, this node or its primary."""

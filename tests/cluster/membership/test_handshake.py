@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Dial
-from clusterbus.cluster.events import NodeJoined
+from clusterbus.cluster.effects import Dial, Log
+from clusterbus.cluster.events import HandshakeFailed, NodeJoined
+from clusterbus.cluster.membership.handshake import NO_ANSWER, OWN_ADDRESS
 
 from tests.cluster.harness import Network, all_connected
 from tests.cluster.solo import Puppet, Solo, node_id
@@ -243,3 +244,86 @@ def test_s1_the_meet_flag_ends_with_the_answer() -> None:
     solo.state.handle_link_closed(puppet.dialled, "eof", solo.now_ms)
     dial = solo.only(Dial, solo.ticks(300))
     assert [message.type for message in solo.sent(solo.open(dial))] == [c.PING]
+
+
+# ---------------------------------------------------------------- handshakes that fail
+
+
+def failures(solo: Solo) -> list[str]:
+    """The reasons that are told of handshakes with 10.0.1.1; each stands in one line at notice level too."""
+    reasons = [event.reason for event in solo.events(HandshakeFailed)]
+    lines = [log.text for log in solo.of(Log) if log.level == "notice"]
+    assert solo.events(HandshakeFailed) == [HandshakeFailed("10.0.1.1", 7001, 17001, reason) for reason in reasons]
+    assert [line for line in lines if "failed" in line] == [
+        f"Handshake with 10.0.1.1:7001@17001 failed: {reason}" for reason in reasons
+    ]
+    return reasons
+
+
+def test_a_meet_to_nobody_tells_how_the_last_dial_ended() -> None:
+    solo = Solo()
+    dial = meet(solo)
+    solo.state.handle_dial_failed(dial.node_id, "connect: Connection refused", solo.now_ms)
+    solo.tick_until(lambda: not solo.knows(dial.node_id))
+    assert failures(solo) == ["connect: Connection refused"]
+
+
+def test_a_peer_that_takes_the_link_and_says_nothing_gave_no_answer() -> None:
+    solo = Solo()
+    dial = meet(solo)
+    solo.open(dial)
+    solo.tick_until(lambda: not solo.knows(dial.node_id))
+    assert failures(solo) == [NO_ANSWER]
+
+
+def test_what_a_stranger_begins_and_does_not_end_is_no_news() -> None:
+    solo = Solo()
+    peer = stranger(solo)
+    solo.says(peer, c.MEET)
+    assert solo.state.known_nodes_count == 2
+    effects = solo.ticks(3_000)
+    assert solo.state.known_nodes_count == 1
+    assert not solo.events(HandshakeFailed)
+    assert not [log for log in solo.of(Log, effects) if "failed" in log.text]
+
+
+def test_our_order_makes_a_strangers_handshake_ours() -> None:
+    solo = Solo()
+    peer = stranger(solo)
+    solo.says(peer, c.MEET)
+    node = solo.state.meet("10.0.1.1", 7001, None, solo.now_ms)
+    assert node is not None
+    solo.tick_until(lambda: node.table_index < 0)
+    assert failures(solo) == [NO_ANSWER]
+
+
+def test_a_handshake_with_ourselves_ends_when_our_own_meet_comes_in() -> None:
+    solo = Solo(port=7001)
+    dial = meet(solo)
+    link = solo.open(dial, local_ip="10.0.1.1")
+    (own,) = solo.sent(link, c.MEET)
+    inbound = solo.accept("10.0.1.1", local_ip="10.0.1.1")
+    solo.receive(inbound, own)
+    assert failures(solo) == [OWN_ADDRESS]
+    assert set(solo.closed()) == {link, inbound}
+    assert solo.state.known_nodes_count == 1
+    assert not solo.warnings()
+
+
+def test_the_node_of_a_handshake_says_which_known_node_answered() -> None:
+    solo = Solo()
+    known = solo.puppet("a")
+    node = solo.state.meet("10.0.1.9", 7009, None, solo.now_ms)
+    assert node is not None
+    link = solo.open(solo.only(Dial, solo.tick()))
+    solo.receive(link, solo.heartbeat(known, c.PONG))
+    assert node.known_as == known.node_id
+    assert not solo.events(HandshakeFailed)
+
+
+def test_an_answer_under_no_id_is_told() -> None:
+    solo = Solo()
+    dial = meet(solo)
+    puppet = Puppet("UPPER" * 8, "10.0.1.1", 7001, solo.open(dial), 0)
+    solo.says(puppet, c.PONG, extensions=())
+    assert failures(solo) == ["answered with an invalid node id"]

@@ -7,12 +7,17 @@ because another peer uses its id (H21, H22). Main thread. Source: `clusterStartH
 
 from __future__ import annotations
 
+from typing import Final
+
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.events import LinkUp, NodeJoined
+from clusterbus.cluster.events import HandshakeFailed, LinkUp, NodeJoined
 from clusterbus.cluster.membership import address, links
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.wire import Packet
+
+NO_ANSWER: Final = "no answer"
+OWN_ADDRESS: Final = "this node's own address"
 
 
 def start(core: Core, ip: str, port: int, tls_port: int, cport: int, *, asked_by_us: bool) -> Node | None:
@@ -66,17 +71,21 @@ def complete(core: Core, link: Link, packet: Packet) -> Node | None:
     node_id = packet.sender
     known = core.table.find(node_id)
     if known is not None:
+        node.known_as = node_id
         _meet_again(core, known, link, packet)
-        _let_go(core, node, "already known")
+        _let_go(core, node)
+        core.remove_node(node, "already known")
         return None
     if not c.NODE_ID.match(node_id):
         core.refuse("sender_id", link.peer_ip, "answered a handshake with an invalid node id")
-        _let_go(core, node, "bad id")
+        _let_go(core, node)
+        fail(core, node, "answered with an invalid node id")
         return None
     if node.met_by_operator:
         core.forgotten.remove(node_id)
     elif core.forgotten.has(node_id, core.now_ms):
-        _let_go(core, node, "forgotten")
+        _let_go(core, node)
+        fail(core, node, "forgotten")
         return None
     core.table.rename(node, node_id)
     node.flags |= packet.flags & (c.FLAG_PRIMARY | c.FLAG_REPLICA)
@@ -96,7 +105,38 @@ def expire(core: Core, node: Node) -> bool:
     if core.now_ms - node.created_ms <= core.handshake_timeout_ms:
         return False
     core.counters["handshakes_expired"] += 1
-    core.remove_node(node, "never answered")
+    if node.in_handshake:
+        fail(core, node, failure_so_far(node))
+    else:
+        core.remove_node(node, "never answered")
+    return True
+
+
+def failure_so_far(node: Node) -> str:
+    """Why a handshake has not been answered yet."""
+    return NO_ANSWER if node.link is not None else node.last_end or NO_ANSWER
+
+
+def fail(core: Core, node: Node, reason: str) -> None:
+    """Ends a handshake that came to nothing. Who ordered it is told; what strangers begin is no news to anybody."""
+    node.last_end = reason
+    if node.met_by_operator:
+        port = core.client_port(node)
+        core.log("notice", f"Handshake with {node.ip}:{port}@{node.cport} failed: {reason}")
+        core.notify(HandshakeFailed(node.ip, port, node.cport, reason))
+    core.remove_node(node, reason)
+
+
+def take_own_meet(core: Core, link: Link) -> bool:
+    """A MEET under our own id came in. Ends our handshake with the address at which it arrived: it is our own.
+
+    False if we have none, and somebody else uses our id.
+    """
+    node = core.table.handshakes.get((link.local_ip, core.myself.cport))
+    if node is None or not node.met_by_operator:
+        return False
+    core.close_link(link, OWN_ADDRESS)
+    fail(core, node, OWN_ADDRESS)
     return True
 
 
@@ -109,8 +149,7 @@ def _meet_again(core: Core, known: Node, link: Link, packet: Packet) -> None:
     address.update_from_header(core, known, link, packet)
 
 
-def _let_go(core: Core, node: Node, reason: str) -> None:
-    """Gives up a handshake. The link that its peer dialled to us stays, and its next packet says whose it is."""
+def _let_go(core: Core, node: Node) -> None:
+    """Before a handshake is given up: the link that its peer dialled stays, and its next packet says whose it is."""
     if node.inbound_link is not None:
         links.release(core, node, node.inbound_link)
-    core.remove_node(node, reason)

@@ -187,6 +187,7 @@ def _note_end(core: Core, node: Node, reason: str, *, answered: bool) -> None:
     """Notes how a link or dial to a node ended: its address may be that of something that speaks another protocol, such
     as the bus of a Raft cluster (P32).
     """
+    node.last_end = reason
     node.is_foreign = reason.partition(":")[0] in c.FOREIGN_LOSSES
     peer = f"{node.ip}:{node.cport}"
     if node.is_foreign:

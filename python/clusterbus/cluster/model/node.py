@@ -198,6 +198,10 @@ class Node:
     """How many links in a row it has ended without an answer."""
     next_dial_ms: Scheduling[int] = 0
     met_by_operator: bool = False
+    last_end: str = ""
+    """How our last dial or link to it ended; of a handshake that is over, why it came to nothing."""
+    known_as: str = ""
+    """Of a handshake that is over: the id of the known node that answered it."""
     knows_us: bool = False
     """It has shown that it knows us: in a handshake it would not have sent us so much (`acquaintance`)."""
     meets_again: int = 0

@@ -19,8 +19,9 @@ from clusterbus.cluster.model.slots import bits_of, slots_in
 from clusterbus.errors import StateError
 
 
-def meet(core: Core, ip: str, port: int, cport: int | None) -> None:
-    """CLUSTER MEET: starts a handshake. Does nothing if one with that address is under way.
+def meet(core: Core, ip: str, port: int, cport: int | None) -> Node | None:
+    """CLUSTER MEET: starts a handshake, unless one with that address is under way, and returns the node that it is
+    about. None if there is no room for another handshake.
 
     `cport` None means `port` + 10000. Raises StateError for an invalid address.
     """
@@ -35,7 +36,11 @@ def meet(core: Core, ip: str, port: int, cport: int | None) -> None:
     except ValueError:
         raise StateError(f"Invalid node address specified: {ip}:{port}") from None
     tls = core.config.tls_cluster
-    handshake.start(core, normal_ip, 0 if tls else port, port if tls else 0, cport, asked_by_us=True)
+    under_way = core.table.handshakes.get((normal_ip, cport))
+    if under_way is not None:
+        under_way.met_by_operator = True
+        return under_way
+    return handshake.start(core, normal_ip, 0 if tls else port, port if tls else 0, cport, asked_by_us=True)
 
 
 def forget(core: Core, node_id: str) -> None:
