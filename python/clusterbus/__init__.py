@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from clusterbus.command import OK, Command, ErrorReply, Status
     from clusterbus.config.typed import Directives
     from clusterbus.data_plane import DataPlane
-    from clusterbus.errors import ClusterBusError, ConfigError, PeerError, StateError
+    from clusterbus.errors import ClusterBusError, ConfigError, JoinError, PeerError, StateError
     from clusterbus.streams.event_stream import EventsLost, EventStream
     from clusterbus.streams.message_stream import MessagesLost, MessageStream, ShardChannelEnded
     from clusterbus.streams.snapshots import LinkSnapshot, NodeView, SlotRange
@@ -86,6 +86,7 @@ __all__ = [
     "EventsLost",
     "HandoverEnded",
     "HandshakeFailed",
+    "JoinError",
     "LinkDown",
     "LinkSnapshot",
     "LinkUp",
@@ -161,6 +162,7 @@ _NAMES_OF = {
     "clusterbus.errors": (
         "ClusterBusError",
         "ConfigError",
+        "JoinError",
         "PeerError",
         "StateError",
     ),

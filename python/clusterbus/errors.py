@@ -6,6 +6,10 @@ Peer input never raises into user code. PeerError belongs to `clusterbus.wire`, 
 to have them read. The Rust core raises these same classes.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 
 class ClusterBusError(Exception):
     """Base of every error this package raises on purpose."""
@@ -21,6 +25,15 @@ class ConfigError(ClusterBusError):
 
 class StateError(ClusterBusError):
     """The call does not fit the present state: a closed engine, an unknown node, a slot that has an owner already."""
+
+
+class JoinError(ClusterBusError, TimeoutError):
+    """No seed could be joined in time; `reasons` says of each seed why."""
+
+    def __init__(self, reasons: Mapping[str, str], timeout_s: float) -> None:
+        self.reasons = dict(reasons)
+        told = "; ".join(f"{seed}: {reason}" for seed, reason in self.reasons.items())
+        super().__init__(f"no seed was joined within {timeout_s:g} s: {told}")
 
 
 class InvariantError(ClusterBusError):

@@ -85,7 +85,7 @@ def test_a_blocking_bus_is_its_makers_alone(tmp_path: Path) -> None:
     with clusterbus.BlockingBus(**settings(tmp_path)) as bus:
         for call in (lambda: bus.nodes, lambda: bus.wait_events(0), bus.close):
             assert isinstance(raised_elsewhere(call), StateError)
-        assert bus.wait_until(lambda: True, 0)
+        bus.wait_until(lambda: True, 0)
 
 
 @pytest.mark.processes

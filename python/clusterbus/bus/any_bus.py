@@ -6,14 +6,16 @@ Must never let a user touch the state itself. The owner's thread.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from clusterbus import arguments
 from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
 from clusterbus.member.counters import cluster_info_lines
+from clusterbus.member.joining import Joining, members_within_reach
 from clusterbus.member.member import Member
 from clusterbus.member.pubsub import ModuleCallback
+from clusterbus.member.seeds import parse_all
 from clusterbus.streams.snapshots import (
     LinkSnapshot,
     NodeView,
@@ -87,6 +89,23 @@ class AnyBus(ABC):
     def cluster_info(self) -> dict[str, str]:
         """CLUSTER INFO as a table; every value is text."""
         return {name: str(value) for name, value in cluster_info_lines(self._member().driver)}
+
+    def _reaches(self, count: int) -> bool:
+        """Whether so many members are within reach, this one included: their links are up, and they are not failing."""
+        return members_within_reach(self._member().state) >= count
+
+    @staticmethod
+    def _nodes_text(count: int) -> str:
+        return f"a cluster of {count} members within reach"
+
+    def _begin_join(self, seeds: Iterable[str]) -> Joining:
+        member = self._member()
+        return member.join(parse_all("seeds", seeds))
+
+    @staticmethod
+    def _joined(member: Member) -> int:
+        """How many members this node knows, itself included."""
+        return member.state.census.known
 
     def _meet(self, ip: str, port: int, bus_port: int | None) -> None:
         member = self._member()

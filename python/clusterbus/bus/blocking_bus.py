@@ -5,19 +5,23 @@ Owns the calls that drive it. It belongs to the thread that created it; a call f
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self, Unpack
 
+from clusterbus import arguments
 from clusterbus.bus.any_bus import AnyBus
 from clusterbus.bus.owner import Owner
+from clusterbus.bus.waiting import timeout_text
 from clusterbus.cluster.events import Event, Message
 from clusterbus.config import Config
 from clusterbus.config.typed import Directives
 from clusterbus.data_plane import DataPlane
-from clusterbus.errors import StateError
+from clusterbus.errors import JoinError, StateError
 from clusterbus.member.member import Member
+from clusterbus.member.seeds import parse_all
 from clusterbus.runtime.blocking import BlockingNode
 from clusterbus.streams.event_stream import BACKLOG_EVENTS_MAX, EventBacklog, EventsLost
 from clusterbus.streams.message_stream import (
@@ -44,13 +48,17 @@ class BlockingBus(AnyBus):
         config_file: str | os.PathLike[str] | None = None,
         backlog: int = BACKLOG_EVENTS_MAX,
         data_plane: DataPlane | None = None,
+        seeds: Iterable[str] = (),
         **directives: Unpack[Directives],
     ) -> None:
         path = os.fspath(config_file) if config_file is not None else None
+        given = parse_all("seeds", seeds)
         self._backlog = EventBacklog(backlog)
         self._owner = Owner()
         self._node: BlockingNode | None = BlockingNode(Config.from_keywords(path, **directives), data_plane=data_plane)
         self._node.member.listen(self._backlog.put_nowait)
+        if given:
+            self._node.member.keep_joined(given)
 
     def __enter__(self) -> Self:
         return self
@@ -79,12 +87,39 @@ class BlockingBus(AnyBus):
         self._open().run(timeout_ms, lambda: len(self._backlog) > 0)
         return self._backlog.take_all()
 
-    def wait_until(self, condition: Callable[[], bool], timeout_ms: int) -> bool:
-        """Drives the node until `condition()` is true, at most `timeout_ms`; returns whether it is.
+    def wait_until(self, condition: Callable[[], object], timeout_s: float) -> None:
+        """Drives the node until `condition()` is true, which may be at once; it is checked after every step.
 
-        The condition is checked after every step.
+        Raises TimeoutError after `timeout_s` seconds.
         """
-        return self._open().run(timeout_ms, condition)
+        self._wait_until(arguments.function("condition", condition), timeout_s, "the condition")
+
+    def wait_ok(self, timeout_s: float) -> None:
+        """As `Bus.wait_ok`, driving the node meanwhile."""
+        self._wait_until(lambda: self.is_ok, timeout_s, "the state ok")
+
+    def wait_for_nodes(self, count: int, timeout_s: float) -> None:
+        """As `Bus.wait_for_nodes`, driving the node meanwhile."""
+        arguments.integer("count", count, 1)
+        self._wait_until(lambda: self._reaches(count), timeout_s, self._nodes_text(count))
+
+    def _wait_until(self, condition: Callable[[], object], timeout_s: float, text: str) -> None:
+        node = self._open()
+        timeout_s = arguments.number("timeout_s", timeout_s, 0)
+        if not condition() and not node.run(math.ceil(timeout_s * 1000), lambda: bool(condition())):
+            raise TimeoutError(timeout_text(text, timeout_s))
+
+    def join(self, seeds: Iterable[str], timeout_s: float = 30) -> int:
+        """As `Bus.join`, driving the node meanwhile."""
+        timeout_s = arguments.number("timeout_s", timeout_s, 0)
+        member, joining = self._member(), self._begin_join(seeds)
+        try:
+            self._wait_until(lambda: joining.is_done, timeout_s, "")
+            return self._joined(member)
+        except TimeoutError:
+            raise JoinError(joining.reasons, timeout_s) from None
+        finally:
+            member.end_join(joining)
 
     def meet(self, ip: str, port: int, *, bus_port: int | None = None) -> None:
         """As `Bus.meet`; the handshake goes on while the node is driven."""

@@ -12,16 +12,19 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
+from clusterbus import arguments
 from clusterbus.bus.any_bus import AnyBus
 from clusterbus.bus.owner import Owner
+from clusterbus.bus.waiting import Steps
 from clusterbus.client_port.info import info_table
 from clusterbus.cluster.events import Event
 from clusterbus.command import Command, Function
 from clusterbus.config import Config
 from clusterbus.config.typed import Directives
 from clusterbus.data_plane import DataPlane
-from clusterbus.errors import ClusterBusError, StateError
+from clusterbus.errors import ClusterBusError, JoinError, StateError
 from clusterbus.member.member import Member
+from clusterbus.member.seeds import parse_all
 from clusterbus.runtime.node import AsyncioNode
 from clusterbus.streams.event_stream import BACKLOG_EVENTS_MAX, EventStream
 from clusterbus.streams.message_stream import QUEUED_LEN_MAX_BYTES, QUEUED_MESSAGES_MAX, MessageStream, Wanted
@@ -41,6 +44,10 @@ class Bus(AnyBus):
     on `port` + 10000 (see `cluster_port`). With `port=0` it takes a free pair of ports when it opens, which `port` and
     `bus_port` tell; with a `tls_port`, `port=0` means no plain client port, as in Valkey.
 
+    With `seeds` the node joins the cluster of any of these nodes, each as "host:port" (see `join`): in the background
+    from when the bus opens, and again whenever no other member is within reach. Opening does not wait for it, and does
+    not fail if no seed is up: `await bus.wait_for_nodes(2)` waits, `await bus.join(seeds)` also fails.
+
     `data_plane` keeps data beside the bus; `commands` (or the decorator `command`) serve it on the client port.
 
     The constructor raises ConfigError for a wrong directive. Opening the bus raises ConfigError for anything that
@@ -54,6 +61,7 @@ class Bus(AnyBus):
         resp: bool = True,
         data_plane: DataPlane | None = None,
         commands: Iterable[Command] = (),
+        seeds: Iterable[str] = (),
         **directives: Unpack[Directives],
     ) -> None:
         path = os.fspath(config_file) if config_file is not None else None
@@ -61,9 +69,11 @@ class Bus(AnyBus):
         self._resp = resp
         self._data_plane = data_plane
         self._commands = list(commands)
+        self._seeds = parse_all("seeds", seeds)
         self._node: AsyncioNode | None = None
         self._owner = Owner()
         self._streams: weakref.WeakSet[EventStream | MessageStream] = weakref.WeakSet()
+        self._steps = Steps()
 
     def command(
         self,
@@ -112,8 +122,12 @@ class Bus(AnyBus):
         )
         await node.start()
         self._node = node
+        self._steps = Steps()
+        node.on_step = self._steps.note
         node.on_fault = self._on_fault
         node.member.listen(self._on_event)
+        if self._seeds:
+            node.member.keep_joined(self._seeds)
 
     async def close(self) -> None:
         """Saves nodes.conf, closes every socket, and ends all event and message streams. Idempotent.
@@ -132,10 +146,36 @@ class Bus(AnyBus):
             for stream in list(self._streams):
                 stream.close()
             self._streams.clear()
+            self._steps.end(StateError("the bus was closed"))
 
     async def wait_stopped(self) -> None:
         """Returns when the node should be closed: a client sent SHUTDOWN, or the node broke down."""
         await self._started().stop_requested.wait()
+
+    async def wait_until(self, condition: Callable[[], object], timeout_s: float | None = None) -> None:
+        """Returns once `condition()` is true: at once, or after a step of the node, of which an idle one takes ten a
+        second.
+
+            await bus.wait_until(lambda: bus.is_ok and len(bus.nodes) >= 3, 10)
+
+        The condition runs in the task that waits, and what it raises is raised here. `timeout_s` None waits for ever.
+        Raises TimeoutError after `timeout_s` seconds, StateError if the bus is closed meanwhile, and ClusterBusError if
+        the node breaks down.
+        """
+        self._started()
+        arguments.function("condition", condition)
+        await self._steps.wait_until(condition, timeout_s, "the condition")
+
+    async def wait_ok(self, timeout_s: float | None = None) -> None:
+        """Returns once the state of the cluster is ok (`is_ok`). Raises as `wait_until` does."""
+        self._started()
+        await self._steps.wait_until(lambda: self.is_ok, timeout_s, "the state ok")
+
+    async def wait_for_nodes(self, count: int, timeout_s: float | None = None) -> None:
+        """Returns once at least `count` members are within reach, this one included. Raises as `wait_until` does."""
+        self._started()
+        arguments.integer("count", count, 1)
+        await self._steps.wait_until(lambda: self._reaches(count), timeout_s, self._nodes_text(count))
 
     def events(self, *, backlog: int = BACKLOG_EVENTS_MAX) -> EventStream:
         """Returns an async iterator over all typed events from now on.
@@ -149,6 +189,26 @@ class Bus(AnyBus):
         stream = EventStream(backlog)
         self._streams.add(stream)
         return stream
+
+    async def join(self, seeds: Iterable[str], timeout_s: float = 30) -> int:
+        """Joins the cluster of any of these nodes, and returns how many members this node knows then.
+
+        A seed is "host:port", with "@busport" behind it if that is not the port + 10000; an IPv6 address is in
+        brackets. All seeds are tried, again and again, at most for `timeout_s` seconds; names are resolved anew each
+        time. It returns when one of the seeds and this node know each other; gossip brings the other members, for which
+        `wait_for_nodes` waits. A seed that is this node itself is skipped; if all are, there is nothing to join.
+
+        Raises ConfigError for what is no address, and JoinError, a TimeoutError that names each seed and its reason.
+        """
+        timeout_s = arguments.number("timeout_s", timeout_s, 0)
+        member, joining = self._member(), self._begin_join(seeds)
+        try:
+            await self._steps.wait_until(lambda: joining.is_done, timeout_s, "")
+            return self._joined(member)
+        except TimeoutError:
+            raise JoinError(joining.reasons, timeout_s) from None
+        finally:
+            member.end_join(joining)
 
     async def meet(self, ip: str, port: int, *, bus_port: int | None = None) -> None:
         """CLUSTER MEET: begins to join the cluster of the node at `ip`:`port`.
@@ -234,6 +294,7 @@ class Bus(AnyBus):
             error = ClusterBusError(f"the node broke down: {fault!r}")
             error.__cause__ = fault
             stream.close(error)
+        self._steps.end(ClusterBusError(f"the node broke down: {fault!r}"))
 
     def _on_event(self, event: Event) -> None:
         for stream in list(self._streams):

@@ -19,7 +19,7 @@ from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
 from clusterbus.cluster.failover import handover, health, manual_failover, reachability, replication
 from clusterbus.cluster.heartbeats import heartbeat, quiet
-from clusterbus.cluster.membership import links
+from clusterbus.cluster.membership import acquaintance, links
 from clusterbus.cluster.membership.myself import refresh_myself
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.records import NodesConf
@@ -130,6 +130,16 @@ class ClusterState:
         """
         self._core.set_now(now_ms)
         return orders.meet(self._core, ip, port, cport)
+
+    def ping(self, node_id: str, now_ms: int) -> None:
+        """Sends a PING to a node at once, if there is a link and it owes us no PONG. Nothing happens otherwise."""
+        self._core.set_now(now_ms)
+        acquaintance.ask(self._core, node_id)
+
+    def is_mutual(self, node_id: str, now_ms: int) -> bool:
+        """Whether a member is within reach and has shown that it knows this node, past its handshake."""
+        self._core.set_now(now_ms)
+        return acquaintance.is_mutual(self._core, node_id)
 
     def forget(self, node_id: str, now_ms: int) -> None:
         """CLUSTER FORGET. Raises StateError for an unknown node, this node or its primary."""
@@ -349,6 +359,11 @@ class ClusterState:
     def census(self) -> reachability.Census:
         """How many members this node reaches, and how many it knows; itself is among both."""
         return reachability.census(self._core)
+
+    @property
+    def handshake_timeout_ms(self) -> int:
+        """How long a handshake may take."""
+        return self._core.handshake_timeout_ms
 
     @property
     def current_epoch(self) -> int:

@@ -109,6 +109,8 @@ class Driver:
         self.counters = counters
         self.busy_ns = 0
         self.event_listeners: list[Callable[[Event], None]] = []
+        self.tick_listeners: list[Callable[[], None]] = []
+        """Called with each tick, after the state's. What they order goes out with the step that the tick ends."""
         self.on_save_failed: Callable[[], None] = lambda: None
         """Called after a failed save if `cluster-config-save-behavior` is `sync`."""
         self.at_close: list[Callable[[], None]] = []
@@ -190,6 +192,11 @@ class Driver:
             self.state.tick(self.clock.now_ms())
         except Exception as error:
             self.faults.survive(error, "tick_errors", "tick", "the clock tick failed")
+        for listener in list(self.tick_listeners):
+            try:
+                listener()
+            except Exception as error:
+                self.faults.survive(error, "tick_errors", "tick", "what goes on with the ticks failed")
         more = self.finish_step()
         self.busy_ns += self.clock.monotonic_ns() - begun_ns
         return more

@@ -8,7 +8,7 @@ may set, `schedule_step` and `on_stop_request`. Main thread.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
@@ -17,12 +17,15 @@ from clusterbus.cluster.model.records import NodesConf
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.data_plane import DataPlane
+from clusterbus.errors import StateError
 from clusterbus.member.departure import Departure
 from clusterbus.member.driver import Driver
 from clusterbus.member.faults import Faults
 from clusterbus.member.guarded_data_plane import GuardedDataPlane
+from clusterbus.member.joining import Joining, Seeding
 from clusterbus.member.ports import ClientPort, Clock, Engine, Errands, Log, NodesFile
 from clusterbus.member.pubsub import PubSub
+from clusterbus.member.seeds import Seed
 
 EXIT_OK: Final = 0
 EXIT_NOT_SAVED: Final = 1
@@ -82,6 +85,7 @@ class Member:
         """Set when a client port is opened."""
         self.errands: Errands | None = None
         """Set where there are names to resolve and other nodes' client ports."""
+        self._random = random
         self.event_loop_name = ""
         """The event loop that drives the member, for INFO."""
         self.schedule_step: Callable[[], object] = self.driver.finish_step
@@ -123,6 +127,36 @@ class Member:
     def listen(self, listener: Callable[[Event], None]) -> None:
         """From now on calls `listener` with every event of the state."""
         self.driver.event_listeners.append(listener)
+
+    def join(self, seeds: Sequence[Seed]) -> Joining:
+        """Begins to join the cluster of any of these seeds. It goes on with each tick until `end_join`."""
+        joining = Joining(seeds, state=self.state, clock=self.clock, errands=self._world_errands(), random=self._random)
+        self.driver.tick_listeners.append(joining.tick)
+        joining.tick()
+        self.settle()
+        return joining
+
+    def end_join(self, joining: Joining) -> None:
+        """Goes on with it no more. Handshakes that are under way end by themselves."""
+        if joining.tick in self.driver.tick_listeners:
+            self.driver.tick_listeners.remove(joining.tick)
+
+    def keep_joined(self, seeds: Sequence[Seed]) -> None:
+        """Joins by these seeds from now on, whenever this node is alone."""
+        seeding = Seeding(
+            seeds,
+            state=self.state,
+            clock=self.clock,
+            errands=self._world_errands(),
+            random=self._random,
+            log=self.driver.log,
+        )
+        self.driver.tick_listeners.append(seeding.tick)
+
+    def _world_errands(self) -> Errands:
+        if self.errands is None:
+            raise StateError("no names can be resolved here")
+        return self.errands
 
     def client_stats(self) -> dict[str, int]:
         """Counters of the client port under INFO's names; empty without a client port."""

@@ -59,6 +59,8 @@ class AsyncioNode:
         self._step_is_scheduled = False
         self._is_broken = False
         self.on_fault: Callable[[Exception], None] = lambda _error: None
+        self.on_step: Callable[[], None] = lambda: None
+        """Called after each step and each tick."""
 
     @property
     def member(self) -> Member:
@@ -159,6 +161,7 @@ class AsyncioNode:
             return
         if more:
             self._schedule_step()
+        self.on_step()
 
     def _on_tick(self) -> None:
         if self._member is None or self._loop is None or self._schedule is None or self._is_broken:
@@ -171,6 +174,7 @@ class AsyncioNode:
                 return
             if more:
                 self._schedule_step()
+            self.on_step()
         self._arm_tick()
 
     def _arm_tick(self) -> None:

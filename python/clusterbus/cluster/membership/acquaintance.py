@@ -36,6 +36,26 @@ def tick(core: Core) -> None:
         heartbeat.send(core, link, c.MEET)
 
 
+def ask(core: Core, node_id: str) -> None:
+    """Sends a PING to a node, whose answer may show that it knows us, unless it owes us a PONG."""
+    node = core.table.find(node_id)
+    if node is not None and node.link is not None and not node.in_handshake and not node.ping_sent_ms:
+        heartbeat.send(core, node.link, c.PING)
+
+
+def is_mutual(core: Core, node_id: str) -> bool:
+    """Whether a node is within reach and has shown that it knows us, by one of two proofs.
+
+    It has sent us more than one packet on its own link; or its answer to a PING came with extensions, after it had
+    dialled us (`links.note_pong`). The second proof comes sooner, but not every server sends extensions.
+    """
+    node = core.table.find(node_id)
+    if node is None or not node.is_within_reach:
+        return False
+    _note_proof(core, node)
+    return node.inbound_link is not None and (node.knows_us or (node.link is not None and node.link.takes_light))
+
+
 def _note_proof(core: Core, node: Node) -> None:
     """Notes whether a node has shown that it knows us.
 

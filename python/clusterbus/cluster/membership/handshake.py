@@ -122,7 +122,8 @@ def fail(core: Core, node: Node, reason: str) -> None:
     node.last_end = reason
     if node.met_by_operator:
         port = core.client_port(node)
-        core.log("notice", f"Handshake with {node.ip}:{port}@{node.cport} failed: {reason}")
+        level = "notice" if reason != OWN_ADDRESS else "verbose"  # seeds may well name this node too
+        core.log(level, f"Handshake with {node.ip}:{port}@{node.cport} failed: {reason}")
         core.notify(HandshakeFailed(node.ip, port, node.cport, reason))
     core.remove_node(node, reason)
 

@@ -293,6 +293,11 @@ class Node:
         return bool(self.slot_bits) and bool(self.flags & c.FLAG_PRIMARY)
 
     @property
+    def is_within_reach(self) -> bool:
+        """Whether this other member has answered on our link, and is not failing."""
+        return self.link is not None and self.link.has_answered and not self.flags & (c.FLAG_HANDSHAKE | c.FAILING)
+
+    @property
     def in_handshake(self) -> bool:
         return bool(self.flags & c.FLAG_HANDSHAKE)
 
