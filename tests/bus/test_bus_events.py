@@ -38,13 +38,14 @@ ELSEWHERE = {
     "DataDropped",
     "ElectionLost",
     "HandoverEnded",
+    "HandshakeFailed",
     "ModuleReceived",
     "SlotOrdered",
     "WritesPaused",
     "WritesResumed",
 }
 """Events with tests of their own: `cluster/failover/test_election.py`, `cluster/failover/test_manual_failover.py`,
-`cluster/operator/test_orders.py`, `test_bus_messages.py`."""
+`cluster/operator/test_orders.py`, `test_joining.py`, `test_bus_messages.py`."""
 
 
 class Diary:

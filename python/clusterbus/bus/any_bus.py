@@ -12,10 +12,10 @@ from typing import Final
 from clusterbus import arguments
 from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
 from clusterbus.member.counters import cluster_info_lines
-from clusterbus.member.joining import Joining, members_within_reach
 from clusterbus.member.member import Member
+from clusterbus.member.membership.joining import Joining, members_within_reach
+from clusterbus.member.membership.seeds import parse_all
 from clusterbus.member.pubsub import ModuleCallback
-from clusterbus.member.seeds import parse_all
 from clusterbus.streams.snapshots import (
     LinkSnapshot,
     NodeView,

@@ -21,7 +21,7 @@ from clusterbus.config.typed import Directives
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import JoinError, StateError
 from clusterbus.member.member import Member
-from clusterbus.member.seeds import parse_all
+from clusterbus.member.membership.seeds import parse_all
 from clusterbus.runtime.blocking import BlockingNode
 from clusterbus.streams.event_stream import BACKLOG_EVENTS_MAX, EventBacklog, EventsLost
 from clusterbus.streams.message_stream import (

@@ -24,7 +24,7 @@ from clusterbus.config.typed import Directives
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ClusterBusError, JoinError, StateError
 from clusterbus.member.member import Member
-from clusterbus.member.seeds import parse_all
+from clusterbus.member.membership.seeds import parse_all
 from clusterbus.runtime.node import AsyncioNode
 from clusterbus.streams.event_stream import BACKLOG_EVENTS_MAX, EventStream
 from clusterbus.streams.message_stream import QUEUED_LEN_MAX_BYTES, QUEUED_MESSAGES_MAX, MessageStream, Wanted

@@ -34,8 +34,7 @@ Its files in reading order:
     driver              events into the state, effects into the engine
     saving              when nodes.conf is written, and what a failed write leaves owed
     member              `Member`: all of it put together, and what commands and both buses may ask of it
-    seeds               addresses by which a member finds its cluster
-    joining             how it joins by them
+    membership          how it joins by seeds, and leaves
     pubsub              messages: out to the cluster and to subscribers, and in from the cluster
     subscriptions       who listens to what
     glob                patterns of channels

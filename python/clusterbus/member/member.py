@@ -22,10 +22,10 @@ from clusterbus.member.departure import Departure
 from clusterbus.member.driver import Driver
 from clusterbus.member.faults import Faults
 from clusterbus.member.guarded_data_plane import GuardedDataPlane
-from clusterbus.member.joining import Joining, Seeding
+from clusterbus.member.membership.joining import Joining, Seeding
+from clusterbus.member.membership.seeds import Seed
 from clusterbus.member.ports import ClientPort, Clock, Engine, Errands, Log, NodesFile
 from clusterbus.member.pubsub import PubSub
-from clusterbus.member.seeds import Seed
 
 EXIT_OK: Final = 0
 EXIT_NOT_SAVED: Final = 1

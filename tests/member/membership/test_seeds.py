@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from clusterbus.errors import ConfigError
-from clusterbus.member.seeds import SEEDS_MAX, Seed, parse, parse_all
+from clusterbus.member.membership.seeds import SEEDS_MAX, Seed, parse, parse_all
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from clusterbus.cluster.membership.handshake import OWN_ADDRESS, failure_so_far
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import ClusterBusError, StateError
+from clusterbus.member.membership.seeds import Seed
 from clusterbus.member.ports import Clock, Errand, Errands, Log
-from clusterbus.member.seeds import Seed
 
 RETRY_FIRST_MS: Final = 500
 RETRY_MAX_MS: Final = 5_000

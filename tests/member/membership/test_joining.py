@@ -9,9 +9,9 @@ import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Dial
 from clusterbus.errors import ClusterBusError
-from clusterbus.member.joining import NOT_KNOWN_THERE, RETRY_MAX_MS, Joining, Seeding
-from clusterbus.member.ports import Place
-from clusterbus.member.seeds import parse_all
+from clusterbus.member.membership.joining import NOT_KNOWN_THERE, RETRY_MAX_MS, Joining, Seeding
+from clusterbus.member.membership.seeds import parse_all
+from clusterbus.member.ports import Errand, PeerAnswer, Place
 
 from tests.cluster.solo import Puppet, Solo, node_id
 
@@ -41,7 +41,7 @@ class Names:
         self.looked_up.append(host)
         return Resolved(tuple(self.addresses.get(host, ())))
 
-    def command(self, place: Place, *words: str) -> Resolved:
+    def command(self, place: Place, *words: str) -> Errand[PeerAnswer]:
         raise AssertionError(f"no command is asked for: {place} {words}")
 
 
@@ -65,14 +65,14 @@ class World:
         return self.solo.now_ms * 1_000
 
     def joining(self) -> Joining:
-        return Joining(self.seeds, state=self.solo.state, clock=self, errands=_of(self.names), random=Random(1))
+        return Joining(self.seeds, state=self.solo.state, clock=self, errands=self.names, random=Random(1))
 
     def seeding(self) -> Seeding:
         return Seeding(
             self.seeds,
             state=self.solo.state,
             clock=self,
-            errands=_of(self.names),
+            errands=self.names,
             random=Random(1),
             log=lambda _level, text, _error=None: self.logged.append(text),
         )
@@ -96,10 +96,6 @@ class World:
         puppet = Puppet(node_id(letter), ip, 7000, self.solo.open(dial), 0)
         self.solo.says(puppet, c.PONG, extensions=())
         return puppet
-
-
-def _of(names: Names) -> Names:
-    return names
 
 
 def test_names_are_resolved_again_at_each_try() -> None:
