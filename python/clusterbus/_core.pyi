@@ -291,7 +291,7 @@ class Extension:
 
     Raises ConfigError if the data does not fit the type. Any data is a multiple of 8 bytes, at most 65,528. Texts end
     with a NUL; hostnames consist of letters, digits and `-._`; other texts are printable, without space, comma, `=`,
-    quotes and backslash (H12). Ids are 40 lower-case hex characters. An unknown type may hold any data.
+    quotes and backslash. Ids are 40 lower-case hex characters. An unknown type may hold any data.
     """
 
     def __new__(cls, type: int, data: bytes) -> Extension: ...

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TypeAlias
 
+from clusterbus import arguments
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.commands.data import data_commands
 from clusterbus.client_port.registry import CommandSpec
@@ -55,7 +56,8 @@ class Command:
     MOVED, ASK, TRYAGAIN, CROSSSLOT or CLUSTERDOWN. While the function awaits something, the slot may move to another
     node.
 
-    Raises StateError for an impossible name, an unknown flag, or key positions that fit no request.
+    Raises StateError for an impossible name, an unknown flag, or key positions that fit no request, and TypeError for
+    an argument of a wrong type.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Command:
     summary: str = ""
 
     def __post_init__(self) -> None:
+        self._check_types()
         if not _NAME.fullmatch(self.name) or "|" in self.name:
             raise StateError(f"{self.name!r} cannot be the name of a command")
         if unknown := set(self.flags or ()) - FLAGS:
@@ -73,6 +76,21 @@ class Command:
         first, last, step = self.keys or (0, 0, 0)
         if self.keys not in (None, (0, 0, 0)) and not (first > 0 and step > 0 and (last < 0 or last >= first)):
             raise StateError(f"keys {self.keys} of command {self.name} fit no request")
+
+    def _check_types(self) -> None:
+        arguments.text("name", self.name)
+        arguments.function("function", self.function)
+        arguments.text("summary", self.summary)
+        if self.keys is not None:
+            keys = arguments.sequence("keys", self.keys, "three int")
+            if len(keys) != 3:
+                raise StateError(f"keys must be the first key, the last key and the step, not {self.keys!r}")
+            for key in keys:
+                arguments.integer("an item of keys", key)
+        for flag in arguments.sequence("flags", self.flags, "str") if self.flags is not None else ():
+            arguments.text("an item of flags", flag)
+        if self.arity is not None:
+            arguments.integer("arity", self.arity)
 
     def spec(self) -> CommandSpec:
         """The row that this command adds to the command table."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from clusterbus.arguments import wrong_type
 from clusterbus.wire import CLUSTER_SLOTS
 
 
@@ -108,3 +109,19 @@ class DataPlane:
 
     def writes_resumed(self) -> None:
         """Writes may go on."""
+
+
+def checked_data_plane(value: object) -> DataPlane | None:
+    """A data plane, or None. Raises TypeError for an object that lacks methods of `DataPlane`, and names these."""
+    if value is None or (isinstance(value, DataPlane) and not isinstance(value, type)):
+        return value
+    if isinstance(value, type):
+        raise wrong_type("data_plane", "an instance, not a class", value)
+    names = [name for name in vars(DataPlane) if not name.startswith("_")]
+    missing = [name for name in names if not callable(getattr(value, name, None))]
+    if missing:
+        raise TypeError(
+            f"data_plane: {type(value).__name__} lacks {', '.join(missing)}; inherit from clusterbus.DataPlane"
+        )
+    plane: DataPlane = value  # type: ignore[assignment]
+    return plane

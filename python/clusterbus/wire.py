@@ -83,9 +83,9 @@ LIGHT_HEADER_LEN_BYTES: Final = _core.LIGHT_HEADER_LEN_BYTES
 GOSSIP_ENTRY_LEN_BYTES: Final = _core.GOSSIP_ENTRY_LEN_BYTES
 """Length of one gossip entry."""
 MAX_PACKET_LEN_BYTES: Final = _core.MAX_PACKET_LEN_BYTES
-"""Length of the longest message that the bus accepts (H3)."""
+"""Length of the longest message that the bus accepts."""
 PROTOCOL_VERSION: Final = _core.PROTOCOL_VERSION
-"""The `ver` of every message (H5)."""
+"""The `ver` of every message."""
 
 Message: TypeAlias = Heartbeat | Fail | Publish | Update | ModuleMessage | HeaderOnly | Unknown
 """Any decoded message: `encode` takes one and `decode` returns one."""

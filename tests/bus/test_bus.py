@@ -207,6 +207,25 @@ def test_misuse_raises_errors_of_the_package(run: Run, tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_a_bus_shows_its_id_port_and_state(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bus = clusterbus.Bus(**settings(tmp_path / "bus"))
+        port = bus._config.port
+        assert repr(bus) == f"<clusterbus.Bus port={port} closed>"
+        async with bus:
+            node_id = bus.node_id
+            assert repr(bus) == f"<clusterbus.Bus {node_id} port={port} open>"
+            # Another thread may log it.
+            assert await asyncio.to_thread(repr, bus) == repr(bus)
+        assert repr(bus) == f"<clusterbus.Bus {node_id} port={port} closed>"
+
+    run(scenario())
+    with clusterbus.BlockingBus(**settings(tmp_path / "blocking")) as bus:
+        shown = f"<clusterbus.BlockingBus {bus.node_id} port={bus.port}"
+        assert repr(bus) == f"{shown} open>"
+    assert repr(bus) == f"{shown} closed>"
+
+
 def test_the_client_port_is_served_unless_turned_off(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         served = clusterbus.Bus(**settings(tmp_path / "served"))

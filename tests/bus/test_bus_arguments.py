@@ -63,6 +63,70 @@ def test_a_wrong_type_is_a_type_error_that_names_the_argument(run: Run, tmp_path
     run(scenario())
 
 
+def test_the_constructors_have_the_same_checks(tmp_path: Path) -> None:
+    directives = settings(tmp_path / "bus")
+    for kind in (clusterbus.Bus, clusterbus.BlockingBus):
+        refused(lambda kind=kind: kind(config_file=5, **directives), "config_file")  # type: ignore[misc]
+    refused(lambda: clusterbus.Bus(resp="no", **directives), "resp")  # type: ignore[arg-type]
+    refused(lambda: clusterbus.Bus(commands=clusterbus.Command("A", print), **directives), "commands")  # type: ignore[arg-type]
+    refused(lambda: clusterbus.Bus(commands=[print], **directives), "an item of commands")  # type: ignore[list-item]
+    refused(lambda: clusterbus.BlockingBus(backlog="5", **directives), "backlog")  # type: ignore[arg-type]
+    refused(lambda: clusterbus.Bus(data_plane=clusterbus.DataPlane, **directives), "data_plane")  # type: ignore[arg-type]
+    assert [file.name for file in (tmp_path / "bus").iterdir()] == []  # no node has started
+
+
+def test_an_object_that_is_no_data_plane_is_refused_and_told_what_it_lacks(tmp_path: Path) -> None:
+    class Half:
+        def replication_offset(self) -> int:
+            return 1
+
+        has_key = None
+
+    directives = settings(tmp_path / "bus")
+    for kind in (clusterbus.Bus, clusterbus.BlockingBus):
+        with pytest.raises(TypeError, match=r"^data_plane: object lacks replication_offset, data_age_ms, has_key, "):
+            kind(data_plane=object(), **directives)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"inherit from clusterbus.DataPlane") as caught:
+            kind(data_plane=Half(), **directives)  # type: ignore[arg-type]
+        assert "Half lacks data_age_ms, has_key, " in str(caught.value)
+        assert "replication_offset" not in str(caught.value)
+    whole = type("Whole", (), {name: lambda *_: 0 for name in vars(clusterbus.DataPlane) if name[0] != "_"})()
+    clusterbus.Bus(data_plane=whole, **directives)
+
+
+def test_a_command_has_the_same_checks() -> None:
+    refused(lambda: clusterbus.Command(5, print), "name")  # type: ignore[arg-type]
+    refused(lambda: clusterbus.Command("A", 5), "function")  # type: ignore[arg-type]
+    refused(lambda: clusterbus.Command("A", print, keys="1"), "keys")  # type: ignore[arg-type]
+    refused(lambda: clusterbus.Command("A", print, keys=("1", 1, 1)), "an item of keys")  # type: ignore[arg-type]
+    refused(lambda: clusterbus.Command("A", print, flags="write"), "flags")  # type: ignore[arg-type]
+    refused(lambda: clusterbus.Command("A", print, flags=(5,)), "an item of flags")  # type: ignore[arg-type]
+    refused(lambda: clusterbus.Command("A", print, arity="2"), "arity")  # type: ignore[arg-type]
+    refused(lambda: clusterbus.Command("A", print, summary=5), "summary")  # type: ignore[arg-type]
+    with pytest.raises(clusterbus.StateError, match=r"^keys must be the first key, the last key and the step"):
+        clusterbus.Command("A", print, keys=(1, 1))  # type: ignore[arg-type]
+
+
+def test_limits_and_waiting_have_the_same_checks(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with clusterbus.Bus(**settings(tmp_path / "bus")) as bus:
+            refused(lambda: bus.events(backlog="5"), "backlog")  # type: ignore[arg-type]
+            with pytest.raises(clusterbus.StateError, match=r"^backlog must be at least 1, not 0$"):
+                bus.events(backlog=0)
+            with pytest.raises(clusterbus.StateError, match=r"^max_queued must be at least 1, not 0$"):
+                bus.subscribe("c", max_queued=0)
+
+    run(scenario())
+    with pytest.raises(clusterbus.StateError, match=r"^backlog must be at least 1, not 0$"):
+        clusterbus.BlockingBus(backlog=0)
+    with clusterbus.BlockingBus(**settings(tmp_path / "blocking")) as bus:
+        refused(lambda: bus.wait_events("5"), "timeout_ms")  # type: ignore[arg-type]
+        refused(lambda: bus.wait_until(lambda: True, None), "timeout_s")  # type: ignore[arg-type]
+        refused(lambda: bus.wait_until(True, 5), "condition")  # type: ignore[arg-type]
+        with bus.subscribe("c") as messages:
+            refused(lambda: messages.wait_messages("5"), "timeout_ms")  # type: ignore[arg-type]
+
+
 def test_the_blocking_bus_has_the_same_checks(tmp_path: Path) -> None:
     with clusterbus.BlockingBus(**settings(tmp_path / "bus")) as bus:
         for method, positional, keywords, name in CALLS:

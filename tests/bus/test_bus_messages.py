@@ -174,6 +174,25 @@ def test_a_subscription_to_nothing_is_refused(
     run(scenario())
 
 
+def test_a_subscription_that_is_not_entered_says_so_and_does_not_wait(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with clusterbus.Bus(**settings(tmp_path / "bus")) as bus:
+            with pytest.raises(StateError, match=r"not entered: async with bus.subscribe"):
+                await asyncio.wait_for(anext(bus.subscribe("c")), DEADLINE_S)
+            async with bus.subscribe("c") as messages:
+                pass
+            with pytest.raises(StopAsyncIteration):
+                await anext(messages)
+
+    run(scenario())
+    with clusterbus.BlockingBus(**settings(tmp_path / "blocking")) as bus:
+        with pytest.raises(StateError, match=r"not entered: with bus.subscribe"):
+            bus.subscribe("c").wait_messages(0)
+        with bus.subscribe("c") as left:
+            pass
+        assert left.wait_messages(0) == []
+
+
 def test_a_pattern_that_is_too_long_is_refused_and_nothing_stays(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with clusterbus.Bus(**settings(tmp_path / "bus")) as bus:

@@ -214,6 +214,14 @@ def test_an_error_in_a_file_names_file_and_line(tmp_path: Path) -> None:
     assert refusal(str(tmp_path / "none")).endswith("none': No such file or directory")
 
 
+@pytest.mark.parametrize("name", ["xyzzy", "foo", "password", "a"])
+def test_no_name_is_offered_that_is_not_near(name: str) -> None:
+    assert refusal(f"--{name}", "1") == f"command line: unknown directive {name!r}"
+    with pytest.raises(ConfigError) as caught:
+        Config.from_keywords(None, **{name: 1})
+    assert str(caught.value) == f"unknown keyword {name!r}"
+
+
 def test_a_password_is_not_shown_in_errors() -> None:
     assert "secret" not in refusal("--requirepass", "secret", "word")
 

@@ -88,7 +88,7 @@ def test_cluster_clients_keep_their_data_in_it_s11(nodes: list[Server], client_n
         assert client.set("none", "x", xx=True) is None
         assert client.mget("{t}1", "key{t}") == [None, None]
         assert (client.exists("key1", "key2"), client.delete("key1"), client.exists("key1")) == (2, 1, 0)
-        with pytest.raises((redis.ResponseError, valkey.ResponseError), match="keeps no data"):
+        with pytest.raises((redis.ResponseError, valkey.ResponseError), match="has not added a command of that name"):
             client.incr("key2")
     finally:
         client.close()

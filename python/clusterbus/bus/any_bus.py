@@ -11,6 +11,7 @@ from typing import Final
 
 from clusterbus import arguments
 from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
+from clusterbus.config import Config
 from clusterbus.member.counters import cluster_info_lines
 from clusterbus.member.member import Member
 from clusterbus.member.membership.joining import Joining, members_within_reach
@@ -32,6 +33,21 @@ PUBLISH_LEN_MAX_BYTES: Final = PAYLOAD_LEN_MAX_BYTES
 
 class AnyBus(ABC):
     """A member that is open or not, and what can be asked of it without waiting."""
+
+    _config: Config
+    _known_id: str = ""
+    """The node's id, known from the first opening on."""
+
+    def __repr__(self) -> str:
+        """Its id if that is known, its port, and whether it is open. Any thread may ask."""
+        node_id = f" {self._known_id}" if self._known_id else ""
+        port = self._config.port or self._config.tls_port
+        return f"<clusterbus.{type(self).__name__}{node_id} port={port} {'open' if self._is_open else 'closed'}>"
+
+    @property
+    @abstractmethod
+    def _is_open(self) -> bool:
+        """Whether there is a node; asked from any thread."""
 
     @abstractmethod
     def _member(self) -> Member:

@@ -18,7 +18,7 @@ from clusterbus.bus.waiting import timeout_text
 from clusterbus.cluster.events import Event, Message
 from clusterbus.config import Config
 from clusterbus.config.typed import Directives
-from clusterbus.data_plane import DataPlane
+from clusterbus.data_plane import DataPlane, checked_data_plane
 from clusterbus.errors import JoinError, StateError
 from clusterbus.member.member import Member
 from clusterbus.member.membership.seeds import parse_all
@@ -51,11 +51,14 @@ class BlockingBus(AnyBus):
         seeds: Iterable[str] = (),
         **directives: Unpack[Directives],
     ) -> None:
-        path = os.fspath(config_file) if config_file is not None else None
         given = parse_all("seeds", seeds)
-        self._backlog = EventBacklog(backlog)
+        path = arguments.path("config_file", config_file) if config_file is not None else None
+        data_plane = checked_data_plane(data_plane)
+        self._backlog = EventBacklog(arguments.integer("backlog", backlog, 1))
         self._owner = Owner()
-        self._node: BlockingNode | None = BlockingNode(Config.from_keywords(path, **directives), data_plane=data_plane)
+        self._config = Config.from_keywords(path, **directives)
+        self._node: BlockingNode | None = BlockingNode(self._config, data_plane=data_plane)
+        self._known_id = self._node.member.state.myself.node_id
         self._node.member.listen(self._backlog.put_nowait)
         if given:
             self._node.member.keep_joined(given)
@@ -84,7 +87,8 @@ class BlockingBus(AnyBus):
 
     def wait_events(self, timeout_ms: int) -> list[Event | EventsLost]:
         """Drives the node until there are events, at most `timeout_ms`; returns all waiting events, oldest first."""
-        self._open().run(timeout_ms, lambda: len(self._backlog) > 0)
+        node = self._open()
+        node.run(arguments.number("timeout_ms", timeout_ms), lambda: len(self._backlog) > 0)
         return self._backlog.take_all()
 
     def wait_until(self, condition: Callable[[], object], timeout_s: float) -> None:
@@ -154,6 +158,10 @@ class BlockingBus(AnyBus):
         wanted = Wanted(channels, patterns, shard_channels)
         return BlockingMessages(self._open, wanted, max_queued, max_queued_bytes)
 
+    @property
+    def _is_open(self) -> bool:
+        return self._node is not None
+
     def _open(self) -> BlockingNode:
         if self._node is None:
             raise StateError("the bus is closed")
@@ -193,5 +201,7 @@ class BlockingMessages:
 
     def wait_messages(self, timeout_ms: int) -> list[Message | ShardChannelEnded | MessagesLost]:
         """Drives the node until there are messages, at most `timeout_ms`; returns all waiting ones, oldest first."""
-        self._node().run(timeout_ms, lambda: len(self._backlog) > 0)
+        if self._feed is None:
+            raise StateError("the subscription is not entered: with bus.subscribe(...) as messages")
+        self._node().run(arguments.number("timeout_ms", timeout_ms), lambda: len(self._backlog) > 0)
         return self._backlog.take_all()

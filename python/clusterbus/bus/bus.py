@@ -21,7 +21,7 @@ from clusterbus.cluster.events import Event
 from clusterbus.command import Command, Function
 from clusterbus.config import Config
 from clusterbus.config.typed import Directives
-from clusterbus.data_plane import DataPlane
+from clusterbus.data_plane import DataPlane, checked_data_plane
 from clusterbus.errors import ClusterBusError, JoinError, StateError
 from clusterbus.member.member import Member
 from clusterbus.member.membership.seeds import parse_all
@@ -50,8 +50,9 @@ class Bus(AnyBus):
 
     `data_plane` keeps data beside the bus; `commands` (or the decorator `command`) serve it on the client port.
 
-    The constructor raises ConfigError for a wrong directive. Opening the bus raises ConfigError for anything that
-    cannot be opened: a port in use, a nodes.conf that is damaged or in use by another node, an unreadable certificate.
+    The constructor raises ConfigError for a wrong directive, and TypeError for any other argument of a wrong type.
+    Opening the bus raises ConfigError for anything that cannot be opened: a port in use, a nodes.conf that is damaged
+    or in use by another node, an unreadable certificate.
     """
 
     def __init__(
@@ -64,11 +65,14 @@ class Bus(AnyBus):
         seeds: Iterable[str] = (),
         **directives: Unpack[Directives],
     ) -> None:
-        path = os.fspath(config_file) if config_file is not None else None
+        path = arguments.path("config_file", config_file) if config_file is not None else None
+        self._resp = arguments.flag("resp", resp)
+        self._data_plane = checked_data_plane(data_plane)
+        self._commands = [
+            arguments.instance("an item of commands", command, Command, "a Command")
+            for command in arguments.sequence("commands", commands, "Command")
+        ]
         self._config = Config.from_keywords(path, **directives)
-        self._resp = resp
-        self._data_plane = data_plane
-        self._commands = list(commands)
         self._seeds = parse_all("seeds", seeds)
         self._node: AsyncioNode | None = None
         self._owner = Owner()
@@ -124,6 +128,7 @@ class Bus(AnyBus):
         self._node = node
         self._steps = Steps()
         node.on_step = self._steps.note
+        self._known_id = node.member.state.myself.node_id
         node.on_fault = self._on_fault
         node.member.listen(self._on_event)
         if self._seeds:
@@ -186,7 +191,7 @@ class Bus(AnyBus):
         present state.
         """
         self._started()
-        stream = EventStream(backlog)
+        stream = EventStream(arguments.integer("backlog", backlog, 1))
         self._streams.add(stream)
         return stream
 
@@ -257,7 +262,8 @@ class Bus(AnyBus):
         for that channel.
 
         Raises StateError if there is nothing to subscribe to or a limit is below 1. Entering the context raises it if
-        the bus is not open, a pattern is too long, or this shard does not own a shard channel's slot. Source: row S7.
+        the bus is not open, a pattern is too long, or this shard does not own a shard channel's slot. Source:
+        `pubsubPublishMessage`.
         """
         wanted = Wanted(channels, patterns, shard_channels)
         stream = MessageStream(
@@ -279,6 +285,10 @@ class Bus(AnyBus):
     def info(self) -> dict[str, dict[str, str]]:
         """INFO as a table: section in lower case -> name -> value as text."""
         return info_table(self._member())
+
+    @property
+    def _is_open(self) -> bool:
+        return self._node is not None
 
     def _started(self) -> AsyncioNode:
         if self._node is None:

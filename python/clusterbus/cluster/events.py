@@ -166,7 +166,10 @@ class ModuleReceived:
 
 @dataclass(frozen=True, slots=True)
 class ElectionStarted:
-    """A replica, `node_id`, asks for votes in `epoch` to take the place of its failed primary."""
+    """This node, a replica, asks for votes in `epoch` to take the place of its failed primary.
+
+    Only the candidate sees it: `node_id` is always this node.
+    """
 
     node_id: str
     epoch: int
@@ -174,7 +177,11 @@ class ElectionStarted:
 
 @dataclass(frozen=True, slots=True)
 class ElectionWon:
-    """The election of `epoch` made `node_id` a primary; `epoch` is its config epoch from now on."""
+    """The election of `epoch` made this node a primary; `epoch` is its config epoch from now on.
+
+    Only the winner sees it: `node_id` is always this node. The others see RoleChanged, SlotsChanged and EpochChanged of
+    the winner.
+    """
 
     node_id: str
     epoch: int
@@ -182,7 +189,10 @@ class ElectionWon:
 
 @dataclass(frozen=True, slots=True)
 class ElectionLost:
-    """The election of `epoch` ended without a majority for `node_id`; `reason` says why."""
+    """The election of `epoch` ended without a majority for this node; `reason` says why.
+
+    Only the candidate sees it: `node_id` is always this node.
+    """
 
     node_id: str
     epoch: int
@@ -191,14 +201,17 @@ class ElectionLost:
 
 @dataclass(frozen=True, slots=True)
 class WritesPaused:
-    """A manual failover is under way: writes on this node must wait until `until_ms` or WritesResumed."""
+    """A manual failover is under way: writes on this node must wait until `until_ms` (unix) or WritesResumed.
+
+    Only the primary that is to be replaced sees it.
+    """
 
     until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class WritesResumed:
-    """Writes of this node may go on."""
+    """Writes of this node may go on. It comes only after WritesPaused, on the same node."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ class Config:
 
         As in valkey-server the order is the file, standard input, then the command line, and later values win. Raises
         ConfigError with one line of text: the directive, its value, the file and line, and for an unknown name the
-        nearest known name.
+        known name that is like it, if there is one.
         """
         command_line = parse_command_line(arguments)
         config = cls()
@@ -396,7 +396,8 @@ def _refusal(name: str, reason: str) -> ConfigError:
 
 
 def _nearest(name: str, names: Iterable[str] = BY_NAME) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.0)
+    """The known name that an unknown one most likely stands for; nothing if none is like it."""
+    near = difflib.get_close_matches(name, list(names), n=1)
     return f" (nearest: {near[0]})" if near else ""
 
 

@@ -60,6 +60,8 @@ class Member:
         self.run_id = f"{random.getrandbits(160):040x}"
         counters: Counter[str] = Counter()
         faults = Faults(clock, log, counters, strict=strict)
+        self.keeps_data = data_plane is not None
+        """Whether keys are kept here: there is a data plane, or the client port serves commands with keys."""
         self.data_plane = GuardedDataPlane(data_plane if data_plane is not None else DataPlane(), faults)
         self.state = state_class(
             config=config,

@@ -37,7 +37,7 @@ class BlockingNode:
         self.member = _opened(config, data_plane)
         self._schedule = TickSchedule(TICK_PERIOD_MS / 1000, monotonic_s())
 
-    def run(self, timeout_ms: int, until: Callable[[], bool] = lambda: False) -> bool:
+    def run(self, timeout_ms: float, until: Callable[[], bool] = lambda: False) -> bool:
         """Drives the node until `until()` is true or `timeout_ms` is over; returns the last answer of `until`.
 
         It takes at least one step, so that a timeout of 0 still handles what has arrived.

@@ -95,6 +95,7 @@ class AsyncioNode:
         member.on_stop_request = self.stop_requested.set
         try:
             if self._with_resp:
+                member.keeps_data = member.keeps_data or any(spec.has_keys for spec in self._commands)
                 commands = command_table(self._commands)
                 _rename(commands, self.config)
                 self._resp = RespServer(member, self.config, commands, greeting=lambda: greeting(member))

@@ -120,6 +120,11 @@ class MessageStream(Stream[Item, MessagesLost]):
         self._feed = Feed(self._pubsub(), self._wanted, self.put_nowait, self.put_always_nowait)
         return self
 
+    async def __anext__(self) -> Item | MessagesLost:
+        if self._feed is None and not self._closed:
+            raise StateError("the subscription is not entered: async with bus.subscribe(...) as messages")
+        return await super().__anext__()
+
     async def __aexit__(
         self,
         _kind: type[BaseException] | None,

@@ -18,6 +18,7 @@ from clusterbus.member.member import Member
 from clusterbus.wire import key_slot
 
 NO_DATA_PLANE: Final = error("this node keeps no data: its program has not added a command of that name")
+NOT_ADDED: Final = error("the program of this node has not added a command of that name")
 SUMMARY: Final = "Answered by the node that serves the slot of the keys."
 GROUPS_OF_FLAGS: Final = (("write", "@write"), ("readonly", "@read"), ("blocking", "@blocking"))
 UNREAD_GROUP: Final = "scripting"
@@ -230,21 +231,24 @@ zunionstore -4 write,denyoom sortedset OW.update@1 RO.access@2#
 """Columns: name, arity, flags, groups, then the runs of keys in the notation of `KeySpec.parse`."""
 
 
-def no_data(_member: object, _client: Client, _arguments: list[bytes]) -> Reply:
-    """The handler of nearly all data commands. It is reached only if this node serves the slot, but keeps no data."""
-    return NO_DATA_PLANE
+def no_data(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
+    """The handler of nearly all data commands. It is reached only if this node serves the slot, but keeps no data, or
+    keeps some and has no such command.
+    """
+    return NOT_ADDED if member.keeps_data else NO_DATA_PLANE
 
 
-def restore(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
+def restore(member: Member, client: Client, arguments: list[bytes]) -> Reply:
     """RESTORE and RESTORE-ASKING, with which the MIGRATE of another node offers a key. If its slot is being imported,
     that cannot succeed any more, so the slot stays with its owner (P5).
     """
     slot = key_slot(arguments[0])
     if member.state.importing_from(slot) is None:
-        return NO_DATA_PLANE
+        return no_data(member, client, arguments)
     member.state.give_up_import(slot, member.clock.now_ms())
     member.settle()
-    return error(f"this node keeps no data: it no longer imports slot {slot}, whose keys stay where they are")
+    reason = "the program of this node has not added RESTORE" if member.keeps_data else "this node keeps no data"
+    return error(f"{reason}: it no longer imports slot {slot}, whose keys stay where they are")
 
 
 _HANDLERS: Final[dict[str, Handler]] = {"restore": restore, "restore-asking": restore}

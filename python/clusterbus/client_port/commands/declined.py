@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from clusterbus.client_port.client import Client
-from clusterbus.client_port.commands.data import NO_DATA_PLANE
+from clusterbus.client_port.commands.data import NO_DATA_PLANE, NOT_ADDED, no_data
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import ErrorReply, Reply, error
 
@@ -101,12 +101,13 @@ def declined_commands(taken: Collection[str] = ()) -> list[CommandSpec]:
             container, _, subcommand = name.partition("|")
             if container in taken:
                 continue
+            is_missing = reason is NO_DATA_PLANE
             spec = CommandSpec(
                 subcommand or name,
-                _decline(reason),
+                no_data if is_missing else _decline(reason),
                 int(arity),
                 tuple(flags.split(",")),
-                f"Refused: {reason.removeprefix('ERR ')}",
+                f"Refused: {(NOT_ADDED if is_missing else reason).removeprefix('ERR ')}",
                 categories=tuple(f"@{word}" for word in categories.split(",") if word != "-"),
             )
             if subcommand:
