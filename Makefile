@@ -16,6 +16,9 @@ BUILT := $(VENV)/.built
 # What only the picture of bench-peers needs, and what only the site needs, have lock files of their own.
 BENCH_INSTALLED := $(VENV)/.bench-installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
+# What builds the wheel stands apart from .venv, and so does what it compiles: zig links against an old glibc.
+WHEEL_VENV := target/wheel-venv
+MATURIN := PATH=$(abspath $(WHEEL_VENV)/bin):$$PATH CARGO_TARGET_DIR=$(abspath target/wheel) maturin
 RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name build.rs)
 PYTHON_FILES := python tests examples scripts docs
 CORES := $(shell nproc)
@@ -26,7 +29,7 @@ CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo check sim sim-hundred test loom test-rust test-units test-python lint lint-rust lint-python \
-	format docs bench bench-peers bench-slots instructions lock clean
+	format docs wheel sdist bench bench-peers bench-slots instructions lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,7 +108,7 @@ lint-python: build
 	$(BIN)/ruff format --check $(wildcard $(PYTHON_FILES))
 	$(BIN)/mypy
 	$(BIN)/mypy tests
-	$(BIN)/mypy --strict examples
+	$(BIN)/mypy --strict examples scripts
 	$(BIN)/python scripts/typed_directives.py --check
 	$(BIN)/python -m mypy.stubtest clusterbus._core --concise
 
@@ -118,6 +121,13 @@ format: build ## rewrite the sources as rustfmt and ruff want them, and the made
 docs: build $(DOCS_INSTALLED) ## build the site into target/docs; a warning fails
 	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs target/docs
 
+wheel: $(WHEEL_VENV)/.installed ## build the sdist, and from it the wheel for Linux with glibc 2.17 or newer, into dist/
+	rm -rf dist
+	$(MATURIN) build --quiet --sdist --zig --compatibility manylinux_2_17 --out dist
+
+sdist: $(WHEEL_VENV)/.installed ## build the sdist into dist/
+	$(MATURIN) sdist --quiet --out dist
+
 bench-peers: build $(BENCH_INSTALLED) ## compare with Redis, Valkey, asyncio and a bare epoll loop; BENCH_ARGS=--quick for less
 	cargo build --release --locked --package clusterbus-peers-bench
 	PYTHONPATH=benches/peers $(BIN)/python -m runner $(BENCH_ARGS)
@@ -127,6 +137,11 @@ bench-slots: build ## compare moving slots with Valkey: redis-cli --cluster fix,
 
 $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
 	$(PIP) install --quiet --require-hashes --requirement requirements-bench.lock
+	touch $@
+
+$(WHEEL_VENV)/.installed: requirements-wheel.lock
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $<
 	touch $@
 
 $(DOCS_INSTALLED): $(INSTALLED) requirements-docs.lock
@@ -151,8 +166,11 @@ lock: $(INSTALLED) ## pin the newest versions that pyproject.toml and requiremen
 	$(BIN)/uv pip compile pyproject.toml --extra docs --constraint requirements.lock \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --output-file requirements-docs.lock
+	$(BIN)/uv pip compile requirements-wheel.in --constraint requirements.lock \
+		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --output-file requirements-wheel.lock
 	cargo update
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) target
+	rm -rf $(VENV) target dist
 	find python -name '*.so' -delete

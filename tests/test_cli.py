@@ -7,24 +7,46 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import clusterbus
 import pytest
-from click.testing import CliRunner, Result
-from clusterbus.cli import main
+from clusterbus.cli import SUBCOMMANDS, main
 from clusterbus.config import BY_NAME, WITH_EFFECT, Config
 
 from tests.peers.ports import free_port
 from tests.peers.server import Server
 
 RUN_DEADLINE_S = 60.0
+PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 LOG_LINE = re.compile(r"\d+:M \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d\.\d{3} [.\-*#] .+")
 
 
-def invoke(*arguments: str) -> Result:
-    return CliRunner().invoke(main, list(arguments))
+class Result(NamedTuple):
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str]) -> Invoke:
+    """Runs the program in this process with some arguments."""
+
+    def call(*arguments: str) -> Result:
+        try:
+            status = main(arguments)
+        except SystemExit as ended:  # click's way to return
+            status = ended.code if isinstance(ended.code, int) else 1
+        captured = capsys.readouterr()
+        return Result(status, captured.out, captured.err)
+
+    return call
 
 
 def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -47,19 +69,19 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["-v"], ["node", "--version"], ["node", "-v"]])
-def test_version(arguments: list[str]) -> None:
+def test_version(invoke: Invoke, arguments: list[str]) -> None:
     result = invoke(*arguments)
     assert (result.exit_code, result.stdout) == (0, f"clusterbus, version {clusterbus.__version__}\n")
 
 
-def test_help_lists_the_commands() -> None:
+def test_help_lists_the_commands(invoke: Invoke) -> None:
     result = invoke("--help")
     assert result.exit_code == 0
     assert re.search(r"^  node  .*\n  demo  ", result.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_of_node_documents_every_directive(flag: str) -> None:
+def test_help_of_node_documents_every_directive(invoke: Invoke, flag: str) -> None:
     result = invoke("node", flag)
     assert result.exit_code == 0
     for directive in WITH_EFFECT:
@@ -70,7 +92,7 @@ def test_help_of_node_documents_every_directive(flag: str) -> None:
     assert all(f"--{name}" in result.stdout for name in BY_NAME)
 
 
-def test_arguments_reach_the_node_untouched_and_its_status_comes_back(started: list[Config]) -> None:
+def test_arguments_reach_the_node_untouched_and_its_status_comes_back(invoke: Invoke, started: list[Config]) -> None:
     result = invoke("node", "--port", "7000", "--bind", "127.0.0.1", "::1", "--save", "", "--logfile", "--help")
     assert result.exit_code == 7
     assert [(c.port, c.bind, c.text("save"), c.logfile) for c in started] == [
@@ -78,7 +100,7 @@ def test_arguments_reach_the_node_untouched_and_its_status_comes_back(started: l
     ]
 
 
-def test_a_config_file_and_directives_over_it(started: list[Config], tmp_path: Path) -> None:
+def test_a_config_file_and_directives_over_it(invoke: Invoke, started: list[Config], tmp_path: Path) -> None:
     path = tmp_path / "node.conf"
     path.write_text("port 7001\nio-threads 3\n")
     invoke("node", str(path), "--port", "7002")
@@ -94,7 +116,9 @@ def test_a_config_file_and_directives_over_it(started: list[Config], tmp_path: P
         (["/no/such.conf"], "can't open config file '/no/such.conf': No such file or directory"),
     ],
 )
-def test_a_mistake_is_one_line_on_stderr_and_exit_1(started: list[Config], arguments: list[str], text: str) -> None:
+def test_a_mistake_is_one_line_on_stderr_and_exit_1(
+    invoke: Invoke, started: list[Config], arguments: list[str], text: str
+) -> None:
     result = invoke("node", *arguments)
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"clusterbus: {text}\n")
     assert started == []
@@ -114,15 +138,46 @@ def test_standard_input_is_read_for_a_dash() -> None:
     assert result.stderr.startswith("clusterbus: standard input:2: unknown directive 'bogus'")
 
 
+def test_an_unknown_command_is_refused_in_one_line(invoke: Invoke) -> None:
+    result = invoke("nodes")
+    assert result == (2, "", "clusterbus: no such command 'nodes'; there are node, demo, simulate\n")
+
+
+@pytest.mark.parametrize("name", ["demo", "simulate"])
+def test_the_other_commands_have_a_help(invoke: Invoke, name: str) -> None:
+    result = invoke(name, "-h")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"Usage: clusterbus {name} [OPTIONS]")
+
+
+@pytest.mark.parametrize(("name", "package"), [("demo", "hiredis"), ("demo", "trustme"), ("simulate", "rich")])
+def test_a_command_without_its_packages_says_in_one_line_what_to_install(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, name: str, package: str
+) -> None:
+    for module in [loaded for loaded in sys.modules if loaded.startswith(("clusterbus.cli.", f"{package}."))]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    result = invoke(name)
+    assert result == (1, "", f"clusterbus: {name} needs the package {package}: pip install 'clusterbus[{name}]'\n")
+
+
+def test_the_extra_of_a_command_brings_what_it_imports() -> None:
+    extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
+    for name, subcommand in SUBCOMMANDS.items():
+        wanted = {requirement.partition(">")[0] for requirement in extras.get(name, ())}
+        assert wanted == {*subcommand.packages}
+
+
 @pytest.mark.processes
-def test_an_unknown_command_is_refused_without_loading_any() -> None:
+def test_a_node_and_a_bus_import_no_other_package() -> None:
+    others = {package for subcommand in SUBCOMMANDS.values() for package in subcommand.packages}
     program = (
-        "import sys; from click.testing import CliRunner; from clusterbus.cli import main; "
-        "code = CliRunner().invoke(main, ['nodes']).exit_code; "
-        "print(code, 'rich' in sys.modules, 'clusterbus.cli.demo' in sys.modules)"
+        "import sys, clusterbus, clusterbus.cli.node, clusterbus.runtime.process; "
+        "clusterbus.Bus, clusterbus.BlockingBus; clusterbus.cli.main(['nodes']); "
+        f"print({others} & {{*sys.modules}}, 'clusterbus.cli.demo' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout == "2 False False\n"
+    assert result.stdout == "set() False\n"
 
 
 @pytest.mark.processes

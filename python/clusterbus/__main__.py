@@ -20,7 +20,7 @@ def run() -> None:
             signal.signal(number, _end)
     from clusterbus.cli import main
 
-    main(prog_name="clusterbus")
+    sys.exit(main(sys.argv[1:]))
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

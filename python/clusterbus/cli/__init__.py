@@ -7,40 +7,75 @@ Its files in reading order:
     demo_nodes  the processes of the demo
     simulate    `clusterbus simulate`: whole clusters in virtual time
 
-A subcommand is imported only when it is called, so that `--version` and a typing mistake cost nothing. Must never hold
-logic of a node. Main thread.
+A subcommand is imported only when it is called, so that `--version` and a typing mistake cost nothing. `node` needs no
+other package. What the pictures of the other two need is an extra with the name of the subcommand; where it is missing
+one line says so. Must never hold logic of a node. Main thread.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Final
-
-import click
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 from clusterbus.version import __version__
 
-_SUBCOMMANDS: Final = {
-    "node": ("clusterbus.cli.node", "node"),
-    "demo": ("clusterbus.cli.demo", "demo"),
-    "simulate": ("clusterbus.cli.simulate", "simulate"),
+EXIT_PACKAGE_MISSING: Final = 1
+EXIT_BAD_USAGE: Final = 2
+
+
+class Subcommand(NamedTuple):
+    """A module with `main(arguments) -> exit status`. `packages` are what its extra brings."""
+
+    module: str
+    summary: str
+    packages: tuple[str, ...] = ()
+
+
+SUBCOMMANDS: Final = {
+    "node": Subcommand("clusterbus.cli.node", "Run one node of a cluster."),
+    "demo": Subcommand(
+        "clusterbus.cli.demo", "Six nodes lose one and get it back.", ("click", "hiredis", "rich", "trustme")
+    ),
+    "simulate": Subcommand("clusterbus.cli.simulate", "Whole clusters in virtual time.", ("click", "rich")),
 }
-"""Name of a subcommand -> its module, and the name of its function there."""
+_HELP: Final = """\
+Usage: clusterbus COMMAND [ARGUMENT ...]
+
+  The Valkey/Redis cluster bus in Python, its I/O on Rust threads.
+
+Options:
+  -v, --version  Show the version and exit.
+  -h, --help     Show this message and exit; after a command, that command's.
+
+Commands:
+"""
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_SUBCOMMANDS)
+def main(arguments: Sequence[str]) -> int:
+    """Runs the program with these arguments; returns its exit status."""
+    first, *rest = arguments or ("--help",)
+    if first in ("-h", "--help"):
+        lines = (f"  {name:<10}{subcommand.summary}\n" for name, subcommand in SUBCOMMANDS.items())
+        print(_HELP + "".join(lines), end="")
+        return 0 if arguments else EXIT_BAD_USAGE
+    if first in ("-v", "--version"):
+        print(f"clusterbus, version {__version__}")
+        return 0
+    if first not in SUBCOMMANDS:
+        return _complain(f"no such command '{first}'; there are {', '.join(SUBCOMMANDS)}", EXIT_BAD_USAGE)
+    try:
+        run: Callable[[Sequence[str]], int] = importlib.import_module(SUBCOMMANDS[first].module).main
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in SUBCOMMANDS[first].packages:
+            raise
+        hint = f"pip install 'clusterbus[{first}]'"
+        return _complain(f"{first} needs the package {missing}: {hint}", EXIT_PACKAGE_MISSING)
+    return run(rest)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _SUBCOMMANDS:
-            return None
-        module, name = _SUBCOMMANDS[cmd_name]
-        subcommand: click.Command = getattr(importlib.import_module(module), name)
-        return subcommand
 
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, "-v", "--version", prog_name="clusterbus")
-def main() -> None:
-    """The Valkey/Redis cluster bus in Python, its I/O on Rust threads."""
+def _complain(text: str, status: int) -> int:
+    print(f"clusterbus: {text}", file=sys.stderr)
+    return status

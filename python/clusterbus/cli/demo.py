@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -332,7 +332,12 @@ def run_demo(console: Console) -> int:
             stop_all(nodes)
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 def demo() -> None:
     """Six nodes lose one and get it back."""
     raise SystemExit(run_demo(Console()))
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Runs the subcommand with the arguments of the command line and ends the process."""
+    demo.main(list(arguments), prog_name="clusterbus demo")

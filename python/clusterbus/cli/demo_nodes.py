@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import hiredis
+import trustme
 
 from clusterbus.errors import ClusterBusError
 from clusterbus.wire import BUS_PORT_OFFSET
@@ -50,11 +51,7 @@ class Certificates:
 
     @classmethod
     def generate(cls, folder: Path) -> Certificates:
-        """Writes the files into `folder`. Raises DemoError if trustme is not installed."""
-        try:
-            import trustme
-        except ImportError:
-            raise DemoError("the demo needs trustme: pip install 'clusterbus[demo]'") from None
+        """Writes the files into `folder`."""
         authority = trustme.CA()
         leaf = authority.issue_cert(HOST)
         files = cls(folder / "ca.pem", folder / "node.pem", folder / "node.key")

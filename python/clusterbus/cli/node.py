@@ -11,8 +11,6 @@ import textwrap
 from collections.abc import Sequence
 from typing import Final
 
-import click
-
 from clusterbus.config import DIRECTIVES, Config, Directive
 from clusterbus.errors import ClusterBusError
 from clusterbus.version import __version__
@@ -56,32 +54,20 @@ def _indented(text: str) -> list[str]:
     return textwrap.wrap(text, HELP_WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False)
 
 
-class _RawCommand(click.Command):
-    """A subcommand whose arguments click does not parse, because their syntax is valkey-server's."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.params["arguments"] = tuple(args)
-        return []
-
-    def get_short_help_str(self, limit: int = 45) -> str:
-        return "Run one node of a cluster."
-
-
-@click.command(cls=_RawCommand, add_help_option=False)
-def node(arguments: tuple[str, ...]) -> None:
-    """Runs one node of a cluster."""
+def main(arguments: Sequence[str]) -> int:
+    """Runs one node with the arguments of the command line; returns the exit status."""
     first = arguments[0] if arguments else ""
     if first in ("-h", "--help"):
-        click.echo(help_text(), nl=False)
-        return
+        print(help_text(), end="")
+        return 0
     if first in ("-v", "--version"):
-        click.echo(f"clusterbus, version {__version__}")
-        return
+        print(f"clusterbus, version {__version__}")
+        return 0
     try:
         config = Config.from_arguments(arguments)
     except ClusterBusError as error:
-        click.echo(f"clusterbus: {error}", err=True)
-        sys.exit(EXIT_BAD_CONFIGURATION)
+        print(f"clusterbus: {error}", file=sys.stderr)
+        return EXIT_BAD_CONFIGURATION
     from clusterbus.runtime.process import run_node
 
-    sys.exit(run_node(config))
+    return run_node(config)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 from rich.console import Console
@@ -53,7 +53,7 @@ EVENTS_SHOWN: Final = {
 """Name of a counter of the simulation -> the words for it in the table."""
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--nodes", type=click.IntRange(2, 500), default=6, show_default=True, help="Size of the cluster.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same run.")
 @click.option("--fail", type=click.IntRange(0), default=1, show_default=True, help="Nodes that crash together.")
@@ -103,6 +103,11 @@ def simulate(
         click.echo(json.dumps(result.as_dict()))
     else:
         click.echo(_story(result), nl=False)
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Runs the subcommand with the arguments of the command line and ends the process."""
+    simulate.main(list(arguments), prog_name="clusterbus simulate")
 
 
 # ---------------------------------------------------------------- measuring one cluster
