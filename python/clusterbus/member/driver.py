@@ -65,6 +65,7 @@ ORDINARY_LOSSES: Final = frozenset({"eof", "error", "connect"})
 """The kinds of LinkLost that happen among honest peers. The others are logged as warnings."""
 FILTER_NOTHING: Final = -1
 FILTER_EVERYTHING: Final = -2
+CUT_OFF: Final = "cut off on purpose"
 
 
 @dataclass(slots=True)
@@ -102,6 +103,7 @@ class Driver:
         self.saver = Saver(nodes_file, state.nodes_conf_text, clock)
         self.links: dict[int, str] = {}
         """The links that are up, each with the address of its peer."""
+        self._cut_off: frozenset[str] = frozenset()
         self._packet_filter = FILTER_NOTHING
         self.closes_filtered = False
         """A packet that the filter drops also ends its link."""
@@ -159,6 +161,22 @@ class Driver:
     def packet_filter(self, kind: int) -> None:
         self._packet_filter = kind
         self._set_lease()
+
+    @property
+    def cut_off(self) -> frozenset[str]:
+        """The addresses (`ip:port` of the bus) that this member cannot dial, as if the network were cut there. It keeps
+        or gets no link to a node at one of them; a node there that can still dial us must be cut off too.
+        """
+        return self._cut_off
+
+    @cut_off.setter
+    def cut_off(self, addresses: frozenset[str]) -> None:
+        self._cut_off = addresses
+        for node in list(self.state.nodes):
+            if address_text(node.ip, node.cport) in addresses:
+                for link in (node.link, node.inbound_link):
+                    if link is not None:
+                        self.kill_link(link.link_id, CUT_OFF)
 
     def _set_lease(self) -> None:
         """Workers answer for a main loop that has been away for at most this long. A filter must see every packet."""
@@ -329,6 +347,10 @@ class Driver:
         if dial is None:
             self.engine.close(event.link)
             return
+        if dial.peer in self._cut_off:
+            self.engine.close(event.link)
+            self.state.handle_dial_failed(dial.node_id, CUT_OFF, now_ms)
+            return
         self.links[event.link] = dial.peer
         self.state.handle_link_opened(dial.node_id, event.link, event.local_ip, now_ms)
 
@@ -455,6 +477,9 @@ class Driver:
             self.engine.broadcast(effect.links, data)
 
     def _carry_dial(self, effect: Dial) -> None:
+        if address_text(effect.ip, effect.cport) in self._cut_off:
+            self._failed_dials.append((effect.node_id, CUT_OFF))
+            return
         self._dials_begun += 1
         owner = self._dials_begun
         try:

@@ -170,3 +170,11 @@ def test_a_node_that_starts_and_one_without_slots_say_so_p42() -> None:
         effects = solo.ticks(c.WRITABLE_DELAY_MS)
         assert reason_of(solo) is StateReason.SLOTS_NOT_SERVED
         assert downs(effects, solo) == ["Cluster is currently down: 16384 slots are not served by any node"]
+
+
+def test_a_test_need_not_wait_after_a_start() -> None:
+    solo = Solo(cluster_node_timeout=500)
+    solo.state.switches.waits_after_start = False
+    solo.state.add_slots(ALL, solo.now_ms)
+    ((_, event),) = settle_for(solo, 200, [])
+    assert event == StateChanged("ok")

@@ -25,7 +25,8 @@ def update(core: Core) -> None:
     core.wants_state_update = False
     now_ms = core.now_ms
     is_primary, was_ok = core.myself.is_primary, core.state_is_ok
-    if is_primary and not was_ok and now_ms - core.started_ms < c.WRITABLE_DELAY_MS:
+    has_just_started = core.switches.waits_after_start and now_ms - core.started_ms < c.WRITABLE_DELAY_MS
+    if is_primary and not was_ok and has_just_started:
         return
     if core.coverage.version != core.version.number:
         core.coverage = _coverage(core)
