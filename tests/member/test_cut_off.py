@@ -1,4 +1,4 @@
-"""A member that is cut off from an address: it dials nobody there, and drops what was being dialled (Driver.cut_off)."""
+"""A member that is cut off from an address dials nobody there, and drops what was being dialled (`Driver.cut_off`)."""
 
 from __future__ import annotations
 
