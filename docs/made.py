@@ -29,7 +29,7 @@ def public_names(*modules: str) -> str:
     return "\n".join([*lines, "```"])
 
 
-CONSTANTS = {"Event", "OK", "__version__"}
+CONSTANTS = {"ClusterEvent", "Event", "OK", "__version__"}
 """Public names that are no classes."""
 
 

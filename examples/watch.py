@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+from typing import get_args
 
 import clusterbus
 
@@ -20,7 +21,7 @@ async def watch(address: str, port: int, folder: str, bind: str) -> None:
     ip, _, peer_port = address.rpartition(":")
     async with clusterbus.Bus(port=port, dir=folder, bind=bind) as bus:
         print(f"I am {bus.node_id}", flush=True)
-        events = bus.events()
+        events = bus.events(*get_args(clusterbus.Event))
         await bus.meet(ip, int(peer_port))
         async for event in events:
             match event:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clusterbus.bus.bus import Bus
     from clusterbus.cluster.events import (
         AddressChanged,
+        ClusterEvent,
         DataDropped,
         ElectionLost,
         ElectionStarted,
@@ -71,6 +72,7 @@ __all__ = [
     "BlockingMessages",
     "Bus",
     "ClusterBusError",
+    "ClusterEvent",
     "Command",
     "ConfigError",
     "DataDropped",
@@ -125,6 +127,7 @@ _NAMES_OF = {
     "clusterbus.bus.bus": ("Bus",),
     "clusterbus.cluster.events": (
         "AddressChanged",
+        "ClusterEvent",
         "DataDropped",
         "ElectionLost",
         "ElectionStarted",

@@ -110,7 +110,7 @@ def test_a_command_has_the_same_checks() -> None:
 def test_limits_and_waiting_have_the_same_checks(run: Run, tmp_path: Path) -> None:
     async def scenario() -> None:
         async with clusterbus.Bus(**settings(tmp_path / "bus")) as bus:
-            refused(lambda: bus.events(backlog="5"), "backlog")  # type: ignore[arg-type]
+            refused(lambda: bus.events(backlog="5"), "backlog")  # type: ignore[call-overload]
             with pytest.raises(clusterbus.StateError, match=r"^backlog must be at least 1, not 0$"):
                 bus.events(backlog=0)
             with pytest.raises(clusterbus.StateError, match=r"^max_queued must be at least 1, not 0$"):

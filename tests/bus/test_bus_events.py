@@ -51,11 +51,11 @@ ELSEWHERE = {
 class Diary:
     """The events that a stream has yielded so far."""
 
-    def __init__(self, stream: clusterbus.EventStream) -> None:
+    def __init__(self, stream: clusterbus.EventStream[Any]) -> None:
         self.events: list[Any] = []
         self._task = asyncio.create_task(self._write(stream))
 
-    async def _write(self, stream: clusterbus.EventStream) -> None:
+    async def _write(self, stream: clusterbus.EventStream[Any]) -> None:
         async for event in stream:
             self.events.append(event)
 
@@ -91,7 +91,7 @@ def test_every_event_of_a_clusters_life_is_told(run: Run, peers: Peers, tmp_path
     async def scenario() -> set[type]:
         async with clusterbus.Bus(**settings(tmp_path / "bus", cluster_replica_no_failover="no")) as bus:
             me = bus.node_id
-            diary = Diary(bus.events())
+            diary = Diary(bus.events(*typing.get_args(clusterbus.Event)))
             await bus.meet("127.0.0.1", servers[0].port)
             await diary.has(
                 *(NodeJoined(ids[i], "127.0.0.1", servers[i].port, servers[i].bus_port) for i in range(3)),
@@ -146,7 +146,8 @@ def test_each_stream_has_a_backlog_of_its_own_and_says_what_it_lost(run: Run, pe
 
     async def scenario() -> None:
         async with clusterbus.Bus(**settings(tmp_path / "bus")) as bus:
-            slow, quick = bus.events(backlog=3), Diary(bus.events())
+            kinds = typing.get_args(clusterbus.Event)
+            slow, quick = bus.events(*kinds, backlog=3), Diary(bus.events(*kinds))
             await bus.meet("127.0.0.1", servers[0].port)
             await quick.has(*(NodeJoined(node_id(s), "127.0.0.1", s.port, s.bus_port) for s in servers))
             await quick.has(StateChanged("ok"))

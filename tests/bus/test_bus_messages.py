@@ -266,7 +266,7 @@ def test_module_messages_reach_one_node_or_all_in_order_s7(run: Run, tmp_path: P
         async with pair(tmp_path) as (first, second):
             heard: list[ModuleReceived] = []
             stop = second.on_message(heard.append)
-            events = second.events()
+            events = second.events(ModuleReceived)
             assert await first.send(second.node_id, 2**64 - 1, 255, b"\x00data") == 1
             for number in range(20):
                 assert await first.send(None, 7, 1, f"{number}") == 1
@@ -289,13 +289,12 @@ def test_module_messages_reach_one_node_or_all_in_order_s7(run: Run, tmp_path: P
     run(scenario())
 
 
-async def first_of(events: clusterbus.EventStream, count: int) -> Any:
+async def first_of(events: clusterbus.EventStream[ModuleReceived], count: int) -> Any:
     async for event in events:
-        if isinstance(event, ModuleReceived):
-            yield event
-            count -= 1
-            if not count:
-                return
+        yield event
+        count -= 1
+        if not count:
+            return
 
 
 def test_a_callback_may_answer_and_one_that_fails_harms_nobody_s7(

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 import pytest
-from clusterbus.cluster.events import Message, NodeSuspected
+from clusterbus.cluster.events import Event, Message, NodeSuspected
 from clusterbus.streams.backlog import Backlog, Stream
 from clusterbus.streams.event_stream import BACKLOG_LEN_MAX_BYTES, EventBacklog, EventsLost
 
@@ -74,7 +74,7 @@ def test_a_limit_of_nothing_is_refused() -> None:
 
 
 def test_messages_among_the_events_are_bounded_by_their_bytes_and_events_without_are_not() -> None:
-    waiting = EventBacklog()
+    waiting: EventBacklog[Event] = EventBacklog()
     large = Message("a" * 40, b"c", bytes(BACKLOG_LEN_MAX_BYTES - 1), False)
     waiting.put_nowait(large)
     waiting.put_nowait(Message("a" * 40, b"", b"x", False))

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from clusterbus.cluster.events import Event, NodeSuspected
+from clusterbus.errors import StateError
 from clusterbus.streams.event_stream import EventBacklog, EventsLost, EventStream
 
 
@@ -14,7 +15,7 @@ def event(number: int) -> Event:
 
 
 def test_events_come_out_in_order() -> None:
-    backlog = EventBacklog()
+    backlog: EventBacklog[Event] = EventBacklog()
     for number in range(5):
         backlog.put_nowait(event(number))
     assert backlog.take() == event(0)
@@ -23,7 +24,7 @@ def test_events_come_out_in_order() -> None:
 
 
 def test_a_full_backlog_counts_what_is_lost_where_it_is_lost() -> None:
-    backlog = EventBacklog(events_max=3)
+    backlog: EventBacklog[Event] = EventBacklog(events_max=3)
     for number in range(7):
         backlog.put_nowait(event(number))
     assert len(backlog) == 4
@@ -34,20 +35,20 @@ def test_a_full_backlog_counts_what_is_lost_where_it_is_lost() -> None:
 
 
 def test_exactly_the_limit_loses_nothing() -> None:
-    backlog = EventBacklog(events_max=3)
+    backlog: EventBacklog[Event] = EventBacklog(events_max=3)
     for number in range(3):
         backlog.put_nowait(event(number))
     assert backlog.take_all() == [event(0), event(1), event(2)]
 
 
 def test_a_backlog_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(StateError, match="backlog must be at least 1"):
         EventBacklog(events_max=0)
 
 
 def test_a_stream_waits_for_events_and_ends_when_closed() -> None:
     async def scenario() -> list[Event | EventsLost]:
-        stream = EventStream()
+        stream: EventStream[Event] = EventStream()
         seen: list[Event | EventsLost] = []
 
         async def consume() -> None:

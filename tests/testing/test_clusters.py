@@ -70,7 +70,7 @@ def test_a_replica_takes_over_from_a_crashed_primary_which_comes_back_as_its_rep
     run(scenario())
 
 
-async def until_role(events: clusterbus.EventStream, node_id: str) -> Any:
+async def until_role(events: clusterbus.EventStream[Any], node_id: str) -> Any:
     """The events until that node's role has changed."""
     async for event in events:
         yield event

@@ -5,6 +5,7 @@ reading order:
 
     owner          the thread and process that a bus belongs to
     any_bus        what both buses share: reading the state, and orders that do not wait
+    event_streams  `events()` of both, and what a type checker makes of it
     waiting        waiting for a condition on asyncio
     bus            `Bus`, on asyncio
     blocking_bus   `BlockingBus`, driven by the calls of a plain thread

@@ -138,7 +138,7 @@ class AnyBus(ABC):
     def on_message(self, callback: ModuleCallback) -> Callable[[], None]:
         """Calls `callback(ModuleReceived)` for every module message that another node sends to this one, in order.
 
-        Call the returned function to stop. `events()` yields the same `ModuleReceived` without any callback.
+        Call the returned function to stop. `events(ModuleReceived)` yields the same without any callback.
         The callback runs on the main loop, which waits for it, so it should only hand the work on. An exception out of
         it is logged and counted (`cluster_callback_errors`), and stops nothing.
         Raises StateError if the bus is not open. Source: `RedisModule_RegisterClusterMessageReceiver`.

@@ -15,7 +15,7 @@ from clusterbus import arguments
 from clusterbus.bus.any_bus import AnyBus
 from clusterbus.bus.owner import Owner
 from clusterbus.bus.waiting import timeout_text
-from clusterbus.cluster.events import Event, Message
+from clusterbus.cluster.events import ClusterEvent, Event, Message, ModuleReceived
 from clusterbus.config import Config
 from clusterbus.config.typed import Directives
 from clusterbus.data_plane import DataPlane, checked_data_plane
@@ -54,12 +54,12 @@ class BlockingBus(AnyBus):
         given = parse_all("seeds", seeds)
         path = arguments.path("config_file", config_file) if config_file is not None else None
         data_plane = checked_data_plane(data_plane)
-        self._backlog = EventBacklog(arguments.integer("backlog", backlog, 1))
+        self._backlog: EventBacklog[ClusterEvent] = EventBacklog(backlog)
         self._owner = Owner()
         self._config = Config.from_keywords(path, **directives)
         self._node: BlockingNode | None = BlockingNode(self._config, data_plane=data_plane)
         self._known_id = self._node.member.state.myself.node_id
-        self._node.member.listen(self._backlog.put_nowait)
+        self._node.member.listen(self._on_event)
         if given:
             self._node.member.keep_joined(given)
 
@@ -85,7 +85,7 @@ class BlockingBus(AnyBus):
         if node is not None and not self._owner.is_elsewhere:
             node.close()
 
-    def wait_events(self, timeout_ms: int) -> list[Event | EventsLost]:
+    def wait_events(self, timeout_ms: int) -> list[ClusterEvent | EventsLost]:
         """Drives the node until there are events, at most `timeout_ms`; returns all waiting events, oldest first."""
         node = self._open()
         node.run(arguments.number("timeout_ms", timeout_ms), lambda: len(self._backlog) > 0)
@@ -161,6 +161,10 @@ class BlockingBus(AnyBus):
     @property
     def _is_open(self) -> bool:
         return self._node is not None
+
+    def _on_event(self, event: Event) -> None:
+        if not isinstance(event, Message | ModuleReceived):
+            self._backlog.put_nowait(event)
 
     def _open(self) -> BlockingNode:
         if self._node is None:

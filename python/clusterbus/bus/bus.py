@@ -10,10 +10,10 @@ import os
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from clusterbus import arguments
-from clusterbus.bus.any_bus import AnyBus
+from clusterbus.bus.event_streams import AsyncioEvents
 from clusterbus.bus.owner import Owner
 from clusterbus.bus.waiting import Steps
 from clusterbus.client_port.info import info_table
@@ -26,13 +26,13 @@ from clusterbus.errors import ClusterBusError, JoinError, StateError
 from clusterbus.member.member import Member
 from clusterbus.member.membership.seeds import parse_all
 from clusterbus.runtime.node import AsyncioNode
-from clusterbus.streams.event_stream import BACKLOG_EVENTS_MAX, EventStream
+from clusterbus.streams.event_stream import EventStream, Kinds
 from clusterbus.streams.message_stream import QUEUED_LEN_MAX_BYTES, QUEUED_MESSAGES_MAX, MessageStream, Wanted
 
 Decorated = TypeVar("Decorated", bound=Function)
 
 
-class Bus(AnyBus):
+class Bus(AsyncioEvents):
     """A member of a Valkey or Redis cluster on asyncio (or uvloop), used as an async context manager.
 
     Keyword arguments are valkey.conf's directives with underscores (`port=7000`, `io_threads=3`,
@@ -76,7 +76,7 @@ class Bus(AnyBus):
         self._seeds = parse_all("seeds", seeds)
         self._node: AsyncioNode | None = None
         self._owner = Owner()
-        self._streams: weakref.WeakSet[EventStream | MessageStream] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[EventStream[Any] | MessageStream] = weakref.WeakSet()
         self._steps = Steps()
 
     def command(
@@ -182,16 +182,9 @@ class Bus(AnyBus):
         arguments.integer("count", count, 1)
         await self._steps.wait_until(lambda: self._reaches(count), timeout_s, self._nodes_text(count))
 
-    def events(self, *, backlog: int = BACKLOG_EVENTS_MAX) -> EventStream:
-        """Returns an async iterator over all typed events from now on.
-
-        It ends when the bus closes. It raises ClusterBusError if the node breaks down, which is a fault of this
-        package. Each call makes an independent stream. If more than `backlog` events wait for a slow consumer, further
-        events are dropped; an `EventsLost(count)` stands where they are missing, and `nodes` and `slots` show the
-        present state.
-        """
+    def _event_stream(self, kinds: Kinds, backlog: int) -> EventStream[Any]:
         self._started()
-        stream = EventStream(arguments.integer("backlog", backlog, 1))
+        stream: EventStream[Any] = EventStream(backlog, kinds)
         self._streams.add(stream)
         return stream
 
@@ -308,5 +301,5 @@ class Bus(AnyBus):
 
     def _on_event(self, event: Event) -> None:
         for stream in list(self._streams):
-            if isinstance(stream, EventStream):
+            if isinstance(stream, EventStream) and type(event) in stream.kinds:
                 stream.put_nowait(event)

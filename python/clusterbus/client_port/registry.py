@@ -118,7 +118,7 @@ class Call:
     words: list[bytes]
     slot: int | None = None
 
-    def failed(self, fault: Exception) -> ErrorReply:
+    def failed(self, fault: BaseException) -> ErrorReply:
         """The reply when the handler raised: what was raised on purpose is for the client, anything else is logged."""
         if isinstance(fault, ClusterBusError):
             return error(str(fault), fault.code if isinstance(fault, CommandError) else "ERR")
@@ -135,7 +135,7 @@ class Call:
         return [words[position] for position in key_positions(specs, words) or ()]
 
 
-def internal_error(name: str, fault: Exception) -> ErrorReply:
+def internal_error(name: str, fault: BaseException) -> ErrorReply:
     """Logs a fault of the command's code, or of the user's; the client learns only that there was one."""
     logger.error("the handler of %s failed", name, exc_info=fault)
     return error(f"internal error in '{name}', see the log")

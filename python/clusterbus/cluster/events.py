@@ -1,5 +1,7 @@
 """What `Bus.events()` yields: facts about the cluster as this node sees it, each a small frozen record.
 
+`ClusterEvent` are those about the cluster itself; `Event` adds what programs say to each other.
+
 Owned by the cluster layer, which wraps them in the `Notify` effect in the order in which they happened. Plain data
 without references into the state, so a reader may keep them. Any thread may read one.
 """
@@ -237,7 +239,7 @@ class HandoverEnded:
     done: bool
 
 
-Event = (
+ClusterEvent = (
     NodeJoined
     | HandshakeFailed
     | NodeLeft
@@ -255,8 +257,6 @@ Event = (
     | StateChanged
     | LinkUp
     | LinkDown
-    | Message
-    | ModuleReceived
     | ElectionStarted
     | ElectionWon
     | ElectionLost
@@ -264,3 +264,7 @@ Event = (
     | WritesResumed
     | DataDropped
 )
+"""Every event about the cluster itself."""
+
+Event = ClusterEvent | Message | ModuleReceived
+"""Every event there is."""

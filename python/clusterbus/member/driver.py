@@ -55,6 +55,8 @@ TICK_PERIOD_MS: Final = 100
 VIEW_SHARE: Final = 10
 """Making views takes at most one part in this many of the main loop's time. A view costs microseconds if few nodes have
 changed; many nodes may change with every step."""
+FLUSH_AT_CLOSE_MAX_MS: Final = 250
+"""For so long at most the end of a member waits for what is not sent yet, such as a message published just before."""
 MESSAGES_QUEUED_MAX_BYTES: Final = 64 * 1024 * 1024
 """A link with this much unsent gets no more messages of users (PUBLISH, MODULE) until its peer reads on. The bus
 promises no delivery of them, and cluster-link-sendbuf-limit may be off. Heartbeats are still sent."""
@@ -261,6 +263,11 @@ class Driver:
         finally:
             self.engine.shutdown()
             self.saver.close()
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether a link has messages that are not wholly sent. Whoever closes a member waits for that, a little."""
+        return any(self.engine.send_queue(link)[0] for link in self.links)
 
     def reset_stats(self) -> None:
         """CONFIG RESETSTAT (R24)."""

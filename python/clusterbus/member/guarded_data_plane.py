@@ -54,7 +54,7 @@ class GuardedDataPlane(DataPlane):
         try:
             offset = self._plane.replication_offset()
             self._offset = None if offset is None else _count(offset)
-        except Exception as error:
+        except BaseException as error:
             self._note("replication_offset", error)
         return self._offset
 
@@ -62,7 +62,7 @@ class GuardedDataPlane(DataPlane):
         try:
             age_ms = self._plane.data_age_ms()
             return None if age_ms is None else _count(age_ms)
-        except Exception as error:
+        except BaseException as error:
             self._note("data_age_ms", error)
             return None
 
@@ -93,7 +93,7 @@ class GuardedDataPlane(DataPlane):
     def _ask(self, name: str, question: Callable[[], Answer]) -> Answer:
         try:
             return question()
-        except Exception as error:
+        except BaseException as error:
             self._note(name, error)
             raise StateError(f"the data plane failed in {name}, see the log") from error
 
@@ -126,7 +126,7 @@ class GuardedDataPlane(DataPlane):
     def _report(self, name: str, fact: Callable[[], None]) -> None:
         try:
             fact()
-        except Exception as error:
+        except BaseException as error:
             self._note(name, error)
 
     def _on_event(self, event: Event) -> None:
@@ -150,7 +150,7 @@ class GuardedDataPlane(DataPlane):
             case _:
                 pass
 
-    def _note(self, name: str, error: Exception) -> None:
+    def _note(self, name: str, error: BaseException) -> None:
         self._faults.survive(error, "data_plane_errors", "data plane", f"{name} failed")
 
 

@@ -81,7 +81,7 @@ class PubSub:
         for callback in list(self._callbacks):
             try:
                 callback(event)
-            except Exception as error:
+            except BaseException as error:
                 self._driver.faults.survive(error, "callback_errors", "on_message", "a callback failed")
 
     def _leave_foreign_slots(self) -> None:

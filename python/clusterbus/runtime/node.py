@@ -20,7 +20,7 @@ from clusterbus.config import Config
 from clusterbus.config.listening import PortInUseError
 from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ClusterBusError, ConfigError, StateError
-from clusterbus.member.driver import TICK_PERIOD_MS
+from clusterbus.member.driver import FLUSH_AT_CLOSE_MAX_MS, TICK_PERIOD_MS
 from clusterbus.member.member import Member
 from clusterbus.runtime.clock import TickSchedule
 from clusterbus.runtime.free_ports import openings
@@ -28,6 +28,7 @@ from clusterbus.runtime.log import logger
 from clusterbus.runtime.startup import open_member
 
 EXIT_ERROR: Final = 1
+FLUSH_PAUSE_S: Final = 0.002
 
 
 class AsyncioNode:
@@ -119,15 +120,28 @@ class AsyncioNode:
         await self._close(save=self._member is not None and self._member.save_on_stop)
 
     async def _close(self, *, save: bool) -> None:
-        member, self._member = self._member, None
-        if member is None:
-            return
-        self._stop_stepping()
         try:
-            if self._resp is not None:
-                await self._resp.close()
+            await self._send_rest()
         finally:
-            member.close(save=save)
+            member, self._member = self._member, None
+            if member is not None:
+                self._stop_stepping()
+                try:
+                    if self._resp is not None:
+                        await self._resp.close()
+                finally:
+                    member.close(save=save)
+
+    async def _send_rest(self) -> None:
+        """Waits a little for messages that are not sent yet; steps and ticks go on meanwhile."""
+        if not self.is_started or self._is_broken:
+            return
+        assert self._loop is not None
+        driver = self.member.driver
+        driver.finish_step()
+        end_s = self._loop.time() + FLUSH_AT_CLOSE_MAX_MS / 1000
+        while driver.has_unsent and self._loop.time() < end_s and not driver.closed:
+            await asyncio.sleep(FLUSH_PAUSE_S)
 
     def _stop_stepping(self) -> None:
         assert self._loop is not None
@@ -167,16 +181,16 @@ class AsyncioNode:
     def _on_tick(self) -> None:
         if self._member is None or self._loop is None or self._schedule is None or self._is_broken:
             return
-        if self._schedule.take(self._loop.time()):
-            try:
-                more = self._member.driver.tick()
-            except Exception as error:
-                self._fail("the main loop's tick failed", error)
-                return
-            if more:
+        if not self._schedule.take(self._loop.time()):
+            self._arm_tick()
+            return
+        self._arm_tick()  # before the tick, which Ctrl-C may end
+        try:
+            if self._member.driver.tick():
                 self._schedule_step()
             self.on_step()
-        self._arm_tick()
+        except Exception as error:
+            self._fail("the main loop's tick failed", error)
 
     def _arm_tick(self) -> None:
         assert self._loop is not None

@@ -6,6 +6,7 @@ nothing is raised to the connection. Main thread. Source: `call` in `src/server.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable
 from inspect import isawaitable
@@ -83,7 +84,7 @@ class Observer:
         begun_ns = time.perf_counter_ns()
         try:
             reply = call.handler(member, client, call.arguments)
-        except Exception as fault:
+        except (Exception, asyncio.CancelledError) as fault:
             reply = call.failed(fault)
         if type(reply) not in _NEVER_AWAITABLE and isawaitable(reply):
             return self._await(client, call, reply, begun_ns, in_exec)
@@ -96,7 +97,10 @@ class Observer:
         called_ns = time.perf_counter_ns()
         try:
             reply = await pending
-        except Exception as fault:
+        except (Exception, asyncio.CancelledError) as fault:
+            task = asyncio.current_task()
+            if isinstance(fault, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise  # this call is to end; else the handler has awaited something that was cancelled
             reply = call.failed(fault)
         # A blocking command waits on purpose, so its waiting counts for nothing.
         ended_ns = called_ns if "blocking" in call.spec.flags else time.perf_counter_ns()
