@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from clusterbus.testing.blocking import BlockingCluster, blocking_cluster
     from clusterbus.testing.clusters import Cluster, cluster
     from clusterbus.testing.handle import NodeHandle, NodeKind
+    from clusterbus.testing.plugin import RunCoroutine, StartCluster
     from clusterbus.testing.ports import free_port_pair, free_ports
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "Cluster",
     "NodeHandle",
     "NodeKind",
+    "RunCoroutine",
+    "StartCluster",
     "blocking_cluster",
     "cluster",
     "free_port_pair",
@@ -56,6 +59,8 @@ _MODULE_OF = {
     "cluster": "clusterbus.testing.clusters",
     "NodeHandle": "clusterbus.testing.handle",
     "NodeKind": "clusterbus.testing.handle",
+    "RunCoroutine": "clusterbus.testing.plugin",
+    "StartCluster": "clusterbus.testing.plugin",
     "free_port_pair": "clusterbus.testing.ports",
     "free_ports": "clusterbus.testing.ports",
 }

@@ -17,17 +17,21 @@ if TYPE_CHECKING:
     from clusterbus.testing.blocking import BlockingCluster
     from clusterbus.testing.clusters import Options
 
-    Result = TypeVar("Result")
+Result = TypeVar("Result")
 
-    class StartCluster(Protocol):
-        """The type of the fixture `clusterbus_cluster`."""
 
-        def __call__(self, nodes: int | None = None, **options: Unpack[Options]) -> BlockingCluster: ...
+class StartCluster(Protocol):
+    """The type of the fixture `clusterbus_cluster`."""
 
-    class RunCoroutine(Protocol):
-        """The type of the fixture `clusterbus_run`."""
+    def __call__(self, nodes: int | None = None, **options: Unpack[Options]) -> BlockingCluster:
+        """Starts a cluster that ends with the test."""
 
-        def __call__(self, coroutine: Coroutine[Any, Any, Result], /) -> Result: ...
+
+class RunCoroutine(Protocol):
+    """The type of the fixture `clusterbus_run`."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, Result], /) -> Result:
+        """Runs a coroutine to its end and returns its result."""
 
 
 @pytest.fixture
