@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         SlotOrdered,
         SlotsChanged,
         StateChanged,
+        TagsChanged,
         WritesPaused,
         WritesResumed,
     )
@@ -113,6 +114,7 @@ __all__ = [
     "StateChanged",
     "StateError",
     "Status",
+    "TagsChanged",
     "WritesPaused",
     "WritesResumed",
     "__version__",
@@ -151,6 +153,7 @@ _NAMES_OF = {
         "SlotOrdered",
         "SlotsChanged",
         "StateChanged",
+        "TagsChanged",
         "WritesPaused",
         "WritesResumed",
     ),

@@ -11,7 +11,7 @@ import math
 import operator
 import os
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from clusterbus.errors import StateError
@@ -74,6 +74,13 @@ def sequence(name: str, values: object, of: str) -> list[object]:
     if isinstance(values, str | bytes | bytearray | memoryview) or not isinstance(values, Iterable):
         raise wrong_type(name, f"a sequence of {of}", values)
     return list(values)
+
+
+def texts_by_name(name: str, values: object) -> dict[str, str]:
+    """A mapping of str to str, as a dict of its own."""
+    if not isinstance(values, Mapping):
+        raise wrong_type(name, "a mapping of str to str", values)
+    return {text(f"a name in {name}", key): text(f"{name}[{key!r}]", value) for key, value in values.items()}
 
 
 def function(name: str, value: Called) -> Called:

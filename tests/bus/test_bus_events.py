@@ -20,11 +20,14 @@ from clusterbus import (
     NodeFailed,
     NodeJoined,
     NodeLeft,
+    NodeReachable,
     NodeRecovered,
     NodeSuspected,
+    NodeUnreachable,
     RoleChanged,
     SlotsChanged,
     StateChanged,
+    TagsChanged,
 )
 
 from tests.bus.harness import DEADLINE_S, NODE_TIMEOUT_MS, order, settings, well
@@ -108,7 +111,12 @@ def test_every_event_of_a_clusters_life_is_told(run: Run, peers: Peers, tmp_path
 
             await order(bus, b"CLUSTER REPLICATE " + victim_id.encode())
             servers[0].call("PUBLISH", "news", "hello")
-            await diary.has(RoleChanged(me, "replica", victim_id), Message(ids[0], b"news", b"hello", False))
+            await bus.set_tags({"role": "spare"})
+            await diary.has(
+                RoleChanged(me, "replica", victim_id),
+                Message(ids[0], b"news", b"hello", False),
+                TagsChanged(me, {"role": "spare"}),
+            )
             told |= diary.turn()
 
             victim.kill()
@@ -121,6 +129,8 @@ def test_every_event_of_a_clusters_life_is_told(run: Run, peers: Peers, tmp_path
                 StateChanged("ok"),
             )
             assert {event.node_id for event in diary.of(LinkDown)} == {victim_id}
+            (unreachable,) = diary.of(NodeUnreachable)
+            assert unreachable.node_id == victim_id
             (failed,) = diary.of(NodeFailed)
             assert failed.node_id == victim_id
             sequence = [NodeSuspected(victim_id), failed, ElectionStarted(me, 4), ElectionWon(me, 4)]
@@ -128,7 +138,11 @@ def test_every_event_of_a_clusters_life_is_told(run: Run, peers: Peers, tmp_path
             told |= diary.turn()
 
             victim.start()
-            await diary.has(NodeRecovered(victim_id, was_failed=True), RoleChanged(victim_id, "replica", me))
+            await diary.has(
+                NodeRecovered(victim_id, was_failed=True),
+                NodeReachable(victim_id),
+                RoleChanged(victim_id, "replica", me),
+            )
             await bus.forget(victim_id)
             await diary.has(NodeLeft(victim_id, "forgotten"))
             return told | diary.turn()

@@ -19,7 +19,7 @@ from clusterbus.cluster.failover import (
     roles,
 )
 from clusterbus.cluster.heartbeats import heartbeat
-from clusterbus.cluster.membership import acquaintance, handshake, links
+from clusterbus.cluster.membership import acquaintance, handshake, links, tags
 from clusterbus.cluster.membership.myself import refresh_myself
 from clusterbus.cluster.model.surveys import Coverage, Survey
 from clusterbus.cluster.state import ClusterState
@@ -83,6 +83,7 @@ def _second(core: Core) -> None:
     for node in list(core.table.reported.values()):
         failure.count_reports(core, node)
     cron._tell_forgotten(core)
+    tags.second(core)
 
 
 def _acquaint(core: Core) -> None:

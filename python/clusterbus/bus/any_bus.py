@@ -6,7 +6,7 @@ Must never let a user touch the state itself. The owner's thread.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from clusterbus import arguments
@@ -133,6 +133,12 @@ class AnyBus(ABC):
     def _forget(self, node_id: str) -> None:
         member = self._member()
         member.state.forget(arguments.text("node_id", node_id), member.clock.now_ms())
+        member.settle()
+
+    def _set_tags(self, tags: Mapping[str, str]) -> None:
+        member = self._member()
+        given = arguments.texts_by_name("tags", tags)
+        member.state.set_tags(given, member.clock.now_ms())
         member.settle()
 
     def on_message(self, callback: ModuleCallback) -> Callable[[], None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self, Unpack
 
@@ -132,6 +132,10 @@ class BlockingBus(AnyBus):
     def forget(self, node_id: str) -> None:
         """As `Bus.forget`."""
         self._forget(node_id)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """As `Bus.set_tags`; the others are told when the node is next driven, or earlier."""
+        self._set_tags(tags)
 
     def publish(self, channel: bytes | str, message: bytes | str, *, sharded: bool = False) -> int:
         """As `Bus.publish`; the message leaves when the node is next driven, or earlier."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -220,6 +220,16 @@ class Bus(AsyncioEvents):
         """CLUSTER FORGET: removes a node and keeps it out for a minute. Raises StateError if it is unknown, this node
         itself, or this replica's primary."""
         self._forget(node_id)
+
+    async def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Attaches small texts to this node, in the place of those that it had; `{}` takes all away.
+
+        Every other clusterbus node shows them in `nodes[...].tags`, and reports a TagsChanged; those that join later
+        too. Valkey and Redis nodes see nothing of them. They live as long as this process: after a restart set them
+        again. Raises StateError, and changes nothing, if they take more than 512 bytes: their UTF-8, and two more for
+        each name and value.
+        """
+        self._set_tags(tags)
 
     async def publish(self, channel: bytes | str, message: bytes | str, *, sharded: bool = False) -> int:
         """PUBLISH: delivers a message to this node's subscribers and sends it to every connected node for theirs.

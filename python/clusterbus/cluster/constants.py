@@ -143,6 +143,10 @@ HANDOVER_ANSWER_MS: Final = 2_000
 """A replica that was asked to take over must have begun to after this time. Servers of another kind never do."""
 SHARD_ORDERS_MODULE_ID: Final = int.from_bytes(b"cb-shard", "little")
 """The module id of the MODULE messages by which a primary of ours passes orders on to its replicas."""
+TAGS_MODULE_ID: Final = int.from_bytes(b"cb-tags.", "little")
+"""The module id of the MODULE messages that spread tags; by them clusterbus nodes know each other too."""
+OWN_MODULE_IDS: Final = frozenset((SHARD_ORDERS_MODULE_ID, TAGS_MODULE_ID))
+"""The module ids that clusterbus nodes use among themselves, which no program may."""
 MIGRATION_DELAY_MS: Final = 5_000
 """A primary must have been without a working replica for this long before a replica of another primary moves to it."""
 

@@ -381,6 +381,9 @@ class Core:
             node.inbound_link = None
             self.table.half_known[node.node_id] = node
             node.inbound_lost_ms = self.now_ms
+            # What comes on the next one may be of another run of the node, or of another server in its place.
+            node.tags_version = -1
+            node.is_clusterbus = False
         if not node.in_handshake:
             self.notify(LinkDown(node.node_id, link.inbound, reason))
 

@@ -21,7 +21,7 @@ from clusterbus.cluster.failover import (
     roles,
 )
 from clusterbus.cluster.heartbeats import heartbeat
-from clusterbus.cluster.membership import acquaintance, handshake, links
+from clusterbus.cluster.membership import acquaintance, handshake, links, tags
 from clusterbus.cluster.membership.myself import refresh_myself
 from clusterbus.cluster.model.node import Link, Node
 
@@ -46,6 +46,7 @@ def tick(core: Core, number: int) -> None:
         for node in list(core.table.reported.values()):
             failure.count_reports(core, node)
         _tell_forgotten(core)
+        tags.second(core)
     _look_at_due_nodes(core)
     reachability.tick(core, is_second=number % c.TICKS_PER_RANDOM_PING == 0)
     manual_failover.tick(core)

@@ -8,7 +8,8 @@ without references into the state, so a reader may keep them. Any thread may rea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,14 @@ class AddressChanged:
     ip: str
     port: int
     cport: int
+
+
+@dataclass(frozen=True, slots=True)
+class TagsChanged:
+    """The program of a node, ours or another clusterbus node, has set other tags: `tags` are all that it has now."""
+
+    node_id: str
+    tags: Mapping[str, str] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +263,7 @@ ClusterEvent = (
     | HandoverEnded
     | EpochChanged
     | AddressChanged
+    | TagsChanged
     | StateChanged
     | LinkUp
     | LinkDown

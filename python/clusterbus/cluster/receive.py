@@ -16,7 +16,7 @@ from clusterbus.cluster import pubsub
 from clusterbus.cluster.core import MESSAGES_RECEIVED, Core
 from clusterbus.cluster.failover import election, epochs, failure, manual_failover, roles, vote
 from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat, quiet
-from clusterbus.cluster.membership import address, handshake, links
+from clusterbus.cluster.membership import address, handshake, links, tags
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.operator import shard_orders
@@ -295,8 +295,9 @@ def _handle_light(core: Core, link: Link, packet: Packet) -> None:
 
 def _handle_message(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
     message = packet.decode()
-    if isinstance(message, ModuleMessage) and message.module_id == c.SHARD_ORDERS_MODULE_ID:
-        shard_orders.receive(core, sender, message)
+    ours = _MODULES.get(message.module_id) if isinstance(message, ModuleMessage) else None
+    if ours is not None and isinstance(message, ModuleMessage):
+        ours(core, sender, message)
     else:
         pubsub.receive(core, sender, packet)
 
@@ -317,6 +318,11 @@ def _handle_update(core: Core, link: Link, sender: Node, packet: Packet) -> None
     roles.apply_update(core, message)
 
 
+_MODULES: Final[dict[int, Callable[[Core, Node, ModuleMessage], None]]] = {
+    c.SHARD_ORDERS_MODULE_ID: shard_orders.receive,
+    c.TAGS_MODULE_ID: tags.receive,
+}
+"""What clusterbus nodes send each other: the modules of `constants.OWN_MODULE_IDS`."""
 _HANDLERS: Final[dict[int, Handler]] = {
     c.FAIL: _handle_fail,
     c.UPDATE: _handle_update,

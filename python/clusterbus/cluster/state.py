@@ -20,6 +20,7 @@ from clusterbus.cluster.effects import Effect, Save
 from clusterbus.cluster.failover import handover, health, manual_failover, reachability, replication
 from clusterbus.cluster.heartbeats import heartbeat, quiet
 from clusterbus.cluster.membership import acquaintance, links
+from clusterbus.cluster.membership import tags as own_tags
 from clusterbus.cluster.membership.myself import refresh_myself
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.records import NodesConf
@@ -59,6 +60,7 @@ class ClusterState:
             node_id = f"{random.getrandbits(160):040x}"
         shard_id = f"{random.getrandbits(160):040x}"
         myself = Node(node_id, c.FLAG_PRIMARY | c.FLAG_MYSELF, shard_id, now_ms)
+        myself.is_clusterbus, myself.tags_version = True, 0
         self._core = Core(
             config=config,
             myself=myself,
@@ -248,10 +250,17 @@ class ClusterState:
         """MODULE to one node, or to every connected one if `node_id` is None. Returns the number of these nodes. Raises
         StateError for a node that is unknown or not connected, and for a message that no packet can carry.
         """
-        if module_id == c.SHARD_ORDERS_MODULE_ID:
-            raise StateError(f"the module id {module_id} is that of orders within a shard")
+        if module_id in c.OWN_MODULE_IDS:
+            raise StateError(f"the module id {module_id} is one of those that clusterbus nodes use among themselves")
         self._core.set_now(now_ms)
         return pubsub.send_module(self._core, node_id, module_id, module_type, data)
+
+    def set_tags(self, tags: Mapping[str, str], now_ms: int) -> None:
+        """Makes these the tags of this node, and tells them to the clusterbus nodes. Raises StateError if they take
+        more than `tags.TAGS_LEN_MAX_BYTES`.
+        """
+        self._core.set_now(now_ms)
+        own_tags.set_own(self._core, tags)
 
     # ------------------------------------------------------------ outputs
 

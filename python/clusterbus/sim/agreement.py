@@ -82,6 +82,10 @@ def _about_one(host: Host, other: Host) -> Iterator[str]:
         yield f"{host.name} flags {other.name} as failing, which is up"
     if seen.is_unreachable:
         yield f"{host.name} finds {other.name} unreachable, which is up"
+    if not seen.is_clusterbus:
+        yield f"{host.name} does not know what {other.name} is"
+    if seen.tags != true.tags:
+        yield f"{host.name} has {dict(seen.tags)} as the tags of {other.name}, they are {dict(true.tags)}"
     if seen.is_primary != true.is_primary or _primary_id(seen) != _primary_id(true):
         yield f"{host.name} takes {other.name} for {_role(seen)}, it is {_role(true)}"
     if seen.shard_id != true.shard_id:

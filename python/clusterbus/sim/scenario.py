@@ -37,6 +37,8 @@ FORM_LIMIT_MS: Final = 120_000
 AGREE_LIMIT_MS: Final = 60_000
 AGREE_LIMIT_TIMEOUTS: Final = 20
 """The members must agree within this many node timeouts plus AGREE_LIMIT_MS after the last fault."""
+TAGGING: Final = 0.2
+"""Before each fault, and at the end, the program of each member sets other tags with this probability."""
 STILL_MS: Final = 1_000
 """They must still agree this long plus a node timeout later."""
 
@@ -68,6 +70,7 @@ class Scenario:
         state_class: type[ClusterState] = ClusterState,
     ) -> None:
         self.draw = Random(f"{seed}/scenario")
+        self._tags = Random(f"{seed}/tags")
         self.outcome = Outcome(seed)
         self.outcome.nodes = nodes = self.draw.randint(NODES_MIN, NODES_MAX)
         self.primaries = self.draw.randint(PRIMARIES_MIN, max(PRIMARIES_MIN, nodes * 2 // 3))
@@ -152,6 +155,7 @@ class Scenario:
         weights = [FAULTS[name][0] for name in names]
         lasting: list[tuple[float, Undo]] = []
         for _ in range(draw.randint(FAULTS_MIN, FAULTS_MAX)):
+            self._set_tags()
             name = draw.choices(names, weights)[0]
             undo = FAULTS[name][1](self.stage)
             if undo is None:
@@ -162,6 +166,12 @@ class Scenario:
             last_ms = simulation.now_ms if draw.random() < 0.5 else max(end_ms for end_ms, _ in lasting)
             lasting = self._pass_time(lasting, last_ms + draw.uniform(0, 2) * self.node_timeout_ms)
         self._pass_time(lasting, max((end_ms for end_ms, _ in lasting), default=0.0))
+
+    def _set_tags(self) -> None:
+        for host in self.simulation.members:
+            if self.stage.is_active(host) and self._tags.random() < TAGGING:
+                tags = {name: str(self._tags.random()) for name in "abc"[: self._tags.randrange(4)]}
+                self.simulation.set_tags(host.index, tags)
 
     def _pass_time(self, lasting: list[tuple[float, Undo]], until_ms: float) -> list[tuple[float, Undo]]:
         """Lets time pass. Ends each fault at its time, and returns those that still last."""
@@ -189,6 +199,7 @@ class Scenario:
     def _calm_down(self) -> None:
         simulation = self.simulation
         self.killings_left = 0
+        self._set_tags()
         simulation.heal()
         self.stage.start(list(simulation.nodes))
         repair(self.stage)

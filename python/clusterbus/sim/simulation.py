@@ -7,6 +7,7 @@ pass raises `InvariantError`. One thread; no real clock, socket or file.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
@@ -260,6 +261,11 @@ class Simulation:
         ttl_ms = host.config.cluster_blacklist_ttl * 1000
         until_us = self._timeline.now_us + int(ttl_ms * US_PER_MS * slowest)
         self._world.checker.forgot(host, node_id, until_us)
+
+    def set_tags(self, node: int, tags: dict[str, str]) -> None:
+        """The program that a member lives in sets its tags. A member that is about to crash may crash here."""
+        with contextlib.suppress(StateError):
+            self.operate(node, lambda state, now_ms: state.set_tags(tags, now_ms))
 
     def add_slots(self, node: int, first: int, last: int) -> None:
         """CLUSTER ADDSLOTSRANGE first last."""

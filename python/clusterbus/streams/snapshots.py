@@ -6,7 +6,8 @@ itself, which only the main loop may touch. Taken on the main thread, readable o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.records import flags_text
@@ -22,6 +23,8 @@ class NodeView:
     with 0 for never. `connected` means that our link to the node is up; it is always true for this node itself.
     `is_unreachable`: so say most of the members that this node reaches (`NodeUnreachable`).
     `hostname`, `human_nodename` and `availability_zone` are what the node announces of itself, "" for nothing.
+    `is_clusterbus`: it is known to be a clusterbus node, which this node learns from it soon after they have linked up.
+    `tags` are what its program has set (`set_tags`); a node of another kind has none.
     """
 
     node_id: str
@@ -41,6 +44,8 @@ class NodeView:
     is_unreachable: bool
     ping_sent_ms: int
     pong_received_ms: int
+    is_clusterbus: bool
+    tags: Mapping[str, str] = field(hash=False)
 
     @property
     def is_myself(self) -> bool:
@@ -110,6 +115,8 @@ def node_view(node: Node, *, is_myself: bool) -> NodeView:
         is_unreachable=node.is_unreachable,
         ping_sent_ms=node.ping_sent_ms,
         pong_received_ms=node.pong_received_ms,
+        is_clusterbus=node.is_clusterbus,
+        tags=dict(node.tags),
     )
 
 

@@ -155,8 +155,9 @@ def test_an_order_that_makes_no_sense_is_refused_and_changes_nothing_p27(order: 
 
 def test_users_cannot_send_orders_by_accident() -> None:
     primary = Primary()
-    with pytest.raises(StateError, match="orders within a shard"):
-        primary.solo.state.send_module(None, c.SHARD_ORDERS_MODULE_ID, 1, b"", primary.solo.now_ms)
+    for module_id in c.OWN_MODULE_IDS:
+        with pytest.raises(StateError, match="clusterbus nodes use among themselves"):
+            primary.solo.state.send_module(None, module_id, 1, b"", primary.solo.now_ms)
 
 
 # ---------------------------------------------------------------- before it goes

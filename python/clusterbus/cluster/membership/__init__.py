@@ -4,5 +4,6 @@ handshake     MEET in both directions, until the true id is known
 acquaintance  MEET again, to those that do not know us
 links         dials, links that come up, and links that end
 address       where other nodes are, by their own packets
+tags          what a node's program says of it, to clusterbus nodes
 myself        what this node announces of itself
 """

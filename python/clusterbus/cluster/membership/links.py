@@ -13,6 +13,7 @@ from clusterbus.cluster.effects import CloseLink, Dial
 from clusterbus.cluster.events import LinkUp
 from clusterbus.cluster.failover import failure
 from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.membership import tags
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Link, Node
 
@@ -181,6 +182,7 @@ def _allow_light(core: Core, link: Link, node: Node) -> None:
     if inbound is not None and inbound.created_ms < node.ping_sent_ms:
         link.takes_light = True
         core.receivers.clear()
+        tags.greet(core, link, node)
 
 
 def _note_end(core: Core, node: Node, reason: str, *, answered: bool) -> None:

@@ -102,11 +102,13 @@ class Link:
     """One connection to or from a peer. `node` is None for an inbound link until a packet says whose it is.
 
     `takes_light`: the peer has shown that it knows whose link this is, so light messages may go out on it (`pubsub`).
-    `has_answered`: a PONG of its node came on it. `assigned_ms`: when an inbound link got its node, 0 before.
+    `told_tags_version`: the version of our tags that it was told last, -1 for none (`tags`). `has_answered`: a PONG of
+    its node came on it. `assigned_ms`: when an inbound link got its node, 0 before.
     """
 
     __slots__ = (
         "assigned_ms", "created_ms", "has_answered", "inbound", "link_id", "local_ip", "node", "peer_ip", "takes_light",
+        "told_tags_version",
     )  # fmt: skip
 
     def __init__(
@@ -119,6 +121,7 @@ class Link:
         self.local_ip = local_ip
         self.created_ms = created_ms
         self.takes_light = False
+        self.told_tags_version = -1
         self.has_answered = False
         self.assigned_ms = 0
 
@@ -216,6 +219,11 @@ class Node:
     fail_time_ms: int = 0
     fail_reports: dict[Node, int] = field(default_factory=dict)
     """The nodes that report this one as failing, and when each did so last in a heartbeat that was applied in full."""
+    is_clusterbus: bool = False
+    """It has told its tags on its present link, as only clusterbus nodes do."""
+    tags: tuple[tuple[str, str], ...] = ()
+    tags_version: int = -1
+    """Of the tags that it told on its present link, -1 for none."""
     is_unreachable: bool = False
     """So say most of the members that we reach (`reachability`)."""
     has_told_offset: bool = False

@@ -19,10 +19,10 @@ class NodeTable:
 
     Invariants: `nodes[n.node_id] is n`; `failing` holds exactly the nodes flagged PFAIL or FAIL
     (`Core.set_failure_flags` keeps it so); `reported` holds those with a failure report, `unreachable` those with that
-    mark; `handshakes` maps the address of every node in handshake to the node; `provisional_count` counts the
-    provisional nodes. `agenda` says when
-    the tick looks at which node; `half_known` holds at least the nodes without an inbound link and those that have not
-    shown that they know us.
+    mark; `untold` has the ids of clusterbus nodes that have not answered yet what `tags` told them, and when it did so
+    last; `handshakes` maps the address of every node in handshake to the node; `provisional_count` counts the
+    provisional nodes. `agenda` says when the tick looks at which node; `half_known` holds at least the nodes without an
+    inbound link and those that have not shown that they know us.
     """
 
     def __init__(self, myself: Node) -> None:
@@ -32,6 +32,7 @@ class NodeTable:
         self.failing: dict[str, Node] = {}
         self.reported: dict[str, Node] = {}
         self.unreachable: dict[str, Node] = {}
+        self.untold: dict[str, int] = {}
         self.handshakes: dict[tuple[str, int], Node] = {}
         self.half_known: dict[str, Node] = {}
         self.provisional_count = 0
@@ -98,6 +99,7 @@ class NodeTable:
         self.failing.pop(node.node_id, None)
         self.reported.pop(node.node_id, None)
         self.unreachable.pop(node.node_id, None)
+        self.untold.pop(node.node_id, None)
         self.half_known.pop(node.node_id, None)
         node.agenda = None
         self.agenda.remove(node)
