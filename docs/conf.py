@@ -37,10 +37,17 @@ html_show_sphinx = False
 
 # A name in single backquotes links to what it names, if that is on the site.
 default_role = "py:obj"
+# `type` in a docstring may be a field of any of several messages; it then links to none.
+suppress_warnings = ["ref.python"]
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "inherited-members": "object", "undoc-members": True}
+# What a class has from Python itself is not described again.
+autodoc_default_options = {
+    "members": True,
+    "undoc-members": True,
+    "inherited-members": "object, int, str, tuple, Enum, IntEnum, IntFlag, Flag, BaseException, Exception, TypedDict",
+}
 python_use_unqualified_type_hints = True
 
 

@@ -1,36 +1,48 @@
 """Directives of the site's pages whose content is made: from the table of directives, the counters, the public names.
 
-    ```{public-names} MODULE ...      the docstrings of the public names that these modules own
+    ```{public-names} MODULE ...      the docstrings of the public names of these modules
     ```{directive-table}              the directives that do something here
     ```{idle-directive-table}         the directives that are known and do nothing
     ```{metric-table} NAME            the counters of one table of `member/counters`
+    ```{reason-table}                 the counters with a reason in their name
+    ```{message-types}                the types of messages that are counted
 
 Must never hold a fact that stands in one of the tables. Used by `conf.py`, and by the tests of the site.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import importlib
+import inspect
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from clusterbus import _NAMES_OF
+from clusterbus.cluster.constants import MESSAGE_NAMES
 from clusterbus.config import DIRECTIVES, WITH_EFFECT
+from clusterbus.member import counters
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 
 def public_names(*modules: str) -> str:
-    """The names that `modules` own, each documented by its docstring, as the text of a MyST page."""
-    lines = ["```{eval-rst}", ".. currentmodule:: clusterbus", ""]
+    """The public names that `modules` own, each documented by its docstring, as the text of a MyST page."""
+    lines = ["```{eval-rst}"]
     for module in modules:
-        for name in _NAMES_OF[module]:
-            kind = "autodata" if name in CONSTANTS else "autoclass"
-            lines += [f".. {kind}:: clusterbus.{name}", ""]
+        lines += [f".. {kind}:: {name}\n" for kind, name in names_of(module)]
     return "\n".join([*lines, "```"])
 
 
-CONSTANTS = {"ClusterEvent", "Event", "OK", "__version__"}
-"""Public names that are no classes."""
+def names_of(module: str) -> Iterator[tuple[str, str]]:
+    """The directives of autodoc for the public names of a module; those of the package by their short names."""
+    package, names = ("clusterbus", _NAMES_OF[module]) if module in _NAMES_OF else (module, ())
+    public = importlib.import_module(package)
+    for name in names or public.__all__:
+        value = getattr(public, name)
+        if isinstance(value, type):
+            yield "autoclass", f"{package}.{name}"
+        else:
+            yield "autofunction" if inspect.isroutine(value) else "autodata", f"{package}.{name}"
 
 
 def directive_table() -> str:
@@ -53,6 +65,23 @@ def idle_directive_table() -> str:
             by_reason.setdefault(directive.doc, []).extend((directive.name, *directive.aliases))
     rows = ((plain(reason), ", ".join(f"`{name}`" for name in names)) for reason, names in by_reason.items())
     return table(("Why it does nothing here", "Directives"), rows)
+
+
+def metric_table(name: str) -> str:
+    """The counters of one table of `member/counters`."""
+    rows: Iterable[counters.Counter] = getattr(counters, name)
+    return table(("Name", "What it counts"), ((f"`{row.shown}`", plain(row.doc)) for row in rows))
+
+
+def reason_table() -> str:
+    """The counters that have a reason in their name."""
+    rows = ((f"`cluster_{prefix}<reason>`", plain(doc)) for prefix, doc in counters.REASON_PREFIXES.items())
+    return table(("Name", "What it counts"), rows)
+
+
+def message_types() -> str:
+    """The types of messages that are counted, as a sentence."""
+    return ", ".join(f"`{name}`" for name in MESSAGE_NAMES) + "."
 
 
 def plain(text: str) -> str:
@@ -82,6 +111,9 @@ MAKERS: dict[str, Any] = {
     "public-names": public_names,
     "directive-table": directive_table,
     "idle-directive-table": idle_directive_table,
+    "metric-table": metric_table,
+    "reason-table": reason_table,
+    "message-types": message_types,
 }
 
 
