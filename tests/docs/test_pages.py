@@ -184,13 +184,13 @@ def test_what_a_page_includes_is_there_and_tested(page: Path) -> None:
         assert path.is_file()
         if path.parent == ROOT / "examples":
             tests = ROOT / "tests" / "examples"
-            assert (tests / f"test_{path.name.removeprefix('test_')}").is_file(), f"{path.name} has no test of its own"
+            assert (tests / f"test_{path.name}").is_file(), f"{path.name} has no test of its own"
 
 
 def test_each_example_of_the_guide_has_a_page() -> None:
     included = {(page.parent / target).resolve() for page in PAGES for target in targets(page.read_text())}
     tested = {path.name.removeprefix("test_") for path in (ROOT / "tests" / "examples").glob("test_*.py")}
-    examples = {path for path in (ROOT / "examples").glob("*.py") if path.name.removeprefix("test_") in tested}
+    examples = {path for path in (ROOT / "examples").glob("*.py") if path.name in tested}
     assert examples <= included
 
 
