@@ -5,11 +5,12 @@ Must never let a user touch the state itself. The owner's thread.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from clusterbus import arguments
+from clusterbus.bus.slot_orders import SlotView
 from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
 from clusterbus.config import Config
 from clusterbus.member.counters import cluster_info_lines
@@ -31,7 +32,7 @@ PUBLISH_LEN_MAX_BYTES: Final = PAYLOAD_LEN_MAX_BYTES
 """The most that one packet of the bus can carry: channel and message together, or the data of a module message."""
 
 
-class AnyBus(ABC):
+class AnyBus(SlotView):
     """A member that is open or not, and what can be asked of it without waiting."""
 
     _config: Config

@@ -14,6 +14,7 @@ from typing import Self, Unpack
 from clusterbus import arguments
 from clusterbus.bus.any_bus import AnyBus
 from clusterbus.bus.owner import Owner
+from clusterbus.bus.slot_orders import BlockingSlotOrders
 from clusterbus.bus.waiting import timeout_text
 from clusterbus.cluster.events import ClusterEvent, Event, Message, ModuleReceived
 from clusterbus.config import Config
@@ -35,7 +36,7 @@ from clusterbus.streams.message_stream import (
 )
 
 
-class BlockingBus(AnyBus):
+class BlockingBus(AnyBus, BlockingSlotOrders):
     """The same member without an event loop: it works only while one of its `wait_` methods runs.
 
     Takes the keywords of `Bus`. It serves no client port. If the program stops calling `wait_` methods, the other nodes

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar, Unpack
 from clusterbus import arguments
 from clusterbus.bus.event_streams import AsyncioEvents
 from clusterbus.bus.owner import Owner
+from clusterbus.bus.slot_orders import AsyncSlotOrders
 from clusterbus.bus.waiting import Steps
 from clusterbus.client_port.info import info_table
 from clusterbus.cluster.events import Event
@@ -32,7 +33,7 @@ from clusterbus.streams.message_stream import QUEUED_LEN_MAX_BYTES, QUEUED_MESSA
 Decorated = TypeVar("Decorated", bound=Function)
 
 
-class Bus(AsyncioEvents):
+class Bus(AsyncioEvents, AsyncSlotOrders):
     """A member of a Valkey or Redis cluster on asyncio (or uvloop), used as an async context manager.
 
     Keyword arguments are valkey.conf's directives with underscores (`port=7000`, `io_threads=3`,

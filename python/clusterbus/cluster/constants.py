@@ -145,7 +145,9 @@ SHARD_ORDERS_MODULE_ID: Final = int.from_bytes(b"cb-shard", "little")
 """The module id of the MODULE messages by which a primary of ours passes orders on to its replicas."""
 TAGS_MODULE_ID: Final = int.from_bytes(b"cb-tags.", "little")
 """The module id of the MODULE messages that spread tags; by them clusterbus nodes know each other too."""
-OWN_MODULE_IDS: Final = frozenset((SHARD_ORDERS_MODULE_ID, TAGS_MODULE_ID))
+SLOT_CLAIMS_MODULE_ID: Final = int.from_bytes(b"cb-slots", "little")
+"""The module id of the MODULE messages by which nodes of ours vote on who takes slots, and keep leases (`claims`)."""
+OWN_MODULE_IDS: Final = frozenset((SHARD_ORDERS_MODULE_ID, TAGS_MODULE_ID, SLOT_CLAIMS_MODULE_ID))
 """The module ids that clusterbus nodes use among themselves, which no program may."""
 MIGRATION_DELAY_MS: Final = 5_000
 """A primary must have been without a working replica for this long before a replica of another primary moves to it."""
@@ -153,6 +155,29 @@ MIGRATION_DELAY_MS: Final = 5_000
 EMPTY_SHARD_OFFSET: Final = 1
 """The replication offset of all nodes of a shard that its operator declared to hold no data. Not 0, because clients
 are not shown replicas whose offset is 0."""
+
+# Slots that are taken by votes and held by leases (`claims`).
+LEASE_RENEWALS: Final = 4
+"""A holder of slots renews its lease this many times in a node timeout."""
+LEASE_HELD_PARTS: Final = 8
+"""A holder counts on a promise for this many parts less one of its length, from the moment at which it asked. The rest
+is for clocks that go at another pace than the voter's."""
+RENEWALS_OPEN_MAX: Final = 8
+"""Answers to so many of the last renewals still count."""
+KIN_ANSWER_MS: Final = 1_000
+"""A node that has answered a later PING, but for this long not our letter, is a server of another kind."""
+CLAIM_ROUND_MIN_MS: Final = 200
+CLAIM_ROUND_MAX_MS: Final = 2_000
+"""A round of votes lasts a quarter of the node timeout, within these bounds."""
+CLAIM_PAUSE_MIN_MS: Final = 50
+CLAIM_PAUSE_MAX_MS: Final = 500
+"""The next round begins after an eighth of the node timeout, within these bounds; half of it by chance."""
+CLAIMS_WAITING_MAX: Final = 64
+"""The most orders to take slots, and the most to give some away, that wait at a time."""
+GIFT_MAX_MS: Final = 60_000
+"""A node that is given slots by another one tries to take them for at most this long."""
+CLAIM_REASON_LEN_MAX: Final = 200
+"""The most characters of a reason that a peer may have us repeat."""
 
 # Gossip section.
 GOSSIP_MIN: Final = _core.GOSSIP_MIN

@@ -25,6 +25,7 @@ from clusterbus.cluster.events import (
     SlotsChanged,
 )
 from clusterbus.cluster.model.agenda import Agenda
+from clusterbus.cluster.model.claim_state import Claims
 from clusterbus.cluster.model.election_state import Election, Handover, ManualFailover
 from clusterbus.cluster.model.node import Link, Node, Version
 from clusterbus.cluster.model.slots import SlotMap, ranges_of
@@ -161,6 +162,7 @@ class Core:
         """The epoch of the last election that we won since we started, 0 for none."""
         self.manual = ManualFailover()
         self.handover: Handover | None = None
+        self.claims = Claims()
         self._state_is_ok = False
         self.switches = Switches()
         self.state_reason = StateReason.STARTED

@@ -9,6 +9,7 @@ brings the time forward must be a field declared `Scheduling`. Main thread. Sour
 from __future__ import annotations
 
 from clusterbus.cluster import constants as c
+from clusterbus.cluster.claims import post
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import (
     election,
@@ -51,6 +52,7 @@ def tick(core: Core, number: int) -> None:
     reachability.tick(core, is_second=number % c.TICKS_PER_RANDOM_PING == 0)
     manual_failover.tick(core)
     handover.tick(core)
+    post.tick(core)
     if core.myself.is_replica:
         roles.follow_primary_of_primary(core)
         election.step(core)

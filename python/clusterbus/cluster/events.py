@@ -242,6 +242,25 @@ class SlotOrdered:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotsTaken:
+    """This node took slots under the config epoch `epoch`, by the votes of a majority of the members (`take_slots`)."""
+
+    epoch: int
+    slots: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotOrderEnded:
+    """An order of this node's program to take slots or to give some away has ended. `number` is what the order was
+    given, `reason` says why it failed and is "" if it did not, `is_late` that its time was over.
+    """
+
+    number: int
+    reason: str
+    is_late: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HandoverEnded:
     """This primary wanted to go and has asked a replica to take over: it did (`done`), or it did not in time."""
 
@@ -260,6 +279,8 @@ ClusterEvent = (
     | RoleChanged
     | SlotsChanged
     | SlotOrdered
+    | SlotsTaken
+    | SlotOrderEnded
     | HandoverEnded
     | EpochChanged
     | AddressChanged

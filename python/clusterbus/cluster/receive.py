@@ -13,6 +13,7 @@ from typing import Final
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster import pubsub
+from clusterbus.cluster.claims import post
 from clusterbus.cluster.core import MESSAGES_RECEIVED, Core
 from clusterbus.cluster.failover import election, epochs, failure, manual_failover, roles, vote
 from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat, quiet
@@ -321,6 +322,7 @@ def _handle_update(core: Core, link: Link, sender: Node, packet: Packet) -> None
 _MODULES: Final[dict[int, Callable[[Core, Node, ModuleMessage], None]]] = {
     c.SHARD_ORDERS_MODULE_ID: shard_orders.receive,
     c.TAGS_MODULE_ID: tags.receive,
+    c.SLOT_CLAIMS_MODULE_ID: post.receive,
 }
 """What clusterbus nodes send each other: the modules of `constants.OWN_MODULE_IDS`."""
 _HANDLERS: Final[dict[int, Handler]] = {

@@ -15,6 +15,8 @@ from random import Random
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster import cron, pubsub, receive
+from clusterbus.cluster.claims import electorate, giving, promises, taking
+from clusterbus.cluster.claims.letters import Kind, Letter
 from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
 from clusterbus.cluster.failover import handover, health, manual_failover, reachability, replication
@@ -72,6 +74,8 @@ class ClusterState:
         self._ticks = 0
         if saved is not None:
             persist.restore(self._core, saved)
+            if len(self._core.table) > 1:
+                self._core.claims.blind_until_ms = now_ms + config.cluster_node_timeout
         refresh_myself(self._core)
 
     # ------------------------------------------------------------ inputs: links
@@ -190,8 +194,11 @@ class ClusterState:
 
     def reset(self, now_ms: int, *, hard: bool = False) -> None:
         """CLUSTER RESET. Raises StateError for a primary that has keys."""
-        self._core.set_now(now_ms)
-        orders.reset(self._core, hard=hard)
+        core = self._core
+        core.set_now(now_ms)
+        orders.reset(core, hard=hard)
+        taking.abandon(core, "reset")
+        giving.abandon(core, "reset")
 
     def set_config_epoch(self, epoch: int, now_ms: int) -> None:
         """CLUSTER SET-CONFIG-EPOCH. Raises StateError unless this node is new and alone."""
@@ -239,6 +246,52 @@ class ClusterState:
         self._core.set_now(now_ms)
         handover.abort(self._core)
 
+    def take_slots(self, bits: int, timeout_ms: int, now_ms: int, *, force: bool = False, votes_min: int = 1) -> int:
+        """Takes the slots of a bitmap by the votes of a majority, from whomever. The returned number stands in the
+        SlotOrderEnded that comes within `timeout_ms`. Raises StateError.
+        """
+        core = self._core
+        core.set_now(now_ms)
+        core.claims.votes_min = votes_min
+        return taking.begin(core, bits, timeout_ms, force=force)
+
+    def move_slots(self, bits: int, node_id: str, timeout_ms: int, now_ms: int) -> int:
+        """Has a node of our kind take slots of ours. As `take_slots`. Raises StateError."""
+        self._core.set_now(now_ms)
+        return giving.begin(self._core, bits, node_id, timeout_ms)
+
+    def check_move(self, bits: int, node_id: str) -> None:
+        """Raises StateError if slots cannot move to a node: not ours, with keys, or no primary."""
+        giving.check(self._core, bits, node_id)
+
+    def call_off(self, number: int, now_ms: int) -> None:
+        """Nobody waits any more for the order with that number. What it has done already stays."""
+        self._core.set_now(now_ms)
+        taking.call_off(self._core, number)
+        giving.call_off(self._core, number)
+
+    def say_hello(self, node_id: str, now_ms: int) -> None:
+        """Asks a node whether it is of our kind: `Node.kin` is known a little later."""
+        self._core.set_now(now_ms)
+        node = self._core.table.find(node_id)
+        if node is not None:
+            electorate.write(self._core, node, Letter(Kind.HELLO, electorate.has_data(self._core)))
+
+    def keep_leases(self, now_ms: int) -> None:
+        """From now on this node keeps leases on its slots, which `holds` needs."""
+        self._core.set_now(now_ms)
+        self._core.claims.is_kept = True
+
+    @property
+    def keeps_leases(self) -> bool:
+        return self._core.claims.is_kept
+
+    def held_slots(self, bits: int, now_ms: int) -> int:
+        """Those of some slots that are ours, and that a majority of the members gives to nobody else before `now_ms`,
+        which is the present time and may be later than that of the last input.
+        """
+        return promises.held(self._core, bits, now_ms)
+
     def publish(self, channel: bytes, message: bytes, now_ms: int, *, sharded: bool = False) -> int:
         """PUBLISH to every connected node, or PUBLISHSHARD to those of our shard. Returns the number of these nodes.
         Raises StateError for a message longer than a packet may be.
@@ -272,6 +325,7 @@ class ClusterState:
         core = self._core
         if core.wants_state_update:
             health.update(core)
+        promises.follow_slots(core)
         effects = core.take_effects()
         if core.wants_save:
             effects.append(Save(durable=core.wants_durable_save))
@@ -341,6 +395,11 @@ class ClusterState:
         """The owner of a slot."""
         return self._core.slots.owner_of(slot)
 
+    def claimed_owner_of(self, slot: int) -> Node | None:
+        """The owner of a slot, None also if it has stopped to claim it."""
+        slots = self._core.slots
+        return None if slots.not_claimed >> slot & 1 else slots.owner_of(slot)
+
     def migrating_to(self, slot: int) -> Node | None:
         """The node to which this one migrates a slot."""
         return self._core.slots.migrating.get(slot)
@@ -382,6 +441,11 @@ class ClusterState:
     def repl_offset(self) -> int:
         """This node's replication offset, as its headers announce it."""
         return self._core.repl_offset
+
+    @property
+    def is_failing_over(self) -> bool:
+        """Whether a manual failover is under way that this node takes part in."""
+        return self._core.manual.end_ms is not None
 
     @property
     def is_replicating(self) -> bool:

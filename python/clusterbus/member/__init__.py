@@ -35,6 +35,7 @@ Its files in reading order:
     saving              when nodes.conf is written, and what a failed write leaves owed
     member              `Member`: all of it put together, and what commands and both buses may ask of it
     membership          how it joins by seeds, and leaves
+    slot_orders         orders of a program about slots and roles, and what they wait for
     pubsub              messages: out to the cluster and to subscribers, and in from the cluster
     subscriptions       who listens to what
     glob                patterns of channels

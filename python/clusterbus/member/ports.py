@@ -185,3 +185,6 @@ class Errands(Protocol):
 
     def command(self, place: Place, *words: str) -> Errand[PeerAnswer]:
         """One command at the client port of another node, within some seconds."""
+
+    def commands(self, place: Place, commands: Sequence[Sequence[str]]) -> Errand[PeerAnswer]:
+        """Several commands, one after another. The first that is refused ends it, and is the answer."""

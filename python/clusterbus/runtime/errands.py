@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from clusterbus.config import Config
@@ -70,7 +70,11 @@ class Errands:
 
     def command(self, place: Place, *words: str) -> Errand[PeerAnswer]:
         """One command at the client port of another node."""
-        errand = Errand(lambda: _command(self._config, place, words))
+        return self.commands(place, [words])
+
+    def commands(self, place: Place, commands: Sequence[Sequence[str]]) -> Errand[PeerAnswer]:
+        """Several commands, one after another, at the client port of another node."""
+        errand = Errand(lambda: _command(self._config, place, commands))
         self._begin(errand)
         return errand
 
@@ -110,9 +114,9 @@ def _addresses(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in by_version))
 
 
-def _command(config: Config, place: Place, words: tuple[str, ...]) -> PeerAnswer:
+def _command(config: Config, place: Place, commands: Sequence[Sequence[str]]) -> PeerAnswer:
     try:
-        (reply,) = asyncio.run(send_commands(config, place, [words], timeout_s=COMMAND_TIMEOUT_S))
+        reply = asyncio.run(send_commands(config, place, commands, timeout_s=COMMAND_TIMEOUT_S))[-1]
     except PeerCommandError as error:
         return PeerAnswer(is_ok=False, reply=error.reply, text=str(error))
     return PeerAnswer(is_ok=True, reply=str(reply), text=str(reply))

@@ -5,11 +5,11 @@ sent, and at what is on disk. Must never change a member. A broken rule raises `
 
 | Rule | Checked for |
 |---|---|
-| one winner per epoch, with the votes of a majority | a replica that is a primary after the event |
-| one vote per voter per epoch, also across restarts; on disk before it is sent | FAILOVER_AUTH_ACK sent |
+| one winner per epoch, with the votes of a majority | a new primary or taker of slots (`claims`) |
+| one vote per voter per epoch, also across restarts; on disk before it is sent | a vote sent |
 | epochs never go down, also across restarts for what was durable or announced | every event, message and start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
-| a forgotten node stays out; no replica again of a known epoch (P10); workers keep lease, version | every event |
+| no slot held by two; a forgotten node stays out; no replica of a known epoch (P10); lease, version | every event |
 | an empty node gets no slots that had data, and follows a node with data only by order (P1, P4) | every change |
 | own slots are only lost to a greater epoch, and only gained by an election or an operator | their every change |
 """
@@ -21,16 +21,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, Protocol
 
-from clusterbus.cluster.constants import AUTH_ACK
-from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeJoined, NodeLeft, RoleChanged
+from clusterbus.cluster.claims import letters
+from clusterbus.cluster.claims.letters import Kind
+from clusterbus.cluster.constants import AUTH_ACK, MODULE, SLOT_CLAIMS_MODULE_ID
+from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeJoined, NodeLeft, RoleChanged, SlotsTaken
 from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.slots import bits_of_ranges
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.errors import InvariantError
 from clusterbus.member.driver import LEASE_MAX_MS, LEASE_OF_NODE_TIMEOUT
 from clusterbus.sim.data import Shelf
 from clusterbus.sim.disk import SavedEpochs
-from clusterbus.wire import Packet
+from clusterbus.wire import ModuleMessage, Packet
 
 ONE_WINNER: Final = "one winner per epoch"
 MAJORITY: Final = "a winner has the votes of a majority"
@@ -47,6 +50,7 @@ STAYS_OUT: Final = "a forgotten node stays out"
 DATA_KEPT: Final = "slots with data only go to nodes with data"
 LEASE: Final = "nobody answers for a main loop that has been away for longer than its lease"
 AS_OF_NOW: Final = "heartbeats are taken without the main loop only at the version of the state"
+ONE_HOLDER: Final = "no slot is held by two nodes at once"
 OWN_GAINS: Final = "slots are only gained by an election or an operator"
 
 
@@ -75,6 +79,7 @@ class ObservedHost(Protocol):
     def is_older(self) -> bool: ...
     @property
     def was_empty(self) -> bool: ...
+    def held_slots(self, bits: int) -> int: ...
     def now_text(self) -> str: ...
     def epochs(self) -> SavedEpochs: ...
 
@@ -103,6 +108,8 @@ class Checker:
         self._seen: dict[int, Seen] = {}
         self._winners: dict[int, str] = {}
         self._won_epochs: dict[str, int] = {}
+        self._claimed: dict[int, tuple[int, int]] = {}
+        """By host: epoch and slots of a claim that it has just won."""
         self._taken_alone: set[tuple[str, int]] = set()
         self._taken_unasked: set[tuple[str, int]] = set()
         self._votes: dict[tuple[str, int], str] = {}
@@ -165,6 +172,8 @@ class Checker:
                 self._broken(host, EPOCHS_RISE, f"current epoch {seen.current_epoch} -> {current_epoch}")
             seen.current_epoch = current_epoch
         self._check_primary(host, seen, by_operator=by_operator)
+        if state.keeps_leases and myself.slot_bits:
+            self._check_one_holder(host)
         if (
             myself.config_epoch == seen.config_epoch
             and myself.slot_bits == seen.slot_bits
@@ -189,6 +198,8 @@ class Checker:
             self._check_deposed(host, event)
         elif isinstance(event, ElectionWon):
             self._won_epochs[event.node_id] = event.epoch
+        elif isinstance(event, SlotsTaken):
+            self._claimed[host.index] = event.epoch, bits_of_ranges(event.slots)
         elif isinstance(event, NodeJoined):
             until_us = self._forgotten.pop((host.index, event.node_id), 0)
             if self._shelf.timeline.now_us < until_us:
@@ -198,6 +209,10 @@ class Checker:
 
     def sent(self, host: ObservedHost, packet: Packet, receivers: list[str]) -> None:
         """The engine took a message for the nodes with these ids. From now on it may be on the wire."""
+        letter = _letter(packet)
+        if letter is not None and letter.kind is Kind.VOTE:
+            for requester in receivers:
+                self._voted(host, letter.epoch, requester)
         if packet.is_light:
             return
         if packet.type == AUTH_ACK:
@@ -220,8 +235,11 @@ class Checker:
             self._broken(host, EPOCHS_RISE, f"announced config epoch {before}, then {config_epoch}, on one link")
         self._link_epochs[link, packet.sender] = config_epoch
 
-    def delivered(self, host: ObservedHost, packet: Packet) -> None:
-        """A packet is about to be applied."""
+    def delivered(self, host: ObservedHost, packet: Packet, sender: str) -> None:
+        """A packet of the node `sender` is about to be applied."""
+        letter = _letter(packet)
+        if letter is not None and letter.kind is Kind.VOTE:
+            self._acks.setdefault((host.state.myself.node_id, letter.epoch), set()).add(sender)
         if packet.type == AUTH_ACK:
             key = (host.state.myself.node_id, packet.current_epoch)
             self._acks.setdefault(key, set()).add(packet.sender)
@@ -255,10 +273,14 @@ class Checker:
         """The member's own role, slots or config epoch changed."""
         myself = host.state.myself
         is_primary = myself.is_primary
+        claim = self._claimed.pop(host.index, None)
+        if claim is not None:
+            self._check_claim(host, claim[0])
         if is_primary and seen.is_primary and myself.config_epoch < seen.config_epoch and not by_operator:
             self._broken(host, EPOCHS_RISE, f"own config epoch {seen.config_epoch} -> {myself.config_epoch}")
         won = is_primary and not seen.is_primary
-        if myself.config_epoch > seen.config_epoch and (not won or host.may_take_over):
+        is_elected = claim is not None and claim[0] == myself.config_epoch
+        if myself.config_epoch > seen.config_epoch and (not won or host.may_take_over) and not is_elected:
             self._note_taken_alone(host)
             if not by_operator and not host.importing:
                 self._taken_unasked.add((myself.node_id, myself.config_epoch))
@@ -273,11 +295,34 @@ class Checker:
             self._shelf.void |= with_data
         elif with_data and host.is_empty:
             self._broken(host, DATA_KEPT, f"{with_data.bit_count()} slots gained by an empty node")
-        gained &= ~host.importing
+        gained &= ~host.importing & ~(claim[1] if claim is not None else 0)
         if gained and not by_operator and not won:
             self._broken(host, OWN_GAINS, f"{gained.bit_count()} slots gained by a {_role(is_primary)}")
         if is_primary and myself.slot_bits:
             self._check_one_owner(host)
+
+    def _check_claim(self, host: ObservedHost, epoch: int) -> None:
+        """The member has taken slots. The votes were counted where they arrived; its own is on disk."""
+        node_id = host.state.myself.node_id
+        winner = self._winners.setdefault(epoch, node_id)
+        if winner != node_id:
+            self._broken(host, ONE_WINNER, f"takes slots under epoch {epoch}, which {winner} has won")
+        known = sum(1 for node in host.state.nodes if not node.in_handshake)
+        votes = self._acks.get((node_id, epoch), set()) | {node_id}
+        if len(votes) < known // 2 + 1:
+            self._broken(host, MAJORITY, f"{len(votes)} votes of {known} in epoch {epoch}, for slots")
+        durable = self._durable.get(host.index, SavedEpochs())
+        if durable.last_vote_epoch < epoch:
+            self._broken(host, VOTE_DURABLE, f"takes slots under epoch {epoch}, and its own vote is not on disk")
+
+    def _check_one_holder(self, host: ObservedHost) -> None:
+        held = host.held_slots(host.state.myself.slot_bits)
+        for other in self._hosts:
+            if other is host or not other.is_up or not held & other.state.myself.slot_bits:
+                continue
+            both = other.held_slots(held)
+            if both:
+                self._broken(host, ONE_HOLDER, f"holds {both.bit_count()} slots that {other.name} holds too")
 
     def _check_deposed(self, host: ObservedHost, event: RoleChanged) -> None:
         """A node takes another one for a replica. If it knows of the epoch under which that one is a primary now, it
@@ -384,6 +429,16 @@ class Checker:
 
     def _broken(self, host: ObservedHost, rule: str, detail: str) -> NoReturn:
         raise InvariantError(f"at {host.now_text()}: {rule}: {host.name}: {detail}")
+
+
+def _letter(packet: Packet) -> letters.Letter | None:
+    """The letter about claims in a packet, if it is one."""
+    if packet.type != MODULE:
+        return None
+    message = packet.decode()
+    if not isinstance(message, ModuleMessage) or message.module_id != SLOT_CLAIMS_MODULE_ID:
+        return None
+    return letters.decode(message.module_type, bytes(message.data))
 
 
 def _primary_id(myself: Node) -> str:

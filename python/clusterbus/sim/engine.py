@@ -63,7 +63,7 @@ class Process(Protocol):
     def note_on_wire(self, packet: Packet, end: End) -> None:
         """A message leaves on a link, in the order in which the peer gets them."""
 
-    def note_delivered(self, packet: Packet) -> None:
+    def note_delivered(self, packet: Packet, sender: int) -> None:
         """The network delivered a packet."""
 
     def drops(self, sender: int, packet: Packet) -> bool:
@@ -311,7 +311,7 @@ class SimEngine:
         elif end.is_open:
             end.last_read_us = self._network.now_us
             if not self._process.drops(end.path.target, item):
-                self._process.note_delivered(item)
+                self._process.note_delivered(item, end.path.target)
                 if self._events and self._random.random() < SLOW_SHARE:
                     self._in_hand[end.link] = (end, item)
                 else:

@@ -193,6 +193,10 @@ class Host:
             return False
         return end.peer.is_open and not end.is_stalled and not end.peer.is_stalled
 
+    def held_slots(self, bits: int) -> int:
+        """Those of some slots that the member holds at this moment, by its own clock."""
+        return self.state.held_slots(bits, self.clock.now_ms())
+
     def now_text(self) -> str:
         return f"{self._timeline.now_us / 1000:.3f} ms"
 
@@ -433,9 +437,9 @@ class Host:
         """A message leaves on a link."""
         self._checker.on_wire(self, end.link, packet)
 
-    def note_delivered(self, packet: Packet) -> None:
-        """The network delivered a packet."""
-        self._checker.delivered(self, packet)
+    def note_delivered(self, packet: Packet, sender: int) -> None:
+        """The network delivered a packet from another host."""
+        self._checker.delivered(self, packet, self.world.hosts[sender].node_id)
         if self.world.trace is not None:
             self.world.trace.received(self.name, packet)
 

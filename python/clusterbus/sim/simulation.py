@@ -332,6 +332,23 @@ class Simulation:
         self.operate(target, lambda state, now_ms: state.assign_slot(slot, target_id, now_ms))
         self.operate(source, lambda state, now_ms: state.assign_slot(slot, target_id, now_ms))
 
+    def take_slots(self, node: int, first: int, last: int, *, timeout_ms: int = 10_000, votes_min: int = 1) -> int:
+        """`Bus.take_slots` on `node`: SlotOrderEnded with the returned number says how it went."""
+        self._note("program", f"n{node} takes slots {first}-{last}")
+        bits = bits_of(range(first, last + 1))
+        return self.operate(node, lambda state, now_ms: state.take_slots(bits, timeout_ms, now_ms, votes_min=votes_min))
+
+    def give_slots(self, node: int, first: int, last: int, heir: int, *, timeout_ms: int = 10_000) -> int:
+        """`Bus.move_slots` on `node`, to another member."""
+        self._note("program", f"n{node} gives slots {first}-{last} to n{heir}")
+        bits, heir_id = bits_of(range(first, last + 1)), self.node_id(heir)
+        return self.operate(node, lambda state, now_ms: state.move_slots(bits, heir_id, timeout_ms, now_ms))
+
+    def holds(self, node: int, slot: int) -> bool:
+        """`Bus.is_mine` on `node`, for a slot. False if the host is down."""
+        host = self._world.hosts[node]
+        return host.is_up and host.held_slots(1 << slot) != 0
+
     def publish(self, node: int, message: bytes) -> None:
         """PUBLISH on `node`: a message to every other member."""
         self.operate(node, lambda state, now_ms: state.publish(b"channel", message, now_ms))

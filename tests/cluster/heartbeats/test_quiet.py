@@ -430,7 +430,9 @@ def test_a_quiet_pong_counts_from_the_time_at_which_it_came_r33(world: World) ->
 
 NO_NEWS = {"viewed_as", "judged_claims", "times", "version", "fail_reports", "replicas", "table_index", "slot_bits"}
 """Fields that change together with the view (`touch`) or with a declared field (`replicaof`, `slots`)."""
-NEWS_OF_NO_HEARTBEAT = {"data_received_ms", "fail_time_ms", "dial_failures", "inbound_lost_ms", "created_ms"}
+NEWS_OF_NO_HEARTBEAT = {
+    *("data_received_ms", "fail_time_ms", "dial_failures", "inbound_lost_ms", "created_ms", "answered_ping_ms")
+}
 """Times that every heartbeat moves, or that only matter for FAIL and for a lost link."""
 
 

@@ -44,6 +44,9 @@ class Names:
     def command(self, place: Place, *words: str) -> Errand[PeerAnswer]:
         raise AssertionError(f"no command is asked for: {place} {words}")
 
+    def commands(self, place: Place, commands: Sequence[Sequence[str]]) -> Errand[PeerAnswer]:
+        raise AssertionError(f"no commands are asked for: {place} {commands}")
+
 
 class World:
     """A state without peers that joins by seeds."""

@@ -15,6 +15,7 @@ from typing import Final
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.model.node import Node
+from clusterbus.errors import StateError
 
 ALWAYS: Final = "no"
 """The value of cluster-replica-no-failover by which an operator lets an empty replica be elected too."""
@@ -40,6 +41,23 @@ def may_follow(core: Core, primary: Node) -> bool:
 def may_take_unasked(core: Core) -> bool:
     """Whether this node may take a slot that another one has given up, without its operator's word for that slot."""
     return not is_empty(core) or core.config.cluster_replica_no_failover == ALWAYS
+
+
+def has_keys(core: Core) -> bool:
+    """Whether this node has data: a history of its shard, or keys. A data plane that fails may have some."""
+    try:
+        return not is_empty(core) or core.data_plane.count_keys() > 0
+    except StateError:
+        return True
+
+
+def owner_has_data(owner: Node) -> bool | None:
+    """Whether an owner of slots has data, as far as we know: its own word, or an offset that no empty node has. None if
+    nobody has said. Then it may: the offset of a server that was loaded from a file says nothing.
+    """
+    if owner.has_data is None and owner.has_told_offset and owner.repl_offset > c.EMPTY_SHARD_OFFSET:
+        return True
+    return owner.has_data
 
 
 def refresh_flag(core: Core) -> None:

@@ -171,7 +171,7 @@ def _follow_taker(core: Core, sender: Node, config_epoch: int, *, is_taker: bool
         sender = heir
     elif is_taker:
         may_move = core.config.cluster_allow_replica_migration and no_harm.may_follow(core, sender)
-        if not is_of_our_shard and not may_move:
+        if not is_of_our_shard and (not may_move or core.claims.is_kept):  # a program that takes slots may want more
             if myself.is_primary:
                 core.log("notice", f"My last slot went to node {sender.name}. I am now an empty primary.")
             return

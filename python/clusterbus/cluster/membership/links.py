@@ -15,7 +15,7 @@ from clusterbus.cluster.failover import failure
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.membership import tags
 from clusterbus.cluster.membership.myself import learn_ip
-from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.node import Kin, Link, Node
 
 
 def dial(core: Core, node: Node) -> None:
@@ -41,6 +41,8 @@ def opened(core: Core, node_id: str, link_id: int, local_ip: str) -> None:
     node.link = link
     node.dialing = None
     learn_ip(core, link, sure=False)
+    if node.kin is Kin.OTHER:
+        node.kin = Kin.UNKNOWN  # it may be another program than before
     if not node.in_handshake:
         core.bind(link, node_id)
         core.notify(LinkUp(node_id, inbound=False))
@@ -107,6 +109,7 @@ def note_pong(core: Core, link: Link, node: Node, at_ms: int, *, has_extensions:
     node.is_foreign = False
     node.unanswered_links = 0
     node.pong_received_ms = min(at_ms, core.now_ms)
+    node.answered_ping_ms = node.ping_sent_ms or node.answered_ping_ms
     node.ping_sent_ms = 0
     if at_ms < core.ticked_ms and node.agenda is not None:
         node.agenda.put_first(node)  # the last tick did not know of it

@@ -44,6 +44,16 @@ class Succession(Enum):
     """We took its place."""
 
 
+class Kin(Enum):
+    """Whether a node understands the letters of our own kind (`claims`)."""
+
+    UNKNOWN = auto()
+    OURS = auto()
+    """It has sent one."""
+    OTHER = auto()
+    """It has left one unanswered, though it has answered what came after it."""
+
+
 class Version:
     """The version of the state. What says nothing new to one version may say something new to the next (R33).
 
@@ -212,6 +222,14 @@ class Node:
     """How many MEETs we have sent it again, and when the last."""
     provisional: Viewed[bool] = False
     """Only the gossip of a stranger's MEET has mentioned it. It goes unless it answers, or a known node mentions it."""
+
+    kin: Kin = Kin.UNKNOWN
+    kin_asked: tuple[int, int] | None = None
+    """The link on which it was sent a letter first that awaits an answer, and when."""
+    has_data: bool | None = None
+    """Whether it has keys, by the last letter from it; None if it has sent none."""
+    answered_ping_ms: int = 0
+    """When the last PING that it has answered was sent, or an earlier one."""
 
     ping_sent_ms: Timed[int] = 0
     pong_received_ms: Timed[int] = 0

@@ -112,7 +112,8 @@ def _lose_last_slot(core: Core, taker: Node) -> None:
     """We own no slot now. If cluster-allow-replica-migration permits it, we replicate the node with the last one, but
     never without data one that may have some (P4).
     """
-    if core.config.cluster_allow_replica_migration and no_harm.may_follow(core, taker):
+    may_move = core.config.cluster_allow_replica_migration and not core.claims.is_kept
+    if may_move and no_harm.may_follow(core, taker):
         core.log("notice", f"My last slot went to node {taker.name}, whose replica I am now")
         replication.replicate(core, taker)
     else:
