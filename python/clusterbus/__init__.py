@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from clusterbus.config.typed import Directives
     from clusterbus.data_plane import DataPlane
     from clusterbus.errors import ClusterBusError, ConfigError, JoinError, PeerError, StateError
+    from clusterbus.member.membership.leaving import LeaveReport
     from clusterbus.streams.event_stream import EventsLost, EventStream
     from clusterbus.streams.message_stream import MessagesLost, MessageStream, ShardChannelEnded
     from clusterbus.streams.snapshots import LinkSnapshot, NodeView, SlotRange
@@ -92,6 +93,7 @@ __all__ = [
     "HandoverEnded",
     "HandshakeFailed",
     "JoinError",
+    "LeaveReport",
     "LinkDown",
     "LinkSnapshot",
     "LinkUp",
@@ -178,6 +180,7 @@ _NAMES_OF = {
         "PeerError",
         "StateError",
     ),
+    "clusterbus.member.membership.leaving": ("LeaveReport",),
     "clusterbus.streams.event_stream": (
         "EventsLost",
         "EventStream",

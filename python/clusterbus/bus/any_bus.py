@@ -5,6 +5,7 @@ Must never let a user touch the state itself. The owner's thread.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
@@ -13,9 +14,11 @@ from clusterbus import arguments
 from clusterbus.bus.slot_orders import SlotView
 from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
 from clusterbus.config import Config
+from clusterbus.errors import StateError
 from clusterbus.member.counters import cluster_info_lines
 from clusterbus.member.member import Member
 from clusterbus.member.membership.joining import Joining, members_within_reach
+from clusterbus.member.membership.leaving import LeaveReport, Leaving
 from clusterbus.member.membership.seeds import parse_all
 from clusterbus.member.pubsub import ModuleCallback
 from clusterbus.streams.snapshots import (
@@ -28,6 +31,7 @@ from clusterbus.streams.snapshots import (
     slot_ranges,
 )
 
+TIMEOUT_MAX_S: Final = 7 * 24 * 3600.0
 PUBLISH_LEN_MAX_BYTES: Final = PAYLOAD_LEN_MAX_BYTES
 """The most that one packet of the bus can carry: channel and message together, or the data of a module message."""
 
@@ -118,6 +122,16 @@ class AnyBus(SlotView):
     def _begin_join(self, seeds: Iterable[str]) -> Joining:
         member = self._member()
         return member.join(parse_all("seeds", seeds))
+
+    def _begin_leave(self, timeout_s: float, with_keys: bool) -> Leaving:
+        timeout_ms = math.ceil(arguments.number("timeout_s", timeout_s, 0, TIMEOUT_MAX_S) * 1000)
+        return self._member().leave(timeout_ms, with_keys=arguments.flag("with_keys", with_keys))
+
+    @staticmethod
+    def _report_of(leaving: Leaving) -> LeaveReport:
+        if leaving.report is None:
+            raise leaving.error or StateError("leaving was given up")
+        return leaving.report
 
     @staticmethod
     def _joined(member: Member) -> int:

@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Final, Self, Unpack
 
 from clusterbus import arguments
 from clusterbus.bus.any_bus import AnyBus
@@ -22,6 +22,7 @@ from clusterbus.config.typed import Directives
 from clusterbus.data_plane import DataPlane, checked_data_plane
 from clusterbus.errors import JoinError, StateError
 from clusterbus.member.member import Member
+from clusterbus.member.membership.leaving import LeaveReport
 from clusterbus.member.membership.seeds import parse_all
 from clusterbus.runtime.blocking import BlockingNode
 from clusterbus.streams.event_stream import BACKLOG_EVENTS_MAX, EventBacklog, EventsLost
@@ -34,6 +35,9 @@ from clusterbus.streams.message_stream import (
     Wanted,
     message_backlog,
 )
+
+LEAVE_SLACK_S: Final = 5.0
+"""Leaving keeps its own time; this is beyond it."""
 
 
 class BlockingBus(AnyBus, BlockingSlotOrders):
@@ -125,6 +129,15 @@ class BlockingBus(AnyBus, BlockingSlotOrders):
             raise JoinError(joining.reasons, timeout_s) from None
         finally:
             member.end_join(joining)
+
+    def leave(self, timeout_s: float = 10, *, with_keys: bool = False) -> LeaveReport:
+        """As `Bus.leave`, driving the node meanwhile."""
+        member, leaving = self._member(), self._begin_leave(timeout_s, with_keys)
+        try:
+            self._wait_until(lambda: leaving.is_over, 2 * timeout_s + LEAVE_SLACK_S, "leaving")
+            return self._report_of(leaving)
+        finally:
+            member.end_leave()
 
     def meet(self, ip: str, port: int, *, bus_port: int | None = None) -> None:
         """As `Bus.meet`; the handshake goes on while the node is driven."""

@@ -25,6 +25,7 @@ from clusterbus.config.typed import Directives
 from clusterbus.data_plane import DataPlane, checked_data_plane
 from clusterbus.errors import ClusterBusError, JoinError, StateError
 from clusterbus.member.member import Member
+from clusterbus.member.membership.leaving import LeaveReport
 from clusterbus.member.membership.seeds import parse_all
 from clusterbus.runtime.node import AsyncioNode
 from clusterbus.streams.event_stream import EventStream, Kinds
@@ -208,6 +209,27 @@ class Bus(AsyncioEvents, AsyncSlotOrders):
             raise JoinError(joining.reasons, timeout_s) from None
         finally:
             member.end_join(joining)
+
+    async def leave(self, timeout_s: float = 10, *, with_keys: bool = False) -> LeaveReport:
+        """Leaves the cluster for good: the other members forget this node, and their programs see NodeLeft with the
+        reason "left", no failure. Returns who could not be told, and which slots nobody took over.
+
+        First a replica takes over the slots of this primary, if there is one that can. Then clusterbus members are told
+        by a message, Valkey and Redis nodes by one of those members or by CLUSTER FORGET at their client port, with
+        `primaryauth` if they want a password. After it the node is a new one under a new id, alone, and it does not use
+        the seeds of the bus any more; close the bus, or join another cluster. At the others the old id is kept out for
+        `cluster-blacklist-ttl`. Members that were not told hold the node as failing once the bus is closed.
+
+        Raises StateError, and the node stays, if this primary holds keys that no replica took over, unless
+        `with_keys`; and if it is leaving already. Cancelling it keeps the node in the cluster, unless others have been
+        told by then.
+        """
+        member, leaving = self._member(), self._begin_leave(timeout_s, with_keys)
+        try:
+            await self._steps.wait_until(lambda: leaving.is_over, None, "")
+            return self._report_of(leaving)
+        finally:
+            member.end_leave()
 
     async def meet(self, ip: str, port: int, *, bus_port: int | None = None) -> None:
         """CLUSTER MEET: begins to join the cluster of the node at `ip`:`port`.

@@ -143,12 +143,16 @@ HANDOVER_ANSWER_MS: Final = 2_000
 """A replica that was asked to take over must have begun to after this time. Servers of another kind never do."""
 SHARD_ORDERS_MODULE_ID: Final = int.from_bytes(b"cb-shard", "little")
 """The module id of the MODULE messages by which a primary of ours passes orders on to its replicas."""
+LEAVE_MODULE_ID: Final = int.from_bytes(b"cb-leave", "little")
+"""That of the messages by which a node leaves the cluster."""
 TAGS_MODULE_ID: Final = int.from_bytes(b"cb-tags.", "little")
 """The module id of the MODULE messages that spread tags; by them clusterbus nodes know each other too."""
 SLOT_CLAIMS_MODULE_ID: Final = int.from_bytes(b"cb-slots", "little")
 """The module id of the MODULE messages by which nodes of ours vote on who takes slots, and keep leases (`claims`)."""
-OWN_MODULE_IDS: Final = frozenset((SHARD_ORDERS_MODULE_ID, TAGS_MODULE_ID, SLOT_CLAIMS_MODULE_ID))
+OWN_MODULE_IDS: Final = frozenset((SHARD_ORDERS_MODULE_ID, TAGS_MODULE_ID, SLOT_CLAIMS_MODULE_ID, LEAVE_MODULE_ID))
 """The module ids that clusterbus nodes use among themselves, which no program may."""
+LEAVE_OTHERS_MAX: Final = 1_024
+"""The most nodes to which a leaver may have itself mentioned by one that has forgotten it."""
 MIGRATION_DELAY_MS: Final = 5_000
 """A primary must have been without a working replica for this long before a replica of another primary moves to it."""
 

@@ -27,6 +27,7 @@ from clusterbus.cluster.events import (
 from clusterbus.cluster.model.agenda import Agenda
 from clusterbus.cluster.model.claim_state import Claims
 from clusterbus.cluster.model.election_state import Election, Handover, ManualFailover
+from clusterbus.cluster.model.leave_state import LeaveState
 from clusterbus.cluster.model.node import Link, Node, Version
 from clusterbus.cluster.model.slots import SlotMap, ranges_of
 from clusterbus.cluster.model.state_reason import StateReason
@@ -163,6 +164,7 @@ class Core:
         self.manual = ManualFailover()
         self.handover: Handover | None = None
         self.claims = Claims()
+        self.leave = LeaveState()
         self._state_is_ok = False
         self.switches = Switches()
         self.state_reason = StateReason.STARTED

@@ -22,7 +22,7 @@ from clusterbus.cluster.failover import (
     roles,
 )
 from clusterbus.cluster.heartbeats import heartbeat
-from clusterbus.cluster.membership import acquaintance, handshake, links, tags
+from clusterbus.cluster.membership import acquaintance, handshake, leaving, links, tags
 from clusterbus.cluster.membership.myself import refresh_myself
 from clusterbus.cluster.model.node import Link, Node
 
@@ -50,10 +50,11 @@ def tick(core: Core, number: int) -> None:
         tags.second(core)
     _look_at_due_nodes(core)
     reachability.tick(core, is_second=number % c.TICKS_PER_RANDOM_PING == 0)
+    leaving.tick(core)
     manual_failover.tick(core)
     handover.tick(core)
     post.tick(core)
-    if core.myself.is_replica:
+    if core.myself.is_replica and not core.leave.is_leaving:
         roles.follow_primary_of_primary(core)
         election.step(core)
         if number % c.TICKS_PER_RANDOM_PING == 0:
@@ -96,7 +97,8 @@ def _apply_timings(core: Core) -> None:
 def _look_at_due_nodes(core: Core) -> None:
     """Ends handshakes that take too long, watches nodes and dials them, in the order of the table."""
     agenda = core.table.agenda
-    dials_left = c.DIALS_PER_TICK_MAX if core.switches.reconnects else 0
+    may_dial = core.switches.reconnects and not core.leave.is_leaving
+    dials_left = c.DIALS_PER_TICK_MAX if may_dial else 0
     for node in core.table.in_order(agenda.due(core.now_ms)):
         flags = node.flags
         if flags & UNREACHABLE_ON_PURPOSE:

@@ -36,7 +36,8 @@ class HandshakeFailed:
 
 @dataclass(frozen=True, slots=True)
 class NodeLeft:
-    """A node was forgotten. `reason` is "forgotten", "forgotten by a peer", "never answered" or "reset"."""
+    """A node was forgotten. `reason` is "forgotten", "forgotten by a peer", "never answered", "reset", or "left":
+    it left the cluster by its own wish."""
 
     node_id: str
     reason: str

@@ -17,7 +17,7 @@ from clusterbus.cluster.claims import post
 from clusterbus.cluster.core import MESSAGES_RECEIVED, Core
 from clusterbus.cluster.failover import election, epochs, failure, manual_failover, roles, vote
 from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat, quiet
-from clusterbus.cluster.membership import address, handshake, links, tags
+from clusterbus.cluster.membership import address, handshake, leaving, links, tags
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.operator import shard_orders
@@ -294,11 +294,13 @@ def _handle_light(core: Core, link: Link, packet: Packet) -> None:
     _handle_message(core, link, node, packet)
 
 
-def _handle_message(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
+def _handle_message(core: Core, link: Link, sender: Node, packet: Packet) -> None:
     message = packet.decode()
     ours = _MODULES.get(message.module_id) if isinstance(message, ModuleMessage) else None
     if ours is not None and isinstance(message, ModuleMessage):
         ours(core, sender, message)
+    elif isinstance(message, ModuleMessage) and message.module_id == c.LEAVE_MODULE_ID:
+        leaving.receive(core, link, sender, message)  # which answers on this link
     else:
         pubsub.receive(core, sender, packet)
 

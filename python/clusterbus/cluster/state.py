@@ -21,9 +21,10 @@ from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
 from clusterbus.cluster.failover import handover, health, manual_failover, reachability, replication
 from clusterbus.cluster.heartbeats import heartbeat, quiet
-from clusterbus.cluster.membership import acquaintance, links
+from clusterbus.cluster.membership import acquaintance, leaving, links
 from clusterbus.cluster.membership import tags as own_tags
 from clusterbus.cluster.membership.myself import refresh_myself
+from clusterbus.cluster.model.leave_state import LeaveAnswer
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.records import NodesConf
 from clusterbus.cluster.model.state_reason import StateReason
@@ -192,11 +193,11 @@ class ClusterState:
         self._core.set_now(now_ms)
         slot_moves.assign(self._core, slot, node_id)
 
-    def reset(self, now_ms: int, *, hard: bool = False) -> None:
-        """CLUSTER RESET. Raises StateError for a primary that has keys."""
+    def reset(self, now_ms: int, *, hard: bool = False, with_keys: bool = False) -> None:
+        """CLUSTER RESET. Raises StateError for a primary that has keys, unless `with_keys`."""
         core = self._core
         core.set_now(now_ms)
-        orders.reset(core, hard=hard)
+        orders.reset(core, hard=hard, with_keys=with_keys)
         taking.abandon(core, "reset")
         giving.abandon(core, "reset")
 
@@ -240,6 +241,21 @@ class ClusterState:
         """
         self._core.set_now(now_ms)
         return handover.begin(self._core, timeout_ms)
+
+    def begin_leave(self, now_ms: int) -> None:
+        """This node is about to leave for good: it makes no new acquaintance any more."""
+        self._core.set_now(now_ms)
+        leaving.begin(self._core)
+
+    def stay(self, now_ms: int) -> None:
+        """Ends what `begin_leave` began: the node stays."""
+        self._core.set_now(now_ms)
+        leaving.give_up(self._core)
+
+    def say_leave(self, node_id: str, word: leaving.Word, now_ms: int, data: bytes = b"") -> bool:
+        """Says a word about our leaving to a node; False if there is no link."""
+        self._core.set_now(now_ms)
+        return leaving.say(self._core, node_id, word, data)
 
     def keep_slots(self, now_ms: int) -> None:
         """Ends what `hand_over` began: the node stays."""
@@ -427,6 +443,11 @@ class ClusterState:
     def census(self) -> reachability.Census:
         """How many members this node reaches, and how many it knows; itself is among both."""
         return reachability.census(self._core)
+
+    @property
+    def leave_answers(self) -> Mapping[str, LeaveAnswer]:
+        """What nodes of our kind have said last about our leaving."""
+        return self._core.leave.answers
 
     @property
     def handshake_timeout_ms(self) -> int:

@@ -64,6 +64,11 @@ class Departure:
         if self._waiting is None:
             self._finish(wish)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether somebody waits to go."""
+        return self._waiting is not None
+
     def abort(self) -> bool:
         """SHUTDOWN ABORT. False if nobody waits to go."""
         if self._waiting is None:

@@ -23,6 +23,7 @@ from clusterbus.member.driver import Driver
 from clusterbus.member.faults import Faults
 from clusterbus.member.guarded_data_plane import GuardedDataPlane
 from clusterbus.member.membership.joining import Joining, Seeding
+from clusterbus.member.membership.leaving import Leaving
 from clusterbus.member.membership.seeds import Seed
 from clusterbus.member.ports import ClientPort, Clock, Engine, Errands, Log, NodesFile
 from clusterbus.member.pubsub import PubSub
@@ -88,6 +89,8 @@ class Member:
         self.errands: Errands | None = None
         """Set where there are names to resolve and other nodes' client ports."""
         self._random = random
+        self._seeding: Seeding | None = None
+        self._leaving: Leaving | None = None
         self.event_loop_name = ""
         """The event loop that drives the member, for INFO."""
         self.schedule_step: Callable[[], object] = self.driver.finish_step
@@ -145,7 +148,7 @@ class Member:
 
     def keep_joined(self, seeds: Sequence[Seed]) -> None:
         """Joins by these seeds from now on, whenever this node is alone."""
-        seeding = Seeding(
+        self._seeding = Seeding(
             seeds,
             state=self.state,
             clock=self.clock,
@@ -153,7 +156,44 @@ class Member:
             random=self._random,
             log=self.driver.log,
         )
-        self.driver.tick_listeners.append(seeding.tick)
+        self.driver.tick_listeners.append(self._seeding.tick)
+
+    def leave(self, timeout_ms: int, *, with_keys: bool) -> Leaving:
+        """Begins to leave the cluster. It goes on with each tick until `end_leave`. Raises StateError if the node is
+        leaving or going already.
+        """
+        if self._leaving is not None or self.departure.is_waiting:
+            raise StateError("this node is leaving already")
+        self._leaving = Leaving(
+            state=self.state,
+            data_plane=self.data_plane,
+            clock=self.clock,
+            errands=self._world_errands(),
+            log=self.driver.log,
+            tls_cluster=self.config.tls_cluster,
+            forget_seeds=self._forget_seeds,
+            timeout_ms=timeout_ms,
+            with_keys=with_keys,
+        )
+        self.driver.event_listeners.append(self._leaving.handle_event)
+        self.driver.tick_listeners.append(self._leaving.tick)
+        self.settle()
+        return self._leaving
+
+    def end_leave(self) -> None:
+        """Goes on with it no more. If that is not over, the node stays, or leaves at once if others were told."""
+        leaving, self._leaving = self._leaving, None
+        if leaving is None or self.driver.closed:
+            return
+        self.driver.event_listeners.remove(leaving.handle_event)
+        self.driver.tick_listeners.remove(leaving.tick)
+        leaving.give_up()
+        self.settle()
+
+    def _forget_seeds(self) -> None:
+        seeding, self._seeding = self._seeding, None
+        if seeding is not None:
+            self.driver.tick_listeners.remove(seeding.tick)
 
     def _world_errands(self) -> Errands:
         if self.errands is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from collections.abc import Sequence
 from typing import Final, TypeAlias
@@ -71,14 +72,21 @@ async def send_commands(
         raise PeerCommandError(f"{asked}: no answer within {timeout_s:g} s") from None
     except asyncio.IncompleteReadError:
         raise PeerCommandError(f"{asked}: the node closed the connection") from None
-    except (OSError, ssl.CertificateError) as error:
-        raise PeerCommandError(f"{asked}: {error.strerror or error}") from None
+    except OSError as error:
+        raise PeerCommandError(f"{asked}: {_reason(error)}") from None
 
 
 def packed(words: Sequence[Word]) -> bytes:
     """A command as a client sends it."""
     raw = [word if isinstance(word, bytes) else str(word).encode() for word in words]
     return b"*%d\r\n%b" % (len(raw), b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in raw))
+
+
+def _reason(error: OSError) -> str:
+    """What the system calls the error; asyncio puts a text of its own in the place of that."""
+    if error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)
+    return str(error.strerror or error)
 
 
 def _logins(config: Config) -> list[Sequence[Word]]:

@@ -156,4 +156,4 @@ def _apply_forgotten(core: Core, sender: Node, extension: Extension) -> None:
         core.refuse("forgotten_node", sender.node_id, f"asks to forget {node_id}: ignored")
         return
     core.forgotten.add(node_id, core.now_ms + min(ttl_s * 1000, c.FORGET_TTL_MAX_MS))
-    core.remove_node(node, "forgotten by a peer")
+    core.remove_node(node, core.leave.reason_to_forget(node_id))

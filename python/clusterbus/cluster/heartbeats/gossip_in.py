@@ -78,7 +78,7 @@ def _meet_by_gossip(core: Core, entry: GossipEntry, *, stranger: bool) -> None:
     """
     if entry.flags & c.FLAG_NOADDR or not entry.ip or not entry.cport or not c.NODE_ID.match(entry.node_id):
         return
-    if core.forgotten.has(entry.node_id, core.now_ms):
+    if core.leave.is_leaving or core.forgotten.has(entry.node_id, core.now_ms):
         return
     if core.table.is_full or (stranger and core.table.provisional_count >= c.PROVISIONAL_MAX):
         core.refuse("node_cap", "gossip", f"no room for node {entry.node_id}")

@@ -16,6 +16,8 @@ from clusterbus.cluster.model.node import Node
 
 def tick(core: Core) -> None:
     """Once a second: notes which nodes know us, and sends MEET to those that do not."""
+    if core.leave.is_leaving:
+        return
     strangers = []
     half_known = core.table.half_known
     for node in list(half_known.values()):

@@ -44,6 +44,8 @@ def accept_meet(core: Core, link: Link, packet: Packet) -> None:
     if not c.NODE_ID.match(packet.sender):
         core.refuse("sender_id", link.peer_ip, "MEET with an invalid sender id")
         return
+    if core.leave.is_leaving:
+        return
     if core.forgotten.has(packet.sender, core.now_ms):
         core.refuse("forgotten_meet", packet.sender, "MEET of a node that was forgotten recently: ignored")
         return

@@ -14,6 +14,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import DataDropped
 from clusterbus.cluster.failover import epochs, failure, replication, roles
 from clusterbus.cluster.membership import handshake
+from clusterbus.cluster.model.leave_state import LeaveState
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.slots import bits_of, slots_in
 from clusterbus.errors import StateError
@@ -80,13 +81,13 @@ def flush_slots(core: Core) -> None:
     core.take_slots(core.myself.slot_bits)
 
 
-def reset(core: Core, *, hard: bool) -> None:
+def reset(core: Core, *, hard: bool, with_keys: bool = False) -> None:
     """CLUSTER RESET: this node becomes a primary without slots in a shard of its own, which knows no other node (P20).
 
-    `hard` also gives it a new id and epochs of 0. Raises StateError for a primary that has keys.
+    `hard` also gives it a new id and epochs of 0. Raises StateError for a primary that has keys, unless `with_keys`.
     """
     myself = core.myself
-    if myself.is_primary and core.data_plane.count_keys():
+    if not with_keys and myself.is_primary and core.data_plane.count_keys():
         raise StateError("CLUSTER RESET can't be called with master nodes containing keys")
     replication.end_election(core, "reset")
     replication.end_manual_failover(core)
@@ -100,6 +101,7 @@ def reset(core: Core, *, hard: bool) -> None:
         if node is not myself:
             core.remove_node(node, "reset")
     core.forgotten.clear()
+    core.leave = LeaveState()
     if hard:
         core.current_epoch = core.last_vote_epoch = 0
         core.set_config_epoch(myself, 0)

@@ -2,4 +2,5 @@
 
 seeds     addresses by which a member finds its cluster
 joining   how it joins by them, once or whenever it is alone
+leaving   how it has every other member forget it
 """
