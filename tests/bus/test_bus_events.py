@@ -50,7 +50,7 @@ ELSEWHERE = {
     "WritesResumed",
 }
 """Events with tests of their own: `cluster/failover/test_election.py`, `cluster/failover/test_manual_failover.py`,
-`cluster/operator/test_orders.py`, `test_joining.py`, `test_bus_messages.py`, `sim/test_leaders.py`."""
+`cluster/operator/test_orders.py`, `membership/test_joining.py`, `test_bus_messages.py`, `sim/test_leaders.py`."""
 
 
 class Diary:

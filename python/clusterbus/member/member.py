@@ -40,6 +40,9 @@ class Member:
     `ClusterState`, for tests that break a rule on purpose.
     """
 
+    _seeding: Seeding | None = None
+    _leaving: Leaving | None = None
+
     def __init__(
         self,
         *,
@@ -89,8 +92,6 @@ class Member:
         self.errands: Errands | None = None
         """Set where there are names to resolve and other nodes' client ports."""
         self._random = random
-        self._seeding: Seeding | None = None
-        self._leaving: Leaving | None = None
         self.event_loop_name = ""
         """The event loop that drives the member, for INFO."""
         self.schedule_step: Callable[[], object] = self.driver.finish_step
