@@ -126,7 +126,7 @@ wheel: $(WHEEL_VENV)/.installed ## build the sdist, and from it the wheel for Li
 	$(MATURIN) build --quiet --sdist --zig --compatibility manylinux_2_17 --out dist
 
 sdist: $(WHEEL_VENV)/.installed ## build the sdist into dist/
-	$(MATURIN) sdist --quiet --out dist
+	$(MATURIN) sdist --out dist
 
 bench-peers: build $(BENCH_INSTALLED) ## compare with Redis, Valkey, asyncio and a bare epoll loop; BENCH_ARGS=--quick for less
 	cargo build --release --locked --package clusterbus-peers-bench

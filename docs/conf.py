@@ -25,7 +25,7 @@ copyright = author
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 # Pages for those who work on the package itself; CONTRIBUTING.md and ARCHITECTURE.md name them.
-exclude_patterns = ["rows.md", "peers.md"]
+exclude_patterns = ["rows.md", "peers.md", "package.md"]
 source_suffix = {".md": "markdown"}
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

@@ -26,11 +26,22 @@ from sphinx.util.docutils import SphinxDirective
 
 
 def public_names(*modules: str) -> str:
-    """The public names that `modules` own, each documented by its docstring, as the text of a MyST page."""
+    """The public names that `modules`, or modules below them, own: documented by docstrings, as text of a MyST page."""
     lines = ["```{eval-rst}"]
-    for module in modules:
+    for module in owners(modules):
         lines += [f".. {kind}:: {name}\n" for kind, name in names_of(module)]
     return "\n".join([*lines, "```"])
+
+
+def owners(modules: Iterable[str]) -> list[str]:
+    """Those of `modules` and of the modules below them that own public names; one that the package does not name, owns
+    its own.
+    """
+    found: list[str] = []
+    for module in modules:
+        below = [owner for owner in _NAMES_OF if f"{owner}.".startswith(f"{module}.")]
+        found += below or [module]
+    return found
 
 
 def names_of(module: str) -> Iterator[tuple[str, str]]:

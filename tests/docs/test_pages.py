@@ -196,9 +196,10 @@ def test_each_example_of_the_guide_has_a_page() -> None:
 
 def test_each_public_name_is_in_the_reference() -> None:
     reference = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
-    documented = {module for words in re.findall(r"\{public-names\}(.*)", reference) for module in words.split()}
-    assert documented >= {*clusterbus._NAMES_OF} - {"clusterbus.version", "clusterbus.config.typed"}
-    assert documented >= {"clusterbus.wire", "clusterbus.testing"}
+    named = {module for words in re.findall(r"\{public-names\}(.*)", reference) for module in words.split()}
+    below = {owner for owner in clusterbus._NAMES_OF for module in named if f"{owner}.".startswith(f"{module}.")}
+    assert {*clusterbus._NAMES_OF} - below == {"clusterbus.version", "clusterbus.config.typed"}
+    assert named >= {"clusterbus.wire", "clusterbus.testing"}
 
 
 PAGE = """\
