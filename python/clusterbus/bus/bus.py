@@ -214,9 +214,10 @@ class Bus(AsyncioEvents, AsyncSlotOrders):
         """Leaves the cluster for good: the other members forget this node, and their programs see NodeLeft with the
         reason "left", no failure. Returns who could not be told, and which slots nobody took over.
 
-        First a replica takes over the slots of this primary, if there is one that can. Then clusterbus members are told
-        by a message, Valkey and Redis nodes by one of those members or by CLUSTER FORGET at their client port, with
-        `primaryauth` if they want a password. After it the node is a new one under a new id, alone, and it does not use
+        First a replica takes over the slots of this primary, if there is one that can; else, if they hold no keys, a
+        clusterbus primary that serves slots itself. Then clusterbus members are told by a message, Valkey and Redis
+        nodes by one of those members or by CLUSTER FORGET at their client port, with `primaryauth` if they want a
+        password. After it the node is a new one under a new id, alone, and it does not use
         the seeds of the bus any more; close the bus, or join another cluster. At the others the old id is kept out for
         `cluster-blacklist-ttl`. Members that were not told hold the node as failing once the bus is closed.
 

@@ -156,6 +156,32 @@ def test_a_replica_takes_over_before_its_primary_leaves(peers: Peers, tmp_path: 
     run(scenario())
 
 
+def test_a_primary_that_serves_slots_takes_those_of_one_without_keys(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        async with (
+            clusterbus.Bus(**settings(tmp_path / "leaver")) as leaver,
+            clusterbus.Bus(**settings(tmp_path / "heir")) as heir,
+            clusterbus.Bus(**settings(tmp_path / "watcher")) as watcher,
+        ):
+            await order(leaver, b"CLUSTER ADDSLOTSRANGE 0 99")
+            await order(heir, b"CLUSTER ADDSLOTSRANGE 100 16383")
+            for member in (leaver, watcher):
+                await member.join([f"127.0.0.1:{heir.port}"], DEADLINE_S)
+            for member in (leaver, heir, watcher):
+                await member.wait_for_nodes(3, DEADLINE_S)
+                await member.wait_ok(DEADLINE_S)
+            assert await leaver.leave(DEADLINE_S) == clusterbus.LeaveReport({}, ())
+            for member in (heir, watcher):
+                await member.wait_until(lambda: owns_all(member, heir.node_id), DEADLINE_S)  # noqa: B023
+                assert member.is_ok
+
+    run(scenario())
+
+
+def owns_all(bus: clusterbus.Bus, member_id: str) -> bool:
+    return {slots.node_id for slots in bus.slots} == {member_id} and bus.slots[-1].last == 16_383
+
+
 class Keys(clusterbus.DataPlane):
     """A data plane with keys."""
 

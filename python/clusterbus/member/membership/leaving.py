@@ -5,9 +5,9 @@ our own kind is told by a message of the bus; one of another kind hears it from 
 its client port. Must never wait: a tick of the member moves it on. Main thread. Beyond the source, where an operator
 tells every node. What is said and done on the bus is in `cluster/membership/leaving`.
 
-Steps: hand over slots to a replica; ask who is of our kind; tell everybody; become a new node that knows nobody. Only
-before the telling can it be called off. A member counts as told when its own link to us is gone: it has closed it
-because it forgot us. So nobody is left who would dial us and find the new node in our place.
+Steps: hand over slots to a replica; ask who is of our kind; give slots to one of them; tell everybody; become a new
+node that knows nobody. Only before the telling can it be called off. A member counts as told when its own link to us is
+gone: it has closed it because it forgot us. So nobody is left who would dial us and find the new node in our place.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enum import Enum, auto
 from typing import Final
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.events import Event, HandoverEnded
+from clusterbus.cluster.events import Event, HandoverEnded, SlotOrderEnded
 from clusterbus.cluster.membership.leaving import Word
 from clusterbus.cluster.model.leave_state import LeaveAnswer
 from clusterbus.cluster.model.node import Node
@@ -55,6 +55,7 @@ class LeaveReport:
 class _Phase(Enum):
     HANDING_OVER = auto()
     ASKING = auto()
+    GIVING = auto()
     TELLING = auto()
     OVER = auto()
 
@@ -84,6 +85,8 @@ class _Progress:
     phase: _Phase = _Phase.HANDING_OVER
     phase_ms: int = 0
     peers: dict[str, _Peer] = field(default_factory=dict)
+    gift: int = 0
+    """The number of the order to move our slots."""
     slots_left: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -130,9 +133,12 @@ class Leaving:
         return self._progress.phase is _Phase.OVER
 
     def handle_event(self, event: Event) -> None:
-        """Goes on when the hand-over has ended, well or not."""
-        if isinstance(event, HandoverEnded) and self._progress.phase is _Phase.HANDING_OVER:
+        """Goes on when the hand-over has ended, well or not, or the gift of slots."""
+        phase = self._progress.phase
+        if isinstance(event, HandoverEnded) and phase is _Phase.HANDING_OVER:
             self._ask(self._clock.now_ms())
+        elif isinstance(event, SlotOrderEnded) and phase is _Phase.GIVING and event.number == self._progress.gift:
+            self._begin_telling(self._clock.now_ms())
 
     def tick(self) -> None:
         """Does what is due."""
@@ -160,8 +166,6 @@ class Leaving:
             text = f"this primary holds {keys} keys, and no replica took them over: leave(with_keys=True) drops them"
             self._stay(StateError(text), now_ms)
             return
-        if myself.is_primary:
-            self._progress.slots_left = ranges_of(myself.slot_bits)
         self._state.begin_leave(now_ms)
         for node in self._members():
             self._progress.peers[node.node_id] = _Peer(
@@ -180,11 +184,41 @@ class Leaving:
                 peer.is_kin = True
                 if answer is LeaveAnswer.IS_OUR_REPLICA:
                     peer.reason = "it is a replica of this node, and does not forget its primary"
+        if not self._give_slots(now_ms):
+            self._begin_telling(now_ms)
+
+    def _give_slots(self, now_ms: int) -> bool:
+        """No replica took our slots. A primary of our kind may have them if that does no harm: they hold no keys, and
+        it serves slots already, so it is not one that only watches. False if there is none.
+        """
+        myself = self._state.myself
+        answers = self._state.leave_answers
+        heirs = [
+            node for node in self._members() if node.node_id in answers and node.is_voting and node.is_within_reach
+        ]
+        if not myself.is_voting or not heirs:
+            return False
+        heir = min(heirs, key=lambda node: (node.slot_bits.bit_count(), node.node_id))
+        timeout_ms = max(0, self._progress.end_ms - now_ms) // HAND_OVER_PARTS
+        try:
+            self._progress.gift = self._state.move_slots(myself.slot_bits, heir.node_id, timeout_ms, now_ms)
+        except StateError as error:
+            self._log("notice", f"Leaving: {heir.name} cannot take the slots of this node: {error}")
+            return False
+        self._log("notice", f"Leaving: {heir.name} is asked to take the slots of this node")
+        self._enter(_Phase.GIVING, now_ms)
+        return True
+
+    def _begin_telling(self, now_ms: int) -> None:
+        myself = self._state.myself
+        if myself.is_primary:
+            self._progress.slots_left = ranges_of(myself.slot_bits)
         self._forget_seeds()
         self._log("notice", f"Leaving the cluster: {len(self._progress.peers)} members are told to forget this node")
         self._enter(_Phase.TELLING, now_ms)
 
     def _stay(self, error: ClusterBusError, now_ms: int) -> None:
+        self._state.call_off(self._progress.gift, now_ms)
         self._state.keep_slots(now_ms)
         self._state.stay(now_ms)
         self.error = error
@@ -218,11 +252,11 @@ class Leaving:
         that refuses there may still hear it from others.
         """
         node = self._state.find(peer.node_id)
-        if node is not None and node.flags & c.FLAG_EXTENSIONS and peer.had_link and self._is_spread():
-            if not self._knows_us(peer):
+        if node is not None and node.flags & c.FLAG_EXTENSIONS and peer.had_link:
+            if self._is_spread() and not self._knows_us(peer):
                 peer.is_told = True
                 return
-            if self._has_kin_forgotten() and now_ms - self._progress.phase_ms < EXTENSION_MS:
+            if self._has_kin() and now_ms - self._progress.phase_ms < EXTENSION_MS:
                 return
         if peer.agreed_ms:
             self._await_link_end(peer, now_ms)
@@ -276,10 +310,13 @@ class Leaving:
     def _is_spread(self) -> bool:
         """Whether some member mentions us as forgotten: one of our kind, or one of another kind with extensions."""
         told = [self._state.find(peer.node_id) for peer in self._progress.peers.values() if peer.is_told]
-        return self._has_kin_forgotten() or any(node is not None and node.flags & c.FLAG_EXTENSIONS for node in told)
+        is_done = LeaveAnswer.DONE in self._state.leave_answers.values()
+        return is_done or any(node is not None and node.flags & c.FLAG_EXTENSIONS for node in told)
 
-    def _has_kin_forgotten(self) -> bool:
-        return LeaveAnswer.DONE in self._state.leave_answers.values()
+    def _has_kin(self) -> bool:
+        """Whether somebody of our kind forgets us, and so mentions it to the others."""
+        answers = self._state.leave_answers.values()
+        return any(answer is not LeaveAnswer.IS_OUR_REPLICA for answer in answers)
 
     def _is_hopeless(self, peer: _Peer) -> bool:
         """Whether it makes no sense to wait for this member: it refuses, or it is failing and was asked in vain."""
