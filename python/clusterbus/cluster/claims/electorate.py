@@ -59,6 +59,13 @@ def write_all(core: Core, letter: Letter) -> None:
             write(core, node, letter)
 
 
+def ask_unknown(core: Core) -> None:
+    """Asks those nodes for an answer whose kind is not known: they count until it is."""
+    for node in members(core):
+        if node.kin is Kin.UNKNOWN and node.kin_asked is None:
+            write(core, node, Letter(Kind.HELLO, has_data(core)))
+
+
 def note_letter(node: Node, letter: Letter) -> None:
     """A letter of a node came: it is of our kind."""
     node.kin = Kin.OURS

@@ -29,6 +29,8 @@ def handle_ask(core: Core, sender: Node, letter: Letter) -> None:
             count=denial,
         )
         electorate.write(core, sender, reply)
+        if denial is Denial.MORE_MEMBERS:
+            electorate.ask_unknown(core)
         return
     epochs.observe(core, sender, letter.epoch)
     core.last_vote_epoch = letter.epoch
