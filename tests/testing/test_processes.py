@@ -9,7 +9,9 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
+import clusterbus
 import pytest
 from clusterbus.errors import ConfigError, StateError
 from clusterbus.testing import NodeKind, cluster
@@ -17,6 +19,7 @@ from clusterbus.testing.processes import ProcessNode
 
 from tests.loops import Run, until
 from tests.peers.server import valkey_command
+from tests.peers.tls import Certificates
 
 pytestmark = pytest.mark.processes
 
@@ -56,8 +59,6 @@ def test_processes_crash_take_over_and_come_back(run: Run) -> None:
             await c.restart(2)
             await c.wait_ok()
             assert await c.primary_of(2) == 5
-            with pytest.raises(StateError, match="a partition is for nodes in this process, and node 0 is none"):
-                await c.partition([0], [1])
         assert not any(is_alive(pid) for pid in pids)
 
     run(scenario())
@@ -88,6 +89,77 @@ def test_real_valkey_nodes_stand_beside_buses(run: Run) -> None:
             await c.wait_ok()
         async with cluster(primaries=2, replicas=1, valkey=4) as c:
             assert await c.failover(0) == 2
+            await c.wait_ok()
+
+    run(scenario())
+
+
+@pytest.mark.usefixtures("_has_valkey")
+def test_processes_and_buses_are_cut_off_from_each_other_and_come_together_again(run: Run) -> None:
+    async def scenario() -> None:
+        async with cluster(3, valkey=2) as c:
+            ids = [handle.node_id for handle in c.handles]
+            (bus,) = c.nodes
+            await c.partition([0, 1], [2])
+            await c.wait_until(lambda: {link.node_id for link in bus.links()} == {ids[1]})
+            await c.wait_failed(2)
+            views = [await handle.look() for handle in c.handles]
+            assert [view.nodes[ids[2]].is_failed for view in views] == [True, True, False]
+
+            async def is_down() -> bool:
+                return not (await c.handles[2].look()).is_ok
+
+            await c.wait_until(is_down)
+            await c.fail(2)
+            await c.restart(2)
+            assert not (await c.handles[2].look()).nodes[ids[0]].is_well, "a partition outlives a restart"
+            await c.heal()
+            await c.wait_ok()
+
+    run(scenario())
+
+
+def test_a_replica_process_on_the_larger_side_is_elected(run: Run) -> None:
+    async def scenario() -> None:
+        async with cluster(primaries=3, replicas=1, processes=True) as c:
+            await c.partition([0])
+            await c.wait_ok(1, 2, 3, 4, 5)
+            assert await c.primary_of(3) is None
+            await c.heal()
+            await c.wait_ok()
+            assert await c.primary_of(0) == 3
+
+    run(scenario())
+
+
+def test_a_bus_of_the_tests_own_joins_processes_also_during_a_partition(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with (
+            cluster(2, processes=True) as c,
+            clusterbus.Bus(port=0, bind="127.0.0.1", dir=str(tmp_path), cluster_node_timeout=500) as bus,
+        ):
+            await c.partition([0], [1])
+            for host, port in c.addresses:
+                await bus.meet(host, port)
+            ids = {handle.node_id for handle in c.handles}
+            await until(lambda: ids == {node.node_id for node in bus.nodes.values() if node.connected} - {bus.node_id})
+
+    run(scenario())
+
+
+def test_over_tls_clusters_stand_and_processes_cannot_be_cut_off(run: Run, certificates: Certificates) -> None:
+    files: Any = {name.replace("-", "_"): text for name, text in certificates.directives().items()}
+
+    async def scenario() -> None:
+        async with cluster(2, **files) as c:
+            assert c.nodes[0]._config.port == 0
+            assert c.addresses == [("127.0.0.1", bus.port) for bus in c.nodes]
+            await c.partition([0], [1])
+            await c.heal()
+            await c.wait_ok()
+        async with cluster(2, processes=True, **files) as c:
+            with pytest.raises(StateError, match="processes whose bus speaks TLS cannot be partitioned"):
+                await c.partition([0], [1])
             await c.wait_ok()
 
     run(scenario())

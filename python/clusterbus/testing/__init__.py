@@ -19,6 +19,7 @@ Its files in reading order:
     handle     `NodeHandle`: what the cluster does with a node of any kind
     buses      nodes in this process
     processes  nodes that are processes, and the commands that stand for method calls there
+    proxies    the network between processes, which can be cut
     clusters   `Cluster` and `cluster`
     blocking   the same for plain code: its loop runs in a thread
     plugin     fixtures for pytest, which finds them by the package's entry point

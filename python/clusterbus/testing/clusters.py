@@ -17,11 +17,12 @@ from typing import Any, Final, Unpack
 from clusterbus.bus.bus import Bus
 from clusterbus.config.typed import Directives
 from clusterbus.errors import ClusterBusError, StateError
-from clusterbus.runtime.free_ports import PortPair, reserve_pair
+from clusterbus.runtime.free_ports import reserve_pair
 from clusterbus.testing.buses import BusFactory, BusNode
 from clusterbus.testing.handle import CONF_NAME, NodeHandle, NodeKind
 from clusterbus.testing.plan import HOST, counts, nodes_conf, plan
 from clusterbus.testing.processes import ProcessNode, command_of
+from clusterbus.testing.proxies import Proxies
 from clusterbus.testing.view import View, are_well
 from clusterbus.wire import CLUSTER_SLOTS
 
@@ -30,7 +31,7 @@ NODE_TIMEOUT_MS: Final = 500
 WAIT_S: Final = 30.0
 LOOK_AGAIN_S: Final = 0.02
 """What no event tells is looked at so often: nodes that are processes, and whatever a test waits for of its own."""
-CHOSEN: Final = ("port", "tls_port", "cluster_port", "dir", "cluster_config_file")
+CHOSEN: Final = ("port", "tls_port", "cluster_port", "cluster_announce_bus_port", "dir", "cluster_config_file")
 
 _COMMON: Final[dict[str, Any]] = {
     "bind": HOST,
@@ -51,9 +52,10 @@ class Cluster:
     Each that waits raises TimeoutError, with what every node sees, if it takes longer than `timeout_s`.
     """
 
-    def __init__(self, handles: Sequence[NodeHandle], *, has_slots: bool) -> None:
+    def __init__(self, handles: Sequence[NodeHandle], proxies: Proxies | None, *, has_slots: bool) -> None:
         self.handles = tuple(handles)
         """Every node, running or not, of whatever kind."""
+        self._proxies = proxies
         self._has_slots = has_slots
         self._changed = asyncio.Event()
         self._sides: list[frozenset[int]] = []
@@ -104,37 +106,43 @@ class Cluster:
         timeout. Does nothing if it is down.
         """
         await self._handle(n).crash()
+        if self._proxies is not None:
+            await self._proxies.shut(n)
 
     async def restart(self, n: int) -> None:
         """Starts node `n` again, with its folder, id and ports. Raises StateError if it runs."""
         handle = self._handle(n)
         if handle.is_running:
             raise StateError(f"node {n} runs")
-        await handle.start(self._changed)
+        await self._start(handle)
 
     async def partition(self, *groups: Iterable[int]) -> None:
         """Cuts the network: nodes of different groups have no links, those they had close at once on both sides, and
         they get none until `heal`. Nodes that no group names are a group of their own. A second call replaces the
         first.
 
-        Raises StateError if a node is in two groups, and if a node is a process: nobody can cut its network from here.
+        Raises StateError if a node is in two groups, and for processes whose bus speaks TLS.
         """
-        if others := [handle for handle in self.handles if not isinstance(handle, BusNode)]:
-            raise StateError(f"a partition is for nodes in this process, and node {others[0].index} is none")
         sides = [frozenset(self._handle(n).index for n in group) for group in groups]
         named = [n for side in sides for n in side]
         if len(named) != len(set(named)):
             raise StateError(f"a node is in two groups of {[sorted(side) for side in sides]}")
         rest = frozenset(range(len(self.handles))) - frozenset(named)
-        self._sides = [side for side in (*sides, rest) if side]
-        for handle in self._buses():
-            handle.cut_off_from([other for other in self.handles if not self._is_reachable(handle.index, other.index)])
+        await self._cut([side for side in (*sides, rest) if side])
 
     async def heal(self) -> None:
         """Ends the partition. `wait_ok` waits for the links to come back."""
-        self._sides = []
+        await self._cut([])
+
+    async def _cut(self, sides: list[frozenset[int]]) -> None:
+        if self._proxies is None and len(self._buses()) < len(self.handles):
+            raise StateError("processes whose bus speaks TLS cannot be partitioned")
+        self._sides = sides
+        if self._proxies is not None:
+            await self._proxies.cut(self._is_reachable)
+            return
         for handle in self._buses():
-            handle.cut_off_from(())
+            handle.cut_off_from([other for other in self.handles if not self._is_reachable(handle.index, other.index)])
 
     # ------------------------------------------------------------ moves
 
@@ -255,10 +263,19 @@ class Cluster:
 
     async def start(self) -> None:
         """Starts every node; `cluster` has done that."""
-        await asyncio.gather(*(handle.start(self._changed) for handle in self.handles))
+        await asyncio.gather(*map(self._start, self.handles))
+
+    async def _start(self, handle: NodeHandle) -> None:
+        if self._proxies is not None:
+            await self._proxies.shut(handle.index)  # it may have ended unasked
+        await handle.start(self._changed)
+        if self._proxies is not None:
+            await self._proxies.open(handle.index)
 
     async def close(self) -> None:
         """Ends every node at once, whatever was cut or down. Idempotent."""
+        if self._proxies is not None:
+            self._proxies.close()
         ended = await asyncio.gather(*(handle.crash() for handle in self.handles), return_exceptions=True)
         for error in ended:
             if error is not None and not isinstance(error, ClusterBusError):
@@ -364,24 +381,30 @@ async def cluster(
     with contextlib.ExitStack() as undo:
         root = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="clusterbus-", ignore_cleanup_errors=True)))
         ports = [undo.enter_context(reserve_pair()) for _ in planned]
+        tls = directives.get("tls_cluster") in (True, "yes")
+        has_proxies = not tls and any(kind is not NodeKind.BUS for kind in kinds)
+        behind = [undo.enter_context(reserve_pair(distance=0)).port for _ in planned] if has_proxies else []
         handles: list[NodeHandle] = []
         for number, (node, pair, kind) in enumerate(zip(planned, ports, kinds, strict=True)):
             folder = root / str(number)
             folder.mkdir()
             (folder / CONF_NAME).write_text(nodes_conf(planned, ports, number), encoding="utf-8")
-            words = {**_COMMON, **_OF_KIND[kind], **directives, **_place(pair, folder)}
+            words = {**_COMMON, **_OF_KIND[kind], **directives, "dir": str(folder), "cluster_config_file": CONF_NAME}
+            words |= {"port": 0, "tls_port": pair.port} if tls else {"port": pair.port}
+            if has_proxies:
+                words |= {"cluster_port": behind[number], "cluster_announce_bus_port": pair.bus_port}
             if kind is NodeKind.BUS:
                 handles.append(BusNode(number, node.node_id, pair, folder, factory=bus_factory, directives=words))
             else:
                 handles.append(ProcessNode(number, node.node_id, pair, folder, kind, commands[kind], words))
-        made = Cluster(handles, has_slots=slots)
+        proxies = None
+        if has_proxies:
+            ways = [(pair.bus_port, real) for pair, real in zip(ports, behind, strict=True)]
+            proxies = Proxies([node.node_id for node in planned], ways)
+        made = Cluster(handles, proxies, has_slots=slots)
         try:
             await made.start()
             await made.wait_ok(timeout_s=timeout_s)
             yield made
         finally:
             await made.close()
-
-
-def _place(pair: PortPair, folder: Path) -> dict[str, Any]:
-    return {"port": pair.port, "dir": str(folder), "cluster_config_file": CONF_NAME}

@@ -134,7 +134,10 @@ class ProcessNode(NodeHandle):
         self.check_running()
         try:
             return await send_commands(
-                self._config, Place(self.host, self.port, tls=False), requests, timeout_s=COMMAND_TIMEOUT_S
+                self._config,
+                Place(self.host, self.port, tls=self._config.tls_cluster),
+                requests,
+                timeout_s=COMMAND_TIMEOUT_S,
             )
         except PeerCommandError as error:
             raise StateError(f"node {self.index}: {error}") from error
