@@ -18,9 +18,13 @@ def run() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _end)
-    from clusterbus.cli import main
+    try:
+        from clusterbus.cli import main
 
-    sys.exit(main(sys.argv[1:]))
+        status = main(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules load; a subcommand that runs says more itself
+        status = 128 + signal.SIGINT
+    sys.exit(status)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ from typing import Any
 
 import clusterbus
 import pytest
+from clusterbus.client_port.server import RespServer
 from clusterbus.errors import ConfigError, StateError
 
 from tests.bus.harness import DEADLINE_S, NODE_TIMEOUT_MS, knows_all, pair, settings, well
@@ -224,6 +227,56 @@ def test_a_bus_shows_its_id_port_and_state(run: Run, tmp_path: Path) -> None:
         shown = f"<clusterbus.BlockingBus {bus.node_id} port={bus.port}"
         assert repr(bus) == f"{shown} open>"
     assert repr(bus) == f"{shown} closed>"
+
+
+def test_a_bus_that_is_closed_while_it_opens_is_closed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        is_open, may_go_on = asyncio.Event(), asyncio.Event()
+        start = RespServer.start
+
+        async def start_slowly(server: RespServer) -> None:
+            await start(server)
+            is_open.set()
+            await may_go_on.wait()
+
+        monkeypatch.setattr(RespServer, "start", start_slowly)
+        bus = clusterbus.Bus(**settings(tmp_path / "bus"))
+        opening = asyncio.create_task(bus.open())
+        await is_open.wait()
+        with pytest.raises(StateError, match="open already"):
+            await bus.open()
+        closing = asyncio.create_task(bus.close())
+        await asyncio.sleep(0)
+        may_go_on.set()
+        await closing
+        with pytest.raises(StateError, match="stopped while it started"):
+            await opening
+        assert repr(bus).endswith(" closed>")
+        async with bus:
+            assert await ping(bus.port) == b"+PONG\r\n"
+
+    run(scenario())
+
+
+def test_a_bus_that_is_opened_again_and_again_keeps_nothing_of_before(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        bus = clusterbus.Bus(**settings(tmp_path / "bus"))
+        open_files = []
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            in_use = clusterbus.Bus(**settings(tmp_path / "in use", cluster_port=taken.getsockname()[1]))
+            for _ in range(3):
+                async with bus:
+                    pass
+                with pytest.raises(ConfigError, match="in use"):
+                    await in_use.open()
+                gc.collect()
+                open_files.append(len(os.listdir("/proc/self/fd")))
+        assert len(set(open_files)) == 1, open_files
+        assert (bus._config._listeners, in_use._config._listeners) == ([], [])
+
+    run(scenario())
 
 
 def test_the_client_port_is_served_unless_turned_off(run: Run, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 import uvloop
+from clusterbus.client_port.server import RespServer
 from clusterbus.config import Config
-from clusterbus.errors import ConfigError
+from clusterbus.errors import ConfigError, StateError
 from clusterbus.runtime.node import EXIT_ERROR, AsyncioNode
 from clusterbus.runtime.process import event_loop_factory
 
@@ -71,6 +72,37 @@ def test_a_stall_is_followed_by_one_tick_and_not_by_all_that_were_missed(run: Ru
         return at_once
 
     assert run(scenario()) == 1
+
+
+def test_a_stop_during_the_start_leaves_nothing_open(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        is_open, may_go_on = asyncio.Event(), asyncio.Event()
+        start = RespServer.start
+
+        async def start_slowly(server: RespServer) -> None:
+            await start(server)
+            is_open.set()
+            await may_go_on.wait()
+
+        monkeypatch.setattr(RespServer, "start", start_slowly)
+        settings = config(tmp_path)
+        node = AsyncioNode(settings)
+        starting = asyncio.create_task(node.start())
+        await is_open.wait()
+        stopping = asyncio.create_task(node.stop())
+        await asyncio.sleep(0)
+        may_go_on.set()
+        await stopping
+        with pytest.raises(StateError, match="stopped while it started"):
+            await starting
+        for port in (settings.port, settings.bus_port):
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+        await node.start()
+        assert node.is_started
+        await node.stop()
+
+    run(scenario())
 
 
 def test_nodes_conf_is_there_from_the_start_and_kept_s10(run: Run, tmp_path: Path) -> None:

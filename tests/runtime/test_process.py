@@ -141,6 +141,53 @@ def test_systemd_is_told_and_the_node_stays_in_the_foreground(tmp_path: Path) ->
         assert process.returncode == 0
 
 
+# ---------------------------------------------------------------- too few open files
+
+OPENS_ON_LESS_AND_LESS = """
+import asyncio, gc, os, resource, sys
+import clusterbus
+
+async def main():
+    bus = clusterbus.Bus(port=int(sys.argv[1]), bind="127.0.0.1", dir=sys.argv[2])
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    before = len(os.listdir("/proc/self/fd"))
+    for more in range(1, 100):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + more, hard))
+        try:
+            async with bus:
+                print(f"opens with {more} more, of {before}", flush=True)
+                return
+        except clusterbus.ConfigError as error:
+            print(error)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + 100, hard))
+        gc.collect()
+        assert len(os.listdir("/proc/self/fd")) == before, more
+
+asyncio.run(main())
+"""
+
+
+def test_a_bus_with_too_few_open_files_says_so_and_leaves_none_open(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPENS_ON_LESS_AND_LESS, str(free_port()), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    *errors, opened = done.stdout.splitlines()
+    assert opened.startswith("opens with ")
+    assert len(errors) > 5
+    assert all(": Too many open files" in error for error in errors), errors
+    assert sum("cannot open what it needs: Too many open files; ulimit -n is " in error for error in errors) > 3
+
+
+def test_a_node_with_too_few_open_files_ends_with_one_line(tmp_path: Path) -> None:
+    words = ["--port", str(free_port()), "--bind", "127.0.0.1", "--dir", str(tmp_path)]
+    for files in (16, 31):
+        limited = ["bash", "-c", f'ulimit -n {files} && exec "$@"', "bash", *clusterbus_command(), *words]
+        done = subprocess.run(limited, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr == f"ulimit -n is {files}, and a node needs at least 32 open files to start\n"
+
+
 # ---------------------------------------------------------------- signals
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from clusterbus.cli.simulate import histogram, replay_command, simulate
+from clusterbus.cli.simulate import OPTIONS_OF_MODES, histogram, replay_command, simulate
 from clusterbus.sim import scenario
 from clusterbus.sim.measure import measure
+
+from tests.peers.cluster import wait_until
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "simulate_partition.py"
 
@@ -144,3 +149,71 @@ def test_the_example_shows_both_sides_of_a_partition_and_the_same_each_time_r38(
     assert "all agree again" in first
     assert output() == first
     assert output("--seed", "8") != first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("--seeds 3 --nodes 5", "--nodes means nothing with --seeds"),
+        ("--seeds 3 --json", "--json means nothing with --seeds"),
+        ("--seeds 3 --seed 1", "--seed means nothing with --seeds"),
+        ("--seeds 3 --heartbeats", "--heartbeats means nothing with --seeds"),
+        ("--replay 3 --seeds 2", "means nothing with --"),
+        ("--replay 3 --node-timeout 500", "--node-timeout means nothing with --replay"),
+        ("--heartbeats", "--heartbeats means nothing without --seeds or --replay"),
+        ("--first-seed 3", "--first-seed means nothing without --seeds or --replay"),
+        ("--processes 3", "--processes means nothing without --seeds or --replay"),
+    ],
+)
+def test_an_option_without_meaning_is_refused(arguments: str, text: str) -> None:
+    result = run(*arguments.split())
+    assert result.exit_code == 2
+    assert text in result.output
+
+
+def test_every_option_has_a_meaning_in_one_mode() -> None:
+    names = [option.name for option in simulate.params if option.name != "help"]
+    assert sorted(name for mode in OPTIONS_OF_MODES.values() for name in mode) == sorted(map(str, names))
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def interrupted(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Sends Ctrl-C, which reaches every process of a terminal's group. Returns status, output and errors."""
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output, errors
+
+
+@pytest.fixture
+def simulating(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """`clusterbus simulate` with the parameter as arguments, in a process group of its own."""
+    command = [sys.executable, "-m", "clusterbus", "simulate", *request.param.split()]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("simulating", ["--seeds 100000 --processes 2"], indirect=True)
+def test_ctrl_c_ends_many_clusters_with_130_and_no_process_stays(simulating: subprocess.Popen[str]) -> None:
+    """The workers are still loading their modules: what Ctrl-C interrupts there would print the longest tracebacks."""
+    wait_until(lambda: len(children(simulating.pid)) >= 3, 60, "two workers and a tracker")
+    started = children(simulating.pid)
+    status, output, errors = interrupted(simulating)
+    assert (status, errors) == (130, "interrupted\n")
+    assert "Traceback" not in output
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), 60, "all have ended")
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("simulating", ["--replay 7 --heartbeats"], indirect=True)
+def test_ctrl_c_ends_a_replay_with_130(simulating: subprocess.Popen[str]) -> None:
+    assert simulating.stdout is not None
+    assert simulating.stdout.readline()
+    status, _trace, errors = interrupted(simulating)
+    assert (status, errors) == (130, "interrupted\n")

@@ -77,6 +77,7 @@ class Bus(AsyncioEvents, AsyncSlotOrders):
         self._config = Config.from_keywords(path, **directives)
         self._seeds = parse_all("seeds", seeds)
         self._node: AsyncioNode | None = None
+        self._opening: AsyncioNode | None = None
         self._owner = Owner()
         self._streams: weakref.WeakSet[EventStream[Any] | MessageStream] = weakref.WeakSet()
         self._steps = Steps()
@@ -116,8 +117,11 @@ class Bus(AsyncioEvents, AsyncSlotOrders):
         await self.close()
 
     async def open(self) -> None:
-        """Starts the node; entering the context does the same. Raises ConfigError, or StateError if it is open."""
-        if self._node is not None:
+        """Starts the node; entering the context does the same.
+
+        Raises ConfigError, and StateError if the bus is open already or was closed meanwhile.
+        """
+        if self._node is not None or self._opening is not None:
             raise StateError("the bus is open already")
         self._owner = Owner()
         node = AsyncioNode(
@@ -126,7 +130,11 @@ class Bus(AsyncioEvents, AsyncSlotOrders):
             data_plane=self._data_plane,
             commands=[command.spec() for command in self._commands],
         )
-        await node.start()
+        self._opening = node
+        try:
+            await node.start()
+        finally:
+            self._opening = None
         self._node = node
         self._steps = Steps()
         node.on_step = self._steps.note
@@ -143,7 +151,7 @@ class Bus(AsyncioEvents, AsyncSlotOrders):
         """
         if self._node is not None and not self._owner.is_elsewhere:
             self._owner.check()
-        node, self._node = self._node, None
+        node, self._node = self._node or self._opening, None
         if self._owner.is_elsewhere:
             return
         try:

@@ -15,6 +15,7 @@ from statistics import median
 from typing import Final, NoReturn
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -53,7 +54,17 @@ EVENTS_SHOWN: Final = {
 """Name of a counter of the simulation -> the words for it in the table."""
 
 
+OPTIONS_OF_MODES: Final = {
+    "": ("nodes", "seed", "fail", "replicas", "node_timeout", "as_json"),
+    "seeds": ("seeds", "first_seed", "processes"),
+    "replayed": ("replayed", "heartbeats"),
+}
+"""The option that chooses what is done, "" for none -> the options that have a meaning then."""
+EXIT_INTERRUPTED: Final = 130
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
 @click.option("--nodes", type=click.IntRange(2, 500), default=6, show_default=True, help="Size of the cluster.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same run.")
 @click.option("--fail", type=click.IntRange(0), default=1, show_default=True, help="Nodes that crash together.")
@@ -72,6 +83,7 @@ EVENTS_SHOWN: Final = {
 @click.option("--replay", "replayed", type=int, metavar="SEED", help="Play one seed of --seeds and print its trace.")
 @click.option("--heartbeats", is_flag=True, help="Show PING, PONG and debug lines in the trace.")
 def simulate(
+    context: click.Context,
     nodes: int,
     seed: int,
     fail: int,
@@ -89,20 +101,38 @@ def simulate(
     Without --seeds or --replay: measures how long a cluster of --nodes takes to form, to agree that --fail of them have
     failed, and to agree again after their restart. With --seeds: clusters of 5 to 12 nodes suffer crashes, partitions,
     loss, skewed clocks and more; the exit status is 1 if a rule of the protocol was broken. With --replay: plays one of
-    those clusters and prints every event.
+    those clusters and prints every event. An option that means nothing then is refused.
     """
-    if replayed is not None:
-        sys.exit(_replay(replayed, heartbeats=heartbeats))
-    if seeds is not None:
-        sys.exit(_play_many(range(first_seed, first_seed + seeds), processes))
+    _refuse_options_of_other_modes(context)
     try:
+        if replayed is not None:
+            sys.exit(_replay(replayed, heartbeats=heartbeats))
+        if seeds is not None:
+            sys.exit(_play_many(range(first_seed, first_seed + seeds), processes))
         result = measure(nodes, seed, fail, node_timeout, replicas)
     except ClusterBusError as error:
         raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
     if as_json:
         click.echo(json.dumps(result.as_dict()))
     else:
         click.echo(_story(result), nl=False)
+
+
+def _refuse_options_of_other_modes(context: click.Context) -> None:
+    given = [
+        option
+        for option in context.command.params
+        if option.name is not None and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+    ]
+    mode = next((option for option in given if option.name in OPTIONS_OF_MODES), None)
+    with_meaning = OPTIONS_OF_MODES[mode.name if mode is not None and mode.name is not None else ""]
+    for option in given:
+        if option.name not in with_meaning:
+            where = f"with {mode.opts[0]}" if mode is not None else "without --seeds or --replay"
+            raise click.UsageError(f"{option.opts[0]} means nothing {where}", context)
 
 
 def main(arguments: Sequence[str]) -> NoReturn:

@@ -149,7 +149,7 @@ class Driver:
             Notify: self._carry_notify,
         }
 
-        config.on_change(lambda _config, _changed: self._set_lease(), "cluster-node-timeout")
+        self.at_close.append(config.on_change(lambda _config, _changed: self._set_lease(), "cluster-node-timeout"))
         self._set_lease()
 
     # ------------------------------------------------------------ settings

@@ -6,12 +6,14 @@ that embeds a node keeps its own handlers: only `clusterbus node` installs one, 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from logging.handlers import WatchedFileHandler
-from typing import Final
+from typing import Final, TextIO
 
 from clusterbus.config.log_levels import LEVEL_NUMBERS
 from clusterbus.errors import ConfigError
@@ -25,7 +27,14 @@ logger: Final = logging.getLogger("clusterbus")
 
 
 class ValkeyFormatter(logging.Formatter):
-    """Lines of the form `pid:M 23 Nov 2026 08:26:09.786 * text`, which tools that read Valkey's log expect."""
+    """Lines of the form `pid:M 23 Nov 2026 08:26:09.786 * text`, which tools that read Valkey's log expect. The letter
+    is S on a replica, M otherwise (`serverLogRaw`).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_replica: Callable[[], bool] = lambda: False
+        """Asked for each line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; a traceback, if there is one, follows below it."""
@@ -35,13 +44,41 @@ class ValkeyFormatter(logging.Formatter):
             f"{moment.tm_hour:02d}:{moment.tm_min:02d}:{moment.tm_sec:02d}.{int(record.msecs):03d}"
         )
         mark = next((mark for level, mark in _MARKS if record.levelno >= LEVEL_NUMBERS[level]), ".")
-        line = f"{os.getpid()}:M {stamp} {mark} {record.getMessage().translate(_CONTROL_TO_VISIBLE)}"
+        role = "S" if self.is_replica() else "M"
+        line = f"{os.getpid()}:{role} {stamp} {mark} {record.getMessage().translate(_CONTROL_TO_VISIBLE)}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
 
 
-def open_log(level_name: str, path: str) -> logging.Handler:
+class _LogFile(WatchedFileHandler):
+    """A file. A line that cannot be written, because the disk is full, is lost; what is logged must not be in the way
+    of what is done.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what is still buffered
+            super().close()
+
+
+class _Output(logging.StreamHandler[TextIO]):
+    """Standard output. When nobody reads it any more, as after `| head`, the log goes nowhere, and the node on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exc_info()[1]
+        if isinstance(error, BrokenPipeError):
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self.stream.fileno())  # also what Python flushes at its end then goes there
+            os.close(nothing)
+        elif not isinstance(error, OSError):
+            super().handleError(record)
+
+
+def open_log(level_name: str, path: str, formatter: logging.Formatter) -> logging.Handler:
     """Sends the log to the file `path`, or to standard output if `path` is empty; returns the handler.
 
     Raises ConfigError if the file cannot be opened.
@@ -49,12 +86,12 @@ def open_log(level_name: str, path: str) -> logging.Handler:
     handler: logging.Handler
     if path:
         try:
-            handler = WatchedFileHandler(path)
+            handler = _LogFile(path)
         except OSError as error:
             raise ConfigError(f"logfile: can't open the log file '{path}': {error.strerror}") from error
     else:
-        handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(ValkeyFormatter())
+        handler = _Output(sys.stdout)
+    handler.setFormatter(formatter)
     logger.addHandler(handler)
     logger.propagate = False
     set_level(level_name)

@@ -25,7 +25,7 @@ from clusterbus.member.member import Member
 from clusterbus.runtime.clock import TickSchedule
 from clusterbus.runtime.free_ports import openings
 from clusterbus.runtime.log import logger
-from clusterbus.runtime.startup import open_member
+from clusterbus.runtime.startup import open_member, opening
 
 EXIT_ERROR: Final = 1
 FLUSH_PAUSE_S: Final = 0.002
@@ -59,6 +59,9 @@ class AsyncioNode:
         self._schedule: TickSchedule | None = None
         self._step_is_scheduled = False
         self._is_broken = False
+        self._life = asyncio.Lock()
+        """Held by a start and by a stop, so that neither sees half of the other."""
+        self._is_stopping = False
         self.on_fault: Callable[[Exception], None] = lambda _error: None
         self.on_step: Callable[[], None] = lambda: None
         """Called after each step and each tick."""
@@ -78,7 +81,18 @@ class AsyncioNode:
     # ------------------------------------------------------------ life
 
     async def start(self) -> None:
-        """Reads nodes.conf, opens the bus and the client port, and starts to tick. Raises ConfigError."""
+        """Reads nodes.conf, opens the bus and the client port, and starts to tick.
+
+        Raises ConfigError, and StateError if `stop` was called meanwhile; everything is closed again then.
+        """
+        async with self._life:
+            with opening():
+                await self._start_on_free_ports()
+            if self._is_stopping:
+                await self._close(save=False)
+                raise StateError("the node was stopped while it started")
+
+    async def _start_on_free_ports(self) -> None:
         for ports, is_last in openings(self.config):
             with ports:
                 try:
@@ -113,11 +127,17 @@ class AsyncioNode:
             raise
 
     async def stop(self) -> None:
-        """Stops ticking, saves nodes.conf (except after SHUTDOWN NOSAVE), closes every socket. Idempotent.
+        """Stops ticking, saves nodes.conf (except after SHUTDOWN NOSAVE), closes every socket. Idempotent. A start that
+        is under way is ended first.
 
         Raises ClusterBusError if nodes.conf could not be saved; everything is closed nevertheless.
         """
-        await self._close(save=self._member is not None and self._member.save_on_stop)
+        self._is_stopping = True
+        try:
+            async with self._life:
+                await self._close(save=self._member is not None and self._member.save_on_stop)
+        finally:
+            self._is_stopping = False
 
     async def _close(self, *, save: bool) -> None:
         try:

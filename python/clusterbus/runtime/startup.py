@@ -7,20 +7,36 @@ the directive, the file or the address. Main thread.
 from __future__ import annotations
 
 import contextlib
+import errno
 import random
+import resource
 import secrets
+from collections.abc import Iterator
 
 from clusterbus._core import Engine
 from clusterbus.cluster.operator import persist
 from clusterbus.config import Config
 from clusterbus.config.statements import ACCESS_RULES
 from clusterbus.data_plane import DataPlane
+from clusterbus.errors import ConfigError
 from clusterbus.member.member import Member
 from clusterbus.runtime.clock import Clock
 from clusterbus.runtime.errands import Errands
 from clusterbus.runtime.live_config import build_engine, follow_config, listen
 from clusterbus.runtime.log import logger, write_line
 from clusterbus.runtime.nodes_conf import NodesFile
+
+
+@contextlib.contextmanager
+def opening() -> Iterator[None]:
+    """Inside, what the operating system refuses becomes a ConfigError; too many open files is the usual case."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            reason += f"; ulimit -n is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
+        raise ConfigError(f"the node cannot open what it needs: {reason}") from error
 
 
 def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Member, Engine]:
@@ -30,7 +46,7 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
     opened so far is closed again.
     """
     _log_without_effect(config)
-    with contextlib.ExitStack() as undo:
+    with opening(), contextlib.ExitStack() as undo:
         nodes_file = NodesFile(config.path("cluster-config-file"))
         undo.callback(nodes_file.close)
         saved = nodes_file.load(persist.parse)

@@ -6,9 +6,11 @@ not depend on it. Runs on the caller's thread, with one process per core beside 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,10 +24,25 @@ FAILURES_KEPT_MAX: Final = 100
 
 
 def run_seeds(seeds: range, *, processes: int | None = None) -> Iterator[Outcome]:
-    """The outcome of each seed, in the order in which they finish. `processes` defaults to the number of cores."""
+    """The outcome of each seed, in the order in which they finish. `processes` defaults to the number of cores.
+
+    Ctrl-C reaches only the caller: the workers end with the iterator, and say nothing.
+    """
     context = multiprocessing.get_context("spawn")
-    with context.Pool(processes or os.cpu_count() or 1, initializer=_prepare) as pool:
+    with contextlib.ExitStack() as stack:
+        with _interrupts_blocked():
+            pool = stack.enter_context(context.Pool(processes or os.cpu_count() or 1, initializer=_prepare))
         yield from pool.imap_unordered(_play_cleanly, seeds, chunksize=SEEDS_PER_CHUNK)
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A Ctrl-C comes to the caller afterwards, and never to a process that is started meanwhile: it keeps the mask."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _prepare() -> None:
