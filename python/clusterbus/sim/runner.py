@@ -11,9 +11,11 @@ import gc
 import multiprocessing
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from typing import Final
 
 from clusterbus.sim.scenario import Outcome, play
@@ -37,12 +39,23 @@ def run_seeds(seeds: range, *, processes: int | None = None) -> Iterator[Outcome
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """A Ctrl-C comes to the caller afterwards, and never to a process that is started meanwhile: it keeps the mask."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """A Ctrl-C comes to the caller afterwards, and never to a process that is started meanwhile.
+
+    Such a process keeps the mask of this thread. Here the mask does not suffice: another thread may take the signal.
+    """
+    resource_tracker.ensure_running()  # it guards itself, and lifts the mask of whoever starts it
+    is_main = threading.current_thread() is threading.main_thread()
+    taken: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: taken.append(number)) if is_main else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if taken:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _prepare() -> None:
