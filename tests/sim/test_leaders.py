@@ -123,8 +123,8 @@ def suffering(seed: int, **arguments: Any) -> Leaders:
     simulation, draw = leaders.simulation, leaders.draw
     leaders.run()
     nodes = list(simulation.nodes)
-    for _ in range(6):
-        kind = draw.randrange(6)
+    for _ in range(8):
+        kind = draw.randrange(8)
         if kind == 0:
             some = draw.sample(nodes, draw.randint(1, len(nodes) - 1))
             simulation.partition(some, [node for node in nodes if node not in some], one_way=draw.random() < 0.4)
@@ -138,6 +138,12 @@ def suffering(seed: int, **arguments: Any) -> Leaders:
         elif kind == 4:
             with contextlib.suppress(StateError):
                 simulation.bump_epoch(draw.choice(simulation.living()))
+        elif kind == 5:
+            for node in draw.sample(nodes, 2):
+                for other in nodes:
+                    simulation.break_links(node, other)
+        elif kind == 6:
+            simulation.lag_links(nodes, draw.uniform(0, NODE_TIMEOUT_MS / 3), draw)
         else:
             node = draw.choice(simulation.living())
             simulation.hang(node)
@@ -145,10 +151,12 @@ def suffering(seed: int, **arguments: Any) -> Leaders:
         simulation.run_for(draw.uniform(200, 3 * NODE_TIMEOUT_MS))
         if draw.random() < 0.6:
             simulation.heal()
+            simulation.lag_links(nodes, 0, draw)
         for node in nodes:
             if not simulation.is_up(node) and draw.random() < 0.6:
                 simulation.restart(node)
     simulation.heal()
+    simulation.lag_links(nodes, 0, draw)
     for node in nodes:
         if simulation.is_up(node):
             simulation.resume(node)

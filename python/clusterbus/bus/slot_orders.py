@@ -155,7 +155,9 @@ class AsyncSlotOrders(SlotView):
 
 
 class BlockingSlotOrders(SlotView):
-    """The orders of `BlockingBus`: each drives the node until it is done."""
+    """The orders of `BlockingBus`: each drives the node until it is done. `is_mine` is worth what the node is driven:
+    promises are renewed while one of the `wait_` methods runs.
+    """
 
     @abstractmethod
     def wait_until(self, condition: Callable[[], object], timeout_s: float) -> None:

@@ -169,7 +169,8 @@ is for clocks that go at another pace than the voter's."""
 RENEWALS_OPEN_MAX: Final = 8
 """Answers to so many of the last renewals still count."""
 KIN_ANSWER_MS: Final = 1_000
-"""A node that has answered a later PING, but for this long not our letter, is a server of another kind."""
+"""A node that has answered a later PING, but for this long and a node timeout not our letter, is a server of another
+kind."""
 CLAIM_ROUND_MIN_MS: Final = 200
 CLAIM_ROUND_MAX_MS: Final = 2_000
 """A round of votes lasts a quarter of the node timeout, within these bounds."""

@@ -74,19 +74,26 @@ def note_letter(node: Node, letter: Letter) -> None:
 
 
 def find_others(core: Core) -> None:
-    """Finds the servers of another kind: who answers a PING has read all that we sent before it on that link."""
+    """Finds the servers of another kind: who answers a PING has read all that we sent before it on that link, and could
+    have answered on its own. To take a node of ours for another would lower the majority, so it takes a while, and
+    whoever has told tags is of ours.
+    """
     if not core.claims.awaits_kin:
         return
     core.claims.awaits_kin = False
+    wait_ms = max(core.node_timeout_ms, c.KIN_ANSWER_MS)
     for node in core.table.all_nodes:
-        asked = node.kin_asked
-        if asked is None or node.link is None or node.link.link_id != asked[0]:
+        link, inbound, asked = node.link, node.inbound_link, node.kin_asked
+        if asked is None or link is None or link.link_id != asked[0]:
             continue
         if node.is_clusterbus:
             node.kin, node.kin_asked = Kin.OURS, None
             continue
         core.claims.awaits_kin = True
-        if node.answered_ping_ms > asked[1] and core.now_ms - asked[1] > c.KIN_ANSWER_MS:
+        if inbound is None or inbound.created_ms >= asked[1]:
+            node.kin_asked = (link.link_id, core.now_ms)  # it could not have answered until now
+            write(core, node, Letter(Kind.HELLO, has_data(core)))
+        elif node.answered_ping_ms > asked[1] and core.now_ms - asked[1] > wait_ms:
             node.kin, node.kin_asked = Kin.OTHER, None
             core.log("verbose", f"Node {node.name} does not vote on slots: it is a server of another kind.")
 
