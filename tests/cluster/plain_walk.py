@@ -54,8 +54,7 @@ def _tick(core: Core, number: int) -> None:
         if node.link is None and node.dialing is None and core.now_ms >= node.next_dial_ms and dials_left:
             dials_left -= 1
             links.dial(core, node)
-    core.judged_version = 0
-    reachability.tick(core, is_second=True)
+    reachability.tick(core, is_second=number % c.TICKS_PER_RANDOM_PING == 0)
     manual_failover.tick(core)
     handover.tick(core)
     if core.myself.is_replica:

@@ -14,6 +14,9 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import NodeReachable, NodeUnreachable
 from clusterbus.cluster.model.node import Node
 
+REPORT_STANDS: Final = 1
+"""A report counts here for this many node timeouts after it was repeated last: whoever holds a node PFAIL says so in
+each of its heartbeats, at least two in a node timeout. For FAIL it counts longer."""
 NOT_REACHED: Final = c.FAILING | c.FLAG_HANDSHAKE | c.FLAG_NOADDR
 JUDGED_EACH_TICK_MAX: Final = 4_096
 """If the suspects times the members are more than this, suspects are judged once a second instead of at each tick."""
@@ -33,9 +36,11 @@ def census(core: Core) -> Census:
 
 
 def tick(core: Core, *, is_second: bool) -> None:
-    """Judges all suspects, if anything has changed since the last time. `is_second`: of ten ticks this is the one."""
+    """Judges all suspects, if anything has changed since the last time, and once a second, since reports lapse.
+    `is_second`: of ten ticks this is the one.
+    """
     table, version = core.table, core.version.number
-    if core.judged_version == version:
+    if core.judged_version == version and not is_second:
         return
     suspects = table.failing | table.reported | table.unreachable
     if len(suspects) * len(table) > JUDGED_EACH_TICK_MAX and not is_second:
@@ -52,7 +57,14 @@ def tick(core: Core, *, is_second: bool) -> None:
 def _judge(core: Core, node: Node, reached: int) -> None:
     """Nobody is asked about itself: the members that count are those that this node reaches, without `node`."""
     of = reached - _is_reached(node)
-    reporters = sum(1 for reporter in node.fail_reports if _is_reached(reporter) and reporter is not node)
+    oldest_ms = core.now_ms - core.node_timeout_ms * REPORT_STANDS
+    reporters = sum(
+        1
+        for reporter, told_ms in node.fail_reports.items()
+        if max(told_ms, reporter.times.reports_repeated_ms) >= oldest_ms
+        and _is_reached(reporter)
+        and reporter is not node
+    )
     suspected_by = bool(node.flags & c.FAILING) + reporters
     is_unreachable = node.is_failed or suspected_by > of // 2
     if is_unreachable is node.is_unreachable:
