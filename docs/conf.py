@@ -6,7 +6,6 @@ state a fact of the package. Run by `make docs`, with warnings as errors.
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,9 @@ default_role = "py:obj"
 suppress_warnings = ["ref.python"]
 add_module_names = False
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+# Shown by name in a signature, not as a list of all they stand for.
+autodoc_type_aliases = {name: f"clusterbus.{name}" for name in ("ClusterEvent", "Event")}
 autodoc_typehints_format = "short"
 # What a class has from Python itself is not described again.
 autodoc_default_options = {
@@ -52,14 +54,18 @@ python_use_unqualified_type_hints = True
 
 
 def literal_blocks(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
-    """Makes an indented block after a line with a colon at its end a block of code."""
-    for number, line in enumerate(lines[:-2]):
-        follows = lines[number + 2]
-        if line.endswith(":") and not lines[number + 1] and re.match(" {4}|with |async ", follows):
-            lines[number] += ":"
-            if not follows.startswith(" "):  # the whole docstring is indented as the code is
-                for later in range(number + 2, len(lines)):
-                    lines[later] = f"    {lines[later]}" if lines[later] else ""
+    """Makes each indented block a block of code."""
+    marked: list[str] = []
+    for line in lines:
+        if line.startswith("    ") and len(marked) > 1 and not marked[-1] and not marked[-2].startswith(" "):
+            marked += ["::", ""]
+        marked.append(line)
+    lines[:] = marked
+
+
+def skip(_app: Any, _what: str, name: str, _object: Any, _skips: bool, _options: Any) -> bool | None:
+    """Leaves out how the bus fills a stream: that is not for users."""
+    return True if name in ("put_nowait", "put_always_nowait") else None
 
 
 def resolve(app: Any, _env: Any, node: Any, contents: nodes.Node) -> nodes.Node | None:
@@ -80,5 +86,6 @@ def resolve(app: Any, _env: Any, node: Any, contents: nodes.Node) -> nodes.Node 
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", literal_blocks)
+    app.connect("autodoc-skip-member", skip)
     app.connect("missing-reference", resolve)
     made.setup(app)

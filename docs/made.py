@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 from clusterbus import _NAMES_OF
 from clusterbus.cluster.constants import MESSAGE_NAMES
@@ -29,31 +29,36 @@ def public_names(*modules: str) -> str:
     """The public names that `modules`, or modules below them, own: documented by docstrings, as text of a MyST page."""
     lines = ["```{eval-rst}"]
     for module in owners(modules):
-        lines += [f".. {kind}:: {name}\n" for kind, name in names_of(module)]
+        lines += [f"{directive}\n" for directive in names_of(module)]
     return "\n".join([*lines, "```"])
 
 
 def owners(modules: Iterable[str]) -> list[str]:
-    """Those of `modules` and of the modules below them that own public names; one that the package does not name, owns
-    its own.
+    """Those of `modules` and of the modules below them that own public names, each once. One that the package does not
+    name owns its own names.
     """
     found: list[str] = []
     for module in modules:
         below = [owner for owner in _NAMES_OF if f"{owner}.".startswith(f"{module}.")]
-        found += below or [module]
+        found += [owner for owner in below or [module] if owner not in found]
     return found
 
 
-def names_of(module: str) -> Iterator[tuple[str, str]]:
-    """The directives of autodoc for the public names of a module; those of the package by their short names."""
+def names_of(module: str) -> Iterator[str]:
+    """A directive of autodoc for each public name of a module; those of the package by their short names."""
     package, names = ("clusterbus", _NAMES_OF[module]) if module in _NAMES_OF else (module, ())
     public = importlib.import_module(package)
     for name in names or public.__all__:
         value = getattr(public, name)
         if isinstance(value, type):
-            yield "autoclass", f"{package}.{name}"
+            yield f".. autoclass:: {package}.{name}"
+        elif inspect.isroutine(value):
+            yield f".. autofunction:: {package}.{name}"
+        elif members := get_args(value):
+            kinds = ", ".join(f"`{member.__name__}`" for member in members)
+            yield f".. py:data:: {name}\n   :module: {package}\n\n   Any of {kinds}."
         else:
-            yield "autofunction" if inspect.isroutine(value) else "autodata", f"{package}.{name}"
+            yield f".. autodata:: {package}.{name}"
 
 
 def directive_table() -> str:

@@ -169,9 +169,11 @@ class BlockingBus(AnyBus, BlockingSlotOrders):
     ) -> BlockingMessages:
         """As `Bus.subscribe`, as a plain context manager; `wait_messages` drives the node and returns the messages:
 
-        with bus.subscribe("news") as messages:
-            for message in messages.wait_messages(1000):
-                ...
+            with bus.subscribe("news") as messages:
+                for message in messages.wait_messages(1000):
+                    ...
+
+        The subscription ends with the context.
         """
         wanted = Wanted(channels, patterns, shard_channels)
         return BlockingMessages(self._open, wanted, max_queued, max_queued_bytes)
