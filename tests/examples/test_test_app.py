@@ -33,8 +33,8 @@ def test_the_tests_of_the_example_pass(tmp_path: Path) -> None:
 
 
 def test_they_notice_a_program_that_works_on_when_it_is_cut_off(tmp_path: Path) -> None:
-    rule = " if bus.is_ok else ()"
-    assert rule in EXAMPLE.read_text()
-    assert outcome(
-        tmp_path, EXAMPLE.read_text().replace(rule, "").replace("c.wait_until(", "c.wait_until(timeout_s=3, condition=")
-    ).startswith("1 failed, 1 passed")
+    rule, slip = "bus.is_mine(job)", "bus.owner(job) == bus.me"
+    program = EXAMPLE.read_text()
+    assert rule in program
+    impatient = program.replace(rule, slip).replace("c.wait_until(", "c.wait_until(timeout_s=3, condition=")
+    assert outcome(tmp_path, impatient).startswith("1 failed, 1 passed")

@@ -94,10 +94,11 @@ class BusNode(NodeHandle):
             member.state.nodes_text(),
         )
 
-    async def failover(self, *, force: bool) -> None:
-        member = self.member
-        member.state.failover(member.clock.now_ms(), force=force)
-        member.settle()
+    async def failover(self, *, force: bool, timeout_s: float) -> None:
+        await self.bus.failover(force=force, timeout_s=timeout_s)
+
+    async def give_slots(self, slots: Sequence[int], target: NodeHandle, *, timeout_s: float) -> None:
+        await self.bus.move_slots(slots, target.node_id, timeout_s=timeout_s)
 
     async def import_slots(self, slots: Sequence[int], source_id: str) -> None:
         member = self.member
@@ -105,13 +106,11 @@ class BusNode(NodeHandle):
             member.state.import_slot(slot, source_id, member.clock.now_ms())
         member.settle()
 
-    async def assign_slots(self, slots: Sequence[int], node_id: str) -> None:
+    async def take_slots(self, slots: Sequence[int]) -> None:
         member = self.member
-        try:
-            for slot in slots:
-                member.state.assign_slot(slot, node_id, member.clock.now_ms())
-        finally:
-            member.settle()
+        for slot in slots:
+            member.state.assign_slot(slot, self.node_id, member.clock.now_ms())
+        member.settle()
 
     async def settle_slots(self, slots: Sequence[int]) -> None:
         member = self.member

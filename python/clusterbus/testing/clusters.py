@@ -160,7 +160,7 @@ class Cluster:
             raise StateError(f"node {n} has no replica that runs")
         primary = await self.primary_of(replica)
         is_there = primary is not None and self.handles[primary].is_running and self._is_reachable(replica, primary)
-        await self.handles[replica].failover(force=not is_there)
+        await self.handles[replica].failover(force=not is_there, timeout_s=timeout_s)
         new_id = self.handles[replica].node_id
         old_id = self.handles[primary].node_id if primary is not None and is_there else None
 
@@ -198,13 +198,7 @@ class Cluster:
                 by_owner.setdefault(owner_id, []).append(slot)
         for owner_id, moving in by_owner.items():
             owner = self._running(self.index_of(owner_id))
-            await target.import_slots(moving, owner_id)
-            try:
-                await owner.assign_slots(moving, target.node_id)
-            except BaseException:
-                await target.settle_slots(moving)
-                raise
-            await target.assign_slots(moving, target.node_id)
+            await owner.give_slots(moving, target, timeout_s=timeout_s)
 
         async def is_known() -> bool:
             views = await self._views(self.running)

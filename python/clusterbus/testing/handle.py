@@ -68,17 +68,21 @@ class NodeHandle(ABC):
         """What the node sees now."""
 
     @abstractmethod
-    async def failover(self, *, force: bool) -> None:
-        """CLUSTER FAILOVER [FORCE]. The role changes later. Raises StateError."""
+    async def failover(self, *, force: bool, timeout_s: float) -> None:
+        """CLUSTER FAILOVER [FORCE]; the role may change later. Raises StateError."""
+
+    @abstractmethod
+    async def give_slots(self, slots: Sequence[int], target: NodeHandle, *, timeout_s: float) -> None:
+        """Moves slots of this node to another. Raises StateError, above all if a slot has keys, and TimeoutError."""
 
     @abstractmethod
     async def import_slots(self, slots: Sequence[int], source_id: str) -> None:
-        """SETSLOT IMPORTING. Raises StateError."""
+        """SETSLOT IMPORTING, for slots that a process gives. Raises StateError."""
 
     @abstractmethod
-    async def assign_slots(self, slots: Sequence[int], node_id: str) -> None:
-        """SETSLOT NODE. Raises StateError, on the owner if a slot has keys."""
+    async def take_slots(self, slots: Sequence[int]) -> None:
+        """SETSLOT NODE with this node's own id, at the end of such a move. Raises StateError."""
 
     @abstractmethod
     async def settle_slots(self, slots: Sequence[int]) -> None:
-        """SETSLOT STABLE."""
+        """SETSLOT STABLE, for such a move that failed."""

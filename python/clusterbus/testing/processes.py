@@ -164,13 +164,25 @@ class ProcessNode(NodeHandle):
         }
         return View(self.node_id, b"cluster_state:ok" in info, nodes, text.decode())
 
-    async def failover(self, *, force: bool) -> None:
+    async def failover(self, *, force: bool, timeout_s: float) -> None:
         await self.command("CLUSTER", "FAILOVER", *(["FORCE"] if force else []))
+
+    async def give_slots(self, slots: Sequence[int], target: NodeHandle, *, timeout_s: float) -> None:
+        await target.import_slots(slots, self.node_id)
+        try:
+            await self._assign(slots, target.node_id)
+        except BaseException:
+            await target.settle_slots(slots)
+            raise
+        await target.take_slots(slots)
 
     async def import_slots(self, slots: Sequence[int], source_id: str) -> None:
         await self.commands([("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id) for slot in slots])
 
-    async def assign_slots(self, slots: Sequence[int], node_id: str) -> None:
+    async def take_slots(self, slots: Sequence[int]) -> None:
+        await self._assign(slots, self.node_id)
+
+    async def _assign(self, slots: Sequence[int], node_id: str) -> None:
         await self.commands([("CLUSTER", "SETSLOT", slot, "NODE", node_id) for slot in slots])
 
     async def settle_slots(self, slots: Sequence[int]) -> None:
