@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.peers.cluster import wait_until
+
 DEMO_LIMIT_S = 120.0
 STOP_LIMIT_S = 60.0
 
@@ -80,3 +82,13 @@ def test_ctrl_c_stops_the_demo_and_all_its_nodes(tmp_path: Path) -> None:
     assert "interrupted" in text
     assert list(tmp_path.iterdir()) == []
     assert processes_naming(tmp_path) == []
+
+
+def test_a_demo_that_is_killed_leaves_no_node_behind(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        assert process.stdout is not None
+        assert "6 nodes are up" in process.stdout.readline()
+        assert len(processes_naming(tmp_path)) == 6
+        process.kill()
+        process.wait(STOP_LIMIT_S)
+        wait_until(lambda: not processes_naming(tmp_path), STOP_LIMIT_S, lambda: "\n".join(processes_naming(tmp_path)))

@@ -6,12 +6,16 @@ Runs on the demo's one thread; talks to the nodes over their client ports only.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import random
+import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +39,8 @@ START_DEADLINE_S: Final = 15.0
 STOP_DEADLINE_S: Final = 5.0
 CALL_TIMEOUT_S: Final = 5.0
 LOG_TAIL_LINES: Final = 20
+PR_SET_PDEATHSIG: Final = 1
+"""prctl(2): the signal that this process gets when its parent ends."""
 
 
 class DemoError(ClusterBusError):
@@ -145,6 +151,8 @@ class DemoNode:
                 stderr=log,
                 # Ctrl-C must reach only the demo, which then stops the nodes itself.
                 start_new_session=True,
+                # The demo has one thread, so this is safe between fork and exec.
+                preexec_fn=_end_with_parent(os.getpid()),
             )
 
     def wait_ready(self) -> None:
@@ -205,6 +213,18 @@ class DemoNode:
     def log_tail(self) -> str:
         lines = self.log_file.read_text(errors="replace").splitlines() if self.log_file.exists() else []
         return "\n".join(lines[-LOG_TAIL_LINES:])
+
+
+def _end_with_parent(parent: int) -> Callable[[], None]:
+    """What a child calls before it becomes a node, so that the kernel kills it when the demo ends, however that was."""
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it has ended already
+            os._exit(1)
+
+    return ask
 
 
 def stop_all(nodes: list[DemoNode]) -> list[int | None]:
