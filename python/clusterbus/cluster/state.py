@@ -193,11 +193,11 @@ class ClusterState:
         self._core.set_now(now_ms)
         slot_moves.assign(self._core, slot, node_id)
 
-    def reset(self, now_ms: int, *, hard: bool = False, with_keys: bool = False) -> None:
-        """CLUSTER RESET. Raises StateError for a primary that has keys, unless `with_keys`."""
+    def reset(self, now_ms: int, *, hard: bool = False) -> None:
+        """CLUSTER RESET. Raises StateError for a primary that has keys."""
         core = self._core
         core.set_now(now_ms)
-        orders.reset(core, hard=hard, with_keys=with_keys)
+        orders.reset(core, hard=hard)
         taking.abandon(core, "reset")
         giving.abandon(core, "reset")
 
@@ -256,6 +256,14 @@ class ClusterState:
         """Says a word about our leaving to a node; False if there is no link."""
         self._core.set_now(now_ms)
         return leaving.say(self._core, node_id, word, data)
+
+    def start_anew(self, now_ms: int) -> None:
+        """This node has left its cluster: it becomes a new one that knows nobody."""
+        core = self._core
+        core.set_now(now_ms)
+        orders.start_anew(core)
+        taking.abandon(core, "left the cluster")
+        giving.abandon(core, "left the cluster")
 
     def keep_slots(self, now_ms: int) -> None:
         """Ends what `hand_over` began: the node stays."""

@@ -179,7 +179,7 @@ def test_a_reset_ends_leaving() -> None:
     solo.puppet("a")
     before = solo.state.myself.node_id
     solo.state.begin_leave(solo.now_ms)
-    solo.state.reset(solo.now_ms, hard=True, with_keys=True)
+    solo.state.start_anew(solo.now_ms)
     assert solo.state.myself.node_id != before
     solo.state.meet("10.0.1.1", 7001, None, solo.now_ms)
     assert solo.of(Dial, solo.ticks(200))

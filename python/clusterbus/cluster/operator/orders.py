@@ -81,14 +81,35 @@ def flush_slots(core: Core) -> None:
     core.take_slots(core.myself.slot_bits)
 
 
-def reset(core: Core, *, hard: bool, with_keys: bool = False) -> None:
+def reset(core: Core, *, hard: bool) -> None:
     """CLUSTER RESET: this node becomes a primary without slots in a shard of its own, which knows no other node (P20).
 
-    `hard` also gives it a new id and epochs of 0. Raises StateError for a primary that has keys, unless `with_keys`.
+    `hard` also gives it a new id and epochs of 0. Raises StateError for a primary that has keys.
     """
     myself = core.myself
-    if not with_keys and myself.is_primary and core.data_plane.count_keys():
+    if myself.is_primary and core.data_plane.count_keys():
         raise StateError("CLUSTER RESET can't be called with master nodes containing keys")
+    _forget_all(core)
+    if hard:
+        core.current_epoch = core.last_vote_epoch = 0
+        core.set_config_epoch(myself, 0)
+        core.table.rename(myself, core.new_id())
+        core.log("notice", f"Reset, under a new id: {myself.node_id}")
+    _found_shard(core)
+
+
+def start_anew(core: Core) -> None:
+    """This node has left its cluster: it is a new one, under a new id, as after a hard RESET. Its epochs stay, because
+    no epoch ever goes down, and it may hold keys, which are no longer in the cluster.
+    """
+    _forget_all(core)
+    core.table.rename(core.myself, core.new_id())
+    core.log("notice", f"Left the cluster; this is a new node: {core.myself.node_id}")
+    _found_shard(core)
+
+
+def _forget_all(core: Core) -> None:
+    myself = core.myself
     replication.end_election(core, "reset")
     replication.end_manual_failover(core)
     if myself.is_replica:
@@ -102,13 +123,11 @@ def reset(core: Core, *, hard: bool, with_keys: bool = False) -> None:
             core.remove_node(node, "reset")
     core.forgotten.clear()
     core.leave = LeaveState()
-    if hard:
-        core.current_epoch = core.last_vote_epoch = 0
-        core.set_config_epoch(myself, 0)
-        core.table.rename(myself, core.new_id())
-        core.log("notice", f"Reset, under a new id: {myself.node_id}")
-    myself.shard_id = core.new_id()
-    core.log("notice", f"Reset, in a new shard: {myself.shard_id}")
+
+
+def _found_shard(core: Core) -> None:
+    core.myself.shard_id = core.new_id()
+    core.log("notice", f"Reset, in a new shard: {core.myself.shard_id}")
     core.want_save(durable=True)
     core.want_state_update()
 

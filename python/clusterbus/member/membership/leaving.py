@@ -163,7 +163,7 @@ class Leaving:
         myself = self._state.myself
         keys = self._data_plane.count_keys() if myself.is_primary else 0
         if keys and not self._progress.with_keys:
-            text = f"this primary holds {keys} keys, and no replica took them over: leave(with_keys=True) drops them"
+            text = f"no replica took over the {keys} keys of this primary: with_keys=True takes them out of the cluster"
             self._stay(StateError(text), now_ms)
             return
         self._state.begin_leave(now_ms)
@@ -179,11 +179,6 @@ class Leaving:
         connected = [node for node in self._members() if node.link is not None]
         if now_ms - self._progress.phase_ms < ASK_MS and any(node.node_id not in answers for node in connected):
             return
-        for node_id, answer in answers.items():
-            if (peer := self._progress.peers.get(node_id)) is not None:
-                peer.is_kin = True
-                if answer is LeaveAnswer.IS_OUR_REPLICA:
-                    peer.reason = "it is a replica of this node, and does not forget its primary"
         if not self._give_slots(now_ms):
             self._begin_telling(now_ms)
 
@@ -229,6 +224,7 @@ class Leaving:
     def _tell(self, now_ms: int) -> None:
         open_peers = [peer for peer in self._progress.peers.values() if not peer.is_told]
         for peer in open_peers:
+            peer.is_kin = peer.node_id in self._state.leave_answers  # its answer may be late
             if peer.is_kin:
                 self._tell_kin(peer, now_ms)
             else:
@@ -239,8 +235,8 @@ class Leaving:
     def _tell_kin(self, peer: _Peer, now_ms: int) -> None:
         answer = self._state.leave_answers.get(peer.node_id)
         if answer is LeaveAnswer.IS_OUR_REPLICA:
-            return
-        if answer is LeaveAnswer.DONE:
+            peer.reason = "it is a replica of this node, and does not forget its primary"
+        elif answer is LeaveAnswer.DONE:
             self._await_link_end(peer, now_ms)
         elif now_ms - peer.said_ms >= SAY_AGAIN_MS:
             peer.said_ms = now_ms
@@ -251,6 +247,9 @@ class Leaving:
         """By the extension of one of our kind, if there is one; else, or if that does not help, at its client port. One
         that refuses there may still hear it from others.
         """
+        if now_ms - peer.said_ms >= SAY_AGAIN_MS:
+            peer.said_ms = now_ms
+            self._state.say_leave(peer.node_id, Word.ASK, now_ms)
         node = self._state.find(peer.node_id)
         if node is not None and node.flags & c.FLAG_EXTENSIONS and peer.had_link:
             if self._is_spread() and not self._knows_us(peer):
@@ -290,7 +289,7 @@ class Leaving:
         for node_id, reason in untold.items():
             self._log("warning", f"Left the cluster, but node {node_id} still knows this one: {reason}")
         self.report = LeaveReport(untold, self._progress.slots_left)
-        self._state.reset(now_ms, hard=True, with_keys=True)
+        self._state.start_anew(now_ms)
         self._enter(_Phase.OVER, now_ms)
 
     # ------------------------------------------------------------ what is asked of the state
