@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clusterbus import wire
-    from clusterbus.bus.blocking_bus import BlockingBus, BlockingMessages
+    from clusterbus.bus.blocking_bus import BlockingBus
+    from clusterbus.bus.blocking_streams import BlockingEvents, BlockingMessages
     from clusterbus.bus.bus import Bus
     from clusterbus.cluster.events import (
         AddressChanged,
@@ -73,6 +74,7 @@ __all__ = [
     "OK",
     "AddressChanged",
     "BlockingBus",
+    "BlockingEvents",
     "BlockingMessages",
     "Bus",
     "ClusterBusError",
@@ -128,8 +130,9 @@ __all__ = [
 ]
 
 _NAMES_OF = {
-    "clusterbus.bus.blocking_bus": (
-        "BlockingBus",
+    "clusterbus.bus.blocking_bus": ("BlockingBus",),
+    "clusterbus.bus.blocking_streams": (
+        "BlockingEvents",
         "BlockingMessages",
     ),
     "clusterbus.bus.bus": ("Bus",),

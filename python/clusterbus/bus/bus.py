@@ -10,7 +10,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Final, Self, TypeVar, Unpack
 
 from clusterbus import arguments
 from clusterbus.bus.event_streams import AsyncioEvents
@@ -30,6 +30,12 @@ from clusterbus.member.membership.seeds import parse_all
 from clusterbus.runtime.node import AsyncioNode
 from clusterbus.streams.event_stream import EventStream, Kinds
 from clusterbus.streams.message_stream import QUEUED_LEN_MAX_BYTES, QUEUED_MESSAGES_MAX, MessageStream, Wanted
+
+FROM_ELSEWHERE: Final = (
+    "from another one, hand the call to its event loop: asyncio.run_coroutine_threadsafe(bus.publish(...), loop) for a "
+    "coroutine, loop.call_soon_threadsafe(function) for any other call"
+)
+"""What another thread than the event loop's can do."""
 
 Decorated = TypeVar("Decorated", bound=Function)
 
@@ -78,7 +84,7 @@ class Bus(AsyncioEvents, AsyncSlotOrders):
         self._seeds = parse_all("seeds", seeds)
         self._node: AsyncioNode | None = None
         self._opening: AsyncioNode | None = None
-        self._owner = Owner()
+        self._owner = Owner(FROM_ELSEWHERE)
         self._streams: weakref.WeakSet[EventStream[Any] | MessageStream] = weakref.WeakSet()
         self._steps = Steps()
 
@@ -123,7 +129,7 @@ class Bus(AsyncioEvents, AsyncSlotOrders):
         """
         if self._node is not None or self._opening is not None:
             raise StateError("the bus is open already")
-        self._owner = Owner()
+        self._owner = Owner(FROM_ELSEWHERE)
         node = AsyncioNode(
             self._config,
             resp=self._resp,

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from typing import Any, TypeVar, overload
 
 from clusterbus.bus.any_bus import AnyBus
+from clusterbus.bus.blocking_streams import BlockingEvents
 from clusterbus.cluster.events import ClusterEvent, Event
 from clusterbus.streams.event_stream import BACKLOG_EVENTS_MAX, EventStream, Kinds, wanted_kinds
 
@@ -62,3 +63,39 @@ class AsyncioEvents(AnyBus):
 
     @abstractmethod
     def _event_stream(self, kinds: Kinds, backlog: int) -> EventStream[Any]: ...
+
+
+class BlockingBusEvents(AnyBus):
+    """The part of `BlockingBus` about events."""
+
+    @overload
+    def events(self, *, backlog: int = ...) -> BlockingEvents[ClusterEvent]: ...
+    @overload
+    def events(self, a: type[A], /, *, backlog: int = ...) -> BlockingEvents[A]: ...
+    @overload
+    def events(self, a: type[A], b: type[B], /, *, backlog: int = ...) -> BlockingEvents[A | B]: ...
+    @overload
+    def events(self, a: type[A], b: type[B], c: type[C], /, *, backlog: int = ...) -> BlockingEvents[A | B | C]: ...
+    @overload
+    def events(
+        self, a: type[A], b: type[B], c: type[C], d: type[D], /, *, backlog: int = ...
+    ) -> BlockingEvents[A | B | C | D]: ...
+    @overload
+    def events(
+        self, a: type[A], b: type[B], c: type[C], d: type[D], e: type[E], /, *, backlog: int = ...
+    ) -> BlockingEvents[A | B | C | D | E]: ...
+    @overload
+    def events(self, *kinds: type[Event], backlog: int = ...) -> BlockingEvents[Event]: ...
+    def events(self, *kinds: type[Any], backlog: int = BACKLOG_EVENTS_MAX) -> BlockingEvents[Any]:
+        """As `Bus.events`: the events of these kinds from now on, to be taken one at a time or all that wait:
+
+            failures = bus.events(NodeFailed, NodeUnreachable)
+            while True:
+                event = failures.get()
+
+        Kinds, queue and losses are those of `Bus.events`, and so are its errors.
+        """
+        return self._event_stream(wanted_kinds(kinds), backlog)
+
+    @abstractmethod
+    def _event_stream(self, kinds: Kinds, backlog: int) -> BlockingEvents[Any]: ...

@@ -14,7 +14,9 @@ from clusterbus.errors import StateError
 class Owner:
     """The thread and the process that a bus lives in. A forked process has no I/O threads, so it is not a member."""
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: str) -> None:
+        """`elsewhere` says what another thread can do."""
+        self._elsewhere = elsewhere
         self._thread_id = threading.get_ident()
         self._process_id = os.getpid()
 
@@ -23,12 +25,18 @@ class Owner:
         """Whether this process is a fork of the owning one."""
         return os.getpid() != self._process_id
 
-    def check(self) -> None:
-        """Raises StateError for any other thread or process."""
+    @property
+    def is_here(self) -> bool:
+        """Whether the calling thread is the owner."""
+        return threading.get_ident() == self._thread_id and not self.is_elsewhere
+
+    def check_process(self) -> None:
+        """Raises StateError in a fork of the owning process."""
         if self.is_elsewhere:
             raise StateError(f"the bus stayed in process {self._process_id}, which this one was forked from")
-        if threading.get_ident() != self._thread_id:
-            raise StateError(
-                "the bus belongs to the thread that opened it; from another, hand over to its event loop "
-                "(call_soon_threadsafe, run_coroutine_threadsafe)"
-            )
+
+    def check(self) -> None:
+        """Raises StateError for any other thread or process."""
+        self.check_process()
+        if not self.is_here:
+            raise StateError(f"the bus belongs to the thread that opened it; {self._elsewhere}")

@@ -5,6 +5,7 @@ Its files in reading order:
     startup        a configuration becomes a member that listens
     node           the member on asyncio or uvloop, with its client port
     blocking       the same member without an event loop
+    turns          one thread at a time works on it, first come, first served
     clock          its timeline, and when ticks are due
     free_ports     free pairs of ports, for `port 0` and for tests
     nodes_conf     its file nodes.conf: locks, reading, atomic replacement
