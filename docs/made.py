@@ -3,6 +3,7 @@
     ```{public-names} MODULE ...      the docstrings of the public names of these modules
     ```{directive-table}              the directives that do something here
     ```{idle-directive-table}         the directives that are known and do nothing
+    ```{event-table}                  the kinds of events, by what they are about
     ```{metric-table} NAME            the counters of one table of `member/counters`
     ```{reason-table}                 the counters with a reason in their name
     ```{message-types}                the types of messages that are counted
@@ -12,15 +13,18 @@ Must never hold a fact that stands in one of the tables. Used by `conf.py`, and 
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
+import typing
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
-from clusterbus import _NAMES_OF
+from clusterbus import _NAMES_OF, Event
 from clusterbus.cluster.constants import MESSAGE_NAMES
 from clusterbus.config import DIRECTIVES, WITH_EFFECT
 from clusterbus.member import counters
+from clusterbus.streams.event_stream import CLUSTER_KINDS
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
@@ -100,6 +104,18 @@ def message_types() -> str:
     return ", ".join(f"`{name}`" for name in MESSAGE_NAMES) + "."
 
 
+def event_table() -> str:
+    """Every kind of event with its fields and what it means, by its docstring."""
+    rows = []
+    for kind in typing.get_args(Event):
+        fields = ", ".join(f"`{field.name}`" for field in dataclasses.fields(kind))
+        meaning = plain(" ".join((kind.__doc__ or "").split()))
+        if kind not in CLUSTER_KINDS:
+            meaning = f"Only if asked for. {meaning}"
+        rows.append((f"{{class}}`~clusterbus.{kind.__name__}`", fields, meaning))
+    return table(("Event", "Fields", "What it means"), rows)
+
+
 def plain(text: str) -> str:
     """The text without anything that Markdown would read as a mark."""
     return "".join(f"\\{character}" if character in "*_`<>[]|" else character for character in text)
@@ -126,6 +142,7 @@ class Made(SphinxDirective):
 MAKERS: dict[str, Any] = {
     "public-names": public_names,
     "directive-table": directive_table,
+    "event-table": event_table,
     "idle-directive-table": idle_directive_table,
     "metric-table": metric_table,
     "reason-table": reason_table,

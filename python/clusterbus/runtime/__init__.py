@@ -16,5 +16,6 @@ Its files in reading order:
     process        `clusterbus node`: signals, pid file, exit status
     supervision    its place below who started it: detached, or told on to systemd
 
-It fills the ports of `member/` (engine, file, clock, log). It decides nothing of the protocol.
+It fills the ports of `member/` (engine, file, clock, log). It decides nothing of the protocol. It has more than a dozen
+files because each stands for another part of that world, and hardly two of them have anything in common.
 """

@@ -141,7 +141,8 @@ class AsyncioNode:
 
     async def _close(self, *, save: bool) -> None:
         try:
-            await self._send_rest()
+            if save:
+                await self._send_rest()
         finally:
             member, self._member = self._member, None
             if member is not None:
