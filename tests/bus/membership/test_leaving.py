@@ -13,7 +13,9 @@ from clusterbus.errors import StateError
 from tests.bus.harness import DEADLINE_S, order, settings
 from tests.loops import Run, until
 from tests.peers.cluster import cluster_nodes, form, listings, meet, node_id
+from tests.peers.ports import free_port
 from tests.peers.server import Server
+from tests.peers.tls import Certificates
 
 Peers = Callable[..., Server]
 
@@ -262,3 +264,20 @@ def test_the_blocking_bus_leaves(peers: Peers, tmp_path: Path) -> None:
         bus.wait_until(lambda: all(leaver in cluster_nodes(server) for server in servers), DEADLINE_S)
         assert bus.leave(DEADLINE_S).untold == {}
         assert forgotten_by(servers, leaver), listings(servers)
+
+
+def test_leaving_a_cluster_that_speaks_mutual_tls(
+    peers: Peers, tmp_path: Path, run: Run, certificates: Certificates
+) -> None:
+    servers = [peers("redis", certificates=certificates) for _ in range(2)]
+    form(servers, servers)
+    words = {name.replace("-", "_"): value for name, value in certificates.directives().items()}
+
+    async def scenario() -> None:
+        async with clusterbus.Bus(**settings(tmp_path / "leaver", tls_port=free_port(), **words)) as bus:
+            await joined(bus, servers)
+            leaver = bus.node_id
+            assert (await bus.leave(DEADLINE_S)).untold == {}
+            assert forgotten_by(servers, leaver), listings(servers)
+
+    run(scenario())
