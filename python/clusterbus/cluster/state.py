@@ -276,8 +276,12 @@ class ClusterState:
         """
         core = self._core
         core.set_now(now_ms)
-        core.claims.votes_min = votes_min
-        return taking.begin(core, bits, timeout_ms, force=force)
+        before, core.claims.votes_min = core.claims.votes_min, votes_min
+        try:
+            return taking.begin(core, bits, timeout_ms, force=force)
+        except StateError:
+            core.claims.votes_min = before
+            raise
 
     def move_slots(self, bits: int, node_id: str, timeout_ms: int, now_ms: int) -> int:
         """Has a node of our kind take slots of ours. As `take_slots`. Raises StateError."""

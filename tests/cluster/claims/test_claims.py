@@ -326,3 +326,12 @@ def test_orders_that_wait_are_limited() -> None:
     world.state.reset(world.solo.now_ms)
     world.solo.poll()
     assert {event.reason for event in world.solo.events(SlotOrderEnded)} == {"reset"}
+
+
+def test_a_refused_order_leaves_everything_as_it_was() -> None:
+    world = World()
+    before = world.state.nodes_conf_text()
+    with pytest.raises(StateError, match="reaches 3 of 3 members, and 4 must agree"):
+        world.takes(votes_min=4)
+    assert world.state.nodes_conf_text() == before
+    assert (world.state._core.claims.votes_min, world.state.keeps_leases) == (1, False)
