@@ -33,11 +33,11 @@ def integer(name: str, value: object, least: int | None = None, most: int | None
 
 
 def number(name: str, value: object, least: float | None = None, most: float | None = None) -> float:
-    """A number within the bounds, whole or not, such as a timeout; None is no bound. Infinity is one, NaN is not."""
+    """A number within the bounds, whole or not, such as a timeout; None is no bound. Infinity is none, nor is NaN."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type(name, "a number", value)
-    if math.isnan(value):
-        raise StateError(f"{name} must be a number, not NaN")
+    if not math.isfinite(value):
+        raise StateError(f"{name} must be a finite number, not {value}")
     _within(name, value, least, most)
     return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,42 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("subscribe", (), {"shard_channels": b"abc"}, "shard_channels"),
     ("subscribe", ("c",), {"max_queued": "5"}, "max_queued"),
     ("subscribe", ("c",), {"max_queued_bytes": 5.5}, "max_queued_bytes"),
+    ("join", ("127.0.0.1:7000",), {}, "seeds"),
+    ("join", ([7000],), {}, "an item of seeds"),
+    ("join", (["127.0.0.1:7000"], "5"), {}, "timeout_s"),
+    ("leave", ("5",), {}, "timeout_s"),
+    ("leave", (), {"with_keys": 1}, "with_keys"),
+    ("set_tags", (5,), {}, "tags"),
+    ("set_tags", ({5: "a"},), {}, "a name in tags"),
+    ("set_tags", ({"a": 5},), {}, "tags['a']"),
+    ("wait_until", (True, 1), {}, "condition"),
+    ("wait_until", (lambda: False, "1"), {}, "timeout_s"),
+    ("wait_ok", ("1",), {}, "timeout_s"),
+    ("wait_for_nodes", ("2", 1), {}, "count"),
+    ("wait_for_nodes", (2, "1"), {}, "timeout_s"),
+    ("slot_of", (5,), {}, "key"),
+    ("owner", (5,), {}, "key"),
+    ("is_mine", (None,), {}, "key"),
+    ("add_slots", ("5",), {}, "slots"),
+    ("add_slots", (["5"],), {}, "a slot of slots"),
+    ("add_slots", (5.0,), {}, "slots"),
+    ("del_slots", (None,), {}, "slots"),
+    ("take_slots", (True,), {}, "a slot of slots"),
+    ("take_slots", (5,), {"force": "no"}, "force"),
+    ("take_slots", (5,), {"votes_min": "2"}, "votes_min"),
+    ("take_slots", (5,), {"timeout_s": "2"}, "timeout_s"),
+    ("move_slots", ("5", ID), {}, "slots"),
+    ("move_slots", (5, 5), {}, "to"),
+    ("move_slots", (5, ID), {"timeout_s": "2"}, "timeout_s"),
+    ("replicate", (5,), {}, "node_id"),
+    ("failover", (), {"force": "no"}, "force"),
+    ("failover", (), {"takeover": "no"}, "takeover"),
+    ("failover", (), {"timeout_s": "2"}, "timeout_s"),
 ]
 """Method of both buses, its arguments, its keywords, and the argument that is of a wrong type."""
+
+
+TESTED_BELOW = {"Bus": {"command", "events"}, "BlockingBus": {"wait_events"}}
 
 
 def refused(call: Callable[[], object], name: str) -> None:
@@ -61,6 +96,48 @@ def test_a_wrong_type_is_a_type_error_that_names_the_argument(run: Run, tmp_path
             assert len(bus.nodes) == 1
 
     run(scenario())
+
+
+@pytest.mark.parametrize("kind", [clusterbus.Bus, clusterbus.BlockingBus])
+def test_every_argument_of_every_method_has_its_line_in_the_table(kind: type) -> None:
+    missing = []
+    for method, function in inspect.getmembers(kind, callable):
+        if method.startswith("_") or method in TESTED_BELOW[kind.__name__]:
+            continue
+        # `self` is known by its name: a static method has none.
+        for name in inspect.signature(function).parameters.keys() - {"self"}:
+            if not any(line[0] == method and re.search(rf"\b{name}\b", line[3]) for line in CALLS):
+                missing.append(f"{method}({name})")
+    assert missing == []
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -1])
+def test_a_time_that_is_none_is_refused(run: Run, tmp_path: Path, seconds: float) -> None:
+    async def scenario() -> None:
+        async with clusterbus.Bus(**settings(tmp_path / "bus")) as bus:
+            for call in (
+                lambda: bus.wait_until(lambda: False, seconds),
+                lambda: bus.wait_ok(seconds),
+                lambda: bus.wait_for_nodes(2, seconds),
+                lambda: bus.join(["127.0.0.1:7000"], seconds),
+                lambda: bus.leave(seconds),
+                lambda: bus.take_slots(5, timeout_s=seconds),
+            ):
+                with pytest.raises(clusterbus.StateError, match=r"^timeout_s must be "):
+                    await call()
+
+    run(scenario())
+    with clusterbus.BlockingBus(**settings(tmp_path / "blocking")) as bus:
+        for call in (
+            lambda: bus.wait_until(lambda: False, seconds),
+            lambda: bus.wait_ok(seconds),
+            lambda: bus.wait_for_nodes(2, seconds),
+            lambda: bus.join(["127.0.0.1:7000"], seconds),
+            lambda: bus.leave(seconds),
+            lambda: bus.take_slots(5, timeout_s=seconds),
+        ):
+            with pytest.raises(clusterbus.StateError, match=r"^timeout_s must be "):
+                call()
 
 
 def test_the_constructors_have_the_same_checks(tmp_path: Path) -> None:
