@@ -54,7 +54,10 @@ def test_a_replica_takes_over_from_a_crashed_primary_which_comes_back_as_its_rep
             assert await c.replicas_of(1) == [4]
             port, node_id = c.nodes[1].port, c.nodes[1].node_id
             events = c.nodes[0].events()
+            saved = (c.handles[1].folder / "nodes.conf").stat()
             await c.fail(1)
+            now = (c.handles[1].folder / "nodes.conf").stat()
+            assert (now.st_ino, now.st_mtime_ns) == (saved.st_ino, saved.st_mtime_ns), "a crash saves nothing"
             assert c.running == [0, 2, 3, 4, 5]
             await c.wait_failed(1)
             await c.wait_until(lambda: c.nodes[4].me.is_primary)
