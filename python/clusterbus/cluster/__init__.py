@@ -16,8 +16,8 @@ primaries that own slots report it, it is FAIL, and every node is sent that. A n
 primary with slots only after a while. A node that most members report, whoever owns slots, is unreachable: each member
 counts that for itself. A node at whose address another one answers is FAIL at once, and has no address until it sends
 us a packet. One that answers and never dials us does not know us, and gets a MEET again, unless it may have been told
-to forget us. A node ends by FORGET; then its id stays out for a while (`cluster-blacklist-ttl`), so that the gossip of
-others does not bring it back.
+to forget us. A node ends by FORGET, or by its own word that it leaves; then its id stays out for a while
+(`cluster-blacklist-ttl`), so that the gossip of others does not bring it back.
 
 **The life of a link.** Two nodes have two TCP connections, one dialled by each. We send PING on the link that we
 dialled and take its PONG there; requests of the peer come in on the link that it dialled. An outbound link has its node
