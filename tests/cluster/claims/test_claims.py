@@ -335,3 +335,18 @@ def test_a_refused_order_leaves_everything_as_it_was() -> None:
         world.takes(votes_min=4)
     assert world.state.nodes_conf_text() == before
     assert (world.state._core.claims.votes_min, world.state.keeps_leases) == (1, False)
+
+
+def test_where_servers_of_another_kind_own_slots_most_of_the_owners_must_be_within_reach() -> None:
+    world = World()
+    world.owns(world.a, 3)
+    world.owns(world.b, 4)
+    for puppet in (world.a, world.b):
+        world.solo.node(puppet).kin = Kin.OTHER
+    world.takes()  # we alone are the members that vote
+    assert world.state.held_slots(BIT, world.solo.now_ms) == BIT
+    world.solo.tick_until(lambda: all(world.solo.node(puppet).flags & c.FAILING for puppet in (world.a, world.b)))
+    assert world.state.owner_of(SLOT) is world.state.myself
+    assert not world.state.held_slots(BIT, world.solo.now_ms)
+    with pytest.raises(StateError, match="does not reach most of the primaries that own slots"):
+        world.takes(1 << 9)
