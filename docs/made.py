@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import re
 import typing
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
@@ -117,8 +118,10 @@ def event_table() -> str:
 
 
 def plain(text: str) -> str:
-    """The text without anything that Markdown would read as a mark."""
-    return "".join(f"\\{character}" if character in "*_`<>[]|" else character for character in text)
+    """The text without anything that Markdown would read as a mark, but for `code`."""
+    code = r"`[^`]+`"
+    marks = str.maketrans({mark: f"\\{mark}" for mark in "*_`<>[]|"})
+    return "".join(part if re.fullmatch(code, part) else part.translate(marks) for part in re.split(f"({code})", text))
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
