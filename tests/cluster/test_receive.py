@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Dial, Log
+from clusterbus.cluster.effects import Dial, Log, Refuse
 from clusterbus.cluster.events import AddressChanged, NodeFailed
 from clusterbus.wire import Extension, Fail, HeaderOnly, ModuleMessage, Publish, Unknown, encode
 
@@ -157,6 +157,22 @@ def test_h21_a_new_inbound_link_takes_over_from_a_silent_one() -> None:
     node = solo.node(puppet)
     assert node.inbound_link is not None
     assert node.inbound_link.link_id == puppet.inbound
+
+
+def test_h21_a_second_link_is_told_only_if_it_goes_on_to_claim_the_node() -> None:
+    """An honest node has two links for a moment: in a handshake that finds a known node, or when its loop is late."""
+    solo = Solo()
+    puppet = solo.puppet("a")
+    second = Puppet(puppet.node_id, puppet.ip, puppet.port, 0, solo.accept(puppet.ip))
+    told = []
+    for _ in range(40):
+        solo.now_ms += 100
+        solo.says(puppet)
+        solo.says(second)
+        told.append(len(solo.of(Refuse)))
+    waits = solo.config.cluster_node_timeout // 100
+    assert (sum(told[: waits + 1]), told[waits + 1 :]) == (0, [1] * (39 - waits))
+    assert solo.counter("refused_duplicate_id") == 40
 
 
 def test_h22_two_live_peers_with_one_id_are_logged_and_the_address_does_not_flap() -> None:

@@ -27,6 +27,7 @@ from clusterbus.errors import ClusterBusError
 from clusterbus.member import driver as driver_module
 from clusterbus.member.counters import refused_messages
 from clusterbus.member.driver import FILTER_EVERYTHING, FILTER_NOTHING
+from clusterbus.member.saving import SAVE_PERIOD_MS
 
 from tests.member.scripted import Loop, Peer, ScriptedState, ping, running
 from tests.peers.tls import Certificates
@@ -443,6 +444,7 @@ def test_a_durable_save_that_failed_is_made_good_by_a_durable_one_h47(
     loop.driver.tick()
     loop.driver.tick()
     assert asked == [True, True, True]
+    loop.driver.saver.status.last_saved_ms -= SAVE_PERIOD_MS
     loop.state.answers["tick"] = lambda: [Save(durable=False)]
     loop.driver.tick()
     assert asked[3:] == [False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -222,6 +223,17 @@ def test_the_end_of_a_dial_is_told_once_r17(rig: Rig) -> None:
         rig.step(LinkLost(link=1_000 + owner, owner=owner, kind="connect", detail="refused"))
     assert rig.state.heard("dial failed") == [(PEER_ID, "connect: refused")]
     assert rig.driver.counters["dials_failed"] == 1
+
+
+@pytest.mark.parametrize(("code", "lines"), [(errno.EMFILE, 1), (errno.ENFILE, 1), (errno.ENETUNREACH, 0)])
+def test_want_of_descriptors_is_told_once_and_names_the_limit(
+    rig: Rig, caplog: pytest.LogCaptureFixture, code: int, lines: int
+) -> None:
+    rig.scribe.connect_error = OSError(code, "Too many open files")
+    for _ in range(3):
+        rig.order(Dial(PEER_ID, "10.0.0.2", 17000))
+    assert sum("ulimit -n" in line for line in caplog.messages) == lines
+    assert rig.driver.counters["dials_failed"] == 3
 
 
 def test_the_effects_of_a_failed_dial_are_carried_out_in_the_same_step(rig: Rig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from clusterbus.errors import ConfigError
-from clusterbus.member.saving import Saver
+from clusterbus.member.saving import SAVE_PERIOD_MS, Saver
 
 NOW_MS = 1_700_000_000_000
 
@@ -28,11 +28,14 @@ class File:
 class Clock:
     monotonic_ns = staticmethod(lambda: 0)
 
+    def __init__(self) -> None:
+        self.passed_ms = 0
+
     def now_ms(self) -> int:
-        return NOW_MS
+        return NOW_MS + self.passed_ms
 
     def now_us(self) -> int:
-        return NOW_MS * 1000
+        return self.now_ms() * 1000
 
 
 @pytest.fixture
@@ -41,9 +44,14 @@ def file() -> File:
 
 
 @pytest.fixture
-def saver(file: File) -> Saver:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def saver(file: File, clock: Clock) -> Saver:
     texts = iter(f"text {number}" for number in range(1, 100))
-    return Saver(file, lambda: next(texts), Clock())
+    return Saver(file, lambda: next(texts), clock)
 
 
 def test_a_write_takes_the_text_of_its_moment_and_settles_the_wish(saver: Saver, file: File) -> None:
@@ -54,6 +62,27 @@ def test_a_write_takes_the_text_of_its_moment_and_settles_the_wish(saver: Saver,
     assert not saver.is_wanted
     assert file.written == [("text 1", False)]
     assert (saver.status.saves, saver.status.failures, saver.status.last_saved_ms) == (1, 0, NOW_MS)
+
+
+def test_the_first_change_is_due_at_once_and_those_that_follow_soon_are_written_together(
+    saver: Saver, clock: Clock
+) -> None:
+    assert not saver.is_due, "nothing is wanted"
+    saver.want()
+    assert saver.is_due
+    saver.write(durable=False)
+    for passed_ms, is_due in ((0, False), (SAVE_PERIOD_MS - 1, False), (SAVE_PERIOD_MS, True)):
+        clock.passed_ms = passed_ms
+        saver.want()
+        assert saver.is_due is is_due, passed_ms
+
+
+def test_another_try_is_due_at_once_s10_h47(saver: Saver, file: File) -> None:
+    saver.write(durable=False)
+    file.error = OSError("full")
+    saver.write(durable=False)
+    saver.want_again()
+    assert saver.is_due
 
 
 @pytest.mark.parametrize("error", [OSError("no space left on device"), ConfigError("nodes.conf: read-only")])

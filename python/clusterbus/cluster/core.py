@@ -461,4 +461,5 @@ class Core:
                     other.outdate()
         node.config_epoch = config_epoch
         self.notify(EpochChanged(node.node_id, config_epoch))
-        self.want_save(durable=True)
+        # The epoch of another node says who owns slots. One that gets slots later is on disk with them (`move_slots`).
+        self.want_save(durable=node is self.myself or node.slot_bits != 0)

@@ -96,10 +96,23 @@ def _sender_of(core: Core, link: Link, packet: Packet) -> tuple[Node | None, boo
             return None, True  # our handshake reached a known node; `handshake.complete` handles that
         links.release(core, node, link)
     if _inbound_is_live(core, sender):
-        core.refuse("duplicate_id", sender.node_id, f"is claimed by a second link, from {link.peer_ip}")
+        _refuse_claim(core, link, sender)
         return None, False
     links.assign(core, link, sender)
     return sender, True
+
+
+def _refuse_claim(core: Core, link: Link, node: Node) -> None:
+    """Leaves a second link for one of nobody. It is told only if it goes on to claim the node.
+
+    An honest node has two for a moment: in a handshake with an address at which it finds a node that it knows already,
+    and when it has given up a link whose end we have not read yet, as happens when a main loop is late.
+    """
+    link.claimed_ms = link.claimed_ms or core.now_ms
+    if core.now_ms - link.claimed_ms > core.handshake_timeout_ms:
+        core.refuse("duplicate_id", node.node_id, f"is claimed by a second link, from {link.peer_ip}")
+    else:
+        core.counters["refused_duplicate_id"] += 1
 
 
 def _inbound_is_live(core: Core, node: Node) -> bool:

@@ -7,6 +7,7 @@ event loop and no socket: asyncio, the blocking bus and the simulator all drive 
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ LEASE_OF_NODE_TIMEOUT: Final = 8
 """A lease is this part of the node timeout at most: a main loop that hangs must look dead in time."""
 ORDINARY_LOSSES: Final = frozenset({"eof", "error", "connect"})
 """The kinds of LinkLost that happen among honest peers. The others are logged as warnings."""
+NOFILE_HINT: Final = (
+    "each link takes one, and a node has two links with every other node, so N nodes in one process take 2N(N-1) and"
+    " about 4N more; raise the limit (ulimit -n)"
+)
 FILTER_NOTHING: Final = -1
 FILTER_EVERYTHING: Final = -2
 CUT_OFF: Final = "cut off on purpose"
@@ -232,7 +237,8 @@ class Driver:
         """
         self._carry_out_effects()
         self._tell_failed_dials()
-        self._save_if_wanted()
+        if self.saver.is_wanted:
+            self._save(durable=False)
 
     def save(self) -> None:
         """Writes nodes.conf now, durably (CLUSTER SAVECONFIG). Raises ClusterBusError."""
@@ -279,7 +285,8 @@ class Driver:
     def _end_step(self) -> bool:
         """Ends a step: a save that is due, the view, heartbeats, the dispatch of sends. True if there is more to do."""
         self._tell_failed_dials()
-        self._save_if_wanted()
+        if self.saver.is_due:
+            self._save(durable=False)
         self._publish_view()
         heartbeats, self._heartbeats = self._heartbeats, []
         for heartbeat in heartbeats:
@@ -495,6 +502,8 @@ class Driver:
             # Reported at the end of the step. Reported now, a state that dials again at once would never end.
             self.counters["dials_failed"] += 1
             self._failed_dials.append((effect.node_id, str(error)))
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                self._note("this process", "no file descriptor is left for a link", NOFILE_HINT, self.clock.now_ms())
             return
         self._dials[owner] = DialRecord(effect.node_id, address_text(effect.ip, effect.cport))
 
@@ -520,10 +529,6 @@ class Driver:
             listener(effect.event)
 
     # ------------------------------------------------------------ nodes.conf and the log
-
-    def _save_if_wanted(self) -> None:
-        if self.saver.is_wanted:
-            self._save(durable=False)
 
     def _save(self, *, durable: bool) -> bool:
         """Writes nodes.conf for an effect. No caller waits for the outcome, so a failure is logged."""

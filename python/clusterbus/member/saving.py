@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from clusterbus.errors import ClusterBusError
 from clusterbus.member.ports import Clock, NodesFile
+
+SAVE_PERIOD_MS: Final = 1_000
+"""What packets change and a crash may lose is written at most this often. When many nodes join, each of them changes
+the file several times."""
 
 
 @dataclass(slots=True)
@@ -26,8 +31,9 @@ class SaveStatus:
 class Saver:
     """Writes the result of `text` to a member's file.
 
-    `is_wanted`: a write is due at the end of the step. `owes_durable`: a durable write failed and no write has
-    succeeded since. The next one must then be durable, because later messages announce what the failed one was to keep.
+    `is_wanted`: a write is due at the end of the step, or a little later (`is_due`). `owes_durable`: a durable write
+    failed and no write has succeeded since. The next one must then be durable, because later messages announce what the
+    failed one was to keep.
     """
 
     def __init__(self, nodes_file: NodesFile, text: Callable[[], str], clock: Clock) -> None:
@@ -47,6 +53,13 @@ class Saver:
         """Asks for another try at the end of this step, if the last write failed."""
         if self._has_failed:
             self.is_wanted = True
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to write at the end of this step. The first change is written at once, and those that follow soon are
+        written together."""
+        since_ms = self._clock.now_ms() - self.status.last_saved_ms
+        return self.is_wanted and (self._has_failed or since_ms >= SAVE_PERIOD_MS)
 
     def write(self, *, durable: bool) -> bool:
         """Writes now. Returns whether it worked; `status` says why not."""

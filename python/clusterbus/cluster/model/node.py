@@ -113,12 +113,13 @@ class Link:
 
     `takes_light`: the peer has shown that it knows whose link this is, so light messages may go out on it (`pubsub`).
     `told_tags_version`: the version of our tags that it was told last, -1 for none (`tags`). `has_answered`: a PONG of
-    its node came on it. `assigned_ms`: when an inbound link got its node, 0 before.
+    its node came on it. `assigned_ms`: when an inbound link got its node, 0 before. `claimed_ms`: when it first claimed
+    to be of a node that has another link, 0 for never.
     """
 
     __slots__ = (
-        "assigned_ms", "created_ms", "has_answered", "inbound", "link_id", "local_ip", "node", "peer_ip", "takes_light",
-        "told_tags_version",
+        "assigned_ms", "claimed_ms", "created_ms", "has_answered", "inbound", "link_id", "local_ip", "node", "peer_ip",
+        "takes_light", "told_tags_version",
     )  # fmt: skip
 
     def __init__(
@@ -134,6 +135,7 @@ class Link:
         self.told_tags_version = -1
         self.has_answered = False
         self.assigned_ms = 0
+        self.claimed_ms = 0
 
     def __repr__(self) -> str:
         return f"<Link {self.link_id} {'from' if self.inbound else 'to'} {self.node!r}>"
