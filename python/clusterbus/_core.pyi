@@ -778,12 +778,16 @@ class View:
 @final
 class Engine:
     """I/O threads, queues and sockets. Only the main thread may call its methods. A call from a second thread during
-    another call raises StateError."""
+    another call raises StateError.
+
+    With `shares_workers` all such engines of the process have the same I/O threads, as many as the one asks for that
+    asks for most; an engine with `io_threads` 1 uses none of them."""
 
     def __new__(
         cls,
         *,
         io_threads: int = ...,
+        shares_workers: bool = False,
         io_threads_always_active: bool = False,
         handshake_timeout_ms: int = ...,
         first_packet_timeout_ms: int = ...,

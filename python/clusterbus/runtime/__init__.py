@@ -7,6 +7,7 @@ Its files in reading order:
     blocking       the same member without an event loop
     turns          one thread at a time works on it, first come, first served
     clock          its timeline, and when ticks are due
+    ticks          the ticks of all members on one event loop
     free_ports     free pairs of ports, for `port 0` and for tests
     nodes_conf     its file nodes.conf: locks, reading, atomic replacement
     live_config    directives that the engine must hear of when they change

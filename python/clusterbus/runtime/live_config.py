@@ -63,6 +63,7 @@ def build_engine(config: Config) -> Engine:
     """
     return Engine(
         io_threads=config.io_threads,
+        shares_workers=True,
         io_threads_always_active=config.io_threads_always_active,
         link_sendbuf_limit_bytes=config.cluster_link_sendbuf_limit,
         unacknowledged_timeout_ms=unacknowledged_timeout_ms(config),

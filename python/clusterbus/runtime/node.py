@@ -22,10 +22,10 @@ from clusterbus.data_plane import DataPlane
 from clusterbus.errors import ClusterBusError, ConfigError, StateError
 from clusterbus.member.driver import FLUSH_AT_CLOSE_MAX_MS, TICK_PERIOD_MS
 from clusterbus.member.member import Member
-from clusterbus.runtime.clock import TickSchedule
 from clusterbus.runtime.free_ports import openings
 from clusterbus.runtime.log import logger
 from clusterbus.runtime.startup import open_member, opening
+from clusterbus.runtime.ticks import ticks_of
 
 EXIT_ERROR: Final = 1
 FLUSH_PAUSE_S: Final = 0.002
@@ -55,8 +55,7 @@ class AsyncioNode:
         self._engine: Engine | None = None
         self._resp: RespServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tick_timer: asyncio.TimerHandle | None = None
-        self._schedule: TickSchedule | None = None
+        self._stop_ticking: Callable[[], None] | None = None
         self._step_is_scheduled = False
         self._is_broken = False
         self._life = asyncio.Lock()
@@ -76,7 +75,7 @@ class AsyncioNode:
     @property
     def is_started(self) -> bool:
         """Whether the node has begun to serve, and has not been stopped."""
-        return self._tick_timer is not None and self._member is not None
+        return self._stop_ticking is not None and self._member is not None
 
     # ------------------------------------------------------------ life
 
@@ -119,8 +118,7 @@ class AsyncioNode:
                 member.listen(self._resp.on_event)
             _save_first(member)
             self._loop.add_reader(engine.fileno(), self._on_readable)
-            self._schedule = TickSchedule(TICK_PERIOD_MS / 1000, self._loop.time())
-            self._arm_tick()
+            self._stop_ticking = ticks_of(self._loop, TICK_PERIOD_MS / 1000).add(self._on_tick)
             self._schedule_step()
         except BaseException:
             await self._close(save=False)
@@ -167,8 +165,8 @@ class AsyncioNode:
     def _stop_stepping(self) -> None:
         assert self._loop is not None
         assert self._engine is not None
-        if self._tick_timer is not None:
-            self._tick_timer.cancel()
+        if self._stop_ticking is not None:
+            self._stop_ticking()
         self._loop.remove_reader(self._engine.fileno())
 
     # ------------------------------------------------------------ the loop
@@ -200,23 +198,14 @@ class AsyncioNode:
         self.on_step()
 
     def _on_tick(self) -> None:
-        if self._member is None or self._loop is None or self._schedule is None or self._is_broken:
+        if self._member is None or self._is_broken:
             return
-        if not self._schedule.take(self._loop.time()):
-            self._arm_tick()
-            return
-        self._arm_tick()  # before the tick, which Ctrl-C may end
         try:
             if self._member.driver.tick():
                 self._schedule_step()
             self.on_step()
         except Exception as error:
             self._fail("the main loop's tick failed", error)
-
-    def _arm_tick(self) -> None:
-        assert self._loop is not None
-        assert self._schedule is not None
-        self._tick_timer = self._loop.call_at(self._schedule.next_s, self._on_tick)
 
     def _fail(self, what: str, error: Exception) -> None:
         """A fault of this package, not of a peer: the node logs it once and takes no more steps, because it might be

@@ -12,6 +12,9 @@ use crate::transport::tls::TlsSetup;
 pub struct EngineConfig {
     /// Threads that do I/O, the main thread included; 1 means no workers.
     pub io_threads: usize,
+    /// Uses the workers that all engines of this process share which say so. There are as many as the engine asks for
+    /// that asks for most. Otherwise the engine has workers of its own.
+    pub shares_workers: bool,
     /// Keeps every worker active whatever the load.
     pub io_threads_always_active: bool,
     /// How long a dial or a TLS handshake may take (H31).
@@ -28,7 +31,7 @@ pub struct EngineConfig {
     pub max_handshakes: usize,
     /// A link with more unsent bytes than this is given up; 0 means no limit (R18).
     pub link_sendbuf_limit_bytes: usize,
-    /// Jobs that each lane of the inbox holds.
+    /// Jobs that each lane of the inbox holds; the lanes of shared workers hold [`limits::INBOX_JOBS`].
     pub inbox_jobs: usize,
     /// Completions that the outbox holds.
     pub outbox_completions: usize,
@@ -40,6 +43,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             io_threads: limits::IO_THREADS,
+            shares_workers: false,
             io_threads_always_active: false,
             handshake_timeout: Duration::from_millis(limits::TLS_HANDSHAKE_TIMEOUT_MS),
             first_packet_timeout: Duration::from_millis(limits::FIRST_PACKET_TIMEOUT_MS),

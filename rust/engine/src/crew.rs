@@ -2,14 +2,16 @@
 //! the same code (R3).
 //!
 //! Gives each job the view that is published, and the lease under which it may answer. Knows no link: a completion goes
-//! to whoever collects it. Main thread only.
+//! to whoever collects it. Owns the pool that the engines of a process share. Main thread only.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use mio::Waker;
 
+use crate::config::EngineConfig;
 use crate::docks::Roster;
 use crate::edges::EpollHub;
 use crate::gossip::View;
@@ -18,7 +20,7 @@ use crate::journal::stats::{Counters, Tally};
 use crate::lease::Lease;
 use crate::limits;
 use crate::link_id::LinkId;
-use crate::pool::{Hands, Lane, Pool, Wake};
+use crate::pool::{DeskNumber, Hands, Lane, Pool, Seat, Wake};
 
 /// Ends the main thread's wait in the kernel.
 struct PollWaker(Waker);
@@ -30,9 +32,46 @@ impl Wake for PollWaker {
     }
 }
 
-/// The pool, and what the main thread needs to do a worker's work.
+type CrewPool = Pool<Job, Completion, JobRunner, EpollHub, PollWaker>;
+
+/// The pool that engines of a process share.
+struct ProcessPool {
+    /// A forked process has none of its parent's threads, and makes a pool of its own.
+    process_id: u32,
+    pool: Weak<CrewPool>,
+}
+
+/// Made by the first engine that shares workers, and gone with the last. Without a lock, which a fork could find taken.
+static PROCESS_POOL: ArcSwapOption<ProcessPool> = ArcSwapOption::const_empty();
+
+/// A pool for one engine alone.
+fn new_pool(inbox_jobs: usize) -> io::Result<Arc<CrewPool>> {
+    let hub = EpollHub::new()?;
+    Ok(Arc::new(Pool::new(inbox_jobs.max(1), limits::HANDSHAKE_TURN, hub)))
+}
+
+/// The pool that the engines of this process share.
+fn pool_of_process() -> io::Result<Arc<CrewPool>> {
+    let process_id = std::process::id();
+    loop {
+        let current = PROCESS_POOL.load_full();
+        let ours = current.as_ref().filter(|current| current.process_id == process_id);
+        if let Some(pool) = ours.and_then(|current| current.pool.upgrade()) {
+            return Ok(pool);
+        }
+        let pool = new_pool(limits::INBOX_JOBS)?;
+        let new = Arc::new(ProcessPool { process_id, pool: Arc::downgrade(&pool) });
+        let found = PROCESS_POOL.compare_and_swap(&current, Some(new));
+        if found.as_ref().map(Arc::as_ptr) == current.as_ref().map(Arc::as_ptr) {
+            return Ok(pool);
+        }
+        // Another thread was faster.
+    }
+}
+
+/// A place in the pool, and what the main thread needs to do a worker's work.
 pub(crate) struct Crew {
-    pool: Pool<Job, Completion, JobRunner, EpollHub, PollWaker>,
+    pool: Seat<Job, Completion, JobRunner, EpollHub, PollWaker>,
     outbox_completions: usize,
     runner: JobRunner,
     scratch: JobScratch,
@@ -44,23 +83,21 @@ pub(crate) struct Crew {
 
 impl Crew {
     /// A crew without workers; `resize` starts them.
-    pub(crate) fn new(
-        inbox_jobs: usize,
-        outbox_completions: usize,
-        lease: Duration,
-        waker: Waker,
-        now: Instant,
-    ) -> io::Result<Self> {
-        let (inbox, outbox) = (inbox_jobs.max(1), outbox_completions.max(1));
+    pub(crate) fn new(config: &EngineConfig, waker: Waker, now: Instant) -> io::Result<Self> {
+        let pool = match config.shares_workers {
+            true => pool_of_process()?,
+            false => new_pool(config.inbox_jobs)?,
+        };
+        let outbox = config.outbox_completions.max(1);
         let runner = JobRunner {
             view: Arc::default(),
-            lease: Arc::new(Lease::new(now, lease)),
+            lease: Arc::new(Lease::new(now, config.lease)),
             roster: Arc::default(),
             tally: Arc::new(Mutex::new(Tally::default())),
         };
-        let (hub, waker) = (EpollHub::new()?, PollWaker(waker));
+        let seat = Seat::new(pool, outbox, runner.clone(), PollWaker(waker));
         Ok(Self {
-            pool: Pool::new(inbox, outbox, limits::HANDSHAKE_TURN, runner.clone(), hub, waker),
+            pool: seat.ok_or_else(|| io::Error::other("too many engines share one pool"))?,
             outbox_completions: outbox,
             runner,
             scratch: JobScratch::default(),
@@ -71,6 +108,11 @@ impl Crew {
 
     pub(crate) fn roster(&self) -> Arc<Roster> {
         self.runner.roster.clone()
+    }
+
+    /// The name of this engine in the pool.
+    pub(crate) fn desk_number(&self) -> DeskNumber {
+        self.pool.desk().number
     }
 
     /// Where workers wait for edges.
@@ -117,6 +159,17 @@ impl Crew {
         }
     }
 
+    /// Runs what the last worker has left when it went because of another engine.
+    pub(crate) fn run_left(&mut self) {
+        for job in self.pool.take_left() {
+            self.run_here(job);
+        }
+    }
+
+    pub(crate) fn has_left_jobs(&self) -> bool {
+        self.pool.has_left_jobs()
+    }
+
     /// The jobs that follow from those that ran here.
     pub(crate) fn take_more(&mut self) -> std::vec::Drain<'_, (Lane, Job)> {
         self.here.more.drain(..)
@@ -150,7 +203,7 @@ impl Crew {
     /// The main thread is about to sleep, until a completion comes or, if it `awaits_all`, the last job ends. False when
     /// `has_work` finds work, and then it must not sleep.
     pub(crate) fn arm(&self, awaits_all: bool, has_work: impl FnOnce() -> bool) -> bool {
-        self.pool.shared().main.arm(awaits_all, has_work)
+        self.pool.desk().main.arm(awaits_all, has_work)
     }
 
     /// Like `arm`, for a main thread that waits for all jobs to end and for nothing else.
@@ -160,7 +213,7 @@ impl Crew {
 
     /// The main thread is awake, so completions need not wake it.
     pub(crate) fn disarm(&self) {
-        self.pool.shared().main.disarm();
+        self.pool.desk().main.disarm();
     }
 
     // ---- how many workers
@@ -190,9 +243,14 @@ impl Crew {
         }
     }
 
-    /// Stops the workers and drops what they have left behind.
+    /// From now on no edge is served by workers.
+    pub(crate) fn leave(&mut self) {
+        self.pool.leave();
+    }
+
+    /// Waits until no worker works for this engine, and drops what they have left behind. After `leave`.
     pub(crate) fn dismiss(&mut self) {
-        drop(self.pool.resize(0));
+        self.pool.let_go();
         self.pool.collect(usize::MAX, drop);
         self.here = Hands::default();
     }
@@ -208,8 +266,8 @@ impl Crew {
         ]
     }
 
-    /// Microseconds each worker has been awake.
-    pub(crate) fn used_us(&self) -> impl Iterator<Item = u64> {
+    /// Microseconds each worker has been awake, for whichever engine.
+    pub(crate) fn used_us(&self) -> Vec<u64> {
         self.pool.used_us()
     }
 
@@ -218,7 +276,7 @@ impl Crew {
         self.runner.count(|tally| look(&tally.counters))
     }
 
-    pub(crate) fn reset_figures(&self) {
+    pub(crate) fn reset_figures(&mut self) {
         self.pool.reset_used_us();
         self.runner.count(|tally| tally.counters = Counters::default());
     }

@@ -36,7 +36,6 @@ const WAKER_TOKEN: Token = Token(usize::MAX);
 
 /// I/O threads, queues and sockets. The crate's page explains a step.
 pub struct Engine {
-    poll: Poll,
     watch: Watch,
     /// What the kernel reported; none only while it is being read.
     kernel_events: Option<Events>,
@@ -52,7 +51,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the workers.
+    /// Starts the workers that are missing.
     ///
     /// # Errors
     /// The system gives no file descriptor or no thread.
@@ -60,13 +59,11 @@ impl Engine {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER_TOKEN)?;
         let now = Instant::now();
-        let (inbox, outbox) = (config.inbox_jobs, config.outbox_completions);
-        let crew = Crew::new(inbox, outbox, config.lease, waker, now)?;
+        let crew = Crew::new(&config, waker, now)?;
         let links =
             Links::new(crew.roster(), config.handshake_timeout, config.first_packet_timeout);
         let mut engine = Self {
-            watch: Watch::new(poll.registry().try_clone()?, crew.hub().clone()),
-            poll,
+            watch: Watch::new(poll, crew.hub().clone(), crew.desk_number()),
             kernel_events: Some(Events::with_capacity(limits::READINESS_EVENTS)),
             crew,
             gate: Gate {
@@ -94,7 +91,7 @@ impl Engine {
     /// writes that sent everything: both wait for the next step, so call `poll` regularly.
     #[must_use]
     pub fn fd(&self) -> RawFd {
-        self.poll.as_raw_fd()
+        self.watch.poll.as_raw_fd()
     }
 
     /// One step: starts what is queued, waits up to `timeout` for something to happen, and returns what happened.
@@ -158,6 +155,7 @@ impl Engine {
             let is_fallback = self.crew.start(lane, job);
             self.journal.counters.main_thread_fallbacks += u64::from(is_fallback);
         }
+        self.crew.run_left();
         self.links.add_ready(self.crew.take_more());
     }
 
@@ -171,6 +169,7 @@ impl Engine {
             || self.links.has_ready()
             || self.gate.listeners.any_ready()
             || self.crew.has_completions()
+            || self.crew.has_left_jobs()
     }
 
     fn arm(&mut self) -> bool {
@@ -200,7 +199,7 @@ impl Engine {
     /// Waits in the kernel and notes which links and listeners are ready.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let Some(mut kernel_events) = self.kernel_events.take() else { return Ok(()) };
-        let outcome = self.poll.poll(&mut kernel_events, timeout);
+        let outcome = self.watch.poll.poll(&mut kernel_events, timeout);
         if outcome.is_ok() {
             for event in &kernel_events {
                 self.note_readiness(event);
@@ -278,7 +277,7 @@ impl Engine {
     /// # Errors
     /// The system does not give us the address.
     pub fn listen(&mut self, address: SocketAddr, tls: bool, backlog: i32) -> io::Result<u64> {
-        self.gate.listeners.open(&self.watch.registry, address, tls, backlog)
+        self.gate.listeners.open(self.watch.registry(), address, tls, backlog)
     }
 
     /// The port that a listener got.
@@ -405,11 +404,13 @@ impl Engine {
         self.links.free(link);
     }
 
-    /// Stops the workers and closes every socket. After this the engine can only be dropped.
+    /// Closes every socket, and stops the workers that no other engine wants. After this the engine can only be dropped.
     pub fn shutdown(&mut self) {
         self.gate.listeners = Listeners::default();
-        self.crew.dismiss();
+        self.crew.leave();
+        // A job that is queued finds nothing to do from now on.
         self.links.clear();
+        self.crew.dismiss();
         self.journal.take_events();
     }
 
@@ -478,7 +479,7 @@ impl Engine {
         ];
         let gauges = gauges.into_iter().chain(self.crew.gauges());
         stats.extend(gauges.map(|(name, value)| (name.to_owned(), value as u64)));
-        for (index, used_us) in self.crew.used_us().enumerate() {
+        for (index, used_us) in self.crew.used_us().into_iter().enumerate() {
             stats.insert(format!("used_active_time_us_io_thread_{}", index + 1), used_us);
         }
         stats

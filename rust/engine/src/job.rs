@@ -16,7 +16,7 @@ use crate::gossip::{GossipScratch, View};
 use crate::journal::stats::Tally;
 use crate::lease::Lease;
 use crate::limits::TLS_CHUNK_BYTES;
-use crate::link_id::LinkId;
+use crate::link_id::{LinkId, LinkTag};
 use crate::pool::{Hands, Lane, Run};
 use crate::reason::EndReason;
 use crate::sync::Arc;
@@ -273,7 +273,7 @@ fn tell_drained(dock: &Dock, is_drained: bool, done: &mut VecDeque<Completion>) 
     }
 }
 
-impl Run<Job, Completion, (LinkId, Edge)> for JobRunner {
+impl Run<Job, Completion, (LinkTag, Edge)> for JobRunner {
     type Scratch = JobScratch;
 
     fn run(&self, job: Job, scratch: &mut JobScratch, hands: &mut Hands<Job, Completion>) {
@@ -287,7 +287,7 @@ impl Run<Job, Completion, (LinkId, Edge)> for JobRunner {
     /// wait in their lane.
     fn attend(
         &self,
-        (link, edge): (LinkId, Edge),
+        (link, edge): (LinkTag, Edge),
         scratch: &mut JobScratch,
         hands: &mut Hands<Job, Completion>,
     ) {

@@ -31,4 +31,33 @@ impl LinkId {
     pub(crate) fn generation(self) -> u32 {
         (self.0 >> 32) as u32
     }
+
+    /// What the hub knows of the name.
+    pub(crate) fn tag(self) -> LinkTag {
+        let generation = u64::from(self.generation()) << LinkTag::INDEX_BITS;
+        LinkTag::from_low_bits(generation | self.index() as u64 & LinkTag::INDEX_MASK)
+    }
+}
+
+/// A link's name within its engine, short enough to stand beside the engine's number: its place and the low bits of the
+/// generation. A place is used again many times before one comes again, and then it is that of a link that is long gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkTag(u64);
+
+impl LinkTag {
+    pub(crate) const BITS: u32 = 48;
+    const INDEX_BITS: u32 = 24;
+    const INDEX_MASK: u64 = (1 << Self::INDEX_BITS) - 1;
+
+    pub(crate) fn from_low_bits(bits: u64) -> Self {
+        Self(bits & ((1 << Self::BITS) - 1))
+    }
+
+    pub(crate) fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn index(self) -> usize {
+        (self.0 & Self::INDEX_MASK) as usize
+    }
 }

@@ -10,7 +10,7 @@ mod real {
         AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
     };
     pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
-    pub(crate) use std::thread::JoinHandle;
+    pub(crate) use std::thread::{JoinHandle, yield_now};
 
     /// A bounded queue for many producers and many consumers.
     pub(crate) struct BoundedQueue<T>(crossbeam_queue::ArrayQueue<T>);
@@ -54,7 +54,7 @@ mod model {
         AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
     };
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
-    pub(crate) use loom::thread::JoinHandle;
+    pub(crate) use loom::thread::{JoinHandle, yield_now};
 
     pub(crate) struct BoundedQueue<T> {
         capacity: usize,

@@ -105,7 +105,7 @@ fn ip_address(ip: &str) -> PyResult<IpAddr> {
 #[pymethods]
 impl Engine {
     #[new]
-    #[pyo3(signature = (*, io_threads = limits::IO_THREADS, io_threads_always_active = false,
+    #[pyo3(signature = (*, io_threads = limits::IO_THREADS, shares_workers = false, io_threads_always_active = false,
         handshake_timeout_ms = limits::TLS_HANDSHAKE_TIMEOUT_MS, first_packet_timeout_ms = limits::FIRST_PACKET_TIMEOUT_MS,
         unacknowledged_timeout_ms = limits::UNACKNOWLEDGED_TIMEOUT_MS, lease_ms = limits::LEASE_MS,
         max_links = limits::LINKS_MAX, max_handshakes = limits::TLS_HANDSHAKES_MAX, link_sendbuf_limit_bytes = 0,
@@ -113,6 +113,7 @@ impl Engine {
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
         io_threads: usize,
+        shares_workers: bool,
         io_threads_always_active: bool,
         handshake_timeout_ms: u64,
         first_packet_timeout_ms: u64,
@@ -127,6 +128,7 @@ impl Engine {
     ) -> PyResult<Self> {
         let config = EngineConfig {
             io_threads,
+            shares_workers,
             io_threads_always_active,
             handshake_timeout: Duration::from_millis(handshake_timeout_ms),
             first_packet_timeout: Duration::from_millis(first_packet_timeout_ms),

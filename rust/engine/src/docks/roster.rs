@@ -1,9 +1,9 @@
-//! The docks of all links by id, for threads that hear of a link by its id alone.
+//! The docks of all links of an engine, for threads that hear of a link by its tag alone.
 //!
 //! Written by the main thread when a link comes or goes, read by workers for each edge. Owns no link.
 
 use super::dock::Dock;
-use crate::link_id::LinkId;
+use crate::link_id::{LinkId, LinkTag};
 use crate::sync::{Arc, RwLock};
 
 /// All docks; a dock's place is its link's.
@@ -33,8 +33,8 @@ impl Roster {
         });
     }
 
-    pub(crate) fn get(&self, id: LinkId) -> Option<Arc<Dock>> {
+    pub(crate) fn get(&self, tag: LinkTag) -> Option<Arc<Dock>> {
         let docks = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        docks.get(id.index())?.as_ref().filter(|dock| dock.id == id).cloned()
+        docks.get(tag.index())?.as_ref().filter(|dock| dock.id.tag() == tag).cloned()
     }
 }

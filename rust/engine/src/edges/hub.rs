@@ -1,7 +1,7 @@
-//! Where workers wait: one epoll instance that they share, over the sockets of all links.
+//! Where workers wait: one epoll instance that they share, over the sockets of all links of all engines of a pool.
 //!
 //! Owns the epoll instance, the bell that wakes one worker for a job, and the alarm that wakes them all. Edges are taken
-//! from the kernel by whoever waits, each by one worker. Knows a link by its id alone.
+//! from the kernel by whoever waits, each by one worker. Knows a link by its tag and its engine's desk alone.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,11 +12,10 @@ use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 
 use crate::docks::Edge;
 use crate::limits::WORKER_READINESS_EVENTS;
-use crate::link_id::LinkId;
-use crate::pool::Hub;
+use crate::link_id::{LinkId, LinkTag};
+use crate::pool::{DeskNumber, Hub};
 
-/// A link's id is never one of these: its upper half is a generation that starts at 1 and wraps after four billion uses
-/// of one place.
+/// No link has one of these, since no desk has the number `DeskNumber::MAX`.
 const BELL: u64 = u64::MAX;
 const ALARM: u64 = u64::MAX - 1;
 const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -47,10 +46,16 @@ impl EpollHub {
     }
 
     /// Workers hear of the socket's edges from now on, and at once of what it is ready for already.
-    pub(crate) fn add(&self, socket: BorrowedFd<'_>, link: LinkId) -> io::Result<()> {
+    pub(crate) fn add(
+        &self,
+        socket: BorrowedFd<'_>,
+        desk: DeskNumber,
+        link: LinkId,
+    ) -> io::Result<()> {
         use epoll::EventFlags as F;
         let flags = F::IN | F::OUT | F::RDHUP | F::ET;
-        Ok(epoll::add(&self.0.epoll, socket, epoll::EventData::new_u64(link.as_u64()), flags)?)
+        let token = u64::from(desk) << LinkTag::BITS | link.tag().as_u64();
+        Ok(epoll::add(&self.0.epoll, socket, epoll::EventData::new_u64(token), flags)?)
     }
 
     pub(crate) fn remove(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
@@ -67,7 +72,7 @@ pub(crate) struct Events {
 }
 
 impl Hub for EpollHub {
-    type Edge = (LinkId, Edge);
+    type Edge = (LinkTag, Edge);
     type Events = Events;
 
     fn wait(&self, events: &mut Events, blocks: bool) {
@@ -80,7 +85,7 @@ impl Hub for EpollHub {
         let _ = epoll::wait(self.0.epoll.as_fd(), spare_capacity(&mut events.found), timeout);
     }
 
-    fn next(&self, events: &mut Events) -> Option<(LinkId, Edge)> {
+    fn next(&self, events: &mut Events) -> Option<(DeskNumber, (LinkTag, Edge))> {
         use epoll::EventFlags as F;
         loop {
             let event = events.found.get(events.taken)?;
@@ -96,7 +101,8 @@ impl Hub for EpollHub {
                 is_writable: flags.contains(F::OUT),
                 is_ended: flags.intersects(F::RDHUP | F::HUP | F::ERR),
             };
-            return Some((LinkId::from_u64(token), edge));
+            let desk = (token >> LinkTag::BITS) as DeskNumber;
+            return Some((desk, (LinkTag::from_low_bits(token), edge)));
         }
     }
 

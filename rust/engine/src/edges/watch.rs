@@ -7,28 +7,35 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Poll, Registry, Token};
 
 use super::hub::EpollHub;
 use crate::link_id::LinkId;
 use crate::links::Links;
+use crate::pool::DeskNumber;
 
 pub(crate) struct Watch {
-    /// What the main thread waits for.
-    pub(crate) registry: Registry,
+    /// Where the main thread waits.
+    pub(crate) poll: Poll,
     hub: EpollHub,
+    /// Whose links they are, as the hub knows it.
+    desk: DeskNumber,
     by_workers: bool,
 }
 
 impl Watch {
-    pub(crate) fn new(registry: Registry, hub: EpollHub) -> Self {
-        Self { registry, hub, by_workers: false }
+    pub(crate) fn new(poll: Poll, hub: EpollHub, desk: DeskNumber) -> Self {
+        Self { poll, hub, desk, by_workers: false }
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        self.poll.registry()
     }
 
     /// A dial under way.
     pub(crate) fn add_dial(&self, socket: &impl AsRawFd, link: LinkId) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.registry.register(
+        self.registry().register(
             &mut SourceFd(&socket.as_raw_fd()),
             Token(link.as_u64() as usize),
             interest,
@@ -38,7 +45,7 @@ impl Watch {
     /// A connection. Whatever it is ready for already counts as an edge.
     pub(crate) fn add(&self, socket: &(impl AsRawFd + AsFd), link: LinkId) -> io::Result<()> {
         if self.by_workers {
-            self.hub.add(socket.as_fd(), link)
+            self.hub.add(socket.as_fd(), self.desk, link)
         } else {
             self.add_dial(socket, link)
         }
@@ -51,8 +58,8 @@ impl Watch {
         link: LinkId,
     ) -> io::Result<()> {
         if self.by_workers {
-            self.registry.deregister(&mut SourceFd(&socket.as_raw_fd()))?;
-            self.hub.add(socket.as_fd(), link)?;
+            self.registry().deregister(&mut SourceFd(&socket.as_raw_fd()))?;
+            self.hub.add(socket.as_fd(), self.desk, link)?;
         }
         Ok(())
     }
@@ -68,7 +75,7 @@ impl Watch {
             let _ = if self.by_workers {
                 self.hub.remove(socket.0.as_fd())
             } else {
-                self.registry.deregister(&mut SourceFd(&socket.0.as_raw_fd()))
+                self.registry().deregister(&mut SourceFd(&socket.0.as_raw_fd()))
             };
         }
         self.by_workers = by_workers;

@@ -376,7 +376,7 @@ impl Links {
         let arriving = self.table.iter().filter(|link| link.life == Life::Arriving).count();
         assert_eq!(arriving, self.handshakes, "handshakes");
         for link in self.table.iter() {
-            assert!(self.roster.get(link.id).is_some(), "{:?} is in the roster", link.id);
+            assert!(self.roster.get(link.id.tag()).is_some(), "{:?} is in the roster", link.id);
         }
     }
 

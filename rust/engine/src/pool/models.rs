@@ -5,9 +5,10 @@
 //! that a lost wake-up is a deadlock, which loom reports. Each model sets a limit on the preemptions it explores. Run by `make loom` only.
 
 use std::collections::VecDeque;
+use std::sync::Arc as StdArc;
 
 use super::waker::MainWaker;
-use super::{Hands, Hub, Lane, Pool, Run, Wake};
+use super::{DeskNumber, Hands, Hub, Lane, Pool, Run, Seat, Wake};
 use crate::sync::{Arc, BoundedQueue};
 
 /// The limit for most models. Each further preemption multiplies the time a model takes, and two are enough to reorder
@@ -58,7 +59,7 @@ struct Post {
 
 #[derive(Default)]
 struct PostState {
-    edges: VecDeque<u32>,
+    edges: VecDeque<(DeskNumber, u32)>,
     rung: bool,
     alarm: bool,
 }
@@ -70,16 +71,16 @@ impl Post {
     }
 
     /// A link became ready.
-    fn deliver(&self, edge: u32) {
-        self.change(|state| state.edges.push_back(edge));
+    fn deliver(&self, desk: DeskNumber, edge: u32) {
+        self.change(|state| state.edges.push_back((desk, edge)));
     }
 }
 
 impl Hub for Post {
     type Edge = u32;
-    type Events = VecDeque<u32>;
+    type Events = VecDeque<(DeskNumber, u32)>;
 
-    fn wait(&self, events: &mut VecDeque<u32>, blocks: bool) {
+    fn wait(&self, events: &mut VecDeque<(DeskNumber, u32)>, blocks: bool) {
         let mut state = self.state.lock().expect("no model poisons its lock");
         while blocks && state.edges.is_empty() && !state.rung && !state.alarm {
             state = self.changed.wait(state).expect("no model poisons its lock");
@@ -93,7 +94,7 @@ impl Hub for Post {
         }
     }
 
-    fn next(&self, events: &mut VecDeque<u32>) -> Option<u32> {
+    fn next(&self, events: &mut VecDeque<(DeskNumber, u32)>) -> Option<(DeskNumber, u32)> {
         events.pop_front()
     }
 
@@ -121,10 +122,20 @@ impl Run<u32, u32, u32> for Echo {
     }
 }
 
-type NumberPool = Pool<u32, u32, Echo, Post, Bell>;
+type NumberPool = Seat<u32, u32, Echo, Post, Bell>;
 
 fn pool(inbox: usize, outbox: usize, workers: usize) -> NumberPool {
-    let mut pool = Pool::new(inbox, outbox, 8, Echo, Post::default(), Bell::default());
+    let pool = StdArc::new(Pool::new(inbox, 8, Post::default()));
+    seat(&pool, outbox, workers)
+}
+
+/// A place for one more engine.
+fn seat(
+    pool: &StdArc<Pool<u32, u32, Echo, Post, Bell>>,
+    outbox: usize,
+    workers: usize,
+) -> NumberPool {
+    let mut pool = Seat::new(pool.clone(), outbox, Echo, Bell::default()).expect("a number");
     pool.set_always_active(true);
     let (left, started) = pool.resize(workers);
     assert!(left.is_empty());
@@ -143,7 +154,7 @@ fn collect(pool: &NumberPool, done: &mut Vec<u32>) {
 
 /// Collects until `count` jobs are done and sleeps in between, as `Engine::drain` does.
 fn wait_for(pool: &NumberPool, count: usize, done: &mut Vec<u32>) {
-    let main = &pool.shared().main;
+    let main = &pool.desk().main;
     loop {
         main.disarm();
         collect(pool, done);
@@ -257,7 +268,7 @@ fn the_end_of_the_last_job_is_heard() {
         let mut pool = pool(2, 2, 1);
         dispatch(&mut pool, 0);
         dispatch(&mut pool, 1);
-        let main = &pool.shared().main;
+        let main = &pool.desk().main;
         let mut done = Vec::new();
         loop {
             main.disarm();
@@ -279,7 +290,7 @@ fn a_worker_misses_neither_jobs_nor_edges() {
     explore(PREEMPTIONS, || {
         let mut pool = pool(1, 2, 1);
         dispatch(&mut pool, 0);
-        pool.hub().deliver(1);
+        pool.hub().deliver(pool.desk().number, 1);
         let mut done = Vec::new();
         wait_for(&pool, 2, &mut done);
         assert_all_once(done, 2);
@@ -348,5 +359,42 @@ fn a_new_worker_takes_over() {
         dispatch(&mut pool, 1);
         wait_for(&pool, 2, &mut done);
         assert_all_once(done, 2);
+    });
+}
+
+/// R2: two engines share one worker: each gets what its own job and its own edge have brought, and nothing else.
+#[test]
+fn each_of_two_engines_hears_of_its_own_jobs() {
+    explore(PREEMPTIONS_LARGE, || {
+        let shared = StdArc::new(Pool::new(2, 8, Post::default()));
+        let (mut first, mut second) = (seat(&shared, 2, 1), seat(&shared, 2, 1));
+        dispatch(&mut first, 0);
+        dispatch(&mut second, 10);
+        second.hub().deliver(second.desk().number, 11);
+        let (mut of_first, mut of_second) = (Vec::new(), Vec::new());
+        wait_for(&first, 1, &mut of_first);
+        wait_for(&second, 2, &mut of_second);
+        of_second.sort_unstable();
+        assert_eq!((of_first, of_second), (vec![0], vec![10, 11]));
+    });
+}
+
+/// R21: an engine ends while a worker may be at one of its edges and one of its jobs waits. Afterwards no worker works
+/// for it, and the worker goes on for the other engine.
+#[test]
+fn an_engine_that_ends_is_left_alone() {
+    explore(PREEMPTIONS_LARGE, || {
+        let shared = StdArc::new(Pool::new(2, 8, Post::default()));
+        let (mut first, mut second) = (seat(&shared, 2, 1), seat(&shared, 2, 1));
+        dispatch(&mut first, 0);
+        first.hub().deliver(first.desk().number, 1);
+        first.leave();
+        first.let_go();
+        assert_eq!(first.pending(), 0);
+        drop(first);
+        dispatch(&mut second, 10);
+        let mut done = Vec::new();
+        wait_for(&second, 1, &mut done);
+        assert_eq!(done, [10]);
     });
 }

@@ -1,12 +1,33 @@
-//! What the main thread and the workers share: the inbox with its two lanes, the outbox, where workers wait, and the
-//! main thread's waker. Also says what a job is.
+//! What all engines of a pool and its workers share: the inbox with its two lanes, where workers wait, and the list of
+//! desks. Also says what a job is.
 //!
-//! Holds no thread. `threads` pushes jobs and takes completions, `worker` takes jobs and pushes completions.
+//! Holds no thread. `threads` pushes jobs, `worker` takes them; what belongs to one engine is in its desk.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use super::waker::{MainWaker, Wake};
-use crate::sync::{AtomicBool, AtomicUsize, BoundedQueue, Condvar, Mutex, Ordering, fence};
+use super::desk::{Desk, DeskNumber, lock};
+use super::waker::Wake;
+use crate::sync::{AtomicBool, AtomicUsize, BoundedQueue, Condvar, Mutex, Ordering, RwLock, fence};
+
+/// Numbers that desks can have, and so the most engines that one pool serves.
+pub(crate) const DESKS_MAX: usize = DeskNumber::MAX as usize;
+
+/// A job, and whose it is.
+pub(super) struct Errand<J, C, R, W: Wake> {
+    pub(super) desk: Arc<Desk<J, C, R, W>>,
+    pub(super) job: J,
+}
+
+/// A desk, or nothing where a number is free.
+type Place<J, C, R, W> = Option<Arc<Desk<J, C, R, W>>>;
+
+/// All desks, by number.
+struct Desks<J, C, R, W: Wake> {
+    places: Vec<Place<J, C, R, W>>,
+    /// Where the search for a free number begins.
+    next: usize,
+}
 
 /// Which of the inbox's two queues a job waits in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,29 +67,21 @@ pub(crate) trait Hub: Send + Sync + 'static {
     type Events: Default;
     /// Waits until something is ready or, unless it `blocks`, only looks. Each edge goes to one waiter.
     fn wait(&self, events: &mut Self::Events, blocks: bool);
-    /// Takes an edge out of what a wait has filled.
-    fn next(&self, events: &mut Self::Events) -> Option<Self::Edge>;
+    /// Takes an edge out of what a wait has filled, and the number of the desk that it is for.
+    fn next(&self, events: &mut Self::Events) -> Option<(DeskNumber, Self::Edge)>;
     /// Ends one worker's wait or, if none waits, the next one.
     fn ring(&self);
     /// While the alarm is on, no wait blocks.
     fn alarm(&self, is_on: bool);
 }
 
-/// The queues, the waker, and the settings that workers read.
-pub(crate) struct Shared<J, C, H, W: Wake> {
-    established: BoundedQueue<J>,
-    handshakes: BoundedQueue<J>,
-    outbox: BoundedQueue<C>,
-    /// Completions for which the outbox had no room, in order. While it holds any, all that follow join it. Bounded by
-    /// the number of links: one that has told of something is not worked on until the main thread has heard of it.
-    overflow: Mutex<VecDeque<C>>,
-    /// How many `overflow` holds. Changed under its lock.
-    overflow_len: AtomicUsize,
-    pub(crate) main: MainWaker<W>,
+/// The queues, and the settings that workers read.
+pub(crate) struct Shared<J, C, R, H, W: Wake> {
+    established: BoundedQueue<Errand<J, C, R, W>>,
+    handshakes: BoundedQueue<Errand<J, C, R, W>>,
+    desks: RwLock<Desks<J, C, R, W>>,
     pub(super) hub: H,
     handshake_turn: u32,
-    /// Jobs in the inbox or at work.
-    pending: AtomicUsize,
     /// Workers that wait at the hub or are about to. A worker raises it before its last look at the inbox, and a
     /// dispatch reads it after its push; SeqCst fences order the two.
     pub(super) waiting: AtomicUsize,
@@ -86,18 +99,14 @@ pub(crate) struct Shared<J, C, H, W: Wake> {
     called: Condvar,
 }
 
-impl<J, C, H: Hub, W: Wake> Shared<J, C, H, W> {
-    pub(super) fn new(inbox: usize, outbox: usize, handshake_turn: u32, hub: H, waker: W) -> Self {
+impl<J, C, R, H: Hub, W: Wake> Shared<J, C, R, H, W> {
+    pub(super) fn new(inbox: usize, handshake_turn: u32, hub: H) -> Self {
         Self {
             established: BoundedQueue::new(inbox),
             handshakes: BoundedQueue::new(inbox),
-            outbox: BoundedQueue::new(outbox),
-            overflow: Mutex::new(VecDeque::new()),
-            overflow_len: AtomicUsize::new(0),
-            main: MainWaker::new(waker),
+            desks: RwLock::new(Desks { places: Vec::new(), next: 0 }),
             hub,
             handshake_turn,
-            pending: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             rung: AtomicBool::new(false),
             handshaking: AtomicUsize::new(0),
@@ -109,19 +118,58 @@ impl<J, C, H: Hub, W: Wake> Shared<J, C, H, W> {
         }
     }
 
+    // ---- the desks
+
+    fn change_desks<T>(&self, change: impl FnOnce(&mut Desks<J, C, R, W>) -> T) -> T {
+        change(&mut self.desks.write().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Gives a desk a number. None when the pool serves as many engines as there are numbers.
+    pub(super) fn seat(
+        &self,
+        make: impl FnOnce(DeskNumber) -> Desk<J, C, R, W>,
+    ) -> Option<Arc<Desk<J, C, R, W>>> {
+        self.change_desks(|desks| {
+            let free = |number: &usize| desks.places.get(*number).is_none_or(Option::is_none);
+            let numbers = (0..DESKS_MAX).map(|offset| (desks.next + offset) % DESKS_MAX);
+            let number = numbers.into_iter().find(free)?;
+            if desks.places.len() <= number {
+                desks.places.resize_with(number + 1, || None);
+            }
+            let desk = Arc::new(make(number as DeskNumber));
+            desks.places[number] = Some(desk.clone());
+            desks.next = number + 1;
+            Some(desk)
+        })
+    }
+
+    /// From now on no edge finds the desk.
+    pub(super) fn unseat(&self, number: DeskNumber) {
+        self.change_desks(|desks| desks.places[usize::from(number)] = None);
+    }
+
+    /// The desk that an edge is for; `edge_is_done` must follow. None if it has left.
+    pub(super) fn desk_for_edge(&self, number: DeskNumber) -> Option<Arc<Desk<J, C, R, W>>> {
+        let desks = self.desks.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let desk = desks.places.get(usize::from(number))?.as_ref()?;
+        // Under the lock: once a desk has left, no more edges of it are begun.
+        desk.edge_is_begun();
+        Some(desk.clone())
+    }
+
     // ---- the inbox
 
     /// Adds a job. Gives it back if the lane is full. Wakes nobody.
-    pub(super) fn push(&self, lane: Lane, job: J) -> Result<(), J> {
-        self.pending.fetch_add(1, Ordering::Relaxed);
-        let pushed = self.lane(lane).push(job);
-        if pushed.is_err() {
-            self.pending.fetch_sub(1, Ordering::Relaxed);
-        }
-        pushed
+    pub(super) fn push(&self, desk: &Arc<Desk<J, C, R, W>>, lane: Lane, job: J) -> Result<(), J> {
+        desk.job_is_added();
+        let pushed = self.lane(lane).push(Errand { desk: desk.clone(), job });
+        pushed.map_err(|errand| {
+            desk.job_is_refused();
+            errand.job
+        })
     }
 
-    fn lane(&self, lane: Lane) -> &BoundedQueue<J> {
+    fn lane(&self, lane: Lane) -> &BoundedQueue<Errand<J, C, R, W>> {
         match lane {
             Lane::Established => &self.established,
             Lane::Handshake => &self.handshakes,
@@ -130,7 +178,7 @@ impl<J, C, H: Hub, W: Wake> Shared<J, C, H, W> {
 
     /// The next job for a worker, and its lane; `handshake_is_done` must follow one of the second lane. `turn` counts the
     /// looks: every `handshake_turn`th one starts at the second lane.
-    pub(super) fn next_job(&self, turn: &mut u32) -> Option<(J, Lane)> {
+    pub(super) fn next_job(&self, turn: &mut u32) -> Option<(Errand<J, C, R, W>, Lane)> {
         *turn = turn.wrapping_add(1);
         let established = || Some((self.established.pop()?, Lane::Established));
         let handshake = || Some((self.next_handshake()?, Lane::Handshake));
@@ -141,7 +189,7 @@ impl<J, C, H: Hub, W: Wake> Shared<J, C, H, W> {
     }
 
     /// The next handshake, unless too many are at work.
-    fn next_handshake(&self) -> Option<J> {
+    fn next_handshake(&self) -> Option<Errand<J, C, R, W>> {
         let most = self.handshakes_at_work_max();
         let one_more = |count: usize| (count < most).then_some(count + 1);
         let counted = &self.handshaking;
@@ -158,20 +206,8 @@ impl<J, C, H: Hub, W: Wake> Shared<J, C, H, W> {
     }
 
     /// Any job, when there is no worker left.
-    pub(super) fn leftover(&self) -> Option<J> {
+    pub(super) fn leftover(&self) -> Option<Errand<J, C, R, W>> {
         self.established.pop().or_else(|| self.handshakes.pop())
-    }
-
-    /// The job that a worker takes is done. Tells a main thread that waits for all jobs.
-    pub(super) fn job_is_done(&self) {
-        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.main.notify(false);
-        }
-    }
-
-    /// A job was taken by a thread that does not tell of its end.
-    pub(super) fn job_was_left(&self) {
-        self.pending.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(super) fn inbox_is_empty(&self) -> bool {
@@ -194,10 +230,6 @@ impl<J, C, H: Hub, W: Wake> Shared<J, C, H, W> {
         !self.established.is_empty() || (!self.handshakes.is_empty() && may_handshake())
     }
 
-    pub(super) fn pending(&self) -> usize {
-        self.pending.load(Ordering::Acquire)
-    }
-
     /// A job was pushed: wakes a worker if one waits.
     pub(super) fn ring_for_job(&self) {
         // Pairs with the fence in `Worker::wait`. Here: push, then look for waiting workers. There: say that it waits,
@@ -206,51 +238,6 @@ impl<J, C, H: Hub, W: Wake> Shared<J, C, H, W> {
         if self.waiting.load(Ordering::Relaxed) > 0 && !self.rung.swap(true, Ordering::AcqRel) {
             self.hub.ring();
         }
-    }
-
-    // ---- the outbox
-
-    /// Adds a completion, behind all that this thread has added before.
-    pub(super) fn complete(&self, completion: C) {
-        if self.overflow_len.load(Ordering::Acquire) == 0 {
-            let Err(refused) = self.outbox.push(completion) else { return };
-            return self.overflow(refused);
-        }
-        self.overflow(completion);
-    }
-
-    fn overflow(&self, completion: C) {
-        let mut overflow = lock(&self.overflow);
-        overflow.push_back(completion);
-        self.overflow_len.store(overflow.len(), Ordering::Release);
-    }
-
-    /// Takes the completions that are there, oldest first; at most about `limit`.
-    pub(super) fn collect(&self, limit: usize, mut apply: impl FnMut(C)) {
-        for _ in 0..limit {
-            let Some(completion) = self.outbox.pop() else { break };
-            apply(completion);
-        }
-        if self.overflow_len.load(Ordering::Acquire) > 0 {
-            let overflow = {
-                let mut overflow = lock(&self.overflow);
-                // What is in the outbox by now came before what is in the overflow, whoever it is from.
-                while let Some(completion) = self.outbox.pop() {
-                    apply(completion);
-                }
-                self.overflow_len.store(0, Ordering::Release);
-                std::mem::take(&mut *overflow)
-            };
-            overflow.into_iter().for_each(apply);
-        }
-    }
-
-    pub(super) fn completions_len(&self) -> usize {
-        self.outbox.len() + self.overflow_len.load(Ordering::Acquire)
-    }
-
-    pub(super) fn has_completions(&self) -> bool {
-        self.completions_len() > 0
     }
 
     // ---- how many workers are active
@@ -278,8 +265,4 @@ impl<J, C, H: Hub, W: Wake> Shared<J, C, H, W> {
             bench = self.called.wait(bench).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> crate::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

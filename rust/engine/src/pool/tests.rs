@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use super::threads::Refused;
-use super::{Hands, Hub, Lane, Pool, Run, Wake};
+use super::{DeskNumber, Hands, Hub, Lane, Pool, Run, Seat, Wake};
 use crate::limits::HANDSHAKE_TURN;
 
 struct Nobody;
@@ -65,7 +65,7 @@ impl Hub for Quiet {
         wait.expect("no test panics with the lock held").0 = false;
     }
 
-    fn next(&self, (): &mut ()) -> Option<u32> {
+    fn next(&self, (): &mut ()) -> Option<(DeskNumber, u32)> {
         None
     }
 
@@ -95,10 +95,10 @@ impl Run<u32, u32, u32> for Recorder {
 }
 
 /// A pool of one worker that is busy with job 0.
-fn busy_pool(inbox: usize) -> (Pool<u32, u32, Recorder, Quiet, Nobody>, Recorder) {
+fn busy_pool(inbox: usize) -> (Seat<u32, u32, Recorder, Quiet, Nobody>, Recorder) {
     let recorder = Recorder::default();
-    let mut pool =
-        Pool::new(inbox, 1024, HANDSHAKE_TURN, recorder.clone(), Quiet::default(), Nobody);
+    let pool = Arc::new(Pool::new(inbox, HANDSHAKE_TURN, Quiet::default()));
+    let mut pool = Seat::new(pool, 1024, recorder.clone(), Nobody).expect("a number");
     pool.resize(1).1.expect("a thread");
     pool.dispatch(Lane::Established, 0).expect("room");
     recorder.wait(|state| state.order == [0]);
@@ -160,8 +160,8 @@ fn r3_a_full_lane_gives_the_job_back() {
 /// R4: without workers every job comes back.
 #[test]
 fn r4_without_workers_every_job_comes_back() {
-    let pool: Pool<u32, u32, _, _, _> =
-        Pool::new(8, 8, HANDSHAKE_TURN, Recorder::default(), Quiet::default(), Nobody);
+    let pool: Pool<u32, u32, Recorder, _, _> = Pool::new(8, HANDSHAKE_TURN, Quiet::default());
+    let pool = Seat::new(Arc::new(pool), 8, Recorder::default(), Nobody).expect("a number");
     assert!(matches!(pool.dispatch(Lane::Established, 1), Err(Refused(1))));
     assert_eq!((pool.workers(), pool.active(), pool.inbox_len()), (0, 0, 0));
 }

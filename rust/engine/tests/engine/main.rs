@@ -13,6 +13,7 @@ mod offload;
 mod quiet;
 mod reading;
 mod scripts;
+mod sharing;
 mod tls;
 mod waking;
 mod writing;
