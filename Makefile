@@ -29,7 +29,7 @@ CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo check sim sim-hundred test loom test-rust test-units test-python lint lint-rust lint-python \
-	format docs wheel sdist bench bench-peers bench-slots instructions lock clean
+	format docs wheel sdist bench bench-many bench-peers bench-slots instructions lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -131,6 +131,9 @@ sdist: $(WHEEL_VENV)/.installed ## build the sdist into dist/
 bench-peers: build $(BENCH_INSTALLED) ## compare with Redis, Valkey, asyncio and a bare epoll loop; BENCH_ARGS=--quick for less
 	cargo build --release --locked --package clusterbus-peers-bench
 	PYTHONPATH=benches/peers $(BIN)/python -m runner $(BENCH_ARGS)
+
+bench-many: build ## many buses in one process: time to join and to close, processor time at rest; BENCH_ARGS=20 for one size
+	$(BIN)/python benches/many $(BENCH_ARGS)
 
 bench-slots: build ## compare moving slots with Valkey: redis-cli --cluster fix, SETSLOT, MIGRATE; BENCH_ARGS="--rounds 2" for less
 	PYTHONPATH=benches/slots $(BIN)/python -m moves $(BENCH_ARGS)
