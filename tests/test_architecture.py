@@ -334,14 +334,15 @@ def package_sources() -> dict[str, str]:
 
 
 def opening(folder: Path) -> str:
-    """What a folder opens with: the docstring of its package, the head of its crate or module."""
+    """What a folder opens with: the docstring of its package, the head of its crate or module, else its README."""
     for file in OPENINGS:
         if (folder / file).exists():
             text = (folder / file).read_text()
             if file.endswith(".py"):
                 return ast.get_docstring(ast.parse(text)) or ""
             return "\n".join(line.lstrip("/! ") for line in text.splitlines() if line.startswith("//!"))
-    return ""
+    readme = folder / "README.md"
+    return readme.read_text() if readme.exists() else ""
 
 
 def gather(found: Iterator[list[str]]) -> None:
