@@ -112,6 +112,23 @@ def test_a_quiet_packet_leaves_the_state_that_the_whole_packet_leaves_r33(
         assert_view_is_whole(world.compared)
 
 
+def test_a_replica_whose_primary_was_forgotten_is_looked_at_again_r33() -> None:
+    """What it says of its shard was refused for its primary's sake, and counts once the primary is gone (P18)."""
+    world = World()
+    for letter, extensions, replicaof in (
+        ("b", None, "d"),
+        ("a", [Extension.forgotten_node_of("d" * 40, 30)], ""),
+        ("b", None, "d"),
+    ):
+        header = {"replicaof": replicaof * 40} if replicaof else {}
+        world.sends(
+            world.puppets[letter], world.whole.heartbeat(world.puppets[letter], c.PING, [], extensions, **header)
+        )
+    node = world.compared.state.find("b" * 40)
+    assert node is not None
+    assert (node.shard_id, node.refused_shard_id) == ("b" * 40, "")
+
+
 # ---------------------------------------------------------------- the view follows the state
 
 

@@ -360,6 +360,7 @@ class Node:
             if not self.replicaof.replicas:
                 self.replicaof.flags &= ~c.FLAG_MIGRATE_TO
         self.replicaof = primary
+        self.raw_extensions = None  # what it says of its shard counts anew (P18)
         if primary is not None:
             in_order = sorted((*primary.replicas.values(), self), key=lambda replica: replica.node_id)
             primary.replicas.clear()
