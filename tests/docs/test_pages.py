@@ -7,6 +7,7 @@ Ports of the 7000s stand for free ones; one that a page dials without opening it
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import re
@@ -35,6 +36,7 @@ PAGES = [
 BLOCK = re.compile(r"^(?P<fence>```+|:::+)(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=fence)$", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"\b7\d{3}\b")
 OPENED = re.compile(r"\b(?:tls_)?port=(7\d{3})\b")
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 PYTHON = ("python", "{code-block} python")
 
 DEADLINE_S = 60.0
@@ -192,6 +194,30 @@ def test_each_example_of_the_guide_has_a_page() -> None:
     tested = {path.name.removeprefix("test_") for path in (ROOT / "tests" / "examples").glob("test_*.py")}
     examples = {path for path in (ROOT / "examples").glob("*.py") if path.name in tested}
     assert examples <= included
+
+
+GUIDE = ("fan_out", "health", "key_value", "leader", "observer", "sharding", "test_app", "threads", "twenty_nodes")
+CODE_LINES_MAX = 34
+"""An example of the guide fits on a screen: so many lines without blank ones, comments and docstrings."""
+
+
+def lines_of_code(text: str) -> int:
+    tree = ast.parse(text)
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, DOCUMENTED)]
+    first = [body[0] for body in bodies if body]
+    docstrings = [node for node in first if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
+    described = {line for node in docstrings for line in range(node.lineno, (node.end_lineno or 0) + 1)}
+    lines = enumerate(text.splitlines(), 1)
+    return sum(bool(line.strip()) for at, line in lines if at not in described and not line.lstrip().startswith("#"))
+
+
+@pytest.mark.parametrize("name", GUIDE)
+def test_an_example_of_the_guide_is_short(name: str) -> None:
+    assert lines_of_code((ROOT / "examples" / f"{name}.py").read_text()) <= CODE_LINES_MAX
+
+
+def test_lines_of_code_are_counted() -> None:
+    assert lines_of_code('"""A\nB"""\n\n# C\ndef f():\n    """D"""\n    return 1  # E\n') == 2
 
 
 def test_each_public_name_is_in_the_reference() -> None:
