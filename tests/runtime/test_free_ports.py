@@ -44,6 +44,13 @@ def test_a_kept_pair_can_be_listened_on_and_is_given_to_nobody_else() -> None:
     listening(pairs[0].port).close()
 
 
+def test_a_number_that_is_kept_is_not_kept_twice() -> None:
+    """Not even if both are asked for by number, as the other port of a pair is."""
+    address = BindAddress("127.0.0.1", optional=False, wildcard=False)
+    with reserve_pair() as pair, pytest.raises(OSError, match="in use"):
+        free_ports._bound(address, pair.bus_port)
+
+
 def test_every_address_counts_and_one_that_the_machine_lacks_does_not() -> None:
     here = [BindAddress(ip, optional=False, wildcard=False) for ip in ("127.0.0.1", "127.0.0.2")]
     with reserve_pair([*here, BindAddress("192.0.2.7", optional=True, wildcard=False)]) as pair:

@@ -94,10 +94,11 @@ def _drawn(addresses: Sequence[BindAddress], undo: contextlib.ExitStack) -> tupl
 def _bound(address: BindAddress, port: int) -> socket.socket:
     held = socket.socket(socket.AF_INET6 if ":" in address.ip else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if held.family == socket.AF_INET6:
             held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         held.bind((address.ip, port))
+        # Only now: of two sockets that have it and do not listen, both are bound to the same port.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except BaseException:
         held.close()
         raise

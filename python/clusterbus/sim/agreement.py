@@ -15,6 +15,8 @@ from typing import Final
 from clusterbus.cluster.constants import ALL_SLOTS, FAILING, FLAG_HANDSHAKE
 from clusterbus.cluster.failover.no_harm import IF_EMPTY
 from clusterbus.cluster.model.node import Node
+from clusterbus.member.driver import TICK_PERIOD_MS
+from clusterbus.member.saving import SAVE_PERIOD_MS
 from clusterbus.sim.host import Host
 
 _OPEN_MOVE: Final = re.compile(r"\[(\d+)-([<>])-(\w+)\]")
@@ -107,6 +109,8 @@ def _about_one(host: Host, other: Host) -> Iterator[str]:
 
 
 def _about_the_disk(host: Host) -> Iterator[str]:
+    if host.clock.now_ms() - host.last_saved_ms <= SAVE_PERIOD_MS + TICK_PERIOD_MS:
+        return  # what packets changed since then is written at the first tick after that time
     saved = _lasting(host.disk.text or "")
     for node_id, line in _lasting(host.state.nodes_conf_text()).items():
         if saved.get(node_id) != line:

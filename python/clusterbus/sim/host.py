@@ -186,6 +186,11 @@ class Host:
         """Whether a durable save failed and no save succeeded since. What was announced meanwhile may be forgotten."""
         return self._member is not None and self._member.driver.saver.owes_durable
 
+    @property
+    def last_saved_ms(self) -> int:
+        """When nodes.conf was written last, by the clock of the member that runs."""
+        return self.member.driver.saver.status.last_saved_ms
+
     def is_connected(self, link: int) -> bool:
         """Whether a link of the state is a connection with two open ends, and neither is held up or mute."""
         end = self.engine.end_of(link)
