@@ -9,22 +9,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from typing import Unpack
 
-import clusterbus
+from clusterbus import OK, Bus, Command, DataPlane, Directives, ModuleReceived
 
 MODULE_ID = 0x6B65792D76616C75
 
 
-class KeyValueNode(clusterbus.Bus, clusterbus.DataPlane):
+class KeyValueNode(Bus, DataPlane):
     """A member that serves the keys of its slots or, as a replica, copies those of its primary."""
 
-    def __init__(self, **directives: Unpack[clusterbus.Directives]) -> None:
+    def __init__(self, **directives: Unpack[Directives]) -> None:
         self.values: dict[bytes, bytes] = {}
         self.writes = 0
-        commands = [clusterbus.Command("GET", self.get), clusterbus.Command("SET", self.put)]
-        super().__init__(data_plane=self, commands=commands, **directives)
+        super().__init__(data_plane=self, commands=[Command("GET", self.get), Command("SET", self.put)], **directives)
 
     async def open(self) -> None:
         """Opens the bus, and copies from now on."""
@@ -43,9 +43,9 @@ class KeyValueNode(clusterbus.Bus, clusterbus.DataPlane):
         """SET key value"""
         self.values[key], self.writes = value, self.writes + 1
         await self.send(None, MODULE_ID, 0, b"%d %d %b%b" % (self.writes, len(key), key, value))
-        return clusterbus.OK
+        return OK
 
-    def copy(self, message: clusterbus.ModuleReceived) -> None:
+    def copy(self, message: ModuleReceived) -> None:
         """Takes a write of the primary, unless one before it was missed: a copy is always what the primary once was."""
         if message.module_id == MODULE_ID and message.node_id == self.me.primary_id:
             number, key_len, words = message.data.split(b" ", 2)
@@ -54,10 +54,11 @@ class KeyValueNode(clusterbus.Bus, clusterbus.DataPlane):
 
 
 async def main() -> None:
-    """Serves until a client sends SHUTDOWN."""
+    """Serves until a client sends SHUTDOWN, or Ctrl-C."""
     async with KeyValueNode(port=int(sys.argv[1]), dir=sys.argv[2], bind="127.0.0.1") as node:
         await node.wait_stopped()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())

@@ -2,12 +2,13 @@
 
     python examples/threads.py 7100 "$(mktemp -d)" [HOST:PORT ...]
 
-Each line of the input is a job; `redis-cli -p 7000 publish jobs hello` at a node of the cluster gives one too. The bus
-has a thread of its own, so it answers the other nodes while the program is busy. The end of the input ends the program.
+Each line of the input is a job; `redis-cli -p 7000 publish jobs hello` at a node of the cluster gives one too. The
+bus has a thread of its own, so it answers the others while the program is busy. The end of the input or Ctrl-C ends it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import sys
 import threading
@@ -48,4 +49,5 @@ def main(port: str, folder: str, *seeds: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with contextlib.suppress(KeyboardInterrupt):
+        main(*sys.argv[1:])

@@ -8,9 +8,9 @@ Prints how long it takes until each knows all others, then what a message that o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 import time
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import clusterbus
@@ -19,7 +19,7 @@ MEMBERS = 20
 
 
 async def main() -> None:
-    async with AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         buses: list[clusterbus.Bus] = []
         for number in range(MEMBERS):
@@ -38,4 +38,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())
