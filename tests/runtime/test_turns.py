@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from clusterbus.runtime import turns
+from clusterbus.runtime.blocking import Bell
 from clusterbus.runtime.turns import Turns
 
 DEADLINE_S = 30.0
@@ -120,3 +122,21 @@ class InterruptedLock:
 
     def acquire(self) -> None:
         raise KeyboardInterrupt
+
+
+def test_a_bell_may_be_rung_by_a_signal_that_comes_while_it_is_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    bell, write, rung = Bell(), os.eventfd_write, list[int]()
+
+    def interrupted(fd: int, value: int) -> None:
+        rung.append(value)
+        if len(rung) == 1:
+            bell.ring()  # as a handler of a signal would, in the same thread
+        write(fd, value)
+
+    monkeypatch.setattr(os, "eventfd_write", interrupted)
+    thread = threading.Thread(target=bell.ring, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert rung == [1, 1]
+    bell.close()
