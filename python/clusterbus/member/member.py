@@ -218,5 +218,8 @@ class Member:
         self.on_stop_request()
 
     def close(self, *, save: bool = True) -> None:
-        """Ends the member, as `Driver.close` does."""
-        self.driver.close(save=save)
+        """Ends the member, as `Driver.close` does. One that has begun to tell others that it leaves has left then."""
+        try:
+            self.end_leave()
+        finally:
+            self.driver.close(save=save)

@@ -9,6 +9,7 @@ from pathlib import Path
 import clusterbus
 import pytest
 from clusterbus.errors import StateError
+from clusterbus.member.membership.leaving import _Phase
 
 from tests.bus.harness import DEADLINE_S, order, settings
 from tests.loops import Run, until
@@ -232,6 +233,24 @@ def test_leaving_can_be_called_off_until_others_are_told(peers: Peers, tmp_path:
             assert len(bus.nodes) == 2
             assert bus._member().driver.tick_listeners == []
             assert (await bus.leave(DEADLINE_S)).untold == {}
+
+    run(scenario())
+
+
+def test_a_bus_that_is_closed_while_others_are_told_has_left(peers: Peers, tmp_path: Path, run: Run) -> None:
+    """nodes.conf must not keep the id that others forget."""
+    server = peers("redis")
+
+    async def scenario() -> None:
+        bus = clusterbus.Bus(**settings(tmp_path / "leaver"))
+        async with bus:
+            await joined(bus, [server])
+            leaver = bus.node_id
+            leaving = bus._begin_leave(DEADLINE_S, with_keys=False)
+            await until(lambda: leaving._progress.phase is _Phase.TELLING)
+        assert leaving.report is not None
+        async with bus:
+            assert (bus.node_id != leaver, len(bus.nodes)) == (True, 1)
 
     run(scenario())
 
