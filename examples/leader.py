@@ -1,8 +1,8 @@
 """Leader election: of three programs one leads at a time, and another one takes its place when it dies.
 
     python examples/leader.py 7000 a                   (a port and a folder for nodes.conf)
-    python examples/leader.py 7001 b 127.0.0.1:7000    (and any member to join)
-    python examples/leader.py 7002 c 127.0.0.1:7000
+    python examples/leader.py 7001 b 127.0.0.1:7000    (and members to join)
+    python examples/leader.py 7002 c 127.0.0.1:7000 127.0.0.1:7001
 
 Who owns the hash slot of a key leads. The token that is printed rises with each leader: hand it along with what the
 leader does, and refuse lower ones where that arrives. `docs/guide/leader.md` says why.

@@ -62,7 +62,10 @@ class Program:
 
 
 def start(name: str, folder: Path, count: int) -> list[Program]:
-    """So many programs; all but the first join the first."""
-    first = Program(name, folder / "0", free_port())
-    seed = f"127.0.0.1:{first.port}"
-    return [first, *(Program(name, folder / str(number), free_port(), seed) for number in range(1, count))]
+    """So many programs; each joins those before it. One seed would not do: who has only heard of the others from a
+    first one that is killed at once does not find them."""
+    programs: list[Program] = []
+    for number in range(count):
+        seeds = (f"127.0.0.1:{program.port}" for program in programs)
+        programs.append(Program(name, folder / str(number), free_port(), *seeds))
+    return programs

@@ -35,14 +35,23 @@ def one_leads(programs: list[Program]) -> bool:
     return all(program.last == line for program in programs if program.is_up and program is not found[0])
 
 
+def wait_until_one_leads(programs: list[Program], what: str) -> None:
+    """Fails with what each program has printed."""
+    wait_until(
+        lambda: one_leads(programs),
+        DEADLINE_S,
+        lambda: "\n".join([what, *(f"{program.port}, up: {program.is_up}: {program.lines}" for program in programs)]),
+    )
+
+
 def test_another_one_leads_with_a_greater_token_when_the_leader_is_killed(tmp_path: Path) -> None:
     programs = start("leader", tmp_path, 3)
     try:
-        wait_until(lambda: one_leads(programs), DEADLINE_S, "one leads")
+        wait_until_one_leads(programs, "one leads")
         (first,) = leaders(programs)
         before = token(first)
         first.kill()
-        wait_until(lambda: one_leads(programs), DEADLINE_S, "another one leads")
+        wait_until_one_leads(programs, "another one leads")
         (second,) = leaders(programs)
         assert second is not first
         assert token(second) > before
@@ -51,7 +60,7 @@ def test_another_one_leads_with_a_greater_token_when_the_leader_is_killed(tmp_pa
         (last,) = (program for program in programs if program.is_up)
         back = Program("leader", tmp_path / str(programs.index(first)), first.port)
         programs.append(back)
-        wait_until(lambda: one_leads([last, back]), DEADLINE_S, "one of two of three leads")
+        wait_until_one_leads([last, back], "one of two of three leads")
         assert token(leaders([last, back])[0]) > token(second)
     finally:
         for program in programs:
@@ -61,7 +70,7 @@ def test_another_one_leads_with_a_greater_token_when_the_leader_is_killed(tmp_pa
 def test_a_leader_that_was_frozen_knows_that_it_leads_no_more(tmp_path: Path) -> None:
     programs = start("leader", tmp_path, 3)
     try:
-        wait_until(lambda: one_leads(programs), DEADLINE_S, "one leads")
+        wait_until_one_leads(programs, "one leads")
         (frozen,) = leaders(programs)
         others = [program for program in programs if program is not frozen]
         before = token(frozen)
@@ -69,7 +78,7 @@ def test_a_leader_that_was_frozen_knows_that_it_leads_no_more(tmp_path: Path) ->
         wait_until(lambda: len(leaders(others)) == 1, DEADLINE_S, "another one leads")
         assert token(leaders(others)[0]) > before
         frozen.thaw()
-        wait_until(lambda: one_leads(programs), DEADLINE_S, "the frozen one follows")
+        wait_until_one_leads(programs, "the frozen one follows")
         assert leaders(programs) == leaders(others)
     finally:
         for program in programs:
