@@ -5,7 +5,6 @@
     ```{idle-directive-table}         the directives that are known and do nothing
     ```{event-table}                  the kinds of events, by what they are about
     ```{metric-table} NAME            the counters of one table of `member/counters`
-    ```{reason-table}                 the counters with a reason in their name
     ```{message-types}                the types of messages that are counted
 
 Must never hold a fact that stands in one of the tables. Used by `conf.py`, and by the tests of the site.
@@ -94,12 +93,6 @@ def metric_table(name: str) -> str:
     return table(("Name", "What it counts"), ((f"`{row.shown}`", plain(row.doc)) for row in rows))
 
 
-def reason_table() -> str:
-    """The counters that have a reason in their name."""
-    rows = ((f"`cluster_{prefix}<reason>`", plain(doc)) for prefix, doc in counters.REASON_PREFIXES.items())
-    return table(("Name", "What it counts"), rows)
-
-
 def message_types() -> str:
     """The types of messages that are counted, as a sentence."""
     return ", ".join(f"`{name}`" for name in MESSAGE_NAMES) + "."
@@ -148,7 +141,6 @@ MAKERS: dict[str, Any] = {
     "event-table": event_table,
     "idle-directive-table": idle_directive_table,
     "metric-table": metric_table,
-    "reason-table": reason_table,
     "message-types": message_types,
 }
 

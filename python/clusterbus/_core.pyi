@@ -50,6 +50,7 @@ __all__ = [
     "MFLAG_FORCE_ACK",
     "MFLAG_PAUSED",
     "NODE_ID_LEN",
+    "PACKET_ERRORS",
     "PROTOCOL_VERSION",
     "REFUSAL_REASONS",
     "SLOTS",
@@ -171,6 +172,8 @@ TLS_HANDSHAKES_MAX: Final[int]
 IO_THREADS_MAX: Final[int]
 MESSAGE_NAMES: Final[tuple[str, ...]]
 """Names of the message types in logs and counters, indexed by type."""
+PACKET_ERRORS: Final[tuple[str, ...]]
+"""Why a packet is dropped: names of counters."""
 LOSS_REASONS: Final[tuple[str, ...]]
 """Every value of `LinkLost.kind`."""
 REFUSAL_REASONS: Final[tuple[str, ...]]

@@ -75,7 +75,7 @@ def _second(core: Core) -> None:
     idle_max_ms = max(c.INBOUND_IDLE_MIN_MS, c.INBOUND_IDLE * core.node_timeout_ms)
     for link in list(core.links.values()):
         if link.inbound and links.age_of_last_read_ms(core, link) > idle_max_ms:
-            core.counters["inbound_links_idle"] += 1
+            core.counters["links_lost_idle"] += 1
             core.close_link(link, "idle")
     core.gave_way_version = 0
     roles.give_way_to_newest(core)

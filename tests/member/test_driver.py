@@ -23,6 +23,7 @@ from clusterbus.cluster.effects import (
     SendHeartbeat,
 )
 from clusterbus.cluster.events import Event, NodeSuspected
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.errors import ClusterBusError
 from clusterbus.member import driver as driver_module
 from clusterbus.member.counters import refused_messages
@@ -484,7 +485,9 @@ def test_a_refusal_of_the_state_is_told_once_per_peer_and_reason_in_an_interval_
     loop: Loop, caplog: pytest.LogCaptureFixture
 ) -> None:
     peers = ("10.0.0.1", "10.0.0.2")
-    loop.state.answers["tick"] = lambda: [Refuse(peer, "fields", "refused hostname of a packet") for peer in peers]
+    loop.state.answers["tick"] = lambda: [
+        Refuse(peer, Refusal.FIELDS, "refused hostname of a packet") for peer in peers
+    ]
     for _ in range(5):
         loop.driver.tick()
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]

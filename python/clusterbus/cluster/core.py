@@ -29,6 +29,7 @@ from clusterbus.cluster.model.claim_state import Claims
 from clusterbus.cluster.model.election_state import Election, Handover, ManualFailover
 from clusterbus.cluster.model.leave_state import LeaveState
 from clusterbus.cluster.model.node import Link, Node, Version
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.cluster.model.slots import SlotMap, ranges_of
 from clusterbus.cluster.model.state_reason import StateReason
 from clusterbus.cluster.model.surveys import Coverage, Survey
@@ -279,10 +280,14 @@ class Core:
         """The same for lines of the level verbose."""
         return self.config.loglevel in ("debug", "verbose")
 
-    def refuse(self, reason: str, peer: str, text: str) -> None:
+    def refuse(self, refusal: Refusal, peer: str, text: str) -> None:
         """Counts something that a peer should not have sent, and has it logged now and then."""
-        self.counters[f"refused_{reason}"] += 1
-        self._effects.append(Refuse(peer, reason, text))
+        self.count_refused(refusal)
+        self._effects.append(Refuse(peer, refusal, text))
+
+    def count_refused(self, refusal: Refusal) -> None:
+        """Counts something that is not worth a line in the log, because it happens among sound nodes too."""
+        self.counters[refusal.counter] += 1
 
     def bind(self, link: Link, node_id: str) -> None:
         """Gives the engine the name of the known node whose link it is."""

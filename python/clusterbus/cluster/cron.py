@@ -187,5 +187,5 @@ def _close_idle_inbound(core: Core) -> None:
         else:
             core.inbound_agenda.put(link, core.now_ms - age_ms + idle_max_ms)
     for link in [link for link in core.links.values() if link in idle] if idle else []:
-        core.counters["inbound_links_idle"] += 1
+        core.counters["links_lost_idle"] += 1
         core.close_link(link, "idle")

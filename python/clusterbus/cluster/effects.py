@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clusterbus.cluster.events import Event
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import Message
 
 
@@ -82,10 +83,10 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A peer sent what it should not have. Log a warning, at most one for this peer and `reason` in an interval."""
+    """A peer sent what it should not have. Log a warning, at most one for this peer and `refusal` in an interval."""
 
     peer: str
-    reason: str
+    refusal: Refusal
     text: str
 
 

@@ -20,6 +20,7 @@ from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat, quie
 from clusterbus.cluster.membership import address, handshake, leaving, links, tags
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.refusal import FIELD_PREFIX, Refusal
 from clusterbus.cluster.operator import shard_orders
 from clusterbus.view import Verdict
 from clusterbus.wire import Fail, GossipEntry, ModuleMessage, Packet, Update
@@ -52,7 +53,7 @@ def handle(core: Core, link: Link, packet: Packet, verdict: Verdict | None = Non
     if packet.sender == core.myself.node_id:
         if kind == c.MEET and link.inbound and handshake.take_own_meet(core, link):
             return
-        _close(core, link, "own_id", "sends packets under our own id")
+        _close(core, link, Refusal.OWN_ID, "sends packets under our own id")
         return
     if packet.refused:
         _count_refused(core, link, packet)
@@ -63,14 +64,14 @@ def handle(core: Core, link: Link, packet: Packet, verdict: Verdict | None = Non
     if link.link_id not in core.links:
         return
     if sender is None:
-        core.counters["refused_stranger"] += 1
+        core.count_refused(Refusal.STRANGER)
         return
     _note_sender(core, sender, packet)
     handler = _HANDLERS.get(kind)
     if handler is not None:
         handler(core, link, sender, packet)
     elif kind >= len(MESSAGES_RECEIVED):
-        core.counters["refused_unknown_type"] += 1
+        core.count_refused(Refusal.UNKNOWN_TYPE)
 
 
 # ---------------------------------------------------------------- the sender
@@ -110,9 +111,9 @@ def _refuse_claim(core: Core, link: Link, node: Node) -> None:
     """
     link.claimed_ms = link.claimed_ms or core.now_ms
     if core.now_ms - link.claimed_ms > core.handshake_timeout_ms:
-        core.refuse("duplicate_id", node.node_id, f"is claimed by a second link, from {link.peer_ip}")
+        core.refuse(Refusal.DUPLICATE_ID, node.node_id, f"is claimed by a second link, from {link.peer_ip}")
     else:
-        core.counters["refused_duplicate_id"] += 1
+        core.count_refused(Refusal.DUPLICATE_ID)
 
 
 def _inbound_is_live(core: Core, node: Node) -> bool:
@@ -125,7 +126,7 @@ def _inbound_is_live(core: Core, node: Node) -> bool:
 
 def _wrong_id(core: Core, link: Link, node: Node, packet: Packet) -> None:
     """A packet under another id than that of the link's node. If we dialled, the node is no longer there (H24)."""
-    core.refuse("sender_changed", node.node_id, f"a packet of {packet.sender} came on its link: link closed")
+    core.refuse(Refusal.SENDER_CHANGED, node.node_id, f"a packet of {packet.sender} came on its link: link closed")
     if packet.type == c.PONG and not link.inbound:
         age_ms = core.now_ms - node.created_ms
         core.log(
@@ -154,9 +155,9 @@ def _note_sender(core: Core, sender: Node, packet: Packet) -> None:
         manual_failover.note_paused(core, sender)
 
 
-def _close(core: Core, link: Link, reason: str, text: str) -> None:
+def _close(core: Core, link: Link, refusal: Refusal, text: str) -> None:
     """Refuses a packet, closes its link, and ends the handshake on it if there is one."""
-    core.refuse(reason, link.peer_ip or f"link {link.link_id}", text)
+    core.refuse(refusal, link.peer_ip or f"link {link.link_id}", text)
     node = link.node
     links.hang_up(core, link, text)
     if node is not None and node.in_handshake:
@@ -167,9 +168,9 @@ def _count_refused(core: Core, link: Link, packet: Packet) -> None:
     """Counts the fields that the wire layer refused (H12, H13) by kind, and has them logged now and then."""
     refused = packet.refused
     for field in refused:
-        core.counters[f"refused_field_{_INDEX.sub('', field)}"] += 1
+        core.counters[FIELD_PREFIX + _INDEX.sub("", field)] += 1
     core.refuse(
-        "fields",
+        Refusal.FIELDS,
         packet.sender or link.peer_ip,
         f"refused {', '.join(refused[:REFUSED_FIELDS_NAMED_MAX])} of a packet",
     )
@@ -181,7 +182,7 @@ def _count_refused(core: Core, link: Link, packet: Packet) -> None:
 def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
     kind = packet.type
     if kind == c.MEET and not link.inbound:
-        _close(core, link, "meet_on_our_link", "MEET on a link we dialled")
+        _close(core, link, Refusal.MEET_ON_OUR_LINK, "MEET on a link we dialled")
         return
     sender, may_be_met = _sender_of(core, link, packet)
     if link.link_id not in core.links:
@@ -301,7 +302,7 @@ def _handle_light(core: Core, link: Link, packet: Packet) -> None:
     """A light packet names no sender. It comes from the link's node, so the link must have one (H17)."""
     node = link.node
     if node is None or node.in_handshake:
-        _close(core, link, "light_first", "a light packet came first on the link")
+        _close(core, link, Refusal.LIGHT_FIRST, "a light packet came first on the link")
         return
     node.data_received_ms = core.now_ms
     _handle_message(core, link, node, packet)
@@ -323,7 +324,7 @@ def _handle_fail(core: Core, link: Link, sender: Node, packet: Packet) -> None:
     assert isinstance(message, Fail)
     node = core.table.find(message.node_id)
     if node is None or node is core.myself or node.in_handshake:
-        core.counters["refused_fail_subject"] += 1
+        core.count_refused(Refusal.FAIL_SUBJECT)
         return
     failure.take_fail_message(core, node, sender)
 

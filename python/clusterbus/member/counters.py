@@ -8,13 +8,15 @@ those of Valkey and of its proposal to offload I/O (R10, R18, R24); those that o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from clusterbus.cluster.constants import MESSAGE_NAMES
+from clusterbus.cluster.model.refusal import FIELD_PREFIX, REFUSED_FIELDS, Refusal
 from clusterbus.member.driver import Driver
 
 Line = tuple[str, object]
+_NO_WORD: Final = re.compile(r"[^a-z0-9]+")
 
 
 class Counter(NamedTuple):
@@ -90,14 +92,65 @@ LIGHT: Final = tuple(
 )
 """By their names in `ClusterState.counters`: the messages of a type that had a light header."""
 
-REASON_PREFIXES: Final = {
-    "dropped_": "packets dropped for breaking the protocol",
-    "accepts_refused_": "connections that ended before they became links",
-    "links_lost_": "links that ended",
-    "refused_": "contents of packets that were refused",
+_PACKET_ERRORS: Final = {
+    "frame": "packets that do not begin as a message must, or are too short or too long for one",
+    "frame_length": "packets whose bytes are not exactly one message",
+    "version": "packets of another version of the protocol",
+    "light_type": "types with a light header that may have none",
+    "node_id": "ids in packets that are none",
+    "length": "lengths that differ from what the content adds up to",
+    "gossip_count": "gossip counts that the bytes do not hold",
+    "extension_length": "extensions shorter than their type",
+    "extension_alignment": "extensions whose length is no multiple of 8",
+    "extension_overrun": "extensions over 64 KiB or beyond the end of their packet",
+    "extension_text": "extensions whose text does not end",
+    "payload_length": "lengths of channels, messages or module data that the packet does not hold",
 }
-"""Counters of the engine and the state with a reason in their name. They are shown as `cluster_<name>` unless 0."""
-_NO_WORD: Final = re.compile(r"[^a-z0-9]+")
+_ENDS: Final = {
+    "eof": "the peer ended the stream",
+    "error": "reading or writing failed",
+    "bad_signature": "bytes that cannot be the start of a message",
+    "bad_length": "a message too short or too long was announced",
+    "tls_on_plain": "the peer speaks TLS where this node does not",
+    "not_tls": "the peer does not speak TLS where this node does",
+    "no_certificate": "the peer showed no certificate",
+    "bad_certificate": "the peer's certificate cannot be verified",
+    "tls_alert": "the peer refused this node by an alert of TLS",
+    "tls": "the peer broke a rule of TLS",
+    "handshake_timeout": "the TLS handshake took too long",
+    "panic": "a fault of this package",
+}
+_LOSSES: Final = _ENDS | {
+    "bad_packets": "the peer sent too many packets that were refused",
+    "connect": "the dial failed or took too long",
+    "first_packet_timeout": "no whole packet came in time",
+    "sendbuf_limit": "more bytes waited than `cluster-link-sendbuf-limit` allows",
+    "no_pong": "no PONG came within the node timeout",
+    "idle": "nothing came for four node timeouts",
+}
+_ACCEPTS: Final = _ENDS | {
+    "max_links": "the limit on links is reached",
+    "max_handshakes": "the limit on TLS handshakes under way is reached",
+    "no_descriptors": "the process has no file descriptor left",
+}
+
+
+def _reasons(prefix: str, docs: Mapping[str, str], what: str) -> tuple[Counter, ...]:
+    counted = ((f"{prefix}_{word}", doc) for word, doc in docs.items())
+    return tuple(Counter(f"cluster_{name}", name, f"{what}: {doc}") for name, doc in counted)
+
+
+REFUSALS: Final = (
+    *_reasons("dropped", _PACKET_ERRORS, "packets dropped"),
+    *_reasons("accepts_refused", _ACCEPTS, "connections that did not become links"),
+    *_reasons("links_lost", _LOSSES, "links that ended"),
+    *(Counter(f"cluster_{refusal.counter}", refusal.counter, refusal.doc) for refusal in Refusal),
+    *(
+        Counter(f"cluster_{FIELD_PREFIX}{_NO_WORD.sub('_', name)}", f"{FIELD_PREFIX}{name}", f"fields refused: {doc}")
+        for name, doc in REFUSED_FIELDS.items()
+    ),
+)
+"""All that is refused, and why, by the names in `Engine.stats()` and `ClusterState.counters`. Shown unless 0."""
 
 THREAD_TIME_PREFIX: Final = "used_active_time_us_io_thread_"
 
@@ -139,9 +192,10 @@ def refusal_lines(driver: Driver, stats: dict[str, int]) -> Iterator[Line]:
     """The counters of what was refused and why, as the H rows ask for them."""
     for shown, name, _doc in DRIVER:
         yield shown, driver.counters[name]
-    for name, count in sorted((stats | driver.state.counters).items()):
-        if count and name.startswith((*REASON_PREFIXES,)):
-            yield f"cluster_{_NO_WORD.sub('_', name)}", count
+    counted = stats | driver.state.counters
+    for shown, name, _doc in REFUSALS:
+        if count := counted.get(name, 0):
+            yield shown, count
 
 
 def thread_time_lines(driver: Driver, stats: dict[str, int]) -> Iterator[Line]:

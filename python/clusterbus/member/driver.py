@@ -520,7 +520,7 @@ class Driver:
         self.log(effect.level, effect.text)
 
     def _carry_refuse(self, effect: Refuse) -> None:
-        line = self._refusals.line(effect.peer, effect.reason, effect.text, self.clock.now_ms())
+        line = self._refusals.line(effect.peer, effect.refusal.word, effect.text, self.clock.now_ms())
         if line is not None:
             self.log("warning", line)
 

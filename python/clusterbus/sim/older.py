@@ -53,7 +53,7 @@ def _vote_at_a_distance(today: Rule) -> Rule:
         if primary is not None:
             last_ms = voted_ms.get(primary.node_id)
             if last_ms is not None and core.now_ms - last_ms < VOTE_DISTANCE * core.node_timeout_ms:
-                core.counters["votes_denied"] += 1
+                core.counters["refused_vote_request"] += 1
                 return
         before = core.last_vote_epoch
         today(core, link, sender, packet)

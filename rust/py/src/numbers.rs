@@ -3,7 +3,7 @@
 //! Owns only the names. The protocol's numbers are in the wire crate, limits and reasons in the engine crate.
 
 use clusterbus_engine::{LossReason, RefusalReason, limits};
-use clusterbus_wire::{self as wire, ExtensionType, MessageType};
+use clusterbus_wire::{self as wire, ExtensionType, MessageType, PacketError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -81,8 +81,9 @@ pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for (name, number) in NUMBERS {
         module.add(*name, *number)?;
     }
-    let words: [(&str, Vec<&str>); 3] = [
+    let words: [(&str, Vec<&str>); 4] = [
         ("MESSAGE_NAMES", MessageType::ALL.iter().map(|known| known.name()).collect()),
+        ("PACKET_ERRORS", PacketError::NAMES.to_vec()),
         ("LOSS_REASONS", LossReason::all().map(LossReason::name).collect()),
         ("REFUSAL_REASONS", RefusalReason::all().map(RefusalReason::name).collect()),
     ];

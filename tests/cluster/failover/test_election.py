@@ -330,7 +330,7 @@ def test_s5_a_vote_counts_for_the_epoch_it_was_given_in(change: int) -> None:
     epoch = shard.solo.state.current_epoch + change
     shard.vote(*shard.voters, current_epoch=epoch)
     assert not shard.is_primary
-    assert shard.solo.counter("votes_ignored") == 3
+    assert shard.solo.counter("refused_vote") == 3
 
 
 def test_s5_votes_of_nodes_without_slots_or_of_replicas_do_not_count() -> None:

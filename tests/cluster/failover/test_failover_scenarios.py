@@ -199,7 +199,7 @@ def test_s5_s10_a_voter_that_restarts_does_not_vote_again_in_the_epoch() -> None
     sender.host.engine.flush()
     network.run(100)
     assert [vote for vote in votes_of(voter) if vote[1] == epoch] == []
-    assert voter.state.counters["votes_denied"] >= 1
+    assert voter.state.counters["refused_vote_request"] >= 1
     assert len(replicas) == 2
     assert others
 

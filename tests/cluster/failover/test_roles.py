@@ -517,7 +517,7 @@ def test_s4_a_heartbeat_that_a_primary_sent_before_its_election_is_stale(current
     new.replicaof, new.flags = old.node_id, c.FLAG_REPLICA
     solo.says(new, current_epoch=current_epoch)
     assert solo.node(new).is_replica is believed
-    assert solo.counter("stale_roles") == (not believed)
+    assert solo.counter("refused_stale_role") == (not believed)
 
 
 class SwappedShard:
@@ -551,7 +551,7 @@ def test_p10_within_a_shard_a_replicas_header_with_an_older_config_epoch_is_stal
     solo = shard.solo
     shard.follows(shard.new, shard.old, config_epoch, current_epoch=500)
     assert solo.node(shard.new).is_replica is believed
-    assert solo.counter("stale_roles") == (not believed)
+    assert solo.counter("refused_stale_role") == (not believed)
     assert owned(solo, shard.new) == {1} or believed
 
 

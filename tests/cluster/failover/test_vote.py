@@ -110,7 +110,7 @@ def for_another_in_the_same_epoch(shards: Shards) -> bool:
 def test_s5_no_vote_and_the_log_says_why(ask: Callable[[Shards], bool], why: str) -> None:
     shards = Shards()
     assert not ask(shards)
-    assert shards.solo.counter("votes_denied") == 1
+    assert shards.solo.counter("refused_vote_request") == 1
     assert not shards.solo.saves(), "nothing was promised"
     assert [text for text in shards.solo.warnings() if text.startswith("Failover auth denied") and why in text]
 

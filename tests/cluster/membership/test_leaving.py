@@ -6,7 +6,7 @@ import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.effects import Broadcast, Dial, Effect, Send
 from clusterbus.cluster.events import NodeFailed, NodeJoined, NodeLeft, NodeSuspected
-from clusterbus.cluster.membership.leaving import FORGET_AFTER_MS, Refusal, Word
+from clusterbus.cluster.membership.leaving import FORGET_AFTER_MS, NoForgetting, Word
 from clusterbus.cluster.model.leave_state import LeaveAnswer
 from clusterbus.errors import StateError
 from clusterbus.wire import Extension, Heartbeat, ModuleMessage
@@ -103,7 +103,7 @@ def test_a_replica_does_not_forget_its_primary() -> None:
     primary = solo.puppet("a", slots=[1])
     replicate(solo, primary)
     for word in (Word.ASK, Word.LEAVE):
-        refused = (Word.REFUSED, Refusal.IS_REPLICA.to_bytes(1, "big"))
+        refused = (Word.REFUSED, NoForgetting.IS_REPLICA.to_bytes(1, "big"))
         assert answers(says(solo, primary, word), primary.inbound) == [refused]
     solo.ticks(1_000)
     assert solo.knows(primary)

@@ -71,7 +71,7 @@ def test_h32_inbound_links_that_stay_silent_are_closed(known: bool) -> None:
     assert [link] not in before
     after = [solo.closed() for _ in range(12) if solo.tick() is not None]
     assert [link] in after
-    assert solo.counter("inbound_links_idle") == 1
+    assert solo.counter("links_lost_idle") == 1
 
 
 def test_h32_an_inbound_link_with_traffic_stays() -> None:

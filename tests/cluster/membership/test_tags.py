@@ -8,6 +8,7 @@ from clusterbus.cluster.effects import Broadcast, Effect, Refuse
 from clusterbus.cluster.events import ModuleReceived, NodeLeft, TagsChanged
 from clusterbus.cluster.membership import tags
 from clusterbus.cluster.membership.tags import TagMessage
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.errors import StateError
 from clusterbus.wire import ModuleMessage
 
@@ -244,7 +245,7 @@ def test_a_message_that_makes_no_sense_is_refused_counted_and_changes_nothing(ki
     tells(solo, puppet, 0, "a", "1")
     effects = solo.receive(puppet.inbound, message_of(solo, puppet, kind, data))
     (refused,) = solo.of(Refuse, effects)
-    assert (refused.peer, refused.reason) == (puppet.node_id, "tags")
+    assert (refused.peer, refused.refusal) == (puppet.node_id, Refusal.TAGS)
     assert solo.counter("refused_tags") == 1
     assert len(effects) == 1
     assert solo.node(puppet).tags == (("a", "1"),)

@@ -15,6 +15,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import SlotOrderEnded
 from clusterbus.cluster.model.claim_state import Gift
 from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.cluster.model.slots import slots_in
 from clusterbus.errors import StateError
 
@@ -83,7 +84,7 @@ def receive(core: Core, sender: Node, letter: Letter) -> None:
         except StateError as error:
             reason = str(error)
     if reason:
-        core.refuse("slot_gift", sender.node_id, f"gives slots that are not taken: {reason}")
+        core.refuse(Refusal.SLOT_GIFT, sender.node_id, f"gives slots that are not taken: {reason}")
         answer = Letter(Kind.GAVE, electorate.has_data(core), number=letter.number, text=reason)
         electorate.write(core, sender, answer)
 
@@ -92,7 +93,7 @@ def take_answer(core: Core, sender: Node, letter: Letter) -> None:
     """The heir says how it went. Its claim says more than its word: `tick` looks for that."""
     gift = core.claims.gifts.get(letter.number)
     if gift is None or gift.heir is not sender:
-        core.counters["slot_gift_answers_ignored"] += 1
+        core.count_refused(Refusal.SLOT_GIFT_ANSWER)
     elif letter.text:
         _end(core, letter.number, f"node {sender.node_id} refused: {letter.text}")
     else:

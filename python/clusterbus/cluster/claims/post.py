@@ -12,6 +12,7 @@ from clusterbus.cluster.claims import electorate, giving, letters, promises, tak
 from clusterbus.cluster.claims.letters import Kind, Letter
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import ModuleMessage
 
 
@@ -20,7 +21,7 @@ def receive(core: Core, sender: Node, message: ModuleMessage) -> None:
     try:
         letter = letters.decode(message.module_type, bytes(message.data))
     except ValueError as error:
-        core.refuse("letter", sender.node_id, f"a letter about slots that makes no sense: {error}")
+        core.refuse(Refusal.LETTER, sender.node_id, f"a letter about slots that makes no sense: {error}")
         return
     electorate.note_letter(sender, letter)
     _HANDLERS[letter.kind](core, sender, letter)

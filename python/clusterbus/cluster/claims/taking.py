@@ -20,6 +20,7 @@ from clusterbus.cluster.failover import epochs, no_harm
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.claim_state import Wish
 from clusterbus.cluster.model.node import Kin, Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.cluster.model.slots import ranges_of, slots_in
 from clusterbus.errors import StateError
 
@@ -77,7 +78,7 @@ def take_vote(core: Core, sender: Node, letter: Letter) -> None:
         wishes[0].voters.add(sender.node_id)
         step(core)
     else:
-        core.counters["claim_votes_ignored"] += 1
+        core.count_refused(Refusal.CLAIM_VOTE)
 
 
 def take_denial(core: Core, sender: Node, letter: Letter) -> None:
@@ -223,7 +224,7 @@ def _ask(core: Core, wish: Wish) -> None:
     if is_minority or not electorate.reaches_owners_of_other_kinds(core):
         return
     if core.current_epoch >= c.EPOCH_MAX:
-        core.refuse("epoch_exhausted", "cluster", "the current epoch has reached its maximum")
+        core.refuse(Refusal.EPOCH_EXHAUSTED, "cluster", "the current epoch has reached its maximum")
         return
     core.current_epoch += 1
     core.last_vote_epoch = wish.epoch = core.current_epoch

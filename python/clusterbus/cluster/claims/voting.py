@@ -13,13 +13,14 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import epochs
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.refusal import Refusal
 
 
 def handle_ask(core: Core, sender: Node, letter: Letter) -> None:
     """A member asks for our vote. It always gets an answer."""
     denial = refusal(core, sender, letter)
     if denial is not None:
-        core.counters["claim_votes_denied"] += 1
+        core.count_refused(Refusal.CLAIM_VOTE_REQUEST)
         core.log("verbose", f"No vote for {sender.name} in epoch {letter.epoch}: this node {REASONS[denial]}")
         reply = Letter(
             Kind.DENY,

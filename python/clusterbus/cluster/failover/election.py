@@ -18,6 +18,7 @@ from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.membership import links
 from clusterbus.cluster.model.election_state import Election
 from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import Packet
 
 
@@ -56,7 +57,7 @@ def take_vote(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
     """A FAILOVER_AUTH_ACK. Counts once for each voter, and only in the epoch that it was given for."""
     election = core.election
     if not election.is_open or not sender.is_voting or packet.current_epoch != election.epoch:
-        core.counters["votes_ignored"] += 1
+        core.count_refused(Refusal.VOTE)
         return
     election.voters.add(sender.node_id)
     step(core)
@@ -250,7 +251,7 @@ def _ask_for_votes(core: Core, *, forced: bool) -> None:
     still be on its way to them.
     """
     if core.current_epoch >= c.EPOCH_MAX:
-        core.refuse("epoch_exhausted", "cluster", "the current epoch has reached its maximum")
+        core.refuse(Refusal.EPOCH_EXHAUSTED, "cluster", "the current epoch has reached its maximum")
         return
     election = core.election
     core.current_epoch += 1

@@ -11,6 +11,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import election
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.node import Node, Succession
+from clusterbus.cluster.model.refusal import Refusal
 
 
 def observe(core: Core, sender: Node, current_epoch: int) -> None:
@@ -18,7 +19,7 @@ def observe(core: Core, sender: Node, current_epoch: int) -> None:
     if current_epoch <= core.current_epoch:
         return
     if current_epoch - core.current_epoch > c.EPOCH_JUMP_SUSPECT:
-        core.refuse("epoch_jump", sender.node_id, f"current epoch jumps to {current_epoch}")
+        core.refuse(Refusal.EPOCH_JUMP, sender.node_id, f"current epoch jumps to {current_epoch}")
     core.current_epoch = current_epoch
 
 
@@ -73,7 +74,7 @@ def _take_next_epoch(core: Core, *, skipped: int = 0, announces: bool = True) ->
     message announces it (H28), which happens at once (P15).
     """
     if core.current_epoch + skipped >= c.EPOCH_MAX:
-        core.refuse("epoch_exhausted", "cluster", "the current epoch has reached its maximum")
+        core.refuse(Refusal.EPOCH_EXHAUSTED, "cluster", "the current epoch has reached its maximum")
         return False
     core.current_epoch += 1 + skipped
     core.set_config_epoch(core.myself, core.current_epoch)

@@ -17,6 +17,7 @@ from clusterbus.cluster.events import WritesPaused
 from clusterbus.cluster.failover import election, epochs, no_harm, replication
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.errors import StateError
 from clusterbus.wire import Packet
 
@@ -56,7 +57,7 @@ def order(core: Core, *, force: bool, takeover: bool) -> None:
 def handle_start(core: Core, link: Link, sender: Node, _packet: Packet) -> None:
     """MFSTART from a replica of ours: pauses writes and sends it our offset."""
     if sender.replicaof is not core.myself or not core.myself.is_primary:
-        core.counters["refused_mfstart"] += 1
+        core.count_refused(Refusal.MFSTART)
         return
     replication.end_manual_failover(core)
     timeout_ms = core.config.cluster_manual_failover_timeout

@@ -13,6 +13,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import epochs, no_harm, replication
 from clusterbus.cluster.heartbeats import extensions, heartbeat
 from clusterbus.cluster.model.node import JudgedClaims, Link, Node, Succession
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.cluster.model.slots import bits_from_wire
 from clusterbus.cluster.operator import slot_moves
 from clusterbus.wire import Packet, Update
@@ -24,7 +25,7 @@ def apply_header(core: Core, sender: Node, packet: Packet) -> None:
     primary_id = packet.replicaof
     if primary_id is not None:
         if sender.is_primary and _is_stale(core, sender, packet):
-            core.counters["stale_roles"] += 1
+            core.count_refused(Refusal.STALE_ROLE)
             return
         _apply_replica(core, sender, primary_id, packet.config_epoch)
         return
@@ -79,7 +80,7 @@ def apply_update(core: Core, update: Update) -> None:
     """Applies an UPDATE: a node's newer slots and config epoch. Ignored if it is about us or an unknown id (H26)."""
     node = core.table.find(update.node_id)
     if node is None or node is core.myself or node.in_handshake:
-        core.counters["refused_update_subject"] += 1
+        core.count_refused(Refusal.UPDATE_SUBJECT)
         return
     if update.config_epoch <= node.config_epoch:
         return

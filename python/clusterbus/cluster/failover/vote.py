@@ -11,6 +11,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.cluster.model.slots import bits_from_wire
 from clusterbus.wire import Packet
 
@@ -27,7 +28,7 @@ def handle_request(core: Core, link: Link, sender: Node, packet: Packet) -> None
             if sender.link is not None:
                 heartbeat.send_update(core, sender.link, rival)
     if refusal:
-        core.counters["votes_denied"] += 1
+        core.count_refused(Refusal.VOTE_REQUEST)
         core.log("warning", f"Failover auth denied to {sender.name} for epoch {packet.current_epoch}: {refusal}")
         return
     core.last_vote_epoch = core.current_epoch

@@ -13,6 +13,7 @@ from typing import Final
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import Extension, Packet
 
 TEXT_FIELDS: Final = {
@@ -129,7 +130,7 @@ def _take_shard_id(core: Core, sender: Node, shard_id: str) -> None:
         # replica may well be right.
         sender.refused_shard_id = shard_id
         text = f"says that it is of shard {shard_id}, but its primary {primary.name} is of {primary.shard_id}: refused"
-        core.refuse("shard_id", sender.node_id, text)
+        core.refuse(Refusal.SHARD_ID, sender.node_id, text)
 
 
 def set_shard_id(core: Core, node: Node, shard_id: str) -> None:
@@ -153,7 +154,7 @@ def _apply_forgotten(core: Core, sender: Node, extension: Extension) -> None:
     if node is None:
         return
     if node is core.myself or node is sender or node is core.myself.replicaof or node.in_handshake:
-        core.refuse("forgotten_node", sender.node_id, f"asks to forget {node_id}: ignored")
+        core.refuse(Refusal.FORGOTTEN_NODE, sender.node_id, f"asks to forget {node_id}: ignored")
         return
     core.forgotten.add(node_id, core.now_ms + min(ttl_s * 1000, c.FORGET_TTL_MAX_MS))
     core.remove_node(node, core.leave.reason_to_forget(node_id))

@@ -13,6 +13,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import NodeJoined
 from clusterbus.cluster.failover import failure
 from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import GossipEntry, Packet
 
 
@@ -43,7 +44,7 @@ def apply_from_stranger(core: Core, packet: Packet) -> None:
 
 def _note_private_flags(core: Core, sender_id: str) -> None:
     """Counts an entry with private flags (H25). No rule here reads these flags; the rest of the entry is applied."""
-    core.refuse("gossip_flags", sender_id, "mentions a node with private flags (myself, handshake): masked")
+    core.refuse(Refusal.GOSSIP_FLAGS, sender_id, "mentions a node with private flags (myself, handshake): masked")
 
 
 def _apply_known(core: Core, sender: Node, node: Node, entry: GossipEntry) -> None:
@@ -81,7 +82,7 @@ def _meet_by_gossip(core: Core, entry: GossipEntry, *, stranger: bool) -> None:
     if core.leave.is_leaving or core.forgotten.has(entry.node_id, core.now_ms):
         return
     if core.table.is_full or (stranger and core.table.provisional_count >= c.PROVISIONAL_MAX):
-        core.refuse("node_cap", "gossip", f"no room for node {entry.node_id}")
+        core.refuse(Refusal.NODE_CAP, "gossip", f"no room for node {entry.node_id}")
         return
     flags = entry.flags & c.GOSSIP_FLAGS_TAKEN
     if stranger:

@@ -11,6 +11,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import AddressChanged
 from clusterbus.cluster.failover import failure
 from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import Packet
 
 
@@ -28,7 +29,9 @@ def update_from_header(core: Core, node: Node, link: Link, packet: Packet) -> bo
     if not ip or not packet.cport or "myip" in packet.refused:
         return False
     if node.address_changed_ms and core.now_ms - node.address_changed_ms < core.node_timeout_ms:
-        core.refuse("address_flapping", node.node_id, f"address {ip}:{packet.cport} refused: it has only just changed")
+        core.refuse(
+            Refusal.ADDRESS_FLAPPING, node.node_id, f"address {ip}:{packet.cport} refused: it has only just changed"
+        )
         return False
     core.set_address(node, ip, port, tls_port, packet.cport)
     return True

@@ -14,6 +14,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import HandshakeFailed, LinkUp, NodeJoined
 from clusterbus.cluster.membership import address, links
 from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import Packet
 
 NO_ANSWER: Final = "no answer"
@@ -29,7 +30,7 @@ def start(core: Core, ip: str, port: int, tls_port: int, cport: int, *, asked_by
     if (ip, cport) in core.table.handshakes:
         return None
     if core.table.is_full or len(core.table.handshakes) >= c.HANDSHAKES_MAX:
-        core.refuse("handshake_cap", ip, "too many handshakes under way")
+        core.refuse(Refusal.HANDSHAKE_CAP, ip, "too many handshakes under way")
         return None
     flags = c.FLAG_HANDSHAKE | (c.FLAG_MEET if asked_by_us else 0)
     node = Node(core.new_id(), flags, core.new_id(), core.now_ms)
@@ -42,16 +43,16 @@ def start(core: Core, ip: str, port: int, tls_port: int, cport: int, *, asked_by
 def accept_meet(core: Core, link: Link, packet: Packet) -> None:
     """A MEET from an unknown id: starts a handshake with the address that it gives, unless one is under way (H23)."""
     if not c.NODE_ID.match(packet.sender):
-        core.refuse("sender_id", link.peer_ip, "MEET with an invalid sender id")
+        core.refuse(Refusal.SENDER_ID, link.peer_ip, "MEET with an invalid sender id")
         return
     if core.leave.is_leaving:
         return
     if core.forgotten.has(packet.sender, core.now_ms):
-        core.refuse("forgotten_meet", packet.sender, "MEET of a node that was forgotten recently: ignored")
+        core.refuse(Refusal.FORGOTTEN_MEET, packet.sender, "MEET of a node that was forgotten recently: ignored")
         return
     ip = packet.myip or link.peer_ip
     if not ip or not packet.cport or "myip" in packet.refused:
-        core.refuse("meet_address", link.peer_ip, "MEET without an address we could dial")
+        core.refuse(Refusal.MEET_ADDRESS, link.peer_ip, "MEET without an address we could dial")
         return
     port, tls_port = core.ports_of(packet)
     node = start(core, ip, port, tls_port, packet.cport, asked_by_us=False)
@@ -79,7 +80,7 @@ def complete(core: Core, link: Link, packet: Packet) -> Node | None:
         core.remove_node(node, "already known")
         return None
     if not c.NODE_ID.match(node_id):
-        core.refuse("sender_id", link.peer_ip, "answered a handshake with an invalid node id")
+        core.refuse(Refusal.SENDER_ID, link.peer_ip, "answered a handshake with an invalid node id")
         _let_go(core, node)
         fail(core, node, "answered with an invalid node id")
         return None
@@ -106,7 +107,7 @@ def expire(core: Core, node: Node) -> bool:
     """Removes a node that did not answer in time, in handshake or provisional. True if it is gone."""
     if core.now_ms - node.created_ms <= core.handshake_timeout_ms:
         return False
-    core.counters["handshakes_expired"] += 1
+    core.count_refused(Refusal.HANDSHAKE_EXPIRED)
     if node.in_handshake:
         fail(core, node, failure_so_far(node))
     else:
@@ -147,7 +148,9 @@ def _meet_again(core: Core, known: Node, link: Link, packet: Packet) -> None:
     """A known node answers at the address of a handshake. So it moved there, unless it is well at its old address."""
     elsewhere = (known.ip, known.cport) != (packet.myip or link.peer_ip, packet.cport)
     if elsewhere and known.link is not None and not known.flags & c.FAILING:
-        core.refuse("duplicate_id", known.node_id, f"answers at {link.peer_ip} too, while it is well at {known.ip}")
+        core.refuse(
+            Refusal.DUPLICATE_ID, known.node_id, f"answers at {link.peer_ip} too, while it is well at {known.ip}"
+        )
         return
     address.update_from_header(core, known, link, packet)
 

@@ -21,6 +21,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.leave_state import LEFT, LeaveAnswer
 from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import ModuleMessage
 
 FORGET_AFTER_MS: Final = 100
@@ -39,7 +40,7 @@ class Word(IntEnum):
     DONE = 4
 
 
-class Refusal(IntEnum):
+class NoForgetting(IntEnum):
     """Why a node does not forget the leaver: the data of REFUSED."""
 
     IS_REPLICA = 1
@@ -47,7 +48,7 @@ class Refusal(IntEnum):
 
 _ANSWERS: Final = {
     (Word.READY, b""): LeaveAnswer.READY,
-    (Word.REFUSED, Refusal.IS_REPLICA.to_bytes(1, "big")): LeaveAnswer.IS_OUR_REPLICA,
+    (Word.REFUSED, NoForgetting.IS_REPLICA.to_bytes(1, "big")): LeaveAnswer.IS_OUR_REPLICA,
     (Word.DONE, b""): LeaveAnswer.DONE,
 }
 
@@ -88,7 +89,9 @@ def receive(core: Core, link: Link, sender: Node, message: ModuleMessage) -> Non
         elif core.leave.is_leaving:
             core.leave.answers[sender.node_id] = _ANSWERS[word, data]
     except (ValueError, KeyError):
-        core.refuse("leave_word", sender.node_id, f"a word about leaving, {message.module_type}, that makes no sense")
+        core.refuse(
+            Refusal.LEAVE_WORD, sender.node_id, f"a word about leaving, {message.module_type}, that makes no sense"
+        )
 
 
 def tick(core: Core) -> None:
@@ -116,7 +119,7 @@ def _answer(core: Core, link: Link, sender: Node, word: Word, others: tuple[str,
     """Answers on the link on which the word came: ours to the sender may be down."""
     answer, data = (Word.READY if word is Word.ASK else Word.DONE), b""
     if sender is core.myself.replicaof:
-        answer, data = Word.REFUSED, Refusal.IS_REPLICA.to_bytes(1, "big")
+        answer, data = Word.REFUSED, NoForgetting.IS_REPLICA.to_bytes(1, "big")
     elif word is Word.ASK:
         core.leave.askers[sender.node_id] = core.now_ms
     else:

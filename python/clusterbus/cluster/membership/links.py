@@ -16,6 +16,7 @@ from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.membership import tags
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Kin, Link, Node
+from clusterbus.cluster.model.refusal import Refusal
 
 
 def dial(core: Core, node: Node) -> None:
@@ -69,7 +70,7 @@ def dial_failed(core: Core, node_id: str, error: str) -> None:
 def accepted(core: Core, link_id: int, ip: str, local_ip: str) -> None:
     """A peer dialled us. Its packets will say whose link it is."""
     if core.anonymous_links >= c.ANONYMOUS_LINKS_MAX:
-        core.refuse("link_cap", ip, "too many inbound links of unknown peers")
+        core.refuse(Refusal.LINK_CAP, ip, "too many inbound links of unknown peers")
         core.emit(CloseLink(link_id, "too many links"))
         return
     link = Link(link_id, node=None, inbound=True, peer_ip=ip, local_ip=local_ip, created_ms=core.now_ms)
@@ -197,13 +198,13 @@ def _note_end(core: Core, node: Node, reason: str, *, answered: bool) -> None:
     peer = f"{node.ip}:{node.cport}"
     if node.is_foreign:
         core.refuse(
-            "protocol", peer, f"node {node.name} does not speak this cluster bus ({reason}): dialled more rarely"
+            Refusal.PROTOCOL, peer, f"node {node.name} does not speak this cluster bus ({reason}): dialled more rarely"
         )
     elif not answered:
         node.unanswered_links += 1
         if node.unanswered_links % c.UNANSWERED_LINKS_TOLD == 0:
             text = f"ended {node.unanswered_links} links without an answer: it may not speak this cluster bus"
-            core.refuse("unanswered", peer, text)
+            core.refuse(Refusal.UNANSWERED, peer, text)
 
 
 def _back_off(core: Core, node: Node) -> None:

@@ -25,6 +25,7 @@ from clusterbus.cluster import pubsub
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import TagsChanged
 from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.errors import StateError
 from clusterbus.wire import ModuleMessage
 
@@ -89,7 +90,9 @@ def receive(core: Core, sender: Node, message: ModuleMessage) -> None:
         version = int.from_bytes(data[:VERSION_LEN_BYTES], "big")
         tags = _decoded(data[VERSION_LEN_BYTES:]) if kind is TagMessage.TELL else ()
     except ValueError:
-        core.refuse("tags", sender.node_id, f"a message about tags, of type {message.module_type}, that makes no sense")
+        core.refuse(
+            Refusal.TAGS, sender.node_id, f"a message about tags, of type {message.module_type}, that makes no sense"
+        )
         return
     was_known, sender.is_clusterbus = sender.is_clusterbus, True
     if kind is TagMessage.TELL:

@@ -19,6 +19,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import SlotOrdered
 from clusterbus.cluster.failover import manual_failover
 from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.errors import StateError
 from clusterbus.wire import ModuleMessage
 
@@ -53,7 +54,7 @@ def ask_to_take_over(core: Core, replica: Node) -> None:
 def receive(core: Core, sender: Node, message: ModuleMessage) -> None:
     """An order came from another node of ours. It is refused unless the sender is our primary and it makes sense."""
     if sender is not core.myself.replicaof:
-        core.refuse("shard_order", sender.node_id, "an order for its replicas, and we are none: ignored")
+        core.refuse(Refusal.SHARD_ORDER, sender.node_id, "an order for its replicas, and we are none: ignored")
         return
     try:
         order = ShardOrder(message.module_type)
@@ -62,7 +63,7 @@ def receive(core: Core, sender: Node, message: ModuleMessage) -> None:
         else:
             _set_slot(core, order, bytes(message.data))
     except (ValueError, KeyError):
-        core.refuse("shard_order", sender.node_id, f"an order of kind {message.module_type} that makes no sense")
+        core.refuse(Refusal.SHARD_ORDER, sender.node_id, f"an order of kind {message.module_type} that makes no sense")
 
 
 def _set_slot(core: Core, order: ShardOrder, data: bytes) -> None:
@@ -92,6 +93,6 @@ def _take_over(core: Core, primary: Node) -> None:
     try:
         manual_failover.order(core, force=False, takeover=False)
     except StateError as error:
-        core.refuse("take_over", primary.node_id, f"is about to go, but this node does not take over: {error}")
+        core.refuse(Refusal.TAKE_OVER, primary.node_id, f"is about to go, but this node does not take over: {error}")
     else:
         core.log("notice", f"Primary {primary.name} is about to go and asked this node to take over.")
