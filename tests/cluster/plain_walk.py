@@ -72,7 +72,7 @@ def _second(core: Core) -> None:
     _acquaint(core)
     if core.switches.pings_at_random:
         cron._ping_longest_unheard(core)
-    idle_max_ms = max(c.INBOUND_IDLE_MIN_MS, c.INBOUND_IDLE * core.node_timeout_ms)
+    idle_max_ms = core.inbound_idle_ms
     for link in list(core.links.values()):
         if link.inbound and links.age_of_last_read_ms(core, link) > idle_max_ms:
             core.counters["links_lost_idle"] += 1

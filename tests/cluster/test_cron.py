@@ -311,7 +311,7 @@ def test_a_new_node_timeout_counts_for_nodes_that_were_not_due_yet_s3() -> None:
 def test_a_new_node_timeout_counts_for_idle_inbound_links_h32() -> None:
     solo = Solo(cluster_node_timeout=600_000)
     link = solo.accept()
-    solo.ticks(c.INBOUND_IDLE_MIN_MS)
+    solo.ticks(20_000)
     solo.config.set("cluster-node-timeout", "2000")
     assert link in [close.link for close in solo.of(CloseLink, solo.ticks(2_000))]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,16 +14,18 @@ import clusterbus
 import pytest
 from clusterbus import ClusterBusError
 from clusterbus._core import FIRST_PACKET_TIMEOUT_MS
-from clusterbus.cluster import constants
 from clusterbus.config import Config
 from clusterbus.errors import ConfigError
 from clusterbus.runtime.node import AsyncioNode
 
+from tests.cluster.solo import Solo
 from tests.loops import Run
 from tests.peers.ports import free_port
 from tests.peers.tls import Certificates
 
 DEADLINE_S = 30.0
+SOONER_S = 4.0
+"""Less than the defaults of the deadlines that these tests shorten."""
 ABSENT_ADDRESS = "192.0.2.1"  # for documentation: no machine has it
 THREADS = Path("/proc/self/task")
 
@@ -204,11 +207,53 @@ def test_a_dial_refused_for_its_certificate_says_why_h36(
     run(scenario())
 
 
-# ---------------------------------------------------------------- limits that depend on each other
+# ---------------------------------------------------------------- limits
 
 
-def test_a_slow_opener_is_ended_by_its_own_deadline_before_it_counts_as_idle_h31_h32() -> None:
+@pytest.mark.parametrize(
+    ("directives", "counter"),
+    [
+        ({"cluster_first_packet_timeout": 50}, "cluster_links_lost_first_packet_timeout"),
+        ({"cluster_max_links": 1}, "cluster_accepts_refused_max_links"),
+        ({"cluster_max_anonymous_links": 1}, "cluster_refused_link_cap"),
+    ],
+)
+def test_limits_on_links_are_directives_h30_h31(
+    run: Run, tmp_path: Path, directives: dict[str, int], counter: str
+) -> None:
+    async def scenario() -> None:
+        async with clusterbus.Bus(**settings(tmp_path, **directives), resp=False) as bus:
+            silent = [socket.create_connection(("127.0.0.1", bus._config.bus_port)) for _ in range(2)]
+            async with asyncio.timeout(SOONER_S):
+                while not bus.cluster_info().get(counter):
+                    await asyncio.sleep(0.01)
+            for connection in silent:
+                connection.close()
+
+    run(scenario())
+
+
+def test_limits_on_tls_handshakes_are_directives_h31_h38(run: Run, tmp_path: Path, certificates: Certificates) -> None:
+    tls = {word.replace("-", "_"): value for word, value in certificates.directives().items()}
+    limits = {"port": 0, "tls_port": free_port(), "cluster_tls_handshake_timeout": 100, "cluster_max_tls_handshakes": 1}
+
+    async def scenario() -> None:
+        async with clusterbus.Bus(**settings(tmp_path, **tls | limits), resp=False) as bus:
+            silent = [socket.create_connection(("127.0.0.1", bus._config.bus_port)) for _ in range(2)]
+            async with asyncio.timeout(SOONER_S):
+                for reason in ("max_handshakes", "handshake_timeout"):
+                    while not bus.cluster_info().get(f"cluster_accepts_refused_{reason}"):
+                        await asyncio.sleep(0.01)
+            for connection in silent:
+                connection.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("timeout_ms", [50, FIRST_PACKET_TIMEOUT_MS, 600_000])
+def test_a_slow_opener_is_ended_by_its_own_deadline_before_it_counts_as_idle_h31_h32(timeout_ms: int) -> None:
     """The node looks for idle links once a second. With equal limits it was chance which reason ended the link, and
     which counter went up.
     """
-    assert constants.INBOUND_IDLE_MIN_MS > FIRST_PACKET_TIMEOUT_MS + 2_000
+    solo = Solo(cluster_first_packet_timeout=timeout_ms)
+    assert solo.state._core.inbound_idle_ms > timeout_ms + 2_000

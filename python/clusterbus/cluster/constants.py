@@ -115,11 +115,11 @@ MEET_AGAIN_MS: Final = FORGET_TTL_MS
 """A node that has dialled us once may know us, and may have been told to forget us: it gets MEET again only for this
 long after we learnt of it, and for no longer than `cluster-blacklist-ttl`. So our MEETs never bring back a node that
 was forgotten on purpose."""
-INBOUND_IDLE_MIN_MS: Final = 20_000
-"""Longer than the engine waits for a link's first packet. So a link that never sends one is closed and counted under
-H31, not as an idle one."""
+INBOUND_IDLE_MARGIN_MS: Final = 5_000
+"""So much longer than the engine waits for a link's first packet must an inbound link be silent to be idle. So one that
+never sends any is closed and counted under H31, not as an idle one."""
 INBOUND_IDLE: Final = 4
-"""An inbound link is closed after this many node timeouts of silence, but not before INBOUND_IDLE_MIN_MS (H32)."""
+"""An inbound link is closed after this many node timeouts of silence (H32)."""
 LOG_INTERVAL_MS: Final = 10_000
 """The reason why an election is blocked is logged again after this time."""
 
@@ -194,14 +194,9 @@ GOSSIP_ENTRIES_MAX: Final = _core.GOSSIP_ENTRIES_MAX
 # Caps (H30).
 UPDATES_KEPT_MAX: Final = 256
 """The most UPDATEs, one for each owner, that are kept to be sent again while nothing changes."""
-NODES_MAX: Final = 10_000
-HANDSHAKES_MAX: Final = 256
-PROVISIONAL_MAX: Final = 2_048
-"""The most nodes that we know only from the gossip of strangers' MEETs and that have not answered yet."""
 FORGOTTEN_MAX: Final = 4_096
 FORGOTTEN_PER_HEARTBEAT_MAX: Final = 256
 DIALS_PER_TICK_MAX: Final = 256
-ANONYMOUS_LINKS_MAX: Final = 1_024
 EPOCH_JUMP_SUSPECT: Final = 2**32
 """A current epoch that is more than this above ours is taken, but counted and logged (H28)."""
 

@@ -87,6 +87,16 @@ class ClusterConfig(Protocol):
     @property
     def cluster_preferred_endpoint_type(self) -> str: ...
     @property
+    def cluster_max_nodes(self) -> int: ...
+    @property
+    def cluster_max_handshakes(self) -> int: ...
+    @property
+    def cluster_max_trial_nodes(self) -> int: ...
+    @property
+    def cluster_max_anonymous_links(self) -> int: ...
+    @property
+    def cluster_first_packet_timeout(self) -> int: ...
+    @property
     def cluster_require_full_coverage(self) -> bool: ...
     @property
     def cluster_replica_validity_factor(self) -> int: ...
@@ -198,6 +208,17 @@ class Core:
         self._effects: list[Effect] = []
 
     # ------------------------------------------------------------ time and numbers
+
+    @property
+    def inbound_idle_ms(self) -> int:
+        """So long must an inbound link be silent to be closed (H32)."""
+        first_packet_ms = self.config.cluster_first_packet_timeout
+        return max(first_packet_ms + c.INBOUND_IDLE_MARGIN_MS, c.INBOUND_IDLE * self.node_timeout_ms)
+
+    @property
+    def is_full(self) -> bool:
+        """No room for a further node (H30)."""
+        return len(self.table) >= self.config.cluster_max_nodes
 
     @property
     def node_timeout_ms(self) -> int:

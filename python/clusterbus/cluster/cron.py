@@ -178,7 +178,7 @@ def _watch(core: Core, node: Node) -> None:
 
 def _close_idle_inbound(core: Core) -> None:
     """Closes inbound links that have been silent for long: half-open ones, and those of no known node (H32)."""
-    idle_max_ms = max(c.INBOUND_IDLE_MIN_MS, c.INBOUND_IDLE * core.node_timeout_ms)
+    idle_max_ms = core.inbound_idle_ms
     idle: dict[Link, None] = {}
     for link in core.inbound_agenda.due(core.now_ms):
         age_ms = links.age_of_last_read_ms(core, link)

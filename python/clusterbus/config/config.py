@@ -75,6 +75,14 @@ class Config:
     cluster_preferred_endpoint_type: str
     availability_zone: str
     cluster_link_sendbuf_limit: int
+    cluster_max_nodes: int
+    cluster_max_handshakes: int
+    cluster_max_trial_nodes: int
+    cluster_max_anonymous_links: int
+    cluster_max_links: int
+    cluster_max_tls_handshakes: int
+    cluster_tls_handshake_timeout: int
+    cluster_first_packet_timeout: int
     cluster_require_full_coverage: bool
     cluster_replica_validity_factor: int
     cluster_replica_no_failover: str

@@ -38,6 +38,8 @@ from clusterbus.config.without_effect import WITHOUT_EFFECT
 from clusterbus.wire import PORT_MAX
 
 _PORT = Integer(0, PORT_MAX)
+NODES_LIMIT: Final = 100_000
+"""The greatest value of the limits on nodes and links. A cluster has a thousand nodes, seldom more."""
 SHUTDOWN_WORDS: Final = Choices(
     *("default", "save", "nosave", "now", "force", "safe", "failover"),
     not_together=("save", "nosave", "shutdown options SAVE and NOSAVE can't be used simultaneously"),
@@ -297,6 +299,58 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         "0",
         "Bytes that may wait in a bus link's send queue before the link is closed; 0 is no limit.",
         True,
+    ),
+    Directive(
+        "cluster-max-nodes",
+        Integer(1, NODES_LIMIT),
+        "10000",
+        "Nodes that are known at most; MEET and gossip add no more.",
+        True,
+    ),
+    Directive(
+        "cluster-max-handshakes",
+        Integer(1, NODES_LIMIT),
+        "256",
+        "Handshakes with new nodes under way at most.",
+        True,
+    ),
+    Directive(
+        "cluster-max-trial-nodes",
+        Integer(0, NODES_LIMIT),
+        "2048",
+        "Nodes at most that are known only from the gossip of a MEET and have not answered yet.",
+        True,
+    ),
+    Directive(
+        "cluster-max-anonymous-links",
+        Integer(1, NODES_LIMIT),
+        "1024",
+        "Inbound bus links at most whose node is not known.",
+        True,
+    ),
+    Directive(
+        "cluster-max-links",
+        Integer(1, 2 * NODES_LIMIT),
+        "10000",
+        "Bus links at most, those being dialled and TLS handshakes among them; further connections are closed.",
+    ),
+    Directive(
+        "cluster-max-tls-handshakes",
+        Integer(1, NODES_LIMIT),
+        "256",
+        "TLS handshakes of inbound bus connections under way at most; further connections are closed.",
+    ),
+    Directive(
+        "cluster-tls-handshake-timeout",
+        Integer(1, INT_MAX),
+        "5000",
+        "Milliseconds that a dial or a TLS handshake of the bus may take.",
+    ),
+    Directive(
+        "cluster-first-packet-timeout",
+        Integer(1, INT_MAX),
+        "15000",
+        "Milliseconds within which the first whole packet must come on an inbound bus link.",
     ),
     Directive(
         "cluster-require-full-coverage",

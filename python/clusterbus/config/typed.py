@@ -164,6 +164,33 @@ class Directives(TypedDict, total=False):
     cluster_link_sendbuf_limit: int | str | None
     """Bytes that may wait in a bus link's send queue before the link is closed; 0 is no limit. (default 0)"""
 
+    cluster_max_nodes: int | None
+    """Nodes that are known at most; MEET and gossip add no more. (1-100000, default 10000)"""
+
+    cluster_max_handshakes: int | None
+    """Handshakes with new nodes under way at most. (1-100000, default 256)"""
+
+    cluster_max_trial_nodes: int | None
+    """Nodes at most that are known only from the gossip of a MEET and have not answered yet. (0-100000, default
+    2048)"""
+
+    cluster_max_anonymous_links: int | None
+    """Inbound bus links at most whose node is not known. (1-100000, default 1024)"""
+
+    cluster_max_links: int | None
+    """Bus links at most, those being dialled and TLS handshakes among them; further connections are closed. (1-200000,
+    default 10000)"""
+
+    cluster_max_tls_handshakes: int | None
+    """TLS handshakes of inbound bus connections under way at most; further connections are closed. (1-100000, default
+    256)"""
+
+    cluster_tls_handshake_timeout: int | None
+    """Milliseconds that a dial or a TLS handshake of the bus may take. (default 5000)"""
+
+    cluster_first_packet_timeout: int | None
+    """Milliseconds within which the first whole packet must come on an inbound bus link. (default 15000)"""
+
     cluster_require_full_coverage: bool | Literal["yes", "no"] | None
     """The cluster is down when any slot has no owner. (default yes)"""
 

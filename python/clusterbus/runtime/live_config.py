@@ -57,7 +57,7 @@ def tls_config(config: Config) -> TlsConfig | None:
 
 
 def build_engine(config: Config) -> Engine:
-    """An engine built from the directives, its other limits at their defaults; it does not listen yet.
+    """An engine built from the directives; it does not listen yet.
 
     Raises ConfigError for a bad TLS file.
     """
@@ -66,6 +66,10 @@ def build_engine(config: Config) -> Engine:
         shares_workers=True,
         io_threads_always_active=config.io_threads_always_active,
         link_sendbuf_limit_bytes=config.cluster_link_sendbuf_limit,
+        max_links=config.cluster_max_links,
+        max_handshakes=config.cluster_max_tls_handshakes,
+        handshake_timeout_ms=config.cluster_tls_handshake_timeout,
+        first_packet_timeout_ms=config.cluster_first_packet_timeout,
         unacknowledged_timeout_ms=unacknowledged_timeout_ms(config),
         tls=tls_config(config),
     )

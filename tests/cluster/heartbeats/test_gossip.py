@@ -243,9 +243,8 @@ def test_s1_a_new_address_by_gossip_counts_for_failing_nodes_only(failing: bool,
     assert (solo.closed() == [other.dialled]) is moved
 
 
-def test_h30_nodes_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c, "NODES_MAX", 5)
-    solo = Solo()
+def test_h30_nodes_are_capped() -> None:
+    solo = Solo(cluster_max_nodes=5)
     puppet = solo.puppet("a")
     solo.gossips(puppet, *(entry(f"{number:040x}") for number in range(10)))
     assert solo.state.known_nodes_count == 5
@@ -255,9 +254,8 @@ def test_h30_nodes_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert solo.is_alive()
 
 
-def test_h30_nodes_gossiped_by_strangers_are_capped_and_expire(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c, "PROVISIONAL_MAX", 3)
-    solo = Solo()
+def test_h30_nodes_gossiped_by_strangers_are_capped_and_expire() -> None:
+    solo = Solo(cluster_max_trial_nodes=3)
     meeting = Puppet(node_id("a"), "10.0.9.9", 7001, 0, solo.accept())
     solo.says(meeting, c.MEET, gossip=[entry(f"{number:040x}") for number in range(10)])
     assert solo.state.known_nodes_count == 1 + 1 + 3

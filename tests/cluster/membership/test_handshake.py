@@ -191,12 +191,12 @@ def test_h23_meet_on_a_link_we_dialled_closes_it() -> None:
 
 
 def test_h30_handshakes_are_capped_and_expire() -> None:
-    solo = Solo()
-    for number in range(c.HANDSHAKES_MAX + 5):
+    solo = Solo(cluster_max_handshakes=20)
+    for number in range(25):
         link = solo.accept()
         flooder = Puppet(f"{number:040x}", "10.3.3.3", 1_000 + number, 0, link)
         solo.says(flooder, c.MEET)
-    assert solo.state.known_nodes_count == 1 + c.HANDSHAKES_MAX
+    assert solo.state.known_nodes_count == 1 + 20
     assert solo.counter("refused_handshake_cap") == 5
     assert solo.is_alive()
     solo.tick(2_001)
@@ -204,8 +204,8 @@ def test_h30_handshakes_are_capped_and_expire() -> None:
 
 
 def test_h30_inbound_links_of_unknown_peers_are_capped() -> None:
-    solo = Solo()
-    for _ in range(c.ANONYMOUS_LINKS_MAX):
+    solo = Solo(cluster_max_anonymous_links=20)
+    for _ in range(20):
         solo.accept()
         assert not solo.closed()
     refused = next(solo._links)

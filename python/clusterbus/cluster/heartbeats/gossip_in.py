@@ -81,7 +81,7 @@ def _meet_by_gossip(core: Core, entry: GossipEntry, *, stranger: bool) -> None:
         return
     if core.leave.is_leaving or core.forgotten.has(entry.node_id, core.now_ms):
         return
-    if core.table.is_full or (stranger and core.table.provisional_count >= c.PROVISIONAL_MAX):
+    if core.is_full or (stranger and core.table.provisional_count >= core.config.cluster_max_trial_nodes):
         core.refuse(Refusal.NODE_CAP, "gossip", f"no room for node {entry.node_id}")
         return
     flags = entry.flags & c.GOSSIP_FLAGS_TAKEN

@@ -29,7 +29,7 @@ def start(core: Core, ip: str, port: int, tls_port: int, cport: int, *, asked_by
     """
     if (ip, cport) in core.table.handshakes:
         return None
-    if core.table.is_full or len(core.table.handshakes) >= c.HANDSHAKES_MAX:
+    if core.is_full or len(core.table.handshakes) >= core.config.cluster_max_handshakes:
         core.refuse(Refusal.HANDSHAKE_CAP, ip, "too many handshakes under way")
         return None
     flags = c.FLAG_HANDSHAKE | (c.FLAG_MEET if asked_by_us else 0)

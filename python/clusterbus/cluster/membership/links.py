@@ -69,7 +69,7 @@ def dial_failed(core: Core, node_id: str, error: str) -> None:
 
 def accepted(core: Core, link_id: int, ip: str, local_ip: str) -> None:
     """A peer dialled us. Its packets will say whose link it is."""
-    if core.anonymous_links >= c.ANONYMOUS_LINKS_MAX:
+    if core.anonymous_links >= core.config.cluster_max_anonymous_links:
         core.refuse(Refusal.LINK_CAP, ip, "too many inbound links of unknown peers")
         core.emit(CloseLink(link_id, "too many links"))
         return

@@ -51,10 +51,6 @@ class NodeTable:
         """Every node, not copied: for loops that add and remove none."""
         return self._order
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._order) >= c.NODES_MAX
-
     def find(self, node_id: str) -> Node | None:
         """The node with that id, even if it is this one or in handshake."""
         return self.nodes.get(node_id)
