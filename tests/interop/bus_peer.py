@@ -60,8 +60,12 @@ class Link:
 
     @classmethod
     async def open(cls, server: Server, context: ssl.SSLContext | None = None) -> Link:
+        return await cls.open_port(server.bus_port, context)
+
+    @classmethod
+    async def open_port(cls, port: int, context: ssl.SSLContext | None = None) -> Link:
         host = "127.0.0.1" if context is not None else None
-        return cls(*await asyncio.open_connection("127.0.0.1", server.bus_port, ssl=context, server_hostname=host))
+        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=host))
 
     async def send(self, data: bytes) -> None:
         self._writer.write(data)
