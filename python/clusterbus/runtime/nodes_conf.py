@@ -19,8 +19,32 @@ FILE_LEN_MAX_BYTES: Final = 64 * 1024 * 1024
 LOCK_ATTEMPTS_MAX: Final = 10
 LOCK_SUFFIX: Final = ".lock"
 TEMPORARY_SUFFIX: Final = ".tmp"
+PROCESSES: Final = "/proc"
 
 Parsed = TypeVar("Parsed")
+
+
+def _in_use(path: str) -> str:
+    return f"cluster-config-file {path} is already used by another node; give each node its own"
+
+
+def _holder_of_a_replaced_file(path: str) -> int | None:
+    """The id of another process that has a lock on a file that was at `path` before the present one (H46).
+
+    Looks where Linux shows the open files of processes; elsewhere, and of processes of other users, it sees none.
+    """
+    own, replaced = str(os.getpid()), f"{os.path.realpath(path)} (deleted)"
+    for process in os.listdir(PROCESSES) if os.path.isdir(PROCESSES) else ():
+        if not process.isdigit() or process == own:
+            continue
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is of another user
+            for number in os.listdir(f"{PROCESSES}/{process}/fd"):
+                if os.readlink(f"{PROCESSES}/{process}/fd/{number}") != replaced:
+                    continue
+                with open(f"{PROCESSES}/{process}/fdinfo/{number}", encoding="ascii") as described:
+                    if "FLOCK" in described.read():
+                        return int(process)
+    return None
 
 
 class NodesFile:
@@ -28,7 +52,8 @@ class NodesFile:
 
     Two locks guard it until `close`. One is on `nodes.conf.lock`, which is never replaced, so this lock survives every
     replacement of the real file. The other is on nodes.conf itself, where Valkey looks for one (clusterLockConfig in
-    src/cluster_legacy.c); each new file is locked before it replaces the old one.
+    src/cluster_legacy.c); each new file is locked before it replaces the old one. Valkey itself locks none but the file
+    that it finds at its start, so of a Valkey that has saved since, that lock on a replaced file is looked for.
     """
 
     def __init__(self, path: str) -> None:
@@ -43,6 +68,8 @@ class NodesFile:
         try:
             self._take_lock(self._lock)
             self._file_lock = self._lock_present_file()
+            if self._file_lock is not None and (process := _holder_of_a_replaced_file(self.path)) is not None:
+                raise ConfigError(f"{_in_use(self.path)} (process {process} runs on it)")
         except BaseException:
             self.close()
             raise
@@ -51,9 +78,7 @@ class NodesFile:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(
-                f"cluster-config-file {self.path} is already used by another node; give each node its own"
-            ) from None
+            raise ConfigError(_in_use(self.path)) from None
         except OSError as error:
             raise ConfigError(f"{self.path}: lock: {error.strerror}") from error
 
