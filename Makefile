@@ -28,7 +28,7 @@ TEST_WORKERS ?= $(shell echo $$(( $(CORES) < 5 ? 3 * $(CORES) : 16 )))
 CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check sim sim-hundred test loom test-rust test-units test-python lint lint-rust lint-python \
+.PHONY: help build demo check sim sim-hundred test loom test-rust test-units test-python mutate lint lint-rust lint-python \
 	format docs wheel sdist bench bench-many bench-peers bench-slots instructions lock clean
 
 help: ## list the targets
@@ -93,6 +93,9 @@ loom: ## model-check the thread pool in every interleaving
 
 test-python: build
 	$(BIN)/python -m pytest -n $(TEST_WORKERS)
+
+mutate: build ## throw 100,000 damaged packets at running nodes; MUTATE_ARGS="2000 --seed 7" for others
+	$(BIN)/python -m tests.hostile.mutation $(MUTATE_ARGS)
 
 test-units: build
 	$(BIN)/python -m pytest -n $(CORES) -m "not processes"
