@@ -525,9 +525,26 @@ class TlsConfig:
 
 @final
 class LinkAccepted:
-    """A peer's connection is up, and its TLS handshake is done. `listener` is the number that `listen` returned."""
+    """A peer's connection is up, and its TLS handshake is done. `listener` is the number that `listen` returned.
 
-    def __new__(cls, *, link: int, listener: int, ip: str, port: int, local_ip: str) -> LinkAccepted: ...
+    `certificate_key`: the SHA-256 of the public key in the certificate that the peer showed, 64 hexadecimal digits; ""
+    if it showed none. `certificate_names`: the DNS and URI names among its subject alternative names, within limits."""
+
+    def __new__(
+        cls,
+        *,
+        link: int,
+        listener: int,
+        ip: str,
+        port: int,
+        local_ip: str,
+        certificate_key: str = "",
+        certificate_names: Sequence[str] = (),
+    ) -> LinkAccepted: ...
+    @property
+    def certificate_key(self) -> str: ...
+    @property
+    def certificate_names(self) -> list[str]: ...
     @property
     def link(self) -> int: ...
     @property
@@ -541,9 +558,22 @@ class LinkAccepted:
 
 @final
 class LinkConnected:
-    """Our dial is up, and its TLS handshake is done. `owner` is the number that was given to `connect`."""
+    """Our dial is up, and its TLS handshake is done. `owner` is the number that was given to `connect`. For the peer's
+    certificate see `LinkAccepted`."""
 
-    def __new__(cls, *, link: int, owner: int, local_ip: str) -> LinkConnected: ...
+    def __new__(
+        cls,
+        *,
+        link: int,
+        owner: int,
+        local_ip: str,
+        certificate_key: str = "",
+        certificate_names: Sequence[str] = (),
+    ) -> LinkConnected: ...
+    @property
+    def certificate_key(self) -> str: ...
+    @property
+    def certificate_names(self) -> list[str]: ...
     @property
     def link(self) -> int: ...
     @property

@@ -293,15 +293,6 @@ def test_h28_a_stranger_changes_no_epoch() -> None:
     assert solo.state.current_epoch == 0
 
 
-def test_h28_a_wild_jump_of_a_known_node_is_counted() -> None:
-    solo = Solo()
-    puppet = solo.puppet("a")
-    solo.says(puppet, current_epoch=2**40)
-    assert solo.state.current_epoch == 2**40
-    assert solo.counter("refused_epoch_jump") == 1
-    assert len(solo.warnings()) == 1
-
-
 def test_messages_of_strangers_other_than_heartbeats_are_ignored() -> None:
     solo = Solo()
     known = solo.puppet("b")

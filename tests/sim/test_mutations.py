@@ -13,7 +13,7 @@ import pytest
 from clusterbus.cluster import constants as c
 from clusterbus.cluster import receive
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.failover import election, epochs, failure, replication, roles, vote
+from clusterbus.cluster.failover import election, epoch_bound, epochs, failure, replication, roles, vote
 from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat
 from clusterbus.cluster.membership import links
 from clusterbus.cluster.model.node import Link, Node, Succession
@@ -43,6 +43,11 @@ def ignore_config_epoch(patch: pytest.MonkeyPatch) -> None:
         apply_claims(core, sender, c.EPOCH_MAX, claimed)
 
     patch.setattr(roles, "apply_claims", take)
+
+
+def believe_any_epoch(patch: pytest.MonkeyPatch) -> None:
+    """Whatever epoch a member claims is taken over (H28)."""
+    patch.setattr(epoch_bound, "is_credible", lambda core, epoch: True)
 
 
 def skip_durability(patch: pytest.MonkeyPatch) -> None:
@@ -342,6 +347,7 @@ HUNTS: Final = {
     "p19": Hunt(leave_slots_behind, checks.HANDED_OVER, ("manual failover",)),
     "p18": Hunt(believe_any_shard, "shard", ("another shard id", "process killed")),
     "p7": Hunt(trust_half_a_link, "lacks a link", ("link half dead",)),
+    "h28": Hunt(believe_any_epoch, checks.NO_JUMP, ("wild epochs",)),
     "h47": Hunt(send_after_failed_save, checks.VOTE_DURABLE, ("two elections at once", "disk fails")),
     "r33 lease": Hunt(answer_without_a_lease, checks.LEASE, ("main loop hangs", "main loop away")),
     "r33 version": Hunt(answer_at_any_version, checks.AS_OF_NOW, ("main loop away", "slot moved")),
@@ -349,7 +355,7 @@ HUNTS: Final = {
 
 
 @pytest.mark.parametrize("row", HUNTS)
-def test_a_fault_made_for_a_rule_finds_it_bent_s5_p6_p7_p10_p16_p18_p19_h47_r33(
+def test_a_fault_made_for_a_rule_finds_it_bent_s5_p6_p7_p10_p16_p18_p19_h28_h47_r33(
     row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hunt = HUNTS[row]

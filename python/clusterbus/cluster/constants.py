@@ -197,8 +197,15 @@ UPDATES_KEPT_MAX: Final = 256
 FORGOTTEN_MAX: Final = 4_096
 FORGOTTEN_PER_HEARTBEAT_MAX: Final = 256
 DIALS_PER_TICK_MAX: Final = 256
-EPOCH_JUMP_SUSPECT: Final = 2**32
-"""A current epoch that is more than this above ours is taken, but counted and logged (H28)."""
+
+# Epochs (H28).
+EPOCH_JUMP_INTERVAL_MS: Final = 1_000
+"""The greatest known epoch, from which `cluster-epoch-jump-max` counts, is measured at most once in this time."""
+EPOCH_TOLD_MAX: Final = 2**63 + 2**32
+"""No majority makes us jump to an epoch over this: SET-CONFIG-EPOCH goes up to 2^63 - 1, and the rest is climbed."""
+EPOCH_CLAIM_TIMEOUTS: Final = 2
+"""A claim of an epoch that we do not believe counts for this many node timeouts, and at least EPOCH_CLAIM_MIN_MS."""
+EPOCH_CLAIM_MIN_MS: Final = 3_000
 
 
 def message_name(kind: int) -> str:

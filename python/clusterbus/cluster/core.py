@@ -27,6 +27,7 @@ from clusterbus.cluster.events import (
 from clusterbus.cluster.model.agenda import Agenda
 from clusterbus.cluster.model.claim_state import Claims
 from clusterbus.cluster.model.election_state import Election, Handover, ManualFailover
+from clusterbus.cluster.model.epoch_bound import EpochBound
 from clusterbus.cluster.model.leave_state import LeaveState
 from clusterbus.cluster.model.node import Link, Node, Version
 from clusterbus.cluster.model.refusal import Refusal
@@ -110,6 +111,8 @@ class ClusterConfig(Protocol):
     def cluster_blacklist_ttl(self) -> int: ...
     @property
     def cluster_manual_failover_timeout(self) -> int: ...
+    @property
+    def cluster_epoch_jump_max(self) -> int: ...
 
 
 class HasPorts(Protocol):
@@ -169,6 +172,7 @@ class Core:
         """The directives by which the agendas were made: node timeout, ping interval."""
         self._current_epoch = 0
         self.last_vote_epoch = 0
+        self.epoch_bound = EpochBound()
         self.election = Election()
         self.elected_epoch = 0
         """The epoch of the last election that we won since we started, 0 for none."""

@@ -13,6 +13,7 @@ from clusterbus.cluster.claims import post
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import (
     election,
+    epoch_bound,
     failure,
     handover,
     manual_failover,
@@ -48,6 +49,7 @@ def tick(core: Core, number: int) -> None:
             failure.count_reports(core, node)
         _tell_forgotten(core)
         tags.second(core)
+        epoch_bound.weigh(core)
     _look_at_due_nodes(core)
     reachability.tick(core, is_second=number % c.TICKS_PER_RANDOM_PING == 0)
     leaving.tick(core)

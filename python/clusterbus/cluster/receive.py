@@ -15,7 +15,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster import pubsub
 from clusterbus.cluster.claims import post
 from clusterbus.cluster.core import MESSAGES_RECEIVED, Core
-from clusterbus.cluster.failover import election, epochs, failure, manual_failover, roles, vote
+from clusterbus.cluster.failover import election, epoch_bound, epochs, failure, manual_failover, roles, vote
 from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat, quiet
 from clusterbus.cluster.membership import address, handshake, leaving, links, tags
 from clusterbus.cluster.membership.myself import learn_ip
@@ -30,6 +30,8 @@ Handler = Callable[[Core, Link, Node, Packet], None]
 _INDEX: Final = re.compile(r"\[\d+\]")
 ANNOUNCED_FLAGS: Final = c.FLAG_LIGHT_PUBLISH | c.FLAG_LIGHT_MODULE | c.FLAG_MY_PRIMARY_FAIL
 """The flags that every full header of a node says anew."""
+_UNDER_AN_EPOCH: Final = frozenset({c.UPDATE, c.AUTH_REQUEST, c.AUTH_ACK, c.MFSTART})
+"""The types that count for nothing without the epochs in their header."""
 GOSSIP_COMPARED_MIN: Final = 16
 """With fewer gossip entries in a packet, to compare them with a view costs more than to apply them."""
 REFUSED_FIELDS_NAMED_MAX: Final = 8
@@ -66,8 +68,10 @@ def handle(core: Core, link: Link, packet: Packet, verdict: Verdict | None = Non
     if sender is None:
         core.count_refused(Refusal.STRANGER)
         return
-    _note_sender(core, sender, packet)
+    is_credible = _note_sender(core, sender, packet)
     handler = _HANDLERS.get(kind)
+    if not is_credible and kind in _UNDER_AN_EPOCH:
+        return
     if handler is not None:
         handler(core, link, sender, packet)
     elif kind >= len(MESSAGES_RECEIVED):
@@ -139,20 +143,29 @@ def _wrong_id(core: Core, link: Link, node: Node, packet: Packet) -> None:
         address.lose_address(core, node)
 
 
-def _note_sender(core: Core, sender: Node, packet: Packet) -> None:
-    """Applies what every full header of a known sender updates: abilities, time of the last packet, epochs, offset."""
+def _note_sender(core: Core, sender: Node, packet: Packet) -> bool:
+    """Applies what every full header of a known sender updates: abilities, time of the last packet, epochs, offset.
+    False if its epochs are not believed: then what it claims under them is not to be applied (H28).
+    """
     flags = sender.flags
     if packet.mflags & c.MFLAG_EXTENSIONS:
         flags |= c.FLAG_EXTENSIONS
     sender.flags = (flags & ~ANNOUNCED_FLAGS) | (packet.flags & ANNOUNCED_FLAGS)
     sender.data_received_ms = core.now_ms
-    epochs.observe(core, sender, packet.current_epoch)
-    if packet.replicaof is None:
-        epochs.observe_config(core, sender, packet.config_epoch)
     sender.repl_offset = packet.offset
     sender.has_told_offset = True
+    # A heartbeat of a replica says what epoch its primary has, which nobody reads.
+    reads_config_epoch = packet.replicaof is None or sender.is_primary or packet.type > c.MEET
+    if not epoch_bound.believes(
+        core, sender, max(packet.current_epoch, packet.config_epoch) if reads_config_epoch else packet.current_epoch
+    ):
+        return False
+    epochs.observe(core, packet.current_epoch)
+    if packet.replicaof is None:
+        epochs.observe_config(core, sender, packet.config_epoch)
     if packet.mflags & c.MFLAG_PAUSED and core.manual.end_ms is not None:
         manual_failover.note_paused(core, sender)
+    return True
 
 
 def _close(core: Core, link: Link, refusal: Refusal, text: str) -> None:
@@ -187,18 +200,16 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
     sender, may_be_met = _sender_of(core, link, packet)
     if link.link_id not in core.links:
         return
-    if sender is not None:
-        _note_sender(core, sender, packet)
+    is_credible = sender is not None and _note_sender(core, sender, packet)
     _answer(core, link, sender, packet, may_be_met=may_be_met)
     if not link.inbound and link.node is not None and link.node.in_handshake:
         sender = handshake.complete(core, link, packet)
-        if sender is not None:
-            _note_sender(core, sender, packet)
+        is_credible = sender is not None and _note_sender(core, sender, packet)
     if sender is None:
         return
     shard_before = sender.shard_id
-    _apply_header(core, link, sender, packet, kind)
-    _apply_rest(core, sender, packet, shard_before)
+    _apply_header(core, link, sender, packet, kind, is_credible=is_credible)
+    _apply_rest(core, sender, packet, shard_before, is_credible=is_credible)
 
 
 def _handle_news(core: Core, link: Link, node: Node, packet: Packet, verdict: Verdict) -> None:
@@ -207,6 +218,7 @@ def _handle_news(core: Core, link: Link, node: Node, packet: Packet, verdict: Ve
     The verdict about its entries rests on nothing that its header could change without a new version. If the header
     changed something, the rest is applied in full.
     """
+    is_credible = True
     kind = c.PONG if verdict.is_pong else c.PING
     core.counters[MESSAGES_RECEIVED[kind]] += 1
     shard_before = node.shard_id
@@ -221,12 +233,12 @@ def _handle_news(core: Core, link: Link, node: Node, packet: Packet, verdict: Ve
         if not verdict.claims_are_known:
             _apply_claims(core, node, packet)
     else:
-        _note_sender(core, node, packet)
+        is_credible = _note_sender(core, node, packet)
         if kind == c.PING:
             heartbeat.send(core, link, c.PONG)
-        _apply_header(core, link, node, packet, kind)
+        _apply_header(core, link, node, packet, kind, is_credible=is_credible)
     if verdict.version != core.version.number:
-        _apply_rest(core, node, packet, shard_before)
+        _apply_rest(core, node, packet, shard_before, is_credible=is_credible)
     elif verdict.news:
         gossip_in.apply(core, node, packet.gossip_at(verdict.news))
 
@@ -234,6 +246,8 @@ def _handle_news(core: Core, link: Link, node: Node, packet: Packet, verdict: Ve
 def _apply_claims(core: Core, sender: Node, packet: Packet) -> None:
     """Applies the claims of a primary in a header of which all else is known."""
     config_epoch = packet.config_epoch
+    if not epoch_bound.believes(core, sender, config_epoch):
+        return
     epochs.observe_config(core, sender, config_epoch)
     roles.apply_header_claims(core, sender, config_epoch, packet.myslots)
     if sender.config_epoch == core.myself.config_epoch:
@@ -252,7 +266,7 @@ def _answer(core: Core, link: Link, sender: Node | None, packet: Packet, *, may_
         heartbeat.send(core, link, c.PONG)
 
 
-def _apply_header(core: Core, link: Link, sender: Node, packet: Packet, kind: int) -> None:
+def _apply_header(core: Core, link: Link, sender: Node, packet: Packet, kind: int, *, is_credible: bool) -> None:
     """Applies what the header of a heartbeat says, beyond that of other messages (`_note_sender`)."""
     sender.flags &= ~c.FLAG_MEET
     if (sender.flags ^ packet.flags) & c.FLAG_NOFAILOVER:
@@ -262,16 +276,23 @@ def _apply_header(core: Core, link: Link, sender: Node, packet: Packet, kind: in
         address.update_from_header(core, sender, link, packet)
     elif kind == c.PONG and not link.inbound:
         links.note_pong(core, link, sender, core.now_ms, has_extensions=packet.raw_extensions[1] > 0)
+    if not is_credible:
+        return
     extensions.learn_shard(core, sender, packet)
     roles.apply_header(core, sender, packet)
     if sender.config_epoch == core.myself.config_epoch:
         epochs.resolve_collision(core, sender)
 
 
-def _apply_rest(core: Core, sender: Node, packet: Packet, shard_before: str) -> None:
-    """Applies what follows the header: gossip and extensions. Then two primaries may turn out to be of one shard."""
+def _apply_rest(core: Core, sender: Node, packet: Packet, shard_before: str, *, is_credible: bool) -> None:
+    """Applies what follows the header: gossip and extensions. Then two primaries may turn out to be of one shard.
+
+    Whom a sender hears has nothing to do with its epochs, so its gossip counts also when they are not believed.
+    """
     if packet.count:
         gossip_in.apply(core, sender, _gossip_news(core, packet))
+    if not is_credible:
+        return
     extensions.apply(core, sender, packet)
     if sender.shard_id != shard_before:
         roles.give_way(core, sender)
@@ -332,7 +353,7 @@ def _handle_fail(core: Core, link: Link, sender: Node, packet: Packet) -> None:
 def _handle_update(core: Core, link: Link, sender: Node, packet: Packet) -> None:
     message = packet.decode()
     assert isinstance(message, Update)
-    roles.apply_update(core, message)
+    roles.apply_update(core, sender, message)
 
 
 _MODULES: Final[dict[int, Callable[[Core, Node, ModuleMessage], None]]] = {

@@ -90,6 +90,13 @@ class Config:
     cluster_migration_barrier: int
     cluster_blacklist_ttl: int
     cluster_manual_failover_timeout: int
+    cluster_bus_port_protected_mode: bool
+    cluster_allow_node_ids: tuple[str, ...]
+    cluster_allow_networks: tuple[str, ...]
+    cluster_allow_certificate_names: tuple[str, ...]
+    cluster_pin_certificates: str
+    cluster_label: str
+    cluster_epoch_jump_max: int
     shutdown_on_sigterm: tuple[str, ...]
     shutdown_on_sigint: tuple[str, ...]
     shutdown_timeout: int
@@ -213,6 +220,7 @@ class Config:
             raise ConfigError(f"port and tls-port are both {self.port}")
         if self.bus_port in (self.port, self.tls_port):
             raise ConfigError(f"cluster-port {self.bus_port} is a client port already")
+        self._check_guard()
         needs = [name for name, on in (("tls-cluster yes", self.tls_cluster), ("tls-port", self.tls_port)) if on]
         if not needs:
             return
@@ -225,6 +233,20 @@ class Config:
                     pass
             except OSError as error:
                 raise ConfigError(f"{name} {self.path(name)!r}: {error.strerror}") from None
+
+    def _check_guard(self) -> None:
+        """What says who may join must be able to."""
+        is_mutual = self.tls_cluster and self.tls_auth_clients == "yes"
+        if self.cluster_bus_port_protected_mode and not is_mutual:
+            missing = "tls-cluster is disabled" if not self.tls_cluster else "tls-auth-clients is not 'yes'"
+            raise ConfigError(
+                f"cluster-bus-port-protected-mode is enabled but {missing}, so nobody authenticates the cluster bus:"
+                " give 'tls-cluster yes' and 'tls-auth-clients yes', or 'cluster-bus-port-protected-mode no' if only"
+                " trusted hosts reach the bus port"
+            )
+        for name in ("cluster-allow-certificate-names", "cluster-pin-certificates"):
+            if self.text(name) not in ("", "no") and not is_mutual:
+                raise ConfigError(f"{name} needs tls-cluster yes and tls-auth-clients yes")
 
     @property
     def base_port(self) -> int:

@@ -12,6 +12,7 @@ from typing import Final
 
 from clusterbus._core import IO_THREADS_MAX
 from clusterbus.config.directive import Directive
+from clusterbus.config.guard_directives import GUARD
 from clusterbus.config.kinds import (
     INT_MAX,
     LONG_MAX,
@@ -417,6 +418,7 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         "Whether shard channels are served while the cluster is down.",
         True,
     ),
+    *GUARD,
     # ---- what the client port notes about commands
     Directive(
         "commandlog-execution-slower-than",

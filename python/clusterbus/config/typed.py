@@ -221,6 +221,33 @@ class Directives(TypedDict, total=False):
     cluster_allow_pubsubshard_when_down: bool | Literal["yes", "no"] | None
     """Whether shard channels are served while the cluster is down. (default yes)"""
 
+    cluster_bus_port_protected_mode: bool | Literal["yes", "no"] | None
+    """Refuse to run with a bus that does not ask each peer for a certificate: tls-cluster yes, and tls-auth-clients
+    yes. (default no)"""
+
+    cluster_allow_node_ids: str | Sequence[str] | None
+    """Ids of the nodes that may be members; empty is all."""
+
+    cluster_allow_networks: str | Sequence[str] | None
+    """Networks (10.0.0.0/8, 2001:db8::/32, single addresses) from which members come and where they are dialled; empty
+    is all."""
+
+    cluster_allow_certificate_names: str | Sequence[str] | None
+    """DNS and URI names, one of which a peer's certificate must have (subjectAltName; *.example.org is any one label);
+    empty is any certificate."""
+
+    cluster_pin_certificates: Literal["no", "key", "names"] | None
+    """Keep to each node id the first certificate seen with it, by its public key or by its names (subjectAltName), and
+    refuse another. (default no)"""
+
+    cluster_label: str | None
+    """Name of the cluster: clusterbus nodes with another one are not let in, and their gossip is refused; empty fits
+    all."""
+
+    cluster_epoch_jump_max: int | None
+    """An epoch that lies further above all known ones is not believed of a single member; 0 is no limit. (default
+    4294967296)"""
+
     commandlog_execution_slower_than: int | None
     """Microseconds from which on a command is in SLOWLOG; -1 turns the log off. (default 10000)"""
 

@@ -7,7 +7,7 @@ sent, and at what is on disk. Must never change a member. A broken rule raises `
 |---|---|
 | one winner per epoch, with the votes of a majority | a new primary or taker of slots (`claims`) |
 | one vote per voter per epoch, also across restarts; on disk before it is sent | a vote sent |
-| epochs never go down, also across restarts for what was durable or announced | every event, message and start |
+| epochs never go down, or far up (H28), across restarts too if durable or announced | every event, message, start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
 | no slot held by two; a forgotten node stays out; no replica of a known epoch (P10); lease, version | every event |
 | an empty node gets no slots that had data, and follows a node with data only by order (P1, P4) | every change |
@@ -51,7 +51,12 @@ DATA_KEPT: Final = "slots with data only go to nodes with data"
 LEASE: Final = "nobody answers for a main loop that has been away for longer than its lease"
 AS_OF_NOW: Final = "heartbeats are taken without the main loop only at the version of the state"
 ONE_HOLDER: Final = "no slot is held by two nodes at once"
+NO_JUMP: Final = "no epoch is taken over that no honest cluster reaches"
 OWN_GAINS: Final = "slots are only gained by an election or an operator"
+
+
+EPOCH_SANE_MAX: Final = 2**20
+"""Far above what the orders and elections of a scenario amount to."""
 
 
 class ObservedHost(Protocol):
@@ -170,6 +175,8 @@ class Checker:
         if current_epoch != seen.current_epoch:
             if current_epoch < seen.current_epoch and not by_operator:
                 self._broken(host, EPOCHS_RISE, f"current epoch {seen.current_epoch} -> {current_epoch}")
+            if current_epoch > EPOCH_SANE_MAX:
+                self._broken(host, NO_JUMP, f"current epoch {seen.current_epoch} -> {current_epoch}")
             seen.current_epoch = current_epoch
         self._check_primary(host, seen, by_operator=by_operator)
         if state.keeps_leases and myself.slot_bits:
@@ -193,6 +200,8 @@ class Checker:
             before = known.get(event.node_id, 0)
             if event.config_epoch < before:
                 self._broken(host, EPOCHS_RISE, f"config epoch of {event.node_id} {before} -> {event.config_epoch}")
+            if event.config_epoch > EPOCH_SANE_MAX:
+                self._broken(host, NO_JUMP, f"config epoch of {event.node_id} {before} -> {event.config_epoch}")
             known[event.node_id] = event.config_epoch
         elif isinstance(event, RoleChanged):
             self._check_deposed(host, event)

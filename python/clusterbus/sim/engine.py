@@ -63,6 +63,9 @@ class Process(Protocol):
     def note_on_wire(self, packet: Packet, end: End) -> None:
         """A message leaves on a link, in the order in which the peer gets them."""
 
+    def damaged(self, packet: Packet) -> Packet:
+        """What leaves in the place of a message, if this process is one that damages them."""
+
     def note_delivered(self, packet: Packet, sender: int) -> None:
         """The network delivered a packet."""
 
@@ -153,7 +156,7 @@ class SimEngine:
         if not isinstance(item, Packet):
             self._process.note_handed_over(packet, (end,))
         self._process.note_on_wire(packet, end)
-        self._network.send(end, packet)
+        self._network.send(end, self._process.damaged(packet))
 
     def _encode(self, link: int, message_type: int) -> Packet:
         assert self._view is not None

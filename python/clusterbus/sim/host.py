@@ -111,6 +111,8 @@ class Host:
         self.may_take_over = False
         self.importing = 0
         self.planned_crash: PlannedCrash | None = None
+        self.damage: Callable[[Packet], Packet] | None = None
+        """What becomes of the messages that leave here."""
         self._state_class = state_class
         self._compares = compares
         self._timeline = world.timeline
@@ -441,6 +443,10 @@ class Host:
     def note_on_wire(self, packet: Packet, end: End) -> None:
         """A message leaves on a link."""
         self._checker.on_wire(self, end.link, packet)
+
+    def damaged(self, packet: Packet) -> Packet:
+        """What leaves in the place of a message."""
+        return packet if self.damage is None else self.damage(packet)
 
     def note_delivered(self, packet: Packet, sender: int) -> None:
         """The network delivered a packet from another host."""

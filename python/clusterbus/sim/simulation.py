@@ -530,6 +530,11 @@ class Simulation:
         """
         self._world.drops = predicate
 
+    def damage(self, node: int, change: Callable[[Packet], Packet] | None) -> None:
+        """From now on, what a host sends leaves as `change` makes it. None ends it."""
+        self._note("net", f"n{node} {'damages its packets' if change is not None else 'sends sound packets again'}")
+        self._world.hosts[node].damage = change
+
     def break_links(self, node: int, other: int) -> int:
         """Resets every connection between two hosts. Returns how many there were."""
         self._note("net", f"resets the links of n{node} and n{other}")

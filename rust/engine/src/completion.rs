@@ -12,6 +12,7 @@ use crate::limits::DROPPED_CLOSES;
 use crate::link_id::LinkId;
 use crate::links::Links;
 use crate::reason::{EndReason, LossReason, RefusalReason};
+use crate::transport::tls::PeerIdentity;
 use crate::transport::transfer::{ReadReport, ReadStop};
 
 /// Applies a completion.
@@ -26,7 +27,7 @@ pub(crate) fn apply(
         Outcome::Read { report, write_error } => {
             tell_read(links, journal, link, report, write_error)
         }
-        Outcome::Up => tell_up(links, journal, link, now),
+        Outcome::Up(identity) => tell_up(links, journal, link, identity, now),
         Outcome::NoHandshake { reason, detail } => end(links, journal, link, reason, detail),
         Outcome::Panicked(detail) => {
             journal.counters.job_panics += 1;
@@ -67,10 +68,16 @@ fn tell_read(
     lose(links, journal, link, reason, detail);
 }
 
-/// Reports a link that is up to the main loop.
-pub(crate) fn tell_up(links: &mut Links, journal: &mut Journal, link: LinkId, now: Instant) {
+/// Reports a link that is up to the main loop, with what its peer's certificate says if it showed one.
+pub(crate) fn tell_up(
+    links: &mut Links,
+    journal: &mut Journal,
+    link: LinkId,
+    identity: Option<Box<PeerIdentity>>,
+    now: Instant,
+) {
     if let Some(up) = links.up(link, now) {
-        journal.up(link, &up);
+        journal.up(link, &up, identity);
     }
 }
 

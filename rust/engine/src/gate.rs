@@ -114,7 +114,7 @@ impl Gate {
             (RefusalReason::MaxHandshakes, detail)
         } else {
             match self.open_accepted(watch, links, incoming, now) {
-                Ok(Some(link)) => return tell_up(links, journal, link, now),
+                Ok(Some(link)) => return tell_up(links, journal, link, None, now),
                 Ok(None) => return,
                 Err(error) => (RefusalReason::End(EndReason::Error), error.to_string()),
             }
@@ -215,7 +215,7 @@ impl Gate {
             Ok(io) => {
                 links.connected(link, io);
                 if !tls {
-                    tell_up(links, journal, link, now);
+                    tell_up(links, journal, link, None, now);
                 }
             }
             Err(error) => lose(links, journal, link, LossReason::Connect, error.to_string()),

@@ -20,7 +20,7 @@ use crate::link_id::{LinkId, LinkTag};
 use crate::pool::{Hands, Lane, Run};
 use crate::reason::EndReason;
 use crate::sync::Arc;
-use crate::transport::tls::{TlsReport, TlsTransport};
+use crate::transport::tls::{PeerIdentity, TlsReport, TlsTransport};
 use crate::transport::transfer::{ReadReport, ReadStop};
 
 /// Work on one half of a link, for whoever takes it.
@@ -56,8 +56,8 @@ pub(crate) struct Completion {
 pub(crate) enum Outcome {
     /// Something was read that the main loop must act on, or nothing can be written any more.
     Read { report: ReadReport, write_error: Option<String> },
-    /// A TLS handshake is done.
-    Up,
+    /// A TLS handshake is done. The peer may have shown a certificate.
+    Up(Option<Box<PeerIdentity>>),
     /// A TLS handshake has failed.
     NoHandshake { reason: EndReason, detail: String },
     /// The half is gone: the panic dropped it with the rest of the stack.
@@ -218,6 +218,7 @@ impl JobRunner {
             tally.note_quiet(dock.id, &after);
         });
         let is_up = matches!(handshake, Handshake::Up);
+        let identity = if is_up { transport.peer_identity().map(Box::new) } else { None };
         let what_was_read = reads.then_some(&read);
         let after = dock.tls_done(transport, is_handshaking, is_up, what_was_read, &write, after);
         let tell = |outcome| Completion { link: dock.id, outcome };
@@ -227,7 +228,7 @@ impl JobRunner {
                 done.push_back(tell(Outcome::NoHandshake { reason, detail }));
                 return tell_drained(dock, after.is_drained, done);
             }
-            Handshake::Up => done.push_back(tell(Outcome::Up)),
+            Handshake::Up => done.push_back(tell(Outcome::Up(identity))),
             Handshake::WasDone => {}
         }
         tell_read(dock, read, after, done);

@@ -69,3 +69,7 @@ pub const DROPPED_LISTED: usize = 16;
 pub const NEWS_MAX: usize = 32;
 /// Refused packets after which a link is closed (H4).
 pub const DROPPED_CLOSES: u32 = 8;
+/// Of so many names of a peer's certificate the main loop is told, each up to `CERTIFICATE_NAME_LEN_BYTES` long.
+pub(crate) const CERTIFICATE_NAMES: usize = 64;
+/// See `CERTIFICATE_NAMES`.
+pub(crate) const CERTIFICATE_NAME_LEN_BYTES: usize = 255;

@@ -2,7 +2,7 @@
 //!
 //! Python can make them too, so that what stands in for the engine (the simulator) reports the same events.
 
-use clusterbus_engine::{Event, LossReason, Received, RefusalReason};
+use clusterbus_engine::{Event, LossReason, PeerIdentity, Received, RefusalReason};
 use pyo3::prelude::*;
 
 use crate::errors::ConfigError;
@@ -17,14 +17,26 @@ pub struct LinkAccepted {
     ip: String,
     port: u16,
     local_ip: String,
+    certificate_key: String,
+    certificate_names: Vec<String>,
 }
 
 #[pymethods]
 impl LinkAccepted {
     #[new]
-    #[pyo3(signature = (*, link, listener, ip, port, local_ip))]
-    fn new(link: u64, listener: u64, ip: String, port: u16, local_ip: String) -> Self {
-        Self { link, listener, ip, port, local_ip }
+    #[pyo3(signature = (*, link, listener, ip, port, local_ip, certificate_key = String::new(),
+            certificate_names = Vec::new()),
+        text_signature = "(*, link, listener, ip, port, local_ip, certificate_key='', certificate_names=())")]
+    fn new(
+        link: u64,
+        listener: u64,
+        ip: String,
+        port: u16,
+        local_ip: String,
+        certificate_key: String,
+        certificate_names: Vec<String>,
+    ) -> Self {
+        Self { link, listener, ip, port, local_ip, certificate_key, certificate_names }
     }
 }
 
@@ -34,14 +46,24 @@ pub struct LinkConnected {
     link: u64,
     owner: u64,
     local_ip: String,
+    certificate_key: String,
+    certificate_names: Vec<String>,
 }
 
 #[pymethods]
 impl LinkConnected {
     #[new]
-    #[pyo3(signature = (*, link, owner, local_ip))]
-    fn new(link: u64, owner: u64, local_ip: String) -> Self {
-        Self { link, owner, local_ip }
+    #[pyo3(signature = (*, link, owner, local_ip, certificate_key = String::new(),
+            certificate_names = Vec::new()),
+        text_signature = "(*, link, owner, local_ip, certificate_key='', certificate_names=())")]
+    fn new(
+        link: u64,
+        owner: u64,
+        local_ip: String,
+        certificate_key: String,
+        certificate_names: Vec<String>,
+    ) -> Self {
+        Self { link, owner, local_ip, certificate_key, certificate_names }
     }
 }
 
@@ -168,21 +190,39 @@ fn text<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(String::new, |value| value.to_string())
 }
 
+/// The key in hexadecimal digits, and the names; nothing of a peer that showed no certificate.
+fn certificate(identity: Option<Box<PeerIdentity>>) -> (String, Vec<String>) {
+    identity.map_or_else(Default::default, |identity| {
+        let key = identity.key_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        (key, identity.names)
+    })
+}
+
 /// Makes the Python object of an event.
 pub fn to_python(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
     Ok(match event {
-        Event::Accepted { link, listener, peer, local_ip } => {
+        Event::Accepted { link, listener, peer, local_ip, identity } => {
+            let (certificate_key, certificate_names) = certificate(identity);
             let event = LinkAccepted {
                 link: link.as_u64(),
                 listener,
                 ip: peer.ip().to_string(),
                 port: peer.port(),
                 local_ip: text(local_ip),
+                certificate_key,
+                certificate_names,
             };
             Py::new(py, event)?.into_any()
         }
-        Event::Connected { link, owner, local_ip } => {
-            let event = LinkConnected { link: link.as_u64(), owner, local_ip: text(local_ip) };
+        Event::Connected { link, owner, local_ip, identity } => {
+            let (certificate_key, certificate_names) = certificate(identity);
+            let event = LinkConnected {
+                link: link.as_u64(),
+                owner,
+                local_ip: text(local_ip),
+                certificate_key,
+                certificate_names,
+            };
             Py::new(py, event)?.into_any()
         }
         Event::Packets { link, packets, dropped } => {

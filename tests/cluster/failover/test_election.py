@@ -451,7 +451,7 @@ def test_s5_the_election_ends_when_a_sibling_has_won() -> None:
 
 
 def test_h28_there_is_no_election_after_the_last_epoch() -> None:
-    shard = Shard()
+    shard = Shard(cluster_epoch_jump_max=0)
     shard.solo.says(shard.voters[0], current_epoch=c.EPOCH_MAX)
     shard.fail()
     assert not [effect for effect in shard.live(1_000) if isinstance(effect, Broadcast)]

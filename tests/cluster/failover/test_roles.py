@@ -344,7 +344,7 @@ def test_h27_replicas_do_not_collide() -> None:
 
 
 def test_h28_the_last_epoch_is_never_passed() -> None:
-    solo = Solo()
+    solo = Solo(cluster_epoch_jump_max=0)
     puppet = solo.puppet("a", config_epoch=6)
     solo.state.myself.config_epoch = 6
     solo.says(puppet, current_epoch=c.EPOCH_MAX)

@@ -11,6 +11,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.claims import electorate
 from clusterbus.cluster.claims.letters import Kind, Letter
 from clusterbus.cluster.core import Core
+from clusterbus.cluster.failover import epoch_bound
 from clusterbus.cluster.model.claim_state import Promise
 from clusterbus.cluster.model.node import Node
 
@@ -84,6 +85,9 @@ def answer(core: Core, sender: Node, letter: Letter) -> None:
     """A member asks for promises about its slots. It gets those that are not promised to another one, and whose owner
     it is under an epoch that is greater than that of any other owner that we know.
     """
+    if not epoch_bound.is_credible(core, letter.epoch):
+        epoch_bound.refuse(core, sender, letter.epoch)
+        return
     claims = core.claims
     bits = 0 if core.now_ms < claims.blind_until_ms else letter.slots
     bits &= ~promised_to_others(core, sender, core.now_ms)

@@ -16,7 +16,7 @@ from clusterbus.cluster.claims import electorate, promises, voting
 from clusterbus.cluster.claims.letters import REASONS, Denial, Kind, Letter
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import SlotOrderEnded, SlotsTaken
-from clusterbus.cluster.failover import epochs, no_harm
+from clusterbus.cluster.failover import epoch_bound, epochs, no_harm
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.claim_state import Wish
 from clusterbus.cluster.model.node import Kin, Node
@@ -83,7 +83,10 @@ def take_vote(core: Core, sender: Node, letter: Letter) -> None:
 
 def take_denial(core: Core, sender: Node, letter: Letter) -> None:
     """A member did not vote for us."""
-    epochs.observe(core, sender, letter.other_epoch)
+    if not epoch_bound.is_credible(core, letter.other_epoch):
+        epoch_bound.refuse(core, sender, letter.other_epoch)
+        return
+    epochs.observe(core, letter.other_epoch)
     wishes = core.claims.wishes
     if wishes and wishes[0].epoch and wishes[0].epoch == letter.epoch:
         wishes[0].denials[sender.node_id] = REASONS[Denial(letter.count)]

@@ -10,14 +10,17 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.claims import electorate, promises
 from clusterbus.cluster.claims.letters import REASONS, Denial, Kind, Letter
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.failover import epochs
+from clusterbus.cluster.failover import epoch_bound, epochs
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.refusal import Refusal
 
 
 def handle_ask(core: Core, sender: Node, letter: Letter) -> None:
-    """A member asks for our vote. It always gets an answer."""
+    """A member asks for our vote. It gets an answer, unless its epoch is none that we believe (H28)."""
+    if not epoch_bound.is_credible(core, max(letter.epoch, letter.other_epoch)):
+        epoch_bound.refuse(core, sender, max(letter.epoch, letter.other_epoch))
+        return
     denial = refusal(core, sender, letter)
     if denial is not None:
         core.count_refused(Refusal.CLAIM_VOTE_REQUEST)
@@ -33,7 +36,7 @@ def handle_ask(core: Core, sender: Node, letter: Letter) -> None:
         if denial is Denial.MORE_MEMBERS:
             electorate.ask_unknown(core)
         return
-    epochs.observe(core, sender, letter.epoch)
+    epochs.observe(core, letter.epoch)
     core.last_vote_epoch = letter.epoch
     core.save_now()
     core.counters["claim_votes"] += 1

@@ -1,6 +1,7 @@
 """Epochs: the current one never goes down or wraps, and no two primaries keep the same config epoch.
 
-Owns the rules by which epochs rise. Must never take an epoch from an unknown sender (H28). Main thread. Source:
+Owns the rules by which epochs rise; which epochs of others are believed is in `epoch_bound`. Must never take an epoch
+from an unknown sender (H28). Main thread. Source:
 `clusterGetMaxEpoch`, `clusterHandleConfigEpochCollision`, `clusterBumpConfigEpochWithoutConsensus`.
 """
 
@@ -8,19 +9,16 @@ from __future__ import annotations
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.failover import election
+from clusterbus.cluster.failover import election, epoch_bound
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.cluster.model.refusal import Refusal
 
 
-def observe(core: Core, sender: Node, current_epoch: int) -> None:
-    """Raises our current epoch to that of a known sender. A huge jump is followed too, but counted and logged."""
-    if current_epoch <= core.current_epoch:
-        return
-    if current_epoch - core.current_epoch > c.EPOCH_JUMP_SUSPECT:
-        core.refuse(Refusal.EPOCH_JUMP, sender.node_id, f"current epoch jumps to {current_epoch}")
-    core.current_epoch = current_epoch
+def observe(core: Core, current_epoch: int) -> None:
+    """Raises our current epoch to that of a known sender, which must be one that is believed (`epoch_bound`)."""
+    if current_epoch > core.current_epoch:
+        core.current_epoch = current_epoch
 
 
 def observe_config(core: Core, sender: Node, config_epoch: int) -> None:
@@ -28,11 +26,6 @@ def observe_config(core: Core, sender: Node, config_epoch: int) -> None:
     if config_epoch > sender.config_epoch:
         core.set_config_epoch(sender, config_epoch)
         election.note_claim(core, sender)
-
-
-def max_epoch(core: Core) -> int:
-    """The greatest epoch that we know of, config epochs included."""
-    return max(core.current_epoch, max(node.config_epoch for node in core.table))
 
 
 def resolve_collision(core: Core, sender: Node) -> None:
@@ -61,7 +54,7 @@ def bump(core: Core, *, announces: bool = True) -> bool:
     Everybody is told at once, but for `announces` False: then the caller has more to tell.
     """
     myself = core.myself
-    if myself.config_epoch != 0 and myself.config_epoch == max_epoch(core):
+    if myself.config_epoch != 0 and myself.config_epoch == epoch_bound.max_epoch(core):
         return False
     if not _take_next_epoch(core, announces=announces):
         return False

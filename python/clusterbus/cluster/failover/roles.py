@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.failover import epochs, no_harm, replication
+from clusterbus.cluster.failover import epoch_bound, epochs, no_harm, replication
 from clusterbus.cluster.heartbeats import extensions, heartbeat
 from clusterbus.cluster.model.node import JudgedClaims, Link, Node, Succession
 from clusterbus.cluster.model.refusal import Refusal
@@ -76,13 +76,18 @@ def _is_stale(core: Core, sender: Node, packet: Packet) -> bool:
     return packet.config_epoch < max(sender.config_epoch, primary.config_epoch)
 
 
-def apply_update(core: Core, update: Update) -> None:
-    """Applies an UPDATE: a node's newer slots and config epoch. Ignored if it is about us or an unknown id (H26)."""
+def apply_update(core: Core, sender: Node, update: Update) -> None:
+    """Applies an UPDATE: a node's newer slots and config epoch. Ignored if it is about us or an unknown id (H26), or if
+    its epoch is none that we believe (H28).
+    """
     node = core.table.find(update.node_id)
     if node is None or node is core.myself or node.in_handshake:
         core.count_refused(Refusal.UPDATE_SUBJECT)
         return
     if update.config_epoch <= node.config_epoch:
+        return
+    if not epoch_bound.is_credible(core, update.config_epoch):
+        epoch_bound.refuse(core, sender, update.config_epoch)
         return
     set_primary(core, node)
     epochs.observe_config(core, node, update.config_epoch)

@@ -92,6 +92,7 @@ def reset(core: Core, *, hard: bool) -> None:
     _forget_all(core)
     if hard:
         core.current_epoch = core.last_vote_epoch = 0
+        core.epoch_bound.forget()
         core.set_config_epoch(myself, 0)
         core.table.rename(myself, core.new_id())
         core.log("notice", f"Reset, under a new id: {myself.node_id}")
@@ -141,6 +142,7 @@ def set_config_epoch(core: Core, epoch: int) -> None:
     if core.myself.config_epoch != 0:
         raise StateError("Node config epoch is already non-zero")
     core.set_config_epoch(core.myself, epoch)
+    core.epoch_bound.forget()
     core.log("notice", f"configEpoch set to {epoch} via CLUSTER SET-CONFIG-EPOCH")
     core.current_epoch = max(core.current_epoch, epoch)
     core.want_state_update()

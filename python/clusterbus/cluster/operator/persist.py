@@ -262,7 +262,22 @@ def restore(core: Core, conf: NodesConf) -> None:
     if unknown:
         core.log("warning", f"nodes.conf has fields of a newer server, which are kept: {', '.join(unknown)}")
     core.last_vote_epoch = conf.last_vote_epoch
+    _look_at_epochs(core, conf, max(node.config_epoch for node in nodes.values()))
     core.current_epoch = max(conf.current_epoch, max(node.config_epoch for node in nodes.values()))
+
+
+def _look_at_epochs(core: Core, conf: NodesConf, config_epoch: int) -> None:
+    """Tells the operator of epochs that no honest cluster reaches. The node starts all the same: its file is its word,
+    and to begin lower would let it vote twice in an epoch (H28).
+    """
+    jump_max = core.config.cluster_epoch_jump_max
+    greatest = max(conf.current_epoch, config_epoch)
+    if greatest > c.EPOCH_TOLD_MAX or (jump_max and greatest - config_epoch > jump_max):
+        core.log(
+            "warning",
+            f"nodes.conf says epoch {greatest}, and its greatest config epoch is {config_epoch}: no honest cluster"
+            " climbs so far. Members with lower epochs will not believe this node (cluster-epoch-jump-max)",
+        )
 
 
 def _mentioned(core: Core, nodes: dict[str, Node], node_id: str) -> Node:

@@ -74,10 +74,14 @@ def _meet_outsiders(stage: Stage) -> None:
 
 
 def _give_away_free_slots(stage: Stage) -> None:
-    """Slots of a primary that is gone for good, with its keys."""
+    """Slots of a primary that is gone for good, with its keys: those that no member claims, also where they had just
+    been moved to it, and others still know their former owner.
+    """
     simulation = stage.simulation
     taker = next(node for node in simulation.nodes if simulation.state(node).myself.slot_bits)
-    free = ALL_SLOTS & ~simulation.state(taker).assigned_slots
+    free = ALL_SLOTS
+    for node in simulation.nodes:
+        free &= ~simulation.state(node).myself.slot_bits
     for first, last in ranges_of(free):
         with contextlib.suppress(StateError):
             simulation.claim_slots(taker, first, last)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from clusterbus.sim.faults import hosts, operators, paths
+from clusterbus.sim.faults import damage, hosts, operators, paths
 from clusterbus.sim.faults.stage import Stage, Undo
 
 FAULTS: Final[dict[str, tuple[int, Callable[[Stage], Undo | None]]]] = {
@@ -43,6 +43,7 @@ FAULTS: Final[dict[str, tuple[int, Callable[[Stage], Undo | None]]]] = {
     "node forgotten": (5, operators.forget),
     "replica moved": (3, operators.move_replica),
     "slots claimed twice": (5, operators.claim_twice),
+    "wild epochs": (5, damage.wild_epochs),
 }
 """Name of a fault: its weight in the draw, and the function that begins it. That returns what ends the fault, or None
 if the fault cannot begin now."""

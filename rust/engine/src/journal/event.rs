@@ -8,6 +8,7 @@ use clusterbus_wire::PacketError;
 
 use crate::link_id::LinkId;
 use crate::reason::{LossReason, RefusalReason};
+use crate::transport::tls::PeerIdentity;
 use crate::transport::transfer::Received;
 
 /// Something that happened, for the main loop to act on.
@@ -23,6 +24,8 @@ pub enum Event {
         peer: SocketAddr,
         /// Our address that the peer dialled.
         local_ip: Option<IpAddr>,
+        /// What the peer's certificate says, if it showed one.
+        identity: Option<Box<PeerIdentity>>,
     },
     /// Our dial is up; if it is a TLS connection, its handshake is done.
     Connected {
@@ -32,6 +35,8 @@ pub enum Event {
         owner: u64,
         /// Our address on the link.
         local_ip: Option<IpAddr>,
+        /// What the peer's certificate says, if it showed one.
+        identity: Option<Box<PeerIdentity>>,
     },
     /// Packets of one link, in the order in which they came.
     Packets {

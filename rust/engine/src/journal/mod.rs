@@ -17,6 +17,7 @@ use crate::journal::stats::Counters;
 use crate::link_id::LinkId;
 use crate::links::{Origin, Up};
 use crate::reason::{LossReason, RefusalReason};
+use crate::transport::tls::PeerIdentity;
 use crate::transport::transfer::Received;
 
 /// Events not taken yet, and the counters.
@@ -36,11 +37,13 @@ impl Journal {
     }
 
     /// A link is up.
-    pub(crate) fn up(&mut self, link: LinkId, up: &Up) {
+    pub(crate) fn up(&mut self, link: LinkId, up: &Up, identity: Option<Box<PeerIdentity>>) {
         let (peer, local_ip) = (up.peer, up.local_ip);
         self.events.push(match up.origin {
-            Origin::Dialled { owner } => Event::Connected { link, owner, local_ip },
-            Origin::Accepted { listener } => Event::Accepted { link, listener, peer, local_ip },
+            Origin::Dialled { owner } => Event::Connected { link, owner, local_ip, identity },
+            Origin::Accepted { listener } => {
+                Event::Accepted { link, listener, peer, local_ip, identity }
+            }
         });
     }
 

@@ -165,7 +165,7 @@ impl World {
         let link = self.links.insert(new);
         self.sockets.push((link, fickle));
         if is_plain {
-            tell_up(&mut self.links, &mut self.journal, link, self.now);
+            tell_up(&mut self.links, &mut self.journal, link, None, self.now);
         } else {
             self.links.must_open(link, self.now);
         }
@@ -211,7 +211,7 @@ impl World {
                     }
                 }
             },
-            12 if self.random.below(2) == 0 => tell_up(links, journal, link, self.now),
+            12 if self.random.below(2) == 0 => tell_up(links, journal, link, None, self.now),
             12 => {
                 links.close(link);
             }

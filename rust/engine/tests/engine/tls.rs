@@ -62,6 +62,39 @@ fn r16_a_handshake_in_many_pieces_is_one_accept() {
     }
 }
 
+/// H21: who the peer is by its certificate comes with the link, of whoever dialled.
+#[test]
+fn h21_a_link_comes_with_the_key_and_the_names_of_its_peer() {
+    for mode in TLS_WAYS {
+        let mut rig = Rig::new(mode);
+        let (_, port) = rig.listen();
+        let _peer = good_client(&mut rig, port);
+        rig.until("the link", |rig| rig.accepted().len() == 1);
+        let (listener, address) = peer_listener();
+        let link = rig.engine.connect(address, 42, true, None).expect("a socket");
+        let (stream, _) = listener.accept().expect("the engine dialled");
+        let peer = Peer::over_tcp(stream, Some(certs().server(&certs().named)));
+        rig.adopt(&peer);
+        rig.until("the link", |rig| rig.story(link) == "c");
+        let identities: Vec<_> = rig
+            .log
+            .iter()
+            .filter_map(|event| match event {
+                Event::Accepted { identity, .. } | Event::Connected { identity, .. } => {
+                    identity.as_deref()
+                }
+                _ => None,
+            })
+            .collect();
+        let [accepted, dialled] = identities[..] else { panic!("{:?}", rig.log) };
+        assert_eq!(accepted.names, ["localhost"]);
+        assert_eq!(dialled.names, ["a.example.org", "*.b.example.org", "spiffe://example.org/c"]);
+        assert_eq!(accepted.key_sha256, certs().peer.key_sha256());
+        assert_eq!(dialled.key_sha256, certs().named.key_sha256());
+        assert_ne!(accepted.key_sha256, dialled.key_sha256);
+    }
+}
+
 /// R30: TLS handshakes of dials run on workers too.
 #[test]
 fn r30_a_dial_shakes_hands_on_a_worker() {

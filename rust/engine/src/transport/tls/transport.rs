@@ -13,6 +13,7 @@ use crate::gossip::{GossipScratch, IdBytes, View};
 use crate::limits::{HANDSHAKE_BYTES, READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
 use crate::reason::EndReason;
 use crate::transport::socket::Socket;
+use crate::transport::tls::identity::PeerIdentity;
 use crate::transport::transfer::{
     Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport,
 };
@@ -57,6 +58,11 @@ impl TlsTransport {
             expect_eof: false,
             node: None,
         })
+    }
+
+    /// Who the peer is by its certificate, once the handshake is done.
+    pub(crate) fn peer_identity(&self) -> Option<PeerIdentity> {
+        PeerIdentity::of(&self.connection)
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {

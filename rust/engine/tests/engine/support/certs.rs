@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use clusterbus_engine::{ClientAuth, TlsFiles, TlsSetup};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::crypto::ring;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData, SanType,
+    date_time_ymd,
+};
+use rustls::crypto::ring as provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
@@ -21,6 +24,13 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// SHA-256 of the public key, as the engine tells it.
+    pub fn key_sha256(&self) -> [u8; 32] {
+        let key = KeyPair::from_pem(&self.key_pem).expect("rcgen writes PEM");
+        let digest = ring::digest::digest(&ring::digest::SHA256, &key.subject_public_key_info());
+        digest.as_ref().try_into().expect("32 bytes")
+    }
+
     fn chain(&self) -> Vec<CertificateDer<'static>> {
         let chain = CertificateDer::pem_slice_iter(self.cert_pem.as_bytes());
         chain.collect::<Result<_, _>>().expect("rcgen writes PEM")
@@ -36,6 +46,8 @@ pub struct Certs {
     pub ca_pem: String,
     pub node: Identity,
     pub peer: Identity,
+    /// With several names and an address.
+    pub named: Identity,
     pub expired: Identity,
     pub self_signed: Identity,
     pub of_other_ca: Identity,
@@ -54,6 +66,7 @@ impl Certs {
             ca_pem: ca.pem(),
             node: signed(&leaf(), &ca),
             peer: signed(&leaf(), &ca),
+            named: signed(&named(), &ca),
             expired: signed(&expired, &ca),
             self_signed: Identity { cert_pem: alone_cert.pem(), key_pem: alone.serialize_pem() },
             of_other_ca: signed(&leaf(), &other_ca),
@@ -81,7 +94,7 @@ impl Certs {
 
     /// A peer that dials, with a certificate or without.
     pub fn client(&self, identity: Option<&Identity>) -> Connection {
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("ring has versions")
             .with_root_certificates(self.roots());
@@ -97,7 +110,7 @@ impl Certs {
 
     /// A peer that is dialled and asks the dialler for a certificate.
     pub fn server(&self, identity: &Identity) -> Connection {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(provider::default_provider());
         let verifier =
             WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider.clone());
         let config = ServerConfig::builder_with_provider(provider)
@@ -123,6 +136,14 @@ pub fn node_setup() -> TlsSetup {
 
 fn leaf() -> CertificateParams {
     CertificateParams::new(vec!["localhost".to_owned()]).expect("a valid name")
+}
+
+fn named() -> CertificateParams {
+    let names = ["a.example.org", "*.b.example.org", "127.0.0.1"].map(str::to_owned);
+    let mut params = CertificateParams::new(names).expect("valid names");
+    let uri = "spiffe://example.org/c".try_into().expect("ASCII");
+    params.subject_alt_names.push(SanType::URI(uri));
+    params
 }
 
 fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
