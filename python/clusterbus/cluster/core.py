@@ -26,8 +26,7 @@ from clusterbus.cluster.events import (
 )
 from clusterbus.cluster.model.agenda import Agenda
 from clusterbus.cluster.model.claim_state import Claims
-from clusterbus.cluster.model.election_state import Election, Handover, ManualFailover
-from clusterbus.cluster.model.epoch_bound import EpochBound
+from clusterbus.cluster.model.election_state import Election, EpochBound, Handover, ManualFailover
 from clusterbus.cluster.model.leave_state import LeaveState
 from clusterbus.cluster.model.node import Link, Node, Version
 from clusterbus.cluster.model.refusal import Refusal

@@ -55,7 +55,7 @@ def in_headers_of_update(solo: Solo, puppet: Puppet, epoch: int) -> object:
 
 def in_letter(kind: Kind, **fields: Any) -> Attack:
     def attack(solo: Solo, puppet: Puppet, epoch: int) -> object:
-        told = {name: epoch if value is None else value for name, value in fields.items()}
+        told: dict[str, Any] = {name: epoch if value is None else value for name, value in fields.items()}
         letter = Letter(kind, False, **told)
         header = solo.header(puppet, mflags=0)
         return solo.receive(puppet.inbound, ModuleMessage(header, c.SLOT_CLAIMS_MODULE_ID, kind, encode(letter)))

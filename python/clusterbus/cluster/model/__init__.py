@@ -7,8 +7,7 @@
     state_reason    why the state of the cluster is fail
     surveys         what a look at all nodes found, until the next version
     switches        what DEBUG turns off
-    election_state  this node's own election, and a manual failover
-    epoch_bound     the epochs that others claim and that are not believed
+    election_state  this node's own election, a manual failover, and epochs that are not believed
     claim_state     slots that this node takes or gives away, and leases
     records         the lines of nodes.conf
 

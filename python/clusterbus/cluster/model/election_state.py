@@ -1,7 +1,7 @@
-"""What a node remembers of its own election and of a manual failover: `Election`, `ManualFailover`, `Handover`.
+"""What a node remembers of its own election, of a manual failover, and of epochs that others claim: plain data.
 
-Owns the fields alone; the rules are in `election`, `manual_failover`, `replication` and `handover`. Plain data. `Core`
-has one of each, and replaces it by a new one when it is over. Main thread.
+Owns the fields alone; the rules are in `election`, `manual_failover`, `replication`, `handover` and `epoch_bound`.
+`Core` has one of each, and replaces it by a new one when it is over. Main thread.
 """
 
 from __future__ import annotations
@@ -65,3 +65,21 @@ class Handover:
     begun_ms: int
     end_ms: int
     heir: Node
+
+
+@dataclass(slots=True)
+class EpochBound:
+    """`base`: the greatest epoch that was known at `since_ms`; one member's word counts up to so much above it.
+    `claims`: by node id, the greatest epoch that was not believed in its last packet, and when it came.
+
+    Invariant: `claims` has at most one entry for each known node, but for nodes that are gone since the last second.
+    """
+
+    base: int = 0
+    since_ms: int = 0
+    claims: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """The epochs that are known have changed by no packet: they are measured anew when it matters."""
+        self.base = self.since_ms = 0
+        self.claims.clear()
