@@ -12,7 +12,7 @@ from clusterbus import _core, wire
 from clusterbus.cluster.model.refusal import FIELD_PREFIX, REFUSED_FIELDS, Refusal
 from clusterbus.member import counters
 
-ENDED_BY_STATE = {"links_lost_no_pong", "links_lost_idle"}
+ENDED_BY_STATE = {"links_lost_no_pong", "links_lost_silent", "links_lost_idle"}
 
 
 def names(prefix: str) -> set[str]:

@@ -169,6 +169,7 @@ def _watch(core: Core, node: Node) -> None:
     data_delay_ms = links.silence_ms(core, node)
     if link is not None and now_ms - link.created_ms > timeout_ms:
         if data_delay_ms > timeout_ms // 2:
+            core.counters["links_lost_silent"] += 1
             core.close_link(link, "no answer and no data")
         elif min(ping_delay_ms, links.age_of_last_read_ms(core, link)) > timeout_ms:
             # What the node sends on its own link says nothing about ours (P7).

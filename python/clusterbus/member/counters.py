@@ -126,6 +126,7 @@ _LOSSES: Final = _ENDS | {
     "first_packet_timeout": "no whole packet came in time",
     "sendbuf_limit": "more bytes waited than `cluster-link-sendbuf-limit` allows",
     "no_pong": "no PONG came within the node timeout",
+    "silent": "nothing came for half a node timeout, while a PING waited for its answer",
     "idle": "nothing came for four node timeouts",
 }
 _ACCEPTS: Final = _ENDS | {

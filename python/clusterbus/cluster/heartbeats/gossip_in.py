@@ -26,7 +26,7 @@ def apply(core: Core, sender: Node, entries: Iterable[GossipEntry]) -> None:
             _note_private_flags(core, sender.node_id)
         node = nodes.get(entry.node_id)
         if node is None:
-            _meet_by_gossip(core, entry, stranger=False)
+            _meet_by_gossip(core, entry, sender.node_id, stranger=False)
         elif node is not myself:
             if node.provisional:
                 core.table.confirm(node)
@@ -39,7 +39,7 @@ def apply_from_stranger(core: Core, packet: Packet) -> None:
         if entry.flags & c.GOSSIP_FLAGS_PRIVATE:
             _note_private_flags(core, packet.sender)
         if core.table.find(entry.node_id) is None:
-            _meet_by_gossip(core, entry, stranger=True)
+            _meet_by_gossip(core, entry, packet.sender, stranger=True)
 
 
 def _note_private_flags(core: Core, sender_id: str) -> None:
@@ -71,7 +71,7 @@ def _move_failing(core: Core, node: Node, entry: GossipEntry) -> None:
         core.set_address(node, entry.ip, port, tls_port, entry.cport)
 
 
-def _meet_by_gossip(core: Core, entry: GossipEntry, *, stranger: bool) -> None:
+def _meet_by_gossip(core: Core, entry: GossipEntry, sender_id: str, *, stranger: bool) -> None:
     """Adds an unknown node under the id that the sender gives. The node's first PONG must confirm the id.
 
     There is no handshake under a made-up id, as in the real servers. A node of another cluster may have the address by
@@ -82,7 +82,7 @@ def _meet_by_gossip(core: Core, entry: GossipEntry, *, stranger: bool) -> None:
     if core.leave.is_leaving or core.forgotten.has(entry.node_id, core.now_ms):
         return
     if core.is_full or (stranger and core.table.provisional_count >= core.config.cluster_max_trial_nodes):
-        core.refuse(Refusal.NODE_CAP, "gossip", f"no room for node {entry.node_id}")
+        core.refuse(Refusal.NODE_CAP, sender_id, f"gossips of node {entry.node_id}, for which there is no room")
         return
     flags = entry.flags & c.GOSSIP_FLAGS_TAKEN
     if stranger:
