@@ -218,19 +218,22 @@ def _handle_news(core: Core, link: Link, node: Node, packet: Packet, verdict: Ve
     The verdict about its entries rests on nothing that its header could change without a new version. If the header
     changed something, the rest is applied in full.
     """
-    is_credible = True
     kind = c.PONG if verdict.is_pong else c.PING
     core.counters[MESSAGES_RECEIVED[kind]] += 1
     shard_before = node.shard_id
     if verdict.header_is_known:
         node.data_received_ms = core.now_ms
         node.times.set_repl_offset(packet.offset)
+        is_credible = verdict.claims_are_known or epoch_bound.believes(core, node, packet.config_epoch)
+        has_claims = is_credible and not verdict.claims_are_known
+        if has_claims:
+            epochs.observe_config(core, node, packet.config_epoch)
         if kind == c.PING:
             heartbeat.send(core, link, c.PONG)
         else:
             raw = node.raw_extensions  # as in the packet, or it would not have this verdict
             links.note_pong(core, link, node, core.now_ms, has_extensions=bool(raw and raw[1]))
-        if not verdict.claims_are_known:
+        if has_claims:
             _apply_claims(core, node, packet)
     else:
         is_credible = _note_sender(core, node, packet)
@@ -245,11 +248,7 @@ def _handle_news(core: Core, link: Link, node: Node, packet: Packet, verdict: Ve
 
 def _apply_claims(core: Core, sender: Node, packet: Packet) -> None:
     """Applies the claims of a primary in a header of which all else is known."""
-    config_epoch = packet.config_epoch
-    if not epoch_bound.believes(core, sender, config_epoch):
-        return
-    epochs.observe_config(core, sender, config_epoch)
-    roles.apply_header_claims(core, sender, config_epoch, packet.myslots)
+    roles.apply_header_claims(core, sender, packet.config_epoch, packet.myslots)
     if sender.config_epoch == core.myself.config_epoch:
         epochs.resolve_collision(core, sender)
 

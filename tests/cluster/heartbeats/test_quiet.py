@@ -112,6 +112,14 @@ def test_a_quiet_packet_leaves_the_state_that_the_whole_packet_leaves_r33(
         assert_view_is_whole(world.compared)
 
 
+def test_a_first_pong_with_a_new_epoch_has_its_effects_in_one_order_r33() -> None:
+    """The first PONG on a link has our tags told there, after what its header says."""
+    world = World()
+    world.tick(700)
+    puppet = world.puppets["a"]
+    world.sends(puppet, world.whole.heartbeat(puppet, c.PONG, config_epoch=500))
+
+
 def test_a_replica_whose_primary_was_forgotten_is_looked_at_again_r33() -> None:
     """What it says of its shard was refused for its primary's sake, and counts once the primary is gone (P18)."""
     world = World()
