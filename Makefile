@@ -28,8 +28,8 @@ TEST_WORKERS ?= $(shell echo $$(( $(CORES) < 5 ? 3 * $(CORES) : 16 )))
 CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check sim sim-hundred test loom test-rust test-units test-python mutate lint lint-rust lint-python \
-	format docs wheel sdist bench bench-many bench-peers bench-slots instructions lock clean
+.PHONY: help build demo check sim sim-hundred test loom test-rust test-units test-python lint lint-rust lint-python \
+	format docs wheel sdist bench bench-many bench-peers bench-slots soak instructions lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -140,6 +140,10 @@ bench-many: build ## many buses in one process: time to join and to close, proce
 
 bench-slots: build ## compare moving slots with Valkey: redis-cli --cluster fix, SETSLOT, MIGRATE; BENCH_ARGS="--rounds 2" for less
 	PYTHONPATH=benches/slots $(BIN)/python -m moves $(BENCH_ARGS)
+
+soak: build $(BENCH_INSTALLED) ## make mutate, then a mixed cluster and faults for 20 minutes; SOAK_ARGS="--minutes 5 --seed 7"
+	$(MAKE) --no-print-directory mutate
+	PYTHONPATH=benches/soak $(BIN)/python -m soak $(SOAK_ARGS)
 
 $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
 	$(PIP) install --quiet --require-hashes --requirement requirements-bench.lock

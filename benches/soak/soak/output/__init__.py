@@ -1,0 +1,1 @@
+"""What the soak shows: `progress` while it runs, `report` and `picture` at its end."""
