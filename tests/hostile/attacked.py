@@ -58,21 +58,14 @@ class Way:
 WAYS = {"main-tcp": Way(1, False), "worker-tcp": Way(3, False), "main-tls": Way(1, True), "worker-tls": Way(3, True)}
 
 
-def head(totlen: int, type: int, *, ver: int = 1, count: int = 0) -> bytes:
-    """The first 16 bytes of a message: enough to check its length, and nothing of its body."""
-    return b"RCmb" + b"".join(
-        number.to_bytes(size, "big") for number, size in ((totlen, 4), (ver, 2), (0, 2), (type, 2), (count, 2))
-    )
-
-
-def at(data: bytes, place: int, patch: bytes) -> bytes:
-    """The bytes with some of them replaced, at `place`."""
-    return data[:place] + patch + data[place + len(patch) :]
-
-
 def resident_bytes() -> int:
     """The memory of this process that is in use now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+def writable_bytes() -> int:
+    """The memory that this process has for data, in use or not."""
+    return int(Path("/proc/self/statm").read_text().split()[5]) * PAGE_BYTES
 
 
 class Log(logging.Handler):
@@ -89,6 +82,10 @@ class Log(logging.Handler):
     def lines(self, part: str = "") -> list[str]:
         """The lines so far that contain `part`."""
         return [line for line in list(self._lines) if part in line]
+
+    def warnings(self, part: str = "") -> list[str]:
+        """Those of them that an operator sees at any level."""
+        return [line for line in self.lines(part) if " # " in line]
 
     def __contains__(self, part: str) -> bool:
         return bool(self.lines(part))
@@ -178,6 +175,8 @@ class HostilePeer:
         self.cport = self.port + wire.BUS_PORT_OFFSET
         self.answers = True
         """Whether PING and MEET on the node's links get their PONG. A test may switch it off."""
+        self.extensions: Sequence[wire.Extension] = ()
+        """What its heartbeats say, unless they are told otherwise."""
         self._connection: Connection | None = None
         self._dialled: list[Connection] = []
         self._listener: asyncio.Server | None = None
@@ -201,10 +200,11 @@ class HostilePeer:
         type: int = TYPE_PING,
         *,
         gossip: Sequence[wire.GossipEntry] = (),
-        extensions: Sequence[wire.Extension] = (),
+        extensions: Sequence[wire.Extension] | None = None,
         **fields: Any,
     ) -> bytes:
         """One encoded PING, PONG or MEET; `fields` go into the header."""
+        extensions = self.extensions if extensions is None else extensions
         return wire.encode(wire.Heartbeat(type, self.header(**fields), gossip, extensions))
 
     # ------------------------------------------------------------ its own connection
@@ -316,6 +316,7 @@ class Attacked:
             "dir": str(self.folder),
             "io_threads": self.way.io_threads,
             "cluster_node_timeout": NODE_TIMEOUT_MS,
+            "cluster_require_full_coverage": "no",  # nobody has slots here, which is no news
             "port": port,
         }
         if self.way.tls:
@@ -350,6 +351,19 @@ class Attacked:
         self.wait(lambda: self.is_well(node_id) and self.is_well(GOOD_ID), "both peers are well")
         assert peer.ping() is not None
         return peer
+
+    def meeting(self, node_id: str = "6" * 40) -> HostilePeer:
+        """A peer whose MEET came and whose handshake does not go on, because it answers nothing."""
+        peer = self._peer(node_id)
+        peer.answers = False
+        self.wait(lambda: self.is_well(GOOD_ID), "the good peer is well")
+        before = self._handshakes()
+        peer.meet()
+        self.wait(lambda: self._handshakes() > before, "its handshake is under way")
+        return peer
+
+    def _handshakes(self) -> int:
+        return sum("handshake" in line.flags for line in self.nodes().values())
 
     def _peer(self, node_id: str) -> HostilePeer:
         peer = HostilePeer(self, node_id)
@@ -397,15 +411,19 @@ class Attacked:
     def knows(self, node_id: str) -> bool:
         return node_id in self.nodes()
 
+    def forgotten(self) -> dict[str, int]:
+        """The ids that are kept out, with the seconds for which they still are."""
+        return self.ask(lambda member: dict(member.state._core.forgotten.remaining(member.driver.clock.now_ms())))
+
     def wait(self, condition: Callable[[], object], describe: str | Callable[[], str]) -> None:
         """Waits for a condition; fails with `describe` and the node's log."""
         text = describe if callable(describe) else lambda: describe
         wait_until(condition, DEADLINE_S, lambda: f"{text()}\n{self.nodes_text()}\n{self.log}")
 
     def wait_logged(self, part: str) -> list[str]:
-        """Waits for a line of the log with `part`, and returns all of them."""
-        self.wait(lambda: part in self.log, f"a line with '{part}'")
-        return self.log.lines(part)
+        """Waits for a warning with `part`, and returns all of them."""
+        self.wait(lambda: self.log.warnings(part), f"a line with '{part}'")
+        return self.log.warnings(part)
 
     # ------------------------------------------------------------ what must hold
 
@@ -419,19 +437,20 @@ class Attacked:
         closes: bool = False,
         count: int | None = None,
     ) -> None:
-        """Sends packets, and asserts what every row asks for: the outcome for the link (`closes`, or it goes on), that
-        `counter` goes up by `count` (by default once a packet), and one line with `logged` that names the peer (None:
-        no line at all).
+        """Sends packets, and asserts what every row asks for: the link goes on, or it `closes`; `counter` goes up by
+        `count` (by default once a packet); and one line with `logged` names the peer (None: there is no line at all).
+        Where links close, each packet after the first comes on a new one of nobody known.
         """
         before = self.counter(counter)
-        lines_before = len(self.log.lines(logged or ""))
-        for data in packets:
-            peer.send(data)
+        lines_before = len(self.log.warnings(logged or ""))
+        for number, data in enumerate(packets):
+            sender = self.connect() if closes and number else peer
+            sender.send(data)
+            if closes:
+                sender.wait_closed()
         self.counts(counter, before + (len(packets) if count is None else count))
-        if closes:
-            peer.wait_closed()
         if logged is None:
-            assert self.log.lines()[lines_before:] == []
+            assert self.log.warnings()[lines_before:] == []
         else:
             self._names_once(peer, self.wait_logged(logged)[lines_before:])
         if not closes:
