@@ -1,4 +1,4 @@
-"""Rows H14 and H16 to H20 four ways: messages of a wrong kind, lies about lengths, senders that are not who they say."""
+"""Rows H14 and H16 to H20 four ways: messages of a wrong kind, lies about lengths, senders under a name of others."""
 
 from __future__ import annotations
 
