@@ -19,6 +19,8 @@ from soak.world.node import SoakError
 
 MINUTES: Final = 20.0
 SEED: Final = 1
+ENDED_AT_ONCE: Final = 130
+"""The exit code after a second Ctrl-C, as a shell has it."""
 
 
 def main() -> int:
@@ -35,14 +37,19 @@ def main() -> int:
     except SoakError as error:
         print(f"soak: {error}", file=sys.stderr)
         return 2
+    except asyncio.CancelledError:
+        print("soak: ended at once, without a table", file=sys.stderr)
+        return ENDED_AT_ONCE
 
 
 async def _soak(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
         story = Story(CASTS[options.cast], options.seed, options.minutes, folder)
+        task = asyncio.current_task()
+        assert task is not None
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, story.stop_asked.set)
+            asyncio.get_running_loop().add_signal_handler(number, _stop, story, task)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _show_tasks)
         showing = asyncio.create_task(progress.show(story, options.minutes))
         try:
@@ -59,6 +66,14 @@ async def _soak(options: argparse.Namespace) -> int:
         picture.draw(outcome, options.out / "soak.png")
     print(f"written to {options.out}", file=sys.stderr)
     return 1 if outcome.findings else 0
+
+
+def _stop(story: Story, task: asyncio.Task[int]) -> None:
+    """The first time the soak is judged as far as it went; the second time everything is taken down at once."""
+    if story.outcome.is_interrupted:
+        task.cancel()
+    story.outcome.is_interrupted = True
+    story.stop_asked.set()
 
 
 def _show_tasks() -> None:

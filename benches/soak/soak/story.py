@@ -133,7 +133,6 @@ class Story:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._minutes * 60):
                 await self.stop_asked.wait()
-                self.outcome.is_interrupted = True
         self.stop_asked.set()
         for result in await asyncio.gather(*lanes, return_exceptions=True):
             if isinstance(result, BaseException):
