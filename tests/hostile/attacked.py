@@ -424,6 +424,11 @@ class Attacked:
         self.wait(lambda: self.log.warnings(part), f"a line with '{part}'")
         return self.log.warnings(part)
 
+    def wait_line(self, part: str) -> list[str]:
+        """Waits for a line of any level with `part`, and returns all of them."""
+        self.wait(lambda: self.log.lines(part), f"a line with '{part}'")
+        return self.log.lines(part)
+
     # ------------------------------------------------------------ what must hold
 
     def refuses(

@@ -193,7 +193,7 @@ def test_an_inbound_link_that_stays_silent_is_closed_h32(attacked: Attacked) -> 
             peer.ping()
     stranger.wait_closed()
     attacked.counts("cluster_links_lost_idle", 1)
-    (line,) = attacked.wait_logged("link closed: idle")
+    (line,) = attacked.wait_line("link closed: idle")
     assert stranger.address in line
     assert not known.is_closed()
 
@@ -209,7 +209,7 @@ def test_a_link_without_a_sign_of_life_is_dialled_anew_h32(attacked: Attacked) -
     later(attacked, NODE_TIMEOUT_MS // 2 + 1)
     half_open.wait_closed()
     assert attacked.counter("cluster_links_lost_silent") == 1
-    (line,) = attacked.wait_logged("link closed: no answer and no data")
+    (line,) = attacked.wait_line("link closed: no answer and no data")
     assert f"127.0.0.1:{known.cport}" in line
     known.answers = True
     attacked.wait(lambda: known.dialled is not half_open, "it is dialled anew")
@@ -229,7 +229,7 @@ def test_a_link_that_works_one_way_is_dialled_anew_h32(attacked: Attacked) -> No
         assert known.ping() is not None
     one_way.wait_closed()
     assert attacked.counter("cluster_links_lost_no_pong") == 1
-    (line,) = attacked.wait_logged("link closed: no PONG for a node timeout")
+    (line,) = attacked.wait_line("link closed: no PONG for a node timeout")
     assert f"127.0.0.1:{known.cport}" in line
     assert not known.is_closed()
     known.answers = True

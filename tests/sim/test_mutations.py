@@ -153,7 +153,7 @@ def never_redial(patch: pytest.MonkeyPatch) -> None:
 
 def drop_gossip(patch: pytest.MonkeyPatch) -> None:
     """Gossip introduces no nodes."""
-    patch.setattr(gossip_in, "_meet_by_gossip", lambda core, entry, *, stranger: None)
+    patch.setattr(gossip_in, "_meet_by_gossip", lambda *_arguments, **_more: None)
 
 
 def count_backwards(patch: pytest.MonkeyPatch) -> None:
