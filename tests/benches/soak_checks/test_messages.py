@@ -8,6 +8,7 @@ from soak.checks.messages import (
     FOREVER_S,
     NO_LINK,
     RELINK_MAX_S,
+    SECOND,
     SETTLE_S,
     TRANSIT_S,
     UNASKED,
@@ -86,6 +87,14 @@ def test_a_link_that_ends_unasked_is_a_finding_and_so_is_what_is_lost_with_it() 
     assert any("links ended unasked" in text for text in sums.findings())
     restart = Disturbance("restart", 49.0, 50.0, nodes=frozenset({"a"}))
     assert judged(50.0, came=False, links=links, disturbances=[restart]).findings() == []
+
+
+def test_a_link_that_ends_while_a_second_one_of_the_same_nodes_lives_on_is_no_finding() -> None:
+    links = [LinkLife("a", "b", 0.0, 50.05), LinkLife("a", "b", 50.0)]
+    assert judged(70.0, came=True, links=links).links_ended == {SECOND: 1}
+    assert judged(50.0, came=False, links=links).unexplained
+    apart = [LinkLife("a", "b", 0.0, 50.05), LinkLife("a", "b", 50.06)]
+    assert judged(70.0, came=True, links=apart).unasked == ["a to b, 0.00 to 50.05 s"]
 
 
 def test_a_filter_of_publish_explains_losses_at_its_node_and_ends_no_link() -> None:

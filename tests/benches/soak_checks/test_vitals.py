@@ -11,6 +11,7 @@ from soak.checks.vitals import (
     DESCRIPTOR_SLOPE_MAX_PER_MIN,
     JUDGED_LIFE_MIN_S,
     RSS_SLOPE_MAX_KIB_PER_MIN,
+    RSS_SWING_MAX_MIB,
     WARM_UP_S,
     Sample,
     read,
@@ -54,11 +55,15 @@ def test_a_process_that_is_flat_after_its_warm_up_is_well() -> None:
 
 
 def test_a_leak_of_memory_is_found_and_a_smaller_one_than_the_bound_is_not() -> None:
-    def growing(kib_per_min: float) -> list[Sample]:
-        return life(rss_bytes=lambda at_s: RSS_BYTES + kib_per_min * 1024 * at_s / 60)
+    def growing(kib_per_min: float, length_s: float) -> list[Sample]:
+        return life(rss_bytes=lambda at_s: RSS_BYTES + kib_per_min * 1024 * at_s / 60, length_s=length_s)
 
-    assert "more RSS" in found(growing(RSS_SLOPE_MAX_KIB_PER_MIN * 1.3))[0]
-    assert found(growing(RSS_SLOPE_MAX_KIB_PER_MIN * 0.6)) == []
+    swing = RSS_SWING_MAX_MIB * 1024 / ((LIFE_S - WARM_UP_S) / 60)
+    assert "more RSS" in found(growing(swing * 1.1, LIFE_S))[0]
+    assert found(growing(swing * 0.9, LIFE_S)) == []
+    hours_s = 4 * 3600
+    assert "more RSS" in found(growing(RSS_SLOPE_MAX_KIB_PER_MIN * 1.3, hours_s))[0]
+    assert found(growing(RSS_SLOPE_MAX_KIB_PER_MIN * 0.6, hours_s)) == []
 
 
 def test_a_leak_of_descriptors_is_found_and_peaks_are_not() -> None:

@@ -35,6 +35,8 @@ FOREVER_S: Final = float("inf")
 
 NO_LINK: Final = "there was no link, and nothing explains that"
 UNASKED: Final = "nothing"
+SECOND: Final = "a second one of the same nodes"
+"""Valkey dials a node again to MEET it when it misses the node's own link; one of the two links is given up then."""
 FILTERED: Final = "PUBLISH packets filtered"
 
 
@@ -121,6 +123,7 @@ class Account:
     doubles: int = 0
     disordered: int = 0
     links_ended: Counter[str] = field(default_factory=Counter)
+    unasked: list[str] = field(default_factory=list)
     sessions_ended: Counter[str] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
 
@@ -128,7 +131,7 @@ class Account:
         found = [f"a message was lost without a reason: {text}" for text in self.unexplained]
         found += [f"{self.doubles} messages came twice"] * bool(self.doubles)
         found += [f"{self.disordered} messages of a sender came out of order"] * bool(self.disordered)
-        found += [f"{self.links_ended[UNASKED]} links ended unasked"] * bool(self.links_ended[UNASKED])
+        found += [f"{self.links_ended[UNASKED]} links ended unasked: {'; '.join(self.unasked)}"] * bool(self.unasked)
         found += [f"{self.sessions_ended[UNASKED]} subscriptions ended unasked"] * bool(self.sessions_ended[UNASKED])
         return found
 
@@ -147,7 +150,7 @@ def account(
         disordered=sum(len(session.disordered) for session in sessions),
     )
     known = _Links(links, disturbances)
-    sums.links_ended = known.endings(from_s, to_s)
+    sums.links_ended, sums.unasked = known.endings(from_s, to_s)
     sums.sessions_ended = _session_endings(sessions, disturbances, from_s, to_s)
     filters = [disturbance for disturbance in disturbances if disturbance.drops_publish]
     for message in published:
@@ -216,10 +219,16 @@ class _Links:
             self._lives[life.sender, life.receiver].append(life)
         self._disturbances = disturbances
 
-    def endings(self, from_s: float, to_s: float) -> Counter[str]:
-        """How many links ended for each reason."""
-        lives = (life for lives in self._lives.values() for life in lives)
-        return Counter(self._why(life) for life in lives if from_s <= life.ended_s < to_s)
+    def endings(self, from_s: float, to_s: float) -> tuple[Counter[str], list[str]]:
+        """How many links ended for each reason, and which ended for none."""
+        ended = [life for lives in self._lives.values() for life in lives if from_s <= life.ended_s < to_s]
+        reasons = [self._why(life) for life in ended]
+        unasked = [
+            f"{life.sender} to {life.receiver}, {life.opened_s - from_s:.2f} to {life.ended_s - from_s:.2f} s"
+            for life, reason in zip(ended, reasons, strict=True)
+            if reason == UNASKED
+        ]
+        return Counter(reasons), unasked
 
     def reason_for_none(self, sender: str, receiver: str, from_s: float, to_s: float) -> str:
         """Why no single link lived through that time; empty if one did."""
@@ -235,4 +244,11 @@ class _Links:
         link = (life.sender, life.receiver)
         concerned = (one for one in self._disturbances if one.concerns(link))
         named = (one.name for one in concerned if one.is_on(life.ended_s, life.ended_s, one.lingers_s))
-        return life.order or next(named, UNASKED)
+        return life.order or next(named, SECOND if self._has_twin(life) else UNASKED)
+
+    def _has_twin(self, life: LinkLife) -> bool:
+        """Whether another link of the same nodes was open when it ended, and lived on."""
+        return any(
+            other is not life and other.opened_s < life.ended_s < other.ended_s
+            for other in self._lives[life.sender, life.receiver]
+        )

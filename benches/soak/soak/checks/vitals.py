@@ -20,6 +20,9 @@ WARM_UP_S: Final = 120.0
 JUDGED_LIFE_MIN_S: Final = 180.0
 """A slope over less, after the warm-up, says nothing."""
 RSS_SLOPE_MAX_KIB_PER_MIN: Final = 64.0
+RSS_SWING_MAX_MIB: Final = 8.0
+"""The allocator keeps what single faults needed and gives it back minutes later, so RSS goes up and down by this much.
+A slope counts only when it adds up to more over the time judged: the longer the soak, the smaller a leak it finds."""
 DESCRIPTOR_SLOPE_MAX_PER_MIN: Final = 0.2
 THREAD_SLOPE_MAX_PER_MIN: Final = 0.05
 SLOPE_SAMPLES_MAX: Final = 400
@@ -46,18 +49,20 @@ class Slopes:
     node: str
     pid: int
     life_s: float
+    judged_s: float
     rss_kib_per_min: float
     descriptors_per_min: float
     threads_per_min: float
 
     def findings(self) -> list[str]:
+        swing_kib_per_min = RSS_SWING_MAX_MIB * 1024 * 60 / self.judged_s
         bounds = (
-            ("RSS", self.rss_kib_per_min, RSS_SLOPE_MAX_KIB_PER_MIN, "KiB"),
+            ("RSS", self.rss_kib_per_min, max(RSS_SLOPE_MAX_KIB_PER_MIN, swing_kib_per_min), "KiB"),
             ("descriptors", self.descriptors_per_min, DESCRIPTOR_SLOPE_MAX_PER_MIN, ""),
             ("threads", self.threads_per_min, THREAD_SLOPE_MAX_PER_MIN, ""),
         )
         return [
-            f"{self.node} (pid {self.pid}): {slope:.2f} {unit} more {name} a minute, the most is {most}"
+            f"{self.node} (pid {self.pid}): {slope:.2f} {unit} more {name} a minute, the most is {most:.2f}"
             for name, slope, most, unit in bounds
             if slope > most
         ]
@@ -111,6 +116,7 @@ def slopes(
                 node,
                 pid,
                 life[-1].at_s - life[0].at_s,
+                warm[-1].at_s - warm[0].at_s,
                 slope_per_min([(sample.at_s, sample.rss_bytes / 1024) for sample in warm]),
                 slope_per_min([(sample.at_s, sample.descriptors) for sample in warm]),
                 slope_per_min([(sample.at_s, sample.threads - sample.io_threads) for sample in warm]),
