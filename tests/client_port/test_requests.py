@@ -30,7 +30,8 @@ def requests_of(*chunks: bytes, parser: RequestParser | None = None) -> list[lis
     for chunk in chunks:
         parser.feed(chunk)
         while (request := parser.take()) is not None:
-            found.append(request)
+            if request:
+                found.append(request)
     return found
 
 

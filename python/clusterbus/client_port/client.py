@@ -83,6 +83,7 @@ class Client:
     connection: Connection
     created_s: float
     authenticated: bool
+    """Whether it has given the password, or there was none when it came."""
     protocol: int = 2
     name: str = ""
     library_name: str = ""
@@ -101,6 +102,8 @@ class Client:
     sent_bytes: int = 0
     transaction: list[Any] | None = None
     """The calls queued since MULTI; None outside a transaction."""
+    transaction_len_bytes: int = 0
+    """The bytes of the requests that the transaction has queued."""
     has_been_in_transaction: bool = False
     watched: dict[bytes, int] = field(default_factory=dict)
     """WATCH: keys with their versions when they were watched first."""
@@ -119,6 +122,11 @@ class Client:
     def is_ipv6(self) -> bool:
         """Whether it connected over IPv6. An IPv4 address mapped into IPv6 counts as IPv4."""
         return self.local_address.startswith("[") and not self.local_address.startswith("[::ffff:")
+
+    @property
+    def owes_password(self) -> bool:
+        """Whether it must give the password before anything else."""
+        return not self.authenticated and bool(self.server.config.requirepass)
 
     def unsubscribe_all(self) -> None:
         """Ends all subscriptions; the client is sent nothing."""

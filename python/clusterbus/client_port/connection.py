@@ -19,7 +19,7 @@ from clusterbus.client_port.observation.slot_stats import slot_of
 from clusterbus.client_port.pause import Pause
 from clusterbus.client_port.registry import Call, Registry, internal_error
 from clusterbus.client_port.reply import ErrorReply, Pushes, Reply, encode, error
-from clusterbus.client_port.requests import RequestParser
+from clusterbus.client_port.requests import RequestParser, RequestTooBigError
 from clusterbus.client_port.transactions import queue, refused
 from clusterbus.config import address_text
 from clusterbus.config.log_levels import VERBOSE
@@ -32,6 +32,8 @@ OUTPUT_PAUSE_BYTES: Final = 1024 * 1024
 """While a client leaves more output unread than this, its further requests wait."""
 OUTPUT_LEN_MAX_BYTES: Final = 64 * 1024 * 1024
 """Unread output that closes a client whose class has no hard limit in client-output-buffer-limit."""
+UNAUTHENTICATED_OUTPUT_PAUSE_BYTES: Final = 8 * 1024
+"""The same while a client owes the password: who does not read its errors gets no more of them."""
 READ_AHEAD_BYTES: Final = 256 * 1024
 """While requests wait, reading from the socket pauses above this many bytes (one read may exceed it)."""
 _REPLIES_AFTER: Final = {"skip": "on", "skip next": "skip"}
@@ -88,6 +90,7 @@ class RespConnection(asyncio.Protocol):
         self._turn: asyncio.Handle | None = None
         self._in_turn = False
         self._output_is_full = False
+        self._output_batch_bytes = OUTPUT_BATCH_BYTES
         self._closing = False
         self._blocking = False
         """Whether `_reply_task` waits for a blocking command."""
@@ -97,7 +100,6 @@ class RespConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)
-        transport.set_write_buffer_limits(high=OUTPUT_PAUSE_BYTES)
         peer = transport.get_extra_info("peername")
         is_local = _is_loopback(peer)
         config = self._server.config
@@ -125,7 +127,17 @@ class RespConnection(asyncio.Protocol):
             last_interaction_s=now_s,
             authenticated=not config.requirepass,
         )
+        self._bound(self._client)
         self._server.add(self._client)
+
+    def _bound(self, client: Client) -> None:
+        """Sets the bounds of a client's output, which are tighter while it owes the password."""
+        owes = client.owes_password
+        self._parser.authenticated = not owes
+        self._output_batch_bytes = UNAUTHENTICATED_OUTPUT_PAUSE_BYTES if owes else OUTPUT_BATCH_BYTES
+        if self._transport is not None:
+            pause_bytes = UNAUTHENTICATED_OUTPUT_PAUSE_BYTES if owes else OUTPUT_PAUSE_BYTES
+            self._transport.set_write_buffer_limits(high=pause_bytes)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
@@ -249,26 +261,28 @@ class RespConnection(asyncio.Protocol):
         assert client is not None
         self._turn = None
         self._in_turn = True
+        config = self._server.config
+        self._parser.bulk_len_max_bytes = config.proto_max_bulk_len
+        self._parser.request_len_max_bytes = config.client_query_buffer_limit
         more = True
         served = 0
         while not self._closing and not self._output_is_full and self._reply_task is None:
             if served == REQUESTS_PER_TURN_MAX:
                 break
-            self._parser.authenticated = client.authenticated or not self._server.config.requirepass
+            if client.owes_password is self._parser.authenticated:  # since the last request
+                self._bound(client)
             try:
                 words = self._parser.take()
             except PeerError as fault:
-                self._server.count("protocol_errors")
-                logger.log(VERBOSE, "protocol error from client %s: %s", client.address, fault)
-                self._write_reply(client, error(str(fault)))
-                self._closing = True
+                self._refuse(client, fault)
                 break
             if words is None:
                 more = False
                 break
             served += 1
-            self._run(client, words)
-            if len(self._output) >= OUTPUT_BATCH_BYTES:
+            if words:
+                self._run(client, words)
+            if len(self._output) >= self._output_batch_bytes:
                 self._flush()
         self._in_turn = False
         self._flush()
@@ -281,6 +295,17 @@ class RespConnection(asyncio.Protocol):
                 self._resume_reading()
                 return
         self._bound_read_ahead()
+
+    def _refuse(self, client: Client, fault: PeerError) -> None:
+        """What came is no request, or too long for one: the client is told, and closed."""
+        if isinstance(fault, RequestTooBigError):
+            self._server.count("client_query_buffer_limit_disconnections")
+            logger.warning("client %s closed: its request is over client-query-buffer-limit", client.address)
+        else:
+            self._server.count("protocol_errors")
+            logger.log(VERBOSE, "protocol error from client %s: %s", client.address, fault)
+        self._write_reply(client, error(str(fault)))
+        self._closing = True
 
     def _run(self, client: Client, words: list[bytes]) -> None:
         if words[0].lower() in _HTTP_WORDS:
@@ -311,6 +336,10 @@ class RespConnection(asyncio.Protocol):
             return
         else:
             reply = queue(client, call)
+            if client.transaction and client.transaction_len_bytes > server.config.client_query_buffer_limit:
+                self._is_running = False
+                self._refuse(client, RequestTooBigError("Protocol error: too big transaction"))
+                return
             if reply is None:
                 reply = server.observer.run(server.member, client, call)
             elif isinstance(reply, ErrorReply):

@@ -1,60 +1,77 @@
 """The listening sockets of the client port, and the TLS rules of the connections that they accept.
 
-Owns sockets and asyncio's servers on them; `server` decides which there are. A socket listens from the start; the loop
-accepts from it once `serve` has run. Main thread.
+Owns the sockets; `server` decides which there are, and who is let in. A socket listens from the start; connections are
+accepted from it once `serve` has run. Without a descriptor left, accepting rests for a moment and then goes on (H43).
+Main thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from clusterbus.config import Config
 from clusterbus.config.listening import Place
 from clusterbus.errors import ConfigError
 
 TLS_HANDSHAKE_TIMEOUT_S: Final = 10.0
+ACCEPTS_PER_TURN_MAX: Final = 64
+"""The most connections that are accepted in a row before the loop goes on to other work."""
+ACCEPT_PAUSE_S: Final = 1.0
+"""How long accepting rests when the system refuses it."""
 KEEPALIVE_MAX_S: Final = 32_767
 VERIFY_MODES: Final = {"yes": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "no": ssl.CERT_NONE}
 
 
+logger: Final = logging.getLogger("clusterbus.client_port")
+
+
 class Listener:
-    """One listening socket, and asyncio's server on a copy of it: so the server can be replaced."""
+    """One listening socket, and the loop's watch over it. What is accepted from it goes to `accepted`."""
 
     def __init__(self, place: Place, config: Config) -> None:
         """Raises OSError if it cannot be listened there."""
         self.is_tls = place.tls
-        self._backlog = max(1, config.tcp_backlog)
-        self._server: asyncio.Server | None = None
-        self._raw = _listening_socket(place, config.tcp_keepalive, self._backlog)
+        self.context: ssl.SSLContext | None = None
+        """The TLS rules of the connections that are accepted from now on."""
+        self._accepted: Accepted | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._raw = _listening_socket(place, config.tcp_keepalive, max(1, config.tcp_backlog))
         name = self._raw.getsockname()
         self.address: tuple[str, int] = (name[0], name[1])
 
-    async def serve(self, protocol: Callable[[], asyncio.Protocol], context: ssl.SSLContext | None) -> None:
+    def serve(self, accepted: Accepted, context: ssl.SSLContext | None) -> None:
         """Accepts connections from now on, under these TLS rules. Does nothing after `close`."""
-        if self._raw.fileno() < 0:
-            return
-        server = await asyncio.get_running_loop().create_server(
-            protocol,
-            sock=self._raw.dup(),
-            ssl=context,
-            ssl_handshake_timeout=TLS_HANDSHAKE_TIMEOUT_S if context is not None else None,
-            backlog=self._backlog,
-            start_serving=False,
-        )
-        try:
-            await server.start_serving()
-        except BaseException:
-            server.close()
-            raise
-        old, self._server = self._server, server
-        if old is not None:
-            old.close()
-        if self._raw.fileno() < 0:  # closed meanwhile
-            server.close()
+        self._accepted, self.context = accepted, context
+        if self._pause is None:
+            self._watch()
+
+    def _watch(self) -> None:
+        self._pause = None
+        if self._raw.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._raw.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        assert self._accepted is not None
+        for _ in range(ACCEPTS_PER_TURN_MAX):
+            try:
+                connection, _peer = self._raw.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except ConnectionError:
+                continue  # whoever came has gone
+            except OSError as fault:
+                logger.warning("accepting clients rests for %g s: %s", ACCEPT_PAUSE_S, fault.strerror)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._raw.fileno())
+                self._pause = loop.call_later(ACCEPT_PAUSE_S, self._watch)
+                return
+            connection.setblocking(False)
+            self._accepted(connection, self)
 
     def keep_alive(self, period_s: int) -> None:
         """As the function, for the connections that this listener accepts from now on."""
@@ -62,9 +79,15 @@ class Listener:
 
     def close(self) -> None:
         """Ends listening. Connections that were accepted go on."""
-        if self._server is not None:
-            self._server.close()
+        if self._pause is not None:
+            self._pause.cancel()
+        elif self._accepted is not None and self._raw.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._raw.fileno())
         self._raw.close()
+
+
+Accepted: TypeAlias = Callable[[socket.socket, Listener], None]
+"""Takes a connection that a listener has accepted."""
 
 
 def _listening_socket(place: Place, keepalive_s: int, backlog: int) -> socket.socket:

@@ -16,20 +16,30 @@ from clusterbus.errors import PeerError
 INLINE_LEN_MAX_BYTES: Final = 64 * 1024
 ARGUMENTS_MAX: Final = 1024 * 1024
 BULK_LEN_MAX_BYTES: Final = 16 * 1024 * 1024
+"""What proto-max-bulk-len is unless it is set."""
 REQUEST_LEN_MAX_BYTES: Final = 32 * 1024 * 1024
-"""The most bytes that all arguments of one request may have together."""
+"""What client-query-buffer-limit is unless it is set: the most bytes of all arguments of one request together, and of
+all requests that one transaction queues.
+"""
 UNAUTHENTICATED_ARGUMENTS_MAX: Final = 10
 UNAUTHENTICATED_BULK_LEN_MAX_BYTES: Final = 16 * 1024
+
+
+class RequestTooBigError(PeerError):
+    """A request is longer than client-query-buffer-limit."""
 
 
 class RequestParser:
     """Takes bytes in (`feed`) and gives requests out (`take`).
 
-    While `authenticated` is False the limits are tighter, as in Valkey before AUTH.
+    While `authenticated` is False the limits are tighter, as in Valkey before AUTH. The owner sets how long one
+    argument and one request may be.
     """
 
     def __init__(self) -> None:
         self.authenticated = True
+        self.bulk_len_max_bytes = BULK_LEN_MAX_BYTES
+        self.request_len_max_bytes = REQUEST_LEN_MAX_BYTES
         self.request_len_bytes = 0
         """How many bytes the request had that was taken last, marks and lengths included."""
         self._buffer = bytearray()
@@ -56,7 +66,8 @@ class RequestParser:
         self._buffer += data
 
     def take(self) -> list[bytes] | None:
-        """The next whole request, or None until more bytes come.
+        """The next whole request, or None until more bytes come. An empty list is a request without words (`*0`, an
+        empty line): it gets no answer, but to look at it takes time.
 
         Raises PeerError with the error text for the client. The stream cannot be parsed any further then.
         """
@@ -67,22 +78,19 @@ class RequestParser:
         return request
 
     def _take(self) -> list[bytes] | None:
-        while True:
-            if not self._missing:
-                if self._position >= len(self._buffer):
-                    return None
-                if self._buffer[self._position] != 0x2A:  # '*'
-                    words = self._take_inline()
-                    if words is None or words:
-                        return words
-                    continue
-                if not self._start_multibulk():
-                    return None
-                continue
-            if not self._continue_multibulk():
+        if not self._missing:
+            if self._position >= len(self._buffer):
                 return None
-            request, self._arguments, self._arguments_len_bytes = self._arguments, [], 0
-            return request
+            if self._buffer[self._position] != 0x2A:  # '*'
+                return self._take_inline()
+            if not self._start_multibulk():
+                return None
+            if not self._missing:
+                return []
+        if not self._continue_multibulk():
+            return None
+        request, self._arguments, self._arguments_len_bytes = self._arguments, [], 0
+        return request
 
     def _take_line(self, limit_bytes: int, reason: str) -> bytes | None:
         end = self._buffer.find(b"\r", self._position)
@@ -148,11 +156,11 @@ class RequestParser:
         if line is None:
             return False
         length = integer_or_none(line[1:])
-        if length is None or length < 0 or length > BULK_LEN_MAX_BYTES:
+        if length is None or length < 0 or length > self.bulk_len_max_bytes:
             raise PeerError("Protocol error: invalid bulk length")
         if length > UNAUTHENTICATED_BULK_LEN_MAX_BYTES and not self.authenticated:
             raise PeerError("Protocol error: unauthenticated bulk length")
-        if self._arguments_len_bytes + length > REQUEST_LEN_MAX_BYTES:
-            raise PeerError("Protocol error: too big request")
+        if self._arguments_len_bytes + length > self.request_len_max_bytes:
+            raise RequestTooBigError("Protocol error: too big request")
         self._bulk_len_bytes = length
         return True

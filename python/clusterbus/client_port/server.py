@@ -7,8 +7,10 @@ on the event loop's thread, which is the main thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
+import socket
 import ssl
 import time
 from collections import Counter
@@ -19,17 +21,20 @@ from clusterbus.client_port.client import Client
 from clusterbus.client_port.connection import RespConnection
 from clusterbus.client_port.observation.observer import Observer
 from clusterbus.client_port.pause import Pause
-from clusterbus.client_port.port_sockets import Listener, tls_context
+from clusterbus.client_port.port_sockets import TLS_HANDSHAKE_TIMEOUT_S, Listener, tls_context
 from clusterbus.client_port.registry import Registry
 from clusterbus.client_port.reply import Reply
 from clusterbus.cluster.events import Event, SlotsChanged
-from clusterbus.config import Config
+from clusterbus.config import Config, address_text
 from clusterbus.config.listening import Places
 from clusterbus.config.log_levels import VERBOSE
+from clusterbus.member.refusals import RefusalLog
 
 IDLE_CHECK_PERIOD_S: Final = 1.0
 CLOSE_TIMEOUT_S: Final = 2.0
 """How long `close` waits for clients to read their last output."""
+
+TOO_MANY: Final = b"-ERR max number of clients reached\r\n"
 
 logger: Final = logging.getLogger("clusterbus.client_port")
 
@@ -56,8 +61,9 @@ class RespServer:
         self._client_ids = itertools.count(1)
         self._counters: Counter[str] = Counter()
         self._places = Places(lambda place: Listener(place, config), Listener.close)
-        self._later: asyncio.Task[None] | None = None
-        """Serves listeners that were opened, or gives them new TLS rules."""
+        self._opening: dict[RespConnection, asyncio.Task[None]] = {}
+        """Connections that are accepted and are no clients yet: their TLS handshake is under way."""
+        self._incidents = RefusalLog()
         self._idle_timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -75,7 +81,7 @@ class RespServer:
         context = self._tls_context()
         try:
             for listener in self._places.move(self.config, self._ports()):
-                await self._serve(listener, context)
+                self._serve(listener, context)
         except BaseException:
             self._places.close()
             raise
@@ -98,9 +104,9 @@ class RespServer:
         self.pause.end()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        if self._later is not None:
-            self._later.cancel()
         self._places.close()
+        for opening in self._opening.values():
+            opening.cancel()
         for client in list(self._clients.values()):
             client.connection.close_after_reply()
         try:
@@ -137,6 +143,7 @@ class RespServer:
     def add(self, client: Client) -> None:
         """Called when a connection is up."""
         self._counters["total_connections_received"] += 1
+        self._opening.pop(client.connection, None)  # type: ignore[call-overload]
         self._clients[client.id] = client
         self._empty.clear()
 
@@ -179,8 +186,10 @@ class RespServer:
             "total_net_input_bytes",
             "total_net_output_bytes",
             "rejected_connections",
+            "tls_handshakes_failed",
             "protocol_errors",
             "client_output_buffer_limit_disconnections",
+            "client_query_buffer_limit_disconnections",
         )
         clients = self._clients.values()
         watched = {key for client in clients for key in client.watched}
@@ -236,30 +245,70 @@ class RespServer:
     def _tls_context(self) -> ssl.SSLContext | None:
         return tls_context(self.config) if self.config.tls_port else None
 
-    async def _serve(self, listener: Listener, context: ssl.SSLContext | None) -> None:
-        await listener.serve(lambda: RespConnection(self, listener.is_tls), context if listener.is_tls else None)
+    def _serve(self, listener: Listener, context: ssl.SSLContext | None) -> None:
+        listener.serve(self._accept, context if listener.is_tls else None)
 
     def _on_place_change(self, config: Config, _changed: frozenset[str]) -> None:
         """Moves the listeners at once; connections stay. Clients that come before the loop accepts wait (P41)."""
         if self._is_open:
             context = self._tls_context()
-            self._serve_later(self._places.move(config, self._ports()), context)
+            for listener in self._places.move(config, self._ports()):
+                self._serve(listener, context)
 
     def _on_tls_change(self, config: Config, _changed: frozenset[str]) -> None:
         """Checks new certificates and rules at once; they hold for connections made from now on."""
         if self._is_open and config.tls_port:
-            listeners = [listener for listener in self._places.listeners.values() if listener.is_tls]
-            self._serve_later(listeners, self._tls_context())
+            context = self._tls_context()
+            for listener in self._places.listeners.values():
+                if listener.is_tls:
+                    self._serve(listener, context)
 
-    def _serve_later(self, listeners: list[Listener], context: ssl.SSLContext | None) -> None:
-        """Serves the listeners in a task, one task after the other."""
-        previous = self._later
+    # ---------------------------------------------------------------- connections
 
-        async def serve() -> None:
-            if previous is not None:
-                await asyncio.wait([previous])
-            for listener in listeners:
-                await self._serve(listener, context)
+    def _accept(self, raw: socket.socket, listener: Listener) -> None:
+        """Lets a connection in, or refuses it before anything is spent on it: whoever is in a TLS handshake takes the
+        place of a client already (acceptCommonHandler).
+        """
+        if len(self._clients) + len(self._opening) >= self.config.maxclients:
+            self.count("rejected_connections")
+            with raw, contextlib.suppress(OSError):
+                if not listener.is_tls:
+                    raw.send(TOO_MANY)
+            return
+        connection = RespConnection(self, listener.is_tls)
+        self._opening[connection] = asyncio.get_running_loop().create_task(
+            self._open(connection, raw, listener.context)
+        )
 
-        if listeners:
-            self._later = asyncio.get_running_loop().create_task(serve())
+    async def _open(self, connection: RespConnection, raw: socket.socket, context: ssl.SSLContext | None) -> None:
+        peer = address_text(*raw.getpeername()[:2]) if _is_connected(raw) else "?"
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection,
+                raw,
+                ssl=context,
+                ssl_handshake_timeout=TLS_HANDSHAKE_TIMEOUT_S if context is not None else None,
+            )
+        except (OSError, TimeoutError) as fault:
+            if context is not None:
+                self.count("tls_handshakes_failed")
+                self._note(peer, f"TLS handshake failed: {fault}")
+        except BaseException:
+            raw.close()
+            raise
+        finally:
+            self._opening.pop(connection, None)
+
+    def _note(self, peer: str, text: str) -> None:
+        """A line of the log about somebody who is no client, now and then."""
+        line = self._incidents.line(peer.rpartition(":")[0], "tls", text, int(self.now_s() * 1000))
+        if line is not None:
+            logger.warning("client port: %s", line)
+
+
+def _is_connected(raw: socket.socket) -> bool:
+    try:
+        raw.getpeername()
+    except OSError:
+        return False
+    return True

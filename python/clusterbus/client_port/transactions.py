@@ -44,6 +44,7 @@ def queue(client: Client, call: Call) -> Reply:
         client.transaction_is_spoilt = True
         return error(f"a transaction takes {QUEUED_MAX} commands at most")
     client.transaction.append(call)
+    client.transaction_len_bytes += sum(map(len, call.words))
     return QUEUED
 
 
@@ -63,6 +64,7 @@ class _Transactions:
 
     def multi(self, _member: object, client: Client, _arguments: list[bytes]) -> Reply:
         client.transaction, client.transaction_is_spoilt = [], False
+        client.transaction_len_bytes = 0
         client.has_been_in_transaction = True
         return OK
 

@@ -41,6 +41,8 @@ class Config:
     tcp_keepalive: int
     timeout: int
     maxclients: int
+    client_query_buffer_limit: int
+    proto_max_bulk_len: int
     client_output_buffer_limit: BufferLimits
     protected_mode: bool
     requirepass: str

@@ -75,6 +75,20 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         True,
     ),
     Directive(
+        "client-query-buffer-limit",
+        Memory(1048576, LONG_MAX),
+        "33554432",
+        "Bytes of one client's request, or of all that its transaction holds, which close the client.",
+        True,
+    ),
+    Directive(
+        "proto-max-bulk-len",
+        Memory(1048576, LONG_MAX),
+        "16777216",
+        "Most bytes of one argument of a client's request.",
+        True,
+    ),
+    Directive(
         "protected-mode",
         YesNo(),
         "yes",

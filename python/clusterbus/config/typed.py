@@ -40,6 +40,13 @@ class Directives(TypedDict, total=False):
     """Unread output that closes a client of the class: HARD bytes at once (0 is 64mb), or SOFT bytes (0 is never) for
     more than SECONDS. (default normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60)"""
 
+    client_query_buffer_limit: int | str | None
+    """Bytes of one client's request, or of all that its transaction holds, which close the client. (default
+    33554432)"""
+
+    proto_max_bulk_len: int | str | None
+    """Most bytes of one argument of a client's request. (default 16777216)"""
+
     protected_mode: bool | Literal["yes", "no"] | None
     """Without a password, serve only clients that connect over loopback. (default yes)"""
 

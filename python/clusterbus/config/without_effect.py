@@ -182,9 +182,7 @@ WITHOUT_EFFECT: Final[tuple[Directive, ...]] = (
         _live("max-new-connections-per-cycle", Integer(1, 1000), "10"),
         _live("max-new-tls-connections-per-cycle", Integer(1, 1000), "1"),
         _fixed("client-default-resp", Integer(2, 3), "2"),
-        _live("proto-max-bulk-len", Memory(1048576, LONG_MAX), "536870912"),
         _live("tracking-table-max-keys", _LONG, "1000000"),
-        _live("client-query-buffer-limit", Memory(1048576, LONG_MAX), "1073741824"),
         _live("maxmemory-clients", Memory(0, LONG_MAX, percent_most=100), "0"),
     ),
     *_rows(

@@ -37,7 +37,7 @@ def _secret_positions(call: Call) -> Iterable[int]:
             directives = (BY_NAME.get(word.decode("utf-8", "replace").lower()) for word in words[2::2])
             return [3 + 2 * index for index, directive in enumerate(directives) if directive and directive.secret]
         case "hello":
-            return _behind(words, 2, {b"auth": 2})
+            return _behind(words, 1, {b"auth": 2})
         case "migrate":
             return _behind(words, 6, _AUTH_WORDS)
         case _:
