@@ -13,9 +13,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Two stamp files: .venv holds the locked packages, and the package in it is built from the current Rust sources.
 INSTALLED := $(VENV)/.installed
 BUILT := $(VENV)/.built
-# What only the picture of bench-peers needs, and what only the site needs, have lock files of their own.
+# What only the picture of bench-peers, only the site and only fuzzing need have lock files of their own.
 BENCH_INSTALLED := $(VENV)/.bench-installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
+FUZZ_INSTALLED := $(VENV)/.fuzz-installed
 # What builds the wheel stands apart from .venv, and so does what it compiles: zig links against an old glibc.
 WHEEL_VENV := target/wheel-venv
 MATURIN := PATH=$(abspath $(WHEEL_VENV)/bin):$$PATH CARGO_TARGET_DIR=$(abspath target/wheel) maturin
@@ -29,7 +30,7 @@ CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo check sim sim-hundred test loom test-rust test-units test-python lint lint-rust lint-python \
-	format docs wheel sdist bench bench-many bench-peers bench-slots soak instructions lock clean
+	format docs wheel sdist bench bench-many bench-peers bench-slots soak fuzz instructions lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -145,6 +146,14 @@ soak: build $(BENCH_INSTALLED) ## make mutate, then a mixed cluster and faults f
 	$(MAKE) --no-print-directory mutate
 	PYTHONPATH=benches/soak $(BIN)/python -m soak $(SOAK_ARGS)
 
+fuzz: build $(FUZZ_INSTALLED) ## fuzz all parsers, guided by coverage: MINUTES=5 each, or TOTAL=60 for all; TARGET=check for one
+	$(BIN)/python scripts/fuzz.py $(if $(TOTAL),--total $(TOTAL),--minutes $(or $(MINUTES),1)) $(TARGET)
+
+$(FUZZ_INSTALLED): $(INSTALLED) requirements-fuzz.lock
+	$(PIP) install --quiet --require-hashes --requirement requirements-fuzz.lock \
+		|| { echo "make fuzz needs atheris (requirements-fuzz.lock), and pip finds no wheel of it for this Python"; exit 1; }
+	touch $@
+
 $(BENCH_INSTALLED): $(INSTALLED) requirements-bench.lock
 	$(PIP) install --quiet --require-hashes --requirement requirements-bench.lock
 	touch $@
@@ -176,6 +185,9 @@ lock: $(INSTALLED) ## pin the newest versions that pyproject.toml and requiremen
 	$(BIN)/uv pip compile pyproject.toml --extra docs --constraint requirements.lock \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --output-file requirements-docs.lock
+	$(BIN)/uv pip compile pyproject.toml --extra fuzz --constraint requirements.lock \
+		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --output-file requirements-fuzz.lock
 	$(BIN)/uv pip compile requirements-wheel.in --constraint requirements.lock \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --output-file requirements-wheel.lock

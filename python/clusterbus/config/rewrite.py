@@ -25,7 +25,9 @@ def rewritten(old: bytes, values: Mapping[str, str]) -> bytes:
     """
     lines: list[str] = []
     written: set[str] = set()
-    for raw in old.decode("utf-8", "surrogateescape").splitlines():
+    # Only a newline ends a line, as for the parser: a comment may hold what else Unicode calls the end of one.
+    text = old.decode("utf-8", "surrogateescape").removesuffix("\n")
+    for raw in text.split("\n") if text else ():
         name = _name_of(raw)
         if name is None:
             lines.append(raw)

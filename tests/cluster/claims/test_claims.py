@@ -99,6 +99,12 @@ def test_a_letter_is_read_as_it_was_written(kind: Kind) -> None:
     assert letters.decode(kind, letters.encode(letter)) == letter
 
 
+def test_the_reason_in_a_letter_is_shown_as_plain_ascii_h12() -> None:
+    """It is logged, and read by people: what a peer puts there must not look like anything else."""
+    data = letters.encode(Letter(Kind.GAVE, True)) + b"no\n\x1b[2J\xff\x7f."
+    assert letters.decode(Kind.GAVE, data).text == "no??[2J??."
+
+
 @pytest.mark.parametrize("kind", [*Kind, 9, 255])
 @pytest.mark.parametrize("data", [b"", b"\1" * 28, b"\1" * 5_000, b"\xff" * 29, b"\xff" * (29 + 2_048)])
 def test_letters_that_make_no_sense_are_refused_and_change_nothing(kind: int, data: bytes) -> None:

@@ -93,6 +93,8 @@ GOOD = f"{A} 127.0.0.1:7000@17000,h,shard-id={B} myself,master - 0 0 1 connected
     ("broken", "complaint"),
     [
         (GOOD.replace(A, "xyz"), "'xyz' is no node id"),
+        (GOOD.replace(A, "z" * 40), f"'{'z' * 40}' is no node id"),
+        (GOOD + f" [77->-{'g' * 40}]", f"'[77->-{'g' * 40}]' is no slot"),
         (GOOD[:60], "a node's line has at least 8 fields"),
         (GOOD.replace("127.0.0.1", "localhost"), "'localhost' is no IP address"),
         (GOOD.replace("7000@17000", "7000@99999"), "'99999' is no port"),

@@ -107,5 +107,5 @@ def decode(kind: int, data: bytes) -> Letter:
     slots, living = (*bitmaps, 0, 0)[:2]
     if found is Kind.DENY:
         count = Denial(count)
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text.decode("ascii", "replace"))
+    shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in text)
     return Letter(found, has_data, number, epoch, other_epoch, count, slots, living, shown)

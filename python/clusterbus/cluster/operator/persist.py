@@ -32,7 +32,9 @@ CURRENT_EPOCH: Final = "currentEpoch"
 LAST_VOTE_EPOCH: Final = "lastVoteEpoch"
 _ADDRESS: Final = re.compile(r"(?P<ip>[^,\s]*):(?P<port>\d{1,5})(?:@(?P<cport>\d{1,5}))?\Z")
 _SLOTS: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z")
-_MOVING: Final = re.compile(r"\[(\d{1,5})-([<>])-([0-9a-z]{40})\]\Z")
+_MOVING: Final = re.compile(r"\[(\d{1,5})-([<>])-([0-9a-f]{40})\]\Z")
+_ID: Final = re.compile(r"[0-9a-f]{40}\Z")
+"""Valkey reads other letters too and never writes them; no heartbeat of ours could name such a node."""
 _TEXT: Final = re.compile(r"[^\x00-\x20\x7f,=\"'\\]*\Z")
 _NUMBER: Final = re.compile(r"\d{1,20}\Z")
 _BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -194,7 +196,7 @@ def _slots(
 
 
 def _id(text: str) -> str:
-    if not c.NODE_ID.match(text):
+    if not _ID.match(text):
         raise _DamagedError(f"'{text}' is no node id")
     return text
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Final
 
 from clusterbus import arguments
@@ -15,7 +16,7 @@ from clusterbus.errors import ConfigError
 from clusterbus.wire import BUS_PORT_OFFSET, PORT_MAX
 
 SEEDS_MAX: Final = 256
-_HOST: Final = r"(?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^\s:\[\]@]+))"
+_HOST: Final = r"(?:\[(?P<ipv6>[^\s\[\]@]+)\]|(?P<host>[^\s:\[\]@]+))"
 _FORM: Final = re.compile(_HOST + r":(?P<port>\d{1,5})(?:@(?P<cport>\d{1,5}))?\Z", re.ASCII)
 
 
@@ -32,7 +33,7 @@ class Seed:
 def parse(text: str) -> Seed:
     """Raises ConfigError for what is no address of a node."""
     found = _FORM.match(text)
-    if found is None:
+    if found is None or (found["ipv6"] is not None and not _is_ipv6(found["ipv6"])):
         raise ConfigError(f"seed {text!r} is not of the form host:port or host:port@busport, an IPv6 address as [::1]")
     port = int(found["port"])
     cport = int(found["cport"]) if found["cport"] else None
@@ -41,6 +42,14 @@ def parse(text: str) -> Seed:
     if not 0 < (cport if cport is not None else port + BUS_PORT_OFFSET) <= PORT_MAX:
         raise ConfigError(f"seed {text!r}: the bus port is out of range; host:port@busport names another one")
     return Seed(text, found["ipv6"] or found["host"], port, cport)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_all(name: str, values: object) -> tuple[Seed, ...]:
