@@ -90,6 +90,26 @@ class ScriptedState:
         return [tuple(arguments) for input_name, *arguments in self.inputs if input_name == name]
 
 
+class Writing:
+    """A replacement of nodes.conf that ends when the test says so (`member.ports.Replacement`)."""
+
+    def __init__(self, write: Callable[[], None]) -> None:
+        self._write = write
+        self._error: Exception | None = None
+        self.is_done = False
+
+    def end(self) -> None:
+        try:
+            self._write()
+        except Exception as error:
+            self._error = error
+        self.is_done = True
+
+    def result(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
 class Loop:
     """A driver, its scripted state, and the port on which its engine listens."""
 

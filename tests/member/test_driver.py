@@ -28,6 +28,7 @@ from clusterbus.errors import ClusterBusError
 from clusterbus.member import driver as driver_module
 from clusterbus.member.counters import refused_messages
 from clusterbus.member.driver import FILTER_EVERYTHING, FILTER_NOTHING
+from clusterbus.member.ports import Replacement
 from clusterbus.member.saving import SAVE_PERIOD_MS
 
 from tests.member.scripted import Loop, Peer, ScriptedState, ping, running
@@ -429,13 +430,13 @@ def test_heartbeats_leave_after_a_durable_save_of_the_same_input_h27_h47(loop: L
 def test_a_durable_save_that_failed_is_made_good_by_a_durable_one_h47(
     loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, asked = loop.driver.saver._nodes_file.save, []
+    begin, asked = loop.driver.saver._nodes_file.begin, []
 
-    def note(text: str, durable: bool) -> None:
+    def note(text: str, durable: bool) -> Replacement:
         asked.append(durable)
-        save(text, durable)
+        return begin(text, durable)
 
-    monkeypatch.setattr(loop.driver.saver._nodes_file, "save", note)
+    monkeypatch.setattr(loop.driver.saver._nodes_file, "begin", note)
     obstacle = block_saving(tmp_path)
     loop.state.answers["tick"] = lambda: [Save(durable=True)]
     loop.driver.tick()

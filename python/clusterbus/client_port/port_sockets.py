@@ -40,6 +40,8 @@ class Listener:
         """The TLS rules of the connections that are accepted from now on."""
         self._accepted: Accepted | None = None
         self._pause: asyncio.TimerHandle | None = None
+        self.pauses = 0
+        """How often accepting had to rest, for want of a file descriptor above all."""
         self._raw = _listening_socket(place, config.tcp_keepalive, max(1, config.tcp_backlog))
         name = self._raw.getsockname()
         self.address: tuple[str, int] = (name[0], name[1])
@@ -49,6 +51,11 @@ class Listener:
         self._accepted, self.context = accepted, context
         if self._pause is None:
             self._watch()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether accepting rests at the moment."""
+        return self._pause is not None
 
     def _watch(self) -> None:
         self._pause = None
@@ -68,6 +75,7 @@ class Listener:
                 logger.warning("accepting clients rests for %g s: %s", ACCEPT_PAUSE_S, fault.strerror)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(self._raw.fileno())
+                self.pauses += 1
                 self._pause = loop.call_later(ACCEPT_PAUSE_S, self._watch)
                 return
             connection.setblocking(False)

@@ -195,6 +195,8 @@ class RespServer:
         watched = {key for client in clients for key in client.watched}
         return {
             "connected_clients": len(clients),
+            "client_accept_paused": int(any(listener.is_paused for listener in self._places.listeners.values())),
+            "client_accept_pauses": sum(listener.pauses for listener in self._places.listeners.values()),
             "blocked_clients": sum(client.connection.is_blocked for client in clients),
             "pubsub_clients": sum(client.is_subscribed for client in clients),
             "watching_clients": sum(bool(client.watched) for client in clients),

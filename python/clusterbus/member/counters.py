@@ -72,6 +72,7 @@ DRIVER: Final = (
     Counter("cluster_data_plane_errors", "data_plane_errors", "exceptions out of the program's data plane"),
     Counter("cluster_dials_failed", "dials_failed", "links that could not be dialled"),
     Counter("cluster_messages_withheld", "messages_withheld", "messages not sent, since the save before them failed"),
+    Counter("cluster_messages_held", "messages_held", "messages that waited for a disk that was slow to save"),
     Counter(
         "cluster_messages_dropped_slow_link",
         "messages_dropped_slow_link",

@@ -48,7 +48,7 @@ from clusterbus.member.ports import (
     QuietHeartbeats,
 )
 from clusterbus.member.refusals import RefusalLog
-from clusterbus.member.saving import Saver
+from clusterbus.member.saving import Attempt, Outcome, Saver
 from clusterbus.view import Verdict
 from clusterbus.wire import ModuleMessage, Packet, Publish, encode
 
@@ -70,6 +70,8 @@ NOFILE_HINT: Final = (
     "each link takes one, and a node has two links with every other node, so N nodes in one process take 2N(N-1) and"
     " about 4N more; raise the limit (ulimit -n)"
 )
+HELD_MAX: Final = 1_000
+"""So many messages at most wait for a save that takes long; any more are withheld, as if it had failed."""
 FILTER_NOTHING: Final = -1
 FILTER_EVERYTHING: Final = -2
 CUT_OFF: Final = "cut off on purpose"
@@ -81,6 +83,17 @@ class DialRecord:
 
     node_id: str
     peer: str
+
+
+@dataclass(slots=True)
+class Held:
+    """A message that waits until what it announces is on disk. Should we say something else of ourselves by then, it is
+    not sent: no link may hear less after more.
+    """
+
+    attempt: Attempt
+    effect: Send | Broadcast
+    own_header_version: int
 
 
 class Driver:
@@ -131,6 +144,7 @@ class Driver:
         self._dials_begun = 0
         self._failed_dials: list[tuple[str, str]] = []
         self._refusals = RefusalLog()
+        self._held: list[Held] = []
         self._appliers: dict[type, Callable[[Any, int], None]] = {
             PacketsReceived: self._apply_packets,
             QuietHeartbeats: self._apply_quiet,
@@ -242,7 +256,7 @@ class Driver:
 
     def save(self) -> None:
         """Writes nodes.conf now, durably (CLUSTER SAVECONFIG). Raises ClusterBusError."""
-        if not self.saver.write(durable=True):
+        if self.saver.write_now().outcome is Outcome.FAILED:
             raise ClusterBusError(self.saver.status.last_error)
 
     def kill_link(self, link: int, reason: str) -> None:
@@ -285,8 +299,10 @@ class Driver:
     def _end_step(self) -> bool:
         """Ends a step: a save that is due, the view, heartbeats, the dispatch of sends. True if there is more to do."""
         self._tell_failed_dials()
+        self._look_at_save()
         if self.saver.is_due:
             self._save(durable=False)
+        self._release_held()
         self._publish_view()
         heartbeats, self._heartbeats = self._heartbeats, []
         for heartbeat in heartbeats:
@@ -416,12 +432,13 @@ class Driver:
         """Carries out the effects of the last input, in order.
 
         If a durable save fails, the messages that follow it in the same input are withheld until one succeeds, because
-        what they announce is not on disk (H47). Messages of other inputs still go out, above all heartbeats. The
-        heartbeats of a step come last: they announce the state as it is when they are encoded, so every save must be
-        done before, and on no link may one that says less come after one that says more. No effect is an input itself,
-        so one round is enough.
+        what they announce is not on disk (H47). If the disk has not answered yet, they are held until it does. Messages
+        of other inputs still go out, above all heartbeats, and while the disk is at work those of the same input too:
+        a node with a slow disk is alive. The heartbeats of a step come last: they announce the state as it is when they
+        are encoded, so every save must be begun before, and on no link may one that says less come after one that says
+        more. No effect is an input itself, so one round is enough.
         """
-        withheld = False
+        attempt: Attempt | None = None
         heartbeats: list[SendHeartbeat] = []
         try:
             effects = self.state.poll_effects()
@@ -431,19 +448,42 @@ class Driver:
         for effect in effects:
             if isinstance(effect, Save):
                 if effect.durable:
-                    withheld = not self._save(durable=True)
+                    attempt = self._save(durable=True)
                 else:  # one write for many changes, at the end of the step
                     self.saver.want()
             elif isinstance(effect, SendHeartbeat):
                 heartbeats.append(effect)
-            elif withheld and isinstance(effect, Send | Broadcast):
-                self.counters["messages_withheld"] += 1
-            else:
+            elif attempt is None or not isinstance(effect, Send | Broadcast):
                 self._carry(effect)
-        if withheld:
+            else:
+                self._carry_after(attempt, effect)
+        if attempt is not None and attempt.outcome is Outcome.FAILED:
             self.counters["messages_withheld"] += len(heartbeats)
             return
         self._heartbeats += heartbeats
+
+    def _carry_after(self, attempt: Attempt, effect: Send | Broadcast) -> None:
+        """Sends a message, or holds or withholds it, by what has become of the save before it."""
+        if attempt.outcome is Outcome.SAVED:
+            self._carry(effect)
+        elif attempt.outcome is Outcome.UNDER_WAY and len(self._held) < HELD_MAX:
+            self.counters["messages_held"] += 1
+            self._held.append(Held(attempt, effect, self.state.own_header_version))
+        else:
+            self.counters["messages_withheld"] += 1
+
+    def _release_held(self) -> None:
+        """Sends what has waited for a save that has succeeded by now. What waited for one that failed is withheld."""
+        if not self._held:
+            return
+        held, self._held = self._held, []
+        for message in held:
+            if message.attempt.outcome is Outcome.UNDER_WAY:
+                self._held.append(message)
+            elif message.own_header_version == self.state.own_header_version:
+                self._carry_after(message.attempt, message.effect)
+            else:
+                self.counters["messages_withheld"] += 1
 
     def _carry(self, effect: Effect) -> None:
         kind = type(effect)
@@ -530,14 +570,26 @@ class Driver:
 
     # ------------------------------------------------------------ nodes.conf and the log
 
-    def _save(self, *, durable: bool) -> bool:
+    def _save(self, *, durable: bool) -> Attempt:
         """Writes nodes.conf for an effect. No caller waits for the outcome, so a failure is logged."""
-        saved = self.saver.write(durable=durable)
-        if not saved:
-            self._note("nodes.conf", "could not be saved", self.saver.status.last_error, self.clock.now_ms())
-            if self.config.cluster_config_save_behavior == "sync":
-                self.on_save_failed()
-        return saved
+        self._look_at_save()
+        attempt = self.saver.write(durable=durable)
+        if attempt.outcome is Outcome.FAILED:
+            self._tell_save_failed()
+        elif attempt.outcome is Outcome.UNDER_WAY:
+            detail = "what announces it, as a vote does, waits; heartbeats go on"
+            self._note("nodes.conf", "the disk is slow to save it", detail, self.clock.now_ms())
+        return attempt
+
+    def _look_at_save(self) -> None:
+        attempt = self.saver.look()
+        if attempt is not None and attempt.outcome is Outcome.FAILED:
+            self._tell_save_failed()
+
+    def _tell_save_failed(self) -> None:
+        self._note("nodes.conf", "could not be saved", self.saver.status.last_error, self.clock.now_ms())
+        if self.config.cluster_config_save_behavior == "sync":
+            self.on_save_failed()
 
     def _note(self, peer: str, reason: str, detail: str, now_ms: int, *, level: str = "warning") -> None:
         text = f"{reason}: {detail}" if detail else reason

@@ -40,6 +40,7 @@ __all__ = [
     "PeerAnswer",
     "Place",
     "QuietHeartbeats",
+    "Replacement",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -107,11 +108,28 @@ class Engine(Protocol):
         """Closes every link."""
 
 
+class Replacement(Protocol):
+    """A write of nodes.conf that was begun."""
+
+    @property
+    def is_done(self) -> bool: ...
+
+    def result(self) -> None:
+        """To be asked only when it is done. Raises OSError and ClusterBusError if the old file is still in place."""
+
+
 class NodesFile(Protocol):
     """The file nodes.conf of this member. It belongs to the member until `close`."""
 
     def save(self, text: str, durable: bool) -> None:
-        """Replaces the whole file. `durable`: it is on disk before this returns. Raises OSError and ClusterBusError."""
+        """Replaces the whole file. `durable`: it is on disk before this returns. Waits for the end of what was begun.
+        Raises OSError and ClusterBusError.
+        """
+
+    def begin(self, text: str, durable: bool) -> Replacement:
+        """The same, but waits only for a disk that answers as disks do. Nothing may be begun before the last one is
+        done.
+        """
 
     def close(self) -> None: ...
 

@@ -53,8 +53,18 @@ class ValkeyFormatter(logging.Formatter):
 
 class _LogFile(WatchedFileHandler):
     """A file. A line that cannot be written, because the disk is full, is lost; what is logged must not be in the way
-    of what is done.
+    of what is done. The same holds for a file that was moved away and cannot be opened anew.
     """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a line. Whatever the disk says, nothing is raised."""
+        try:
+            super().emit(record)
+        except OSError:  # while it closed the old file or opened the new one
+            stream, self.stream = self.stream, None
+            if stream is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    stream.close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         if not isinstance(sys.exc_info()[1], OSError):

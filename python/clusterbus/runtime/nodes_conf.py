@@ -1,7 +1,8 @@
 """The file nodes.conf: its locks, its reading and the detection of damage, and its atomic replacement.
 
 Knows the text but not its meaning: `clusterbus.cluster.operator.persist` turns text into state and back. Must never
-change a file that it has refused, and never leave a half-written file under the real name. Main thread.
+change a file that it has refused, and never leave a half-written file under the real name. Main thread, but for the
+replacement itself, which has a thread of its own while the main thread may wait for the disk no longer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import shlex
+import threading
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
@@ -17,6 +19,9 @@ from clusterbus.errors import ConfigError
 
 FILE_LEN_MAX_BYTES: Final = 64 * 1024 * 1024
 LOCK_ATTEMPTS_MAX: Final = 10
+SAVE_PATIENCE_S: Final = 0.1
+"""For so long a save that was begun holds up the main thread. Disks that are well answer in a few milliseconds; the
+peers of a node wait for its heartbeats, not for its disk."""
 LOCK_SUFFIX: Final = ".lock"
 TEMPORARY_SUFFIX: Final = ".tmp"
 PROCESSES: Final = "/proc"
@@ -47,6 +52,42 @@ def _holder_of_a_replaced_file(path: str) -> int | None:
     return None
 
 
+class Replacement:
+    """One replacement of a file, in a thread of its own (`member.ports.Replacement`)."""
+
+    def __init__(self, replace: Callable[[], None]) -> None:
+        self._replace = replace
+        self._ended = threading.Event()
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="nodes.conf", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no thread is to be had
+            self._run()
+
+    def _run(self) -> None:
+        try:
+            self._replace()
+        except Exception as error:
+            self._error = error
+        self._ended.set()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self._ended.is_set()
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Waits for the end, at most so long."""
+        if self._ended.wait(timeout_s) and self._thread.is_alive():
+            self._thread.join()
+
+    def result(self) -> None:
+        """Raises the error that ended it."""
+        if self._error is not None:
+            raise self._error
+
+
 class NodesFile:
     """A nodes.conf that this process has locked (S10, H44-H47).
 
@@ -62,6 +103,9 @@ class NodesFile:
         self._folder = os.path.dirname(self.path)
         self._file_lock: int | None = None
         self._lock: int | None = None
+        self._spare: int | None = None
+        """A descriptor that a save gives back while it needs one, so that a process with none left still saves."""
+        self._last: Replacement | None = None
         with self._explained("lock"):
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             self._lock = os.open(self.path + LOCK_SUFFIX, flags, 0o644)
@@ -161,11 +205,43 @@ class NodesFile:
             raise ConfigError(f"{self.path}: {error}") from error
 
     def save(self, text: str, durable: bool) -> None:
-        """Replaces the file as a whole. If `durable`, file and folder entry are on disk before this returns.
+        """Replaces the file as a whole. If `durable`, file and folder entry are on disk before this returns. Waits for
+        a replacement under way.
 
         Raises ConfigError, which names the step that failed. The old file is then still in place, unless only the last
         step failed, the flush of the folder.
         """
+        self._wait_for_last()
+        self._replace(text, durable)
+
+    def begin(self, text: str, durable: bool) -> Replacement:
+        """As `save`, in a thread of its own, for which this waits SAVE_PATIENCE_S at most."""
+        self._wait_for_last()
+        self._last = Replacement(lambda: self._replace(text, durable))
+        self._last.wait(SAVE_PATIENCE_S)
+        return self._last
+
+    def _wait_for_last(self) -> None:
+        if self._last is not None:
+            self._last.wait(None)
+
+    def _replace(self, text: str, durable: bool) -> None:
+        self._give_spare_back()
+        try:
+            self._write_and_rename(text, durable)
+        finally:
+            self._keep_spare()
+
+    def _keep_spare(self) -> None:
+        with contextlib.suppress(OSError):  # another try comes with the next save
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _give_spare_back(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            os.closerange(spare, spare + 1)  # whatever comes of it
+
+    def _write_and_rename(self, text: str, durable: bool) -> None:
         temporary = self.path + TEMPORARY_SUFFIX
         try:
             self._write_temporary(temporary, text.encode("utf-8"), durable)
@@ -220,11 +296,12 @@ class NodesFile:
         return lock
 
     def close(self) -> None:
-        """Releases the locks. Afterwards the object cannot be used."""
-        for descriptor in (self._file_lock, self._lock):
+        """Releases the locks, after a replacement under way. Afterwards the object cannot be used."""
+        self._wait_for_last()
+        for descriptor in (self._file_lock, self._lock, self._spare):
             if descriptor is not None:
                 os.close(descriptor)
-        self._file_lock = self._lock = None
+        self._file_lock = self._lock = self._spare = None
 
     @contextlib.contextmanager
     def _explained(self, step: str) -> Iterator[None]:

@@ -36,7 +36,9 @@ def epochs_in(text: str) -> SavedEpochs:
 
 
 class Disk:
-    """`is_failing` makes every write fail, as a full or read-only disk does (H47)."""
+    """`is_failing` makes every write fail, as a full or read-only disk does (H47). `slow_ms` is for how long a write is
+    under way.
+    """
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
@@ -44,6 +46,7 @@ class Disk:
         self._written: str | None = None
         self._written_us = 0
         self.is_failing = False
+        self.slow_ms = 0.0
         self.writes = 0
         self.syncs = 0
 

@@ -185,7 +185,9 @@ class Host:
 
     @property
     def owes_durable_save(self) -> bool:
-        """Whether a durable save failed and no save succeeded since. What was announced meanwhile may be forgotten."""
+        """Whether a durable save failed or is under way, and none succeeded since. What was announced meanwhile may be
+        forgotten.
+        """
         return self._member is not None and self._member.driver.saver.owes_durable
 
     @property
@@ -479,6 +481,19 @@ class Host:
     def save(self, text: str, *, durable: bool) -> bool:
         """Writes nodes.conf. Returns whether that worked."""
         self.act()
+        return self._write(text, durable)
+
+    def begin_save(self, text: str, *, durable: bool) -> _Replacement:
+        """Writes nodes.conf as soon as the disk gets to it, if the process still lives by then."""
+        self.act()
+        replacement = _Replacement(self, self.boots, text, durable)
+        if self.disk.slow_ms:
+            self._timeline.after(int(self.disk.slow_ms * US_PER_MS), _Replacement.end, replacement)
+        else:
+            replacement.end()
+        return replacement
+
+    def _write(self, text: str, durable: bool) -> bool:
         if not self.disk.save(text, durable=durable):
             self.world.stats["saves failed"] += 1
             return False
@@ -489,16 +504,47 @@ class Host:
         return True
 
 
+class _Replacement:
+    """`member.ports.Replacement` on the disk of a host."""
+
+    def __init__(self, host: Host, boot: int, text: str, durable: bool) -> None:
+        self._host = host
+        self._boot = boot
+        self._text = text
+        self._durable = durable
+        self._has_worked = False
+        self.is_done = False
+
+    def end(self) -> None:
+        """The disk gets to it. Does nothing if that was before, or if the process is gone."""
+        if not self.is_done and self._host.is_up and self._host.boots == self._boot:
+            self._has_worked = self._host._write(self._text, self._durable)
+            self.is_done = True
+
+    def result(self) -> None:
+        """Raises ConfigError if the disk failed."""
+        if not self._has_worked:
+            raise ConfigError("no space left on device")
+
+
 class _NodesFile:
     """`member.ports.NodesFile` on the disk of a host."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._last: _Replacement | None = None
 
     def save(self, text: str, durable: bool) -> None:
         """Raises ConfigError if the disk fails."""
+        if self._last is not None:
+            self._last.end()
         if not self._host.save(text, durable=durable):
             raise ConfigError("no space left on device")
+
+    def begin(self, text: str, durable: bool) -> _Replacement:
+        """As `save`, but a slow disk takes its time."""
+        self._last = self._host.begin_save(text, durable=durable)
+        return self._last
 
     def close(self) -> None:
         """Does nothing: the disk outlives the process."""

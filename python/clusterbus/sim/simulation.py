@@ -487,6 +487,11 @@ class Simulation:
         self._note(f"n{node}", f"disk {'fails' if failing else 'works'}")
         self._world.hosts[node].disk.is_failing = failing
 
+    def slow_disk(self, node: int, slow_ms: float) -> None:
+        """Every write of nodes.conf that is begun from now on takes this long, and 0 none at all."""
+        self._note(f"n{node}", f"disk takes {slow_ms:.0f} ms")
+        self._world.hosts[node].disk.slow_ms = slow_ms
+
     def sync_disks(self) -> None:
         """What all members have written so far is on disk for good."""
         for host in self._world.hosts:

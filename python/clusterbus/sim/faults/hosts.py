@@ -109,13 +109,21 @@ def bad_disk(stage: Stage) -> Undo | None:
     node = stage.mortal()
     if node is None:
         return None
-    stage.simulation.fail_disk(node)
-    return lambda: stage.simulation.fail_disk(node, failing=False)
+    return _spoil_disk(stage, node)
+
+
+def _spoil_disk(stage: Stage, node: int) -> Undo:
+    """The disk of a host takes nothing, or takes its time."""
+    if stage.draw.random() < 0.5:
+        stage.simulation.fail_disk(node)
+        return lambda: stage.simulation.fail_disk(node, failing=False)
+    stage.simulation.slow_disk(node, stage.draw.uniform(0, 1.5) * stage.node_timeout_ms)
+    return lambda: stage.simulation.slow_disk(node, 0)
 
 
 def rivals(stage: Stage) -> Undo | None:
     """Two primaries die at once while messages are slow, so their replicas may ask for votes in one epoch. Meanwhile
-    the disks of some voters fail, so they must withhold their votes.
+    the disks of some voters fail or are slow, so they must withhold their votes.
     """
     simulation = stage.simulation
     primaries = [host.index for host in simulation.members if is_mortal(host) and host.state.myself.slot_bits]
@@ -123,17 +131,15 @@ def rivals(stage: Stage) -> Undo | None:
         return None
     dying = stage.draw.sample(primaries, 2)
     voters = [node for node in stage.others(dying) if is_mortal(simulation.members[node])]
-    failing = [node for node in voters if stage.draw.random() < 0.3]
-    for node in failing:
-        simulation.fail_disk(node)
+    mends = [_spoil_disk(stage, node) for node in voters if stage.draw.random() < 0.3]
     slow = simulation.degrade(delay_ms=stage.draw.uniform(0, 0.3) * stage.node_timeout_ms)
     for node in dying:
         simulation.crash(node)
 
     def repair() -> None:
         slow.heal()
-        for node in failing:
-            simulation.fail_disk(node, failing=False)
+        for mend in mends:
+            mend()
         stage.start(dying)
 
     return repair

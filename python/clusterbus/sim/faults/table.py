@@ -29,7 +29,7 @@ FAULTS: Final[dict[str, tuple[int, Callable[[Stage], Undo | None]]]] = {
     "link half dead": (6, paths.half_dead_link),
     "links out of step": (6, paths.links_out_of_step),
     "links reset": (5, paths.resets),
-    "disk fails": (3, hosts.bad_disk),
+    "disk fails or is slow": (3, hosts.bad_disk),
     "two elections at once": (8, hosts.rivals),
     "shards fail at once": (6, hosts.shards_fail),
     "epoch bumped": (4, operators.bump),
