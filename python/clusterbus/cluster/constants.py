@@ -75,6 +75,8 @@ EXTENSION_CLIENT_IPV6: Final = _core.EXTENSION_CLIENT_IPV6
 EXTENSION_CLIENT_PORT: Final = _core.EXTENSION_CLIENT_PORT
 EXTENSION_CLIENT_TLS_PORT: Final = _core.EXTENSION_CLIENT_TLS_PORT
 EXTENSION_AVAILABILITY_ZONE: Final = _core.EXTENSION_AVAILABILITY_ZONE
+EXTENSION_CLUSTER_LABEL: Final = 0xCB01
+"""Of clusterbus nodes alone (`labels`): far from the numbers that the servers give out one after another."""
 
 # Times. Those about FAIL are multiples of the node timeout.
 FAIL_REPORT_VALIDITY: Final = 2

@@ -112,6 +112,16 @@ class ClusterConfig(Protocol):
     def cluster_manual_failover_timeout(self) -> int: ...
     @property
     def cluster_epoch_jump_max(self) -> int: ...
+    @property
+    def cluster_allow_node_ids(self) -> tuple[str, ...]: ...
+    @property
+    def cluster_allow_networks(self) -> tuple[str, ...]: ...
+    @property
+    def cluster_allow_certificate_names(self) -> tuple[str, ...]: ...
+    @property
+    def cluster_pin_certificates(self) -> str: ...
+    @property
+    def cluster_label(self) -> str: ...
 
 
 class HasPorts(Protocol):
@@ -130,6 +140,9 @@ class AppliedConfig:
     announce_ip: str = ""
     tls_cluster: bool = False
     gossip_percent: int = c.GOSSIP_PERCENT
+    label: str = ""
+    admission: tuple[object, ...] = ()
+    """The directives by which `admission` judges links: those that are up are looked at when one changes."""
 
 
 class Core:
@@ -138,6 +151,11 @@ class Core:
     `read_age_ms(link)` gives the milliseconds since bytes were last read on a link, None before the first (R23).
     `ClusterState.poll_effects` acts on `wants_save` and `wants_state_update`.
     """
+
+    wants_review = False
+    """Links are to be judged anew by `admission`."""
+    wants_label_told = False
+    """Our label is another one (`labels`)."""
 
     def __init__(
         self,
@@ -304,10 +322,10 @@ class Core:
         """The same for lines of the level verbose."""
         return self.config.loglevel in ("debug", "verbose")
 
-    def refuse(self, refusal: Refusal, peer: str, text: str) -> None:
-        """Counts something that a peer should not have sent, and has it logged now and then."""
+    def refuse(self, refusal: Refusal, peer: str, text: str, *, event: Event | None = None) -> None:
+        """Counts something that a peer should not have sent, and has it logged now and then, with the event if any."""
         self.count_refused(refusal)
-        self._effects.append(Refuse(peer, refusal, text))
+        self._effects.append(Refuse(peer, refusal, text, event))
 
     def count_refused(self, refusal: Refusal) -> None:
         """Counts something that is not worth a line in the log, because it happens among sound nodes too."""

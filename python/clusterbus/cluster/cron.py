@@ -23,7 +23,7 @@ from clusterbus.cluster.failover import (
     roles,
 )
 from clusterbus.cluster.heartbeats import heartbeat
-from clusterbus.cluster.membership import acquaintance, handshake, leaving, links, tags
+from clusterbus.cluster.membership import acquaintance, handshake, labels, leaving, links, tags
 from clusterbus.cluster.membership.myself import refresh_myself
 from clusterbus.cluster.model.node import Link, Node
 
@@ -34,6 +34,7 @@ def tick(core: Core, number: int) -> None:
     """One tick. `number` counts them: every tenth one also does the work that is due once a second."""
     core.ticked_ms = core.now_ms
     refresh_myself(core)
+    labels.follow_config(core)
     replication.refresh_offset(core)
     _apply_timings(core)
     core.forgotten.expire(core.now_ms)

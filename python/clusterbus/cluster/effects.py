@@ -88,6 +88,8 @@ class Refuse:
     peer: str
     refusal: Refusal
     text: str
+    event: Event | None = None
+    """Goes to the program whenever the line goes to the log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,20 @@ class HandshakeFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerRefused:
+    """Somebody was not let in, or a node's word was refused: by `cluster-allow-networks`, `cluster-allow-node-ids`,
+    `cluster-allow-certificate-names`, `cluster-pin-certificates` or `cluster-label`. `reason` is the word in the name
+    of the counter ("label" is counted under `cluster_refused_label`), `node_id` the id that it used, "" if it has told
+    none, `ip` where it is. At most one comes for each address and reason in ten seconds; the counters have them all.
+    """
+
+    node_id: str
+    ip: str
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeLeft:
     """A node was forgotten. `reason` is "forgotten", "forgotten by a peer", "never answered", "reset", or "left":
     it left the cluster by its own wish."""
@@ -271,6 +285,7 @@ class HandoverEnded:
 ClusterEvent = (
     NodeJoined
     | HandshakeFailed
+    | PeerRefused
     | NodeLeft
     | NodeSuspected
     | NodeFailed

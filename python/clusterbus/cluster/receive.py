@@ -17,7 +17,7 @@ from clusterbus.cluster.claims import post
 from clusterbus.cluster.core import MESSAGES_RECEIVED, Core
 from clusterbus.cluster.failover import election, epoch_bound, epochs, failure, manual_failover, roles, vote
 from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat, quiet
-from clusterbus.cluster.membership import address, handshake, leaving, links, tags
+from clusterbus.cluster.membership import address, admission, handshake, labels, leaving, links, tags
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.refusal import FIELD_PREFIX, Refusal
@@ -43,7 +43,7 @@ def handle(core: Core, link: Link, packet: Packet, verdict: Verdict | None = Non
     one has another by now, all of the packet is applied.
     """
     node = link.node
-    if verdict is not None and verdict.version == core.version.number and node is not None:
+    if verdict is not None and verdict.version == core.version.number and node is not None and not node.is_outsider:
         _handle_news(core, link, node, packet, verdict)
         return
     kind = packet.type
@@ -67,6 +67,9 @@ def handle(core: Core, link: Link, packet: Packet, verdict: Verdict | None = Non
         return
     if sender is None:
         core.count_refused(Refusal.STRANGER)
+        return
+    if sender.is_outsider:
+        labels.refuse(core, link, sender.node_id, sender.label)
         return
     is_credible = _note_sender(core, sender, packet)
     handler = _HANDLERS.get(kind)
@@ -100,6 +103,9 @@ def _sender_of(core: Core, link: Link, packet: Packet) -> tuple[Node | None, boo
         if not link.inbound:
             return None, True  # our handshake reached a known node; `handshake.complete` handles that
         links.release(core, node, link)
+    if not admission.admits_sender(core, link, sender):
+        links.hang_up(core, link, "not allowed to be this node")
+        return None, False
     if _inbound_is_live(core, sender):
         _refuse_claim(core, link, sender)
         return None, False
@@ -198,7 +204,7 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
         _close(core, link, Refusal.MEET_ON_OUR_LINK, "MEET on a link we dialled")
         return
     sender, may_be_met = _sender_of(core, link, packet)
-    if link.link_id not in core.links:
+    if link.link_id not in core.links or _is_of_other_cluster(core, link, sender, packet):
         return
     is_credible = sender is not None and _note_sender(core, sender, packet)
     _answer(core, link, sender, packet, may_be_met=may_be_met)
@@ -210,6 +216,25 @@ def _handle_heartbeat(core: Core, link: Link, packet: Packet) -> None:
     shard_before = sender.shard_id
     _apply_header(core, link, sender, packet, kind, is_credible=is_credible)
     _apply_rest(core, sender, packet, shard_before, is_credible=is_credible)
+
+
+def _is_of_other_cluster(core: Core, link: Link, sender: Node | None, packet: Packet) -> bool:
+    """Whether a heartbeat comes from a node with another label (`labels`). It is answered, so that both sides know, and
+    notes that the node lives; nothing else of it counts, and a MEET begins nothing.
+    """
+    if sender is None and packet.type != c.MEET:
+        return False  # nothing of a stranger's PING or PONG is applied; a handshake looks at its label itself
+    label = labels.told_in(packet) if sender is None else labels.note(core, sender, packet)
+    if not (sender.is_outsider if sender is not None else labels.differs(core, label)):
+        return False
+    labels.refuse(core, link, packet.sender, label or (sender.label if sender is not None else ""))
+    if sender is not None:
+        sender.data_received_ms = core.now_ms
+    if packet.type != c.PONG:
+        heartbeat.send(core, link, c.PONG, with_label=label is not None)
+    elif sender is not None and not link.inbound:
+        links.note_pong(core, link, sender, core.now_ms, has_extensions=False)
+    return True
 
 
 def _handle_news(core: Core, link: Link, node: Node, packet: Packet, verdict: Verdict) -> None:
@@ -262,7 +287,7 @@ def _answer(core: Core, link: Link, sender: Node | None, packet: Packet, *, may_
             links.dial_anew(core, sender)
         elif kind == c.MEET and may_be_met:
             _meet_stranger(core, link, packet)
-        heartbeat.send(core, link, c.PONG)
+        heartbeat.send(core, link, c.PONG, with_label=labels.told_in(packet) is not None)
 
 
 def _apply_header(core: Core, link: Link, sender: Node, packet: Packet, kind: int, *, is_credible: bool) -> None:
@@ -323,6 +348,9 @@ def _handle_light(core: Core, link: Link, packet: Packet) -> None:
     node = link.node
     if node is None or node.in_handshake:
         _close(core, link, Refusal.LIGHT_FIRST, "a light packet came first on the link")
+        return
+    if node.is_outsider:
+        labels.refuse(core, link, node.node_id, node.label)
         return
     node.data_received_ms = core.now_ms
     _handle_message(core, link, node, packet)

@@ -21,11 +21,11 @@ from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
 from clusterbus.cluster.failover import handover, health, manual_failover, reachability, replication
 from clusterbus.cluster.heartbeats import heartbeat, quiet
-from clusterbus.cluster.membership import acquaintance, leaving, links
+from clusterbus.cluster.membership import acquaintance, labels, leaving, links
 from clusterbus.cluster.membership import tags as own_tags
 from clusterbus.cluster.membership.myself import refresh_myself
 from clusterbus.cluster.model.leave_state import LeaveAnswer
-from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.node import Certificate, Link, Node
 from clusterbus.cluster.model.records import NodesConf
 from clusterbus.cluster.model.state_reason import StateReason
 from clusterbus.cluster.model.switches import Switches
@@ -81,20 +81,26 @@ class ClusterState:
 
     # ------------------------------------------------------------ inputs: links
 
-    def handle_link_opened(self, node_id: str, link: int, local_ip: str, now_ms: int) -> None:
-        """A Dial succeeded: the link to that node is up. `local_ip` is our end of it."""
+    def handle_link_opened(
+        self, node_id: str, link: int, local_ip: str, now_ms: int, certificate: Certificate | None = None
+    ) -> None:
+        """A Dial succeeded: the link to that node is up. `local_ip` is our end of it, `certificate` what the node has
+        shown over TLS.
+        """
         self._core.set_now(now_ms)
-        links.opened(self._core, node_id, link, local_ip)
+        links.opened(self._core, node_id, link, local_ip, certificate)
 
     def handle_dial_failed(self, node_id: str, error: str, now_ms: int) -> None:
         """A Dial failed."""
         self._core.set_now(now_ms)
         links.dial_failed(self._core, node_id, error)
 
-    def handle_link_accepted(self, link: int, ip: str, local_ip: str, now_ms: int) -> None:
-        """A peer at `ip` dialled us."""
+    def handle_link_accepted(
+        self, link: int, ip: str, local_ip: str, now_ms: int, certificate: Certificate | None = None
+    ) -> None:
+        """A peer at `ip` dialled us, and has shown that certificate over TLS."""
         self._core.set_now(now_ms)
-        links.accepted(self._core, link, ip, local_ip)
+        links.accepted(self._core, link, ip, local_ip, certificate)
 
     def handle_packet(self, link: int, packet: Packet, now_ms: int, verdict: Verdict | None = None) -> None:
         """A whole packet arrived on a link, with what is news in it if a worker has found that out (R33). Ignored if
@@ -122,6 +128,7 @@ class ClusterState:
         """Some directive has another value: what this node announces follows at once, not at the next tick (P34)."""
         self._core.set_now(now_ms)
         refresh_myself(self._core)
+        labels.follow_config(self._core)
 
     def tick(self, now_ms: int) -> None:
         """To be called ten times a second."""

@@ -29,6 +29,7 @@ from clusterbus.cluster.effects import (
     SendHeartbeat,
 )
 from clusterbus.cluster.events import Event
+from clusterbus.cluster.model.node import Certificate
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config, address_text
 from clusterbus.errors import ClusterBusError
@@ -370,7 +371,7 @@ class Driver:
 
     def _apply_link_accepted(self, event: LinkAccepted, now_ms: int) -> None:
         self.links[event.link] = address_text(event.ip, event.port)
-        self.state.handle_link_accepted(event.link, event.ip, event.local_ip, now_ms)
+        self.state.handle_link_accepted(event.link, event.ip, event.local_ip, now_ms, *_shown(event))
 
     def _apply_link_connected(self, event: LinkConnected, now_ms: int) -> None:
         dial = self._dials.pop(event.owner, None)
@@ -382,7 +383,7 @@ class Driver:
             self.state.handle_dial_failed(dial.node_id, CUT_OFF, now_ms)
             return
         self.links[event.link] = dial.peer
-        self.state.handle_link_opened(dial.node_id, event.link, event.local_ip, now_ms)
+        self.state.handle_link_opened(dial.node_id, event.link, event.local_ip, now_ms, *_shown(event))
 
     def _apply_link_lost(self, event: LinkLost, now_ms: int) -> None:
         self.engine.close(event.link)
@@ -563,10 +564,15 @@ class Driver:
         line = self._refusals.line(effect.peer, effect.refusal.word, effect.text, self.clock.now_ms())
         if line is not None:
             self.log("warning", line)
+            if effect.event is not None:
+                self._tell(effect.event)
 
     def _carry_notify(self, effect: Notify) -> None:
+        self._tell(effect.event)
+
+    def _tell(self, event: Event) -> None:
         for listener in self.event_listeners:
-            listener(effect.event)
+            listener(event)
 
     # ------------------------------------------------------------ nodes.conf and the log
 
@@ -596,3 +602,9 @@ class Driver:
         line = self._refusals.line(peer, reason, text, now_ms)
         if line is not None:
             self.log(level, line)
+
+
+def _shown(event: LinkAccepted | LinkConnected) -> tuple[Certificate, ...]:
+    """The certificate that the peer of a new link has shown, if it has."""
+    key = event.certificate_key
+    return (Certificate(key, tuple(event.certificate_names)),) if key else ()

@@ -53,6 +53,11 @@ def own_extensions(core: Core) -> list[Extension]:
     return extensions
 
 
+def label_extension(core: Core) -> Extension:
+    """Our cluster's label, empty too (`membership.labels`)."""
+    return Extension(c.EXTENSION_CLUSTER_LABEL, padded(core.applied.label))
+
+
 def _announced(myself: Node, number: int) -> Extension | None:
     """The extension of a type that has a field; None if there is nothing to announce."""
     if number in PORT_FIELDS:

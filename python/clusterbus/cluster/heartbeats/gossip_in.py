@@ -12,6 +12,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import NodeJoined
 from clusterbus.cluster.failover import failure
+from clusterbus.cluster.membership import admission
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import GossipEntry, Packet
@@ -65,7 +66,7 @@ def _apply_known(core: Core, sender: Node, node: Node, entry: GossipEntry) -> No
 def _move_failing(core: Core, node: Node, entry: GossipEntry) -> None:
     """Moves a node that we cannot reach to the address where the sender can reach it."""
     port, tls_port = core.ports_of(entry)
-    if not entry.ip or not entry.cport:
+    if not entry.ip or not entry.cport or admission.address_fault(core, entry.ip):
         return
     if (entry.ip, port, tls_port, entry.cport) != (node.ip, node.port, node.tls_port, node.cport):
         core.set_address(node, entry.ip, port, tls_port, entry.cport)
@@ -83,6 +84,8 @@ def _meet_by_gossip(core: Core, entry: GossipEntry, sender_id: str, *, stranger:
         return
     if core.is_full or (stranger and core.table.provisional_count >= core.config.cluster_max_trial_nodes):
         core.refuse(Refusal.NODE_CAP, sender_id, f"gossips of node {entry.node_id}, for which there is no room")
+        return
+    if not admission.admits(core, entry.ip, entry.node_id):
         return
     flags = entry.flags & c.GOSSIP_FLAGS_TAKEN
     if stranger:

@@ -59,6 +59,6 @@ def is_gossiped(node: Node) -> bool:
     The node must have an address and be past its handshake, and must not be provisional. It must also have a link or
     slots, or be PFAIL: that has to be gossiped of every node.
     """
-    if node.flags & (c.FLAG_HANDSHAKE | c.FLAG_NOADDR) or node.provisional or not node.ip:
+    if node.flags & (c.FLAG_HANDSHAKE | c.FLAG_NOADDR) or node.provisional or node.is_outsider or not node.ip:
         return False
     return bool(node.flags & c.FLAG_PFAIL) or node.link is not None or bool(node.slot_bits)

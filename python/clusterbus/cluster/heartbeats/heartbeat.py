@@ -44,35 +44,39 @@ def header(core: Core, mflags: int = 0) -> Header:
     )
 
 
-def send(core: Core, link: Link, kind: int) -> None:
+def send(core: Core, link: Link, kind: int, *, with_label: bool = False) -> None:
     """Queues a PING, PONG or MEET (`kind`) on a link. If we dialled the link, a PING or MEET begins the wait for a
-    PONG.
+    PONG. A MEET tells our cluster's label if there is one, others only `with_label`.
     """
+    with_label = with_label or (kind == c.MEET and bool(core.applied.label))
     node = link.node
     if kind != c.PONG and node is not None and not link.inbound:
         core.take_gossiped_pong(node)
         node.ping_sent_ms = core.now_ms
         if core.logs_debug:
             core.log("debug", f"Pinging node {node.name}")
-    if kind != c.MEET and node is not None and not node.in_handshake:
+    if kind != c.MEET and node is not None and not node.in_handshake and not with_label:
         core.emit(SendHeartbeat(link.link_id, kind))
         core.counters[MESSAGES_SENT[kind]] += 1
     else:
-        core.send(link, build(core, node, kind))
+        core.send(link, build(core, node, kind, with_label=with_label))
 
 
-def build(core: Core, node: Node | None, kind: int) -> Heartbeat:
+def build(core: Core, node: Node | None, kind: int, *, with_label: bool = False) -> Heartbeat:
     """A PING, PONG or MEET for a node, or for an unknown peer if `node` is None.
 
     The flag for extensions is always set, which tells the peer that we take them. They are sent only to a peer that is
     known to take them.
     """
     takes_extensions = node is not None and node.flags & c.FLAG_EXTENSIONS
+    told = extensions.own_extensions(core) if takes_extensions else []
+    if with_label:
+        told.append(extensions.label_extension(core))
     return Heartbeat(
         kind,
         header(core, c.MFLAG_EXTENSIONS),
         [gossip_out.entry_about(core, mentioned) for mentioned in gossip_out.select(core, node)],
-        extensions.own_extensions(core) if takes_extensions else (),
+        told,
     )
 
 

@@ -89,7 +89,9 @@ def _row(core: Core, node: Node) -> NodeRow:
 
 def _expected(core: Core, node: Node) -> ExpectedHeartbeat | None:
     """The look of a heartbeat of the node that changes nothing; None if all its heartbeats must be applied in full."""
-    if node is core.myself or node.raw_extensions is None or node.flags & (c.FLAG_HANDSHAKE | c.FLAG_MEET):
+    if node is core.myself or node.raw_extensions is None or node.is_outsider:
+        return None
+    if node.flags & (c.FLAG_HANDSHAKE | c.FLAG_MEET):
         return None
     is_primary = node.is_primary
     # A replica of a node that we do not know would look like a primary, whose claims count.

@@ -10,6 +10,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import AddressChanged
 from clusterbus.cluster.failover import failure
+from clusterbus.cluster.membership import admission
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import Packet
@@ -26,7 +27,7 @@ def update_from_header(core: Core, node: Node, link: Link, packet: Packet) -> bo
     port, tls_port = core.ports_of(packet)
     if (ip, port, tls_port, packet.cport) == (node.ip, node.port, node.tls_port, node.cport):
         return False
-    if not ip or not packet.cport or "myip" in packet.refused:
+    if not ip or not packet.cport or "myip" in packet.refused or admission.address_fault(core, ip):
         return False
     if node.address_changed_ms and core.now_ms - node.address_changed_ms < core.node_timeout_ms:
         core.refuse(

@@ -12,7 +12,7 @@ from typing import Final
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import HandshakeFailed, LinkUp, NodeJoined
-from clusterbus.cluster.membership import address, links
+from clusterbus.cluster.membership import address, admission, labels, links
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import Packet
@@ -51,6 +51,8 @@ def accept_meet(core: Core, link: Link, packet: Packet) -> None:
         core.refuse(Refusal.FORGOTTEN_MEET, packet.sender, "MEET of a node that was forgotten recently: ignored")
         return
     ip = packet.myip or link.peer_ip
+    if not admission.admits(core, ip, packet.sender):
+        return
     if not ip or not packet.cport or "myip" in packet.refused:
         core.refuse(Refusal.MEET_ADDRESS, link.peer_ip, "MEET without an address we could dial")
         return
@@ -73,6 +75,11 @@ def complete(core: Core, link: Link, packet: Packet) -> Node | None:
     assert node is not None
     node_id = packet.sender
     known = core.table.find(node_id)
+    fault = _newcomer_fault(core, link, packet, known)
+    if fault:
+        _let_go(core, node)
+        fail(core, node, fault)
+        return None
     if known is not None:
         node.known_as = node_id
         _meet_again(core, known, link, packet)
@@ -90,6 +97,7 @@ def complete(core: Core, link: Link, packet: Packet) -> Node | None:
         _let_go(core, node)
         fail(core, node, "forgotten")
         return None
+    node.label = labels.told_in(packet) or ""
     core.table.rename(node, node_id)
     node.flags |= packet.flags & (c.FLAG_PRIMARY | c.FLAG_REPLICA)
     core.log("notice", f"Successfully completed handshake with {node.name}")
@@ -101,6 +109,19 @@ def complete(core: Core, link: Link, packet: Packet) -> Node | None:
     core.want_save()
     core.want_state_update()
     return node
+
+
+def _newcomer_fault(core: Core, link: Link, packet: Packet, known: Node | None) -> str:
+    """Why the node that answered a handshake is not let in; "" if it is."""
+    label = labels.told_in(packet)
+    if label and labels.differs(core, label):
+        labels.refuse(core, link, packet.sender, label)
+        return labels.refused_text(label)
+    if not admission.admits(core, link.peer_ip, packet.sender):
+        return admission.id_fault(core, packet.sender) or links.NOT_ALLOWED
+    if known is not None and known is not core.myself and not admission.admits_sender(core, link, known):
+        return links.NOT_ALLOWED
+    return ""
 
 
 def expire(core: Core, node: Node) -> bool:

@@ -7,25 +7,36 @@ an inbound link belongs to is decided in `receive`. Main thread. Source: `cluste
 
 from __future__ import annotations
 
+from typing import Final
+
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.effects import CloseLink, Dial
 from clusterbus.cluster.events import LinkUp
 from clusterbus.cluster.failover import failure
 from clusterbus.cluster.heartbeats import heartbeat
-from clusterbus.cluster.membership import tags
+from clusterbus.cluster.membership import admission, tags
 from clusterbus.cluster.membership.myself import learn_ip
-from clusterbus.cluster.model.node import Kin, Link, Node
+from clusterbus.cluster.model.node import Certificate, Kin, Link, Node
 from clusterbus.cluster.model.refusal import Refusal
+
+NOT_ALLOWED: Final = "not allowed to be a member"
 
 
 def dial(core: Core, node: Node) -> None:
-    """Asks for a link to a node."""
+    """Asks for a link to a node, unless it may be none of the members."""
+    fault = admission.may_not_dial(core, node)
+    if fault:
+        node.last_end = fault
+        if node.ping_sent_ms == 0:
+            node.ping_sent_ms = core.now_ms
+        _back_off(core, node)
+        return
     node.dialing = (node.ip, node.cport)
     core.emit(Dial(node.node_id, node.ip, node.cport))
 
 
-def opened(core: Core, node_id: str, link_id: int, local_ip: str) -> None:
+def opened(core: Core, node_id: str, link_id: int, local_ip: str, certificate: Certificate | None = None) -> None:
     """Our dial succeeded. The first message on the link is a PING, or the MEET of a handshake.
 
     If a PING still waited for its PONG when the old link was lost, its time stays. So a redial does not hide that the
@@ -37,7 +48,20 @@ def opened(core: Core, node_id: str, link_id: int, local_ip: str) -> None:
             node.dialing = None
         core.emit(CloseLink(link_id, "no longer wanted"))
         return
-    link = Link(link_id, node=node, inbound=False, peer_ip=node.ip, local_ip=local_ip, created_ms=core.now_ms)
+    link = Link(
+        link_id,
+        node=node,
+        inbound=False,
+        peer_ip=node.ip,
+        local_ip=local_ip,
+        created_ms=core.now_ms,
+        certificate=certificate,
+    )
+    known_id = "" if node.in_handshake else node_id
+    if not admission.admits_link(core, link, known_id) or (known_id and not admission.admits_sender(core, link, node)):
+        core.emit(CloseLink(link_id, NOT_ALLOWED))
+        dial_failed(core, node_id, NOT_ALLOWED)
+        return
     core.links[link_id] = link
     node.link = link
     node.dialing = None
@@ -48,7 +72,7 @@ def opened(core: Core, node_id: str, link_id: int, local_ip: str) -> None:
         core.bind(link, node_id)
         core.notify(LinkUp(node_id, inbound=False))
     waiting_since_ms = node.ping_sent_ms
-    heartbeat.send(core, link, c.MEET if node.flags & c.FLAG_MEET else c.PING)
+    heartbeat.send(core, link, c.MEET if node.flags & c.FLAG_MEET else c.PING, with_label=bool(core.applied.label))
     if waiting_since_ms:
         node.ping_sent_ms = waiting_since_ms
 
@@ -67,13 +91,24 @@ def dial_failed(core: Core, node_id: str, error: str) -> None:
     _back_off(core, node)
 
 
-def accepted(core: Core, link_id: int, ip: str, local_ip: str) -> None:
+def accepted(core: Core, link_id: int, ip: str, local_ip: str, certificate: Certificate | None = None) -> None:
     """A peer dialled us. Its packets will say whose link it is."""
     if core.anonymous_links >= core.config.cluster_max_anonymous_links:
         core.refuse(Refusal.LINK_CAP, ip, "too many inbound links of unknown peers")
         core.emit(CloseLink(link_id, "too many links"))
         return
-    link = Link(link_id, node=None, inbound=True, peer_ip=ip, local_ip=local_ip, created_ms=core.now_ms)
+    link = Link(
+        link_id,
+        node=None,
+        inbound=True,
+        peer_ip=ip,
+        local_ip=local_ip,
+        created_ms=core.now_ms,
+        certificate=certificate,
+    )
+    if not admission.admits_link(core, link):
+        core.emit(CloseLink(link_id, NOT_ALLOWED))
+        return
     core.links[link_id] = link
     core.inbound_agenda.put_first(link)
     core.anonymous_links += 1
@@ -118,6 +153,8 @@ def note_pong(core: Core, link: Link, node: Node, at_ms: int, *, has_extensions:
     node.times.forget_gossiped()
     node.dial_failures = 0
     core.table.confirm(node)
+    if link.certificate is not None:
+        admission.take_pin(core, link, node)
     if node.flags & c.FAILING:
         failure.note_answer(core, node)
 

@@ -56,10 +56,23 @@ def refresh_myself(core: Core) -> None:
 def _apply_to_heartbeats(core: Core) -> None:
     """Begins a new version if heartbeats change by a directive that is no field of a node."""
     config = core.config
-    now = AppliedConfig(config.cluster_announce_ip, config.tls_cluster, config.cluster_message_gossip_perc)
+    now = AppliedConfig(
+        config.cluster_announce_ip,
+        config.tls_cluster,
+        config.cluster_message_gossip_perc,
+        config.cluster_label,
+        (
+            config.cluster_allow_networks,
+            config.cluster_allow_node_ids,
+            config.cluster_allow_certificate_names,
+            config.cluster_pin_certificates,
+        ),
+    )
     before, core.applied = core.applied, now
     if before == now:
         return
+    core.wants_review = core.wants_review or before.admission != now.admission
+    core.wants_label_told = core.wants_label_told or before.label != now.label
     if before.announce_ip and not now.announce_ip:
         core.myself.ip = ""  # the next link shows it again
     for node in core.table.all_nodes:

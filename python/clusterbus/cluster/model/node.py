@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum, auto
-from typing import Annotated, Final, TypeAlias, TypeVar, get_type_hints
+from typing import Annotated, Final, NamedTuple, TypeAlias, TypeVar, get_type_hints
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.model.agenda import Agenda
@@ -108,6 +108,13 @@ class JudgedClaims:
         return self.version == version and self.config_epoch == config_epoch and self.myslots == myslots
 
 
+class Certificate(NamedTuple):
+    """What a peer's certificate says: the SHA-256 of its public key, in hexadecimal digits, and DNS and URI names."""
+
+    key: str
+    names: tuple[str, ...] = ()
+
+
 class Link:
     """One connection to or from a peer. `node` is None for an inbound link until a packet says whose it is.
 
@@ -118,12 +125,20 @@ class Link:
     """
 
     __slots__ = (
-        "assigned_ms", "claimed_ms", "created_ms", "has_answered", "inbound", "link_id", "local_ip", "node", "peer_ip",
-        "takes_light", "told_tags_version",
+        "assigned_ms", "certificate", "claimed_ms", "created_ms", "has_answered", "inbound", "link_id", "local_ip",
+        "node", "peer_ip", "takes_light", "told_tags_version",
     )  # fmt: skip
 
     def __init__(
-        self, link_id: int, *, node: Node | None, inbound: bool, peer_ip: str, local_ip: str, created_ms: int
+        self,
+        link_id: int,
+        *,
+        node: Node | None,
+        inbound: bool,
+        peer_ip: str,
+        local_ip: str,
+        created_ms: int,
+        certificate: Certificate | None = None,
     ) -> None:
         self.link_id = link_id
         self.node = node
@@ -131,6 +146,7 @@ class Link:
         self.peer_ip = peer_ip
         self.local_ip = local_ip
         self.created_ms = created_ms
+        self.certificate = certificate
         self.takes_light = False
         self.told_tags_version = -1
         self.has_answered = False
@@ -225,6 +241,12 @@ class Node:
     provisional: Viewed[bool] = False
     """Only the gossip of a stranger's MEET has mentioned it. It goes unless it answers, or a known node mentions it."""
 
+    label: str = ""
+    """The label of its cluster, as it told it last; "" for none (`labels`)."""
+    is_outsider: Viewed[bool] = False
+    """It is of another cluster, by its label: nothing that it says counts, and we tell nobody of it."""
+    pin: str = ""
+    """The certificate that its id must come with (`admission`); "" for any."""
     kin: Kin = Kin.UNKNOWN
     kin_asked: tuple[int, int] | None = None
     """The link on which it was sent a letter first that awaits an answer, and when."""

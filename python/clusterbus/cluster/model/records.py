@@ -42,6 +42,8 @@ AUX_FIELDS: Final = (
 may have any of them in any order."""
 
 
+PIN_PREFIX: Final = "pin:"
+"""Before the node id, the name of a variable with the certificate that is pinned to it."""
 Moves: TypeAlias = tuple[tuple[int, str], ...]
 """Slots that move to or from this node: (slot, id of the node at the other end)."""
 
@@ -83,6 +85,8 @@ class NodesConf:
     nodes: tuple[NodeRecord, ...]
     current_epoch: int = 0
     last_vote_epoch: int = 0
+    pins: tuple[tuple[str, str], ...] = ()
+    """The certificates that are pinned to node ids: id and pin. Servers of another kind skip them."""
 
 
 def flags_text(flags: int) -> str:
@@ -140,9 +144,13 @@ def line_of(record: NodeRecord) -> str:
 
 def text_of(conf: NodesConf) -> str:
     """The text of nodes.conf, with a newline at the end."""
-    return joined_text([f"{line_of(record)}\n" for record in conf.nodes], conf.current_epoch, conf.last_vote_epoch)
+    lines = [f"{line_of(record)}\n" for record in conf.nodes]
+    return joined_text(lines, conf.current_epoch, conf.last_vote_epoch, conf.pins)
 
 
-def joined_text(lines: Iterable[str], current_epoch: int, last_vote_epoch: int) -> str:
+def joined_text(
+    lines: Iterable[str], current_epoch: int, last_vote_epoch: int, pins: Iterable[tuple[str, str]] = ()
+) -> str:
     """The text of nodes.conf with these lines of nodes, each of which ends with a newline."""
-    return "".join([*lines, f"vars currentEpoch {current_epoch} lastVoteEpoch {last_vote_epoch}\n"])
+    pinned = "".join([f" {PIN_PREFIX}{node_id} {pin}" for node_id, pin in pins])
+    return "".join([*lines, f"vars currentEpoch {current_epoch} lastVoteEpoch {last_vote_epoch}{pinned}\n"])

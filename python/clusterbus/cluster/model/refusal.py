@@ -44,6 +44,15 @@ class Refusal(Enum):
     LINK_CAP = "link_cap", "inbound links of nobody known beyond those that may be up at once; closed"
     NODE_CAP = "node_cap", "nodes told by gossip for which there is no room"
 
+    NOT_ALLOWED_ADDRESS = "not_allowed_address", "links and nodes at an address outside cluster-allow-networks"
+    NOT_ALLOWED_ID = "not_allowed_id", "nodes whose id is not among cluster-allow-node-ids"
+    NOT_ALLOWED_CERTIFICATE = (
+        "not_allowed_certificate",
+        "links whose peer's certificate has none of cluster-allow-certificate-names",
+    )
+    PIN = "pin", "links that claim a node with another certificate than the one pinned to it; closed"
+    LABEL = "label", "packets of nodes with another cluster-label"
+
     # What a packet says.
     FIELDS = "fields", "packets with fields that are refused; the rest of each counts"
     UNKNOWN_TYPE = "unknown_type", "messages of a type that is not known; their header counts"

@@ -13,7 +13,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import DataDropped
 from clusterbus.cluster.failover import epochs, failure, replication, roles
-from clusterbus.cluster.membership import handshake
+from clusterbus.cluster.membership import admission, handshake
 from clusterbus.cluster.model.leave_state import LeaveState
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.slots import bits_of, slots_in
@@ -36,6 +36,9 @@ def meet(core: Core, ip: str, port: int, cport: int | None) -> Node | None:
         normal_ip = str(ip_address(ip))
     except ValueError:
         raise StateError(f"Invalid node address specified: {ip}:{port}") from None
+    fault = admission.address_fault(core, normal_ip)
+    if fault:
+        raise StateError(fault)
     tls = core.config.tls_cluster
     under_way = core.table.handshakes.get((normal_ip, cport))
     if under_way is not None:

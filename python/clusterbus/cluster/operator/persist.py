@@ -13,10 +13,12 @@ from typing import Final
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.heartbeats import extensions
+from clusterbus.cluster.membership.admission import NO_PIN
 from clusterbus.cluster.model.node import SAVED_TOGETHER, Node
 from clusterbus.cluster.model.records import (
     AUX_FIELDS,
     FLAG_OF_NAME,
+    PIN_PREFIX,
     NodeRecord,
     NodesConf,
     joined_line,
@@ -37,6 +39,7 @@ _ID: Final = re.compile(r"[0-9a-f]{40}\Z")
 """Valkey reads other letters too and never writes them; no heartbeat of ours could name such a node."""
 _TEXT: Final = re.compile(r"[^\x00-\x20\x7f,=\"'\\]*\Z")
 _NUMBER: Final = re.compile(r"\d{1,20}\Z")
+_PIN: Final = re.compile(r"(?:key|names):[0-9a-f]{64}\Z")
 _BYTE: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4: Final = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}\Z")
 """What `ip_address` takes too, and takes longer for. Nearly all addresses are such."""
@@ -69,6 +72,7 @@ def parse(text: str) -> NodesConf:
     """Reads a whole nodes.conf. Raises ConfigError, which names the line and what is wrong with it."""
     records: dict[str, NodeRecord] = {}
     variables: dict[str, int] = {}
+    pins: dict[str, str] = {}
     owned = 0
     for number, line in enumerate(text.split("\n"), start=1):
         fields = line.split()
@@ -77,6 +81,7 @@ def parse(text: str) -> NodesConf:
         try:
             if fields[0] == "vars":
                 variables |= _variables(fields[1:])
+                pins |= _pins(fields[1:])
                 continue
             record = _record(fields)
             if record.node_id in records:
@@ -95,6 +100,7 @@ def parse(text: str) -> NodesConf:
         nodes=tuple(records.values()),
         current_epoch=variables.get(CURRENT_EPOCH, 0),
         last_vote_epoch=variables.get(LAST_VOTE_EPOCH, 0),
+        pins=tuple(pins.items()),
     )
 
 
@@ -104,6 +110,17 @@ def _variables(fields: list[str]) -> dict[str, int]:
         raise _DamagedError("'vars' without a value for each name")
     pairs = zip(fields[::2], fields[1::2], strict=True)
     return {name: _epoch(value) for name, value in pairs if name in (CURRENT_EPOCH, LAST_VOTE_EPOCH)}
+
+
+def _pins(fields: list[str]) -> dict[str, str]:
+    """The certificates pinned to node ids. A damaged one would let a stranger in, or keep a member out."""
+    pins = {}
+    for name, value in zip(fields[::2], fields[1::2], strict=True):
+        if name.startswith(PIN_PREFIX):
+            if not _PIN.match(value):
+                raise _DamagedError(f"'{value}' is no pin of a certificate")
+            pins[_id(name.removeprefix(PIN_PREFIX))] = value
+    return pins
 
 
 def _record(fields: list[str]) -> NodeRecord:
@@ -263,6 +280,9 @@ def restore(core: Core, conf: NodesConf) -> None:
     unknown = sorted({name for node in nodes.values() for name in node.unknown_aux})
     if unknown:
         core.log("warning", f"nodes.conf has fields of a newer server, which are kept: {', '.join(unknown)}")
+    for node_id, pin in conf.pins:
+        if node_id in nodes:
+            nodes[node_id].pin = pin
     core.last_vote_epoch = conf.last_vote_epoch
     _look_at_epochs(core, conf, max(node.config_epoch for node in nodes.values()))
     core.current_epoch = max(conf.current_epoch, max(node.config_epoch for node in nodes.values()))
@@ -346,7 +366,10 @@ def nodes_conf_text(core: Core) -> str:
             some = nodes[number * SAVED_TOGETHER : (number + 1) * SAVED_TOGETHER]
             pieces[number] = "".join([node.line or _kept_line(core, node) for node in some])
     unsaved.clear()
-    return joined_text([_line_of(core, core.myself), "\n", *pieces], core.current_epoch, core.last_vote_epoch)
+    keeps_pins = core.config.cluster_pin_certificates != NO_PIN
+    pins = [(node.node_id, node.pin) for node in nodes if node.pin] if keeps_pins else []
+    lines = [_line_of(core, core.myself), "\n", *pieces]
+    return joined_text(lines, core.current_epoch, core.last_vote_epoch, pins)
 
 
 def _kept_line(core: Core, node: Node) -> str:
