@@ -236,9 +236,14 @@ class Config:
             except OSError as error:
                 raise ConfigError(f"{name} {self.path(name)!r}: {error.strerror}") from None
 
+    @property
+    def has_authenticated_bus(self) -> bool:
+        """Whether every peer of the bus must show a certificate of an authority that we trust."""
+        return self.tls_cluster and self.tls_auth_clients == "yes"
+
     def _check_guard(self) -> None:
         """What says who may join must be able to."""
-        is_mutual = self.tls_cluster and self.tls_auth_clients == "yes"
+        is_mutual = self.has_authenticated_bus
         if self.cluster_bus_port_protected_mode and not is_mutual:
             missing = "tls-cluster is disabled" if not self.tls_cluster else "tls-auth-clients is not 'yes'"
             raise ConfigError(

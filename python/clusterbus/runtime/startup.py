@@ -63,6 +63,12 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
             data_plane=data_plane,
         )
         member.errands = Errands(config)
+        if not config.has_authenticated_bus:
+            logger.info(
+                "The cluster bus is not authenticated: whoever reaches port %s can join. Give 'tls-cluster yes', or"
+                " keep the port away from untrusted hosts; 'cluster-bus-port-protected-mode yes' makes sure of it",
+                config.bus_port,
+            )
         known = "Node configuration loaded" if saved is not None else "No cluster configuration found"
         logger.info("%s, I'm %s", known, member.state.myself.node_id)
         undo.callback(lambda: [stop() for stop in member.driver.at_close])

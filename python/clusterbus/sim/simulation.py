@@ -423,14 +423,19 @@ class Simulation:
             host.kill()
 
     def restart(self, node: int, *, ip: str | None = None) -> None:
-        """Starts a member from the disk of a host that is down, at another address if `ip` is given."""
+        """Starts a member from the disk of a host that is down, at another address if `ip` is given: a new one, or that
+        of another host that is down.
+        """
         host = self._world.hosts[node]
         if host.is_up:
             raise StateError(f"node {node} is up")
         if ip is not None:
-            if (ip, host.cport) in self._world.addresses:
+            addresses = self._world.addresses
+            holder = addresses.get((ip, host.cport))
+            if holder is not None and self._world.hosts[holder].is_up:
                 raise StateError(f"{ip} is taken")
-            self._world.addresses.pop((host.ip, host.cport), None)
+            if addresses.get((host.ip, host.cport)) == node:
+                del addresses[host.ip, host.cport]
             host.ip = ip
         self._note(host.name, f"starts at {host.ip}")
         self._boot(host)

@@ -1,5 +1,7 @@
 """Which nodes are in the cluster, and where.
 
+admission     who may be a member: networks, ids, certificates, pins
+labels        the label of the cluster, and nodes of another one
 handshake     MEET in both directions, until the true id is known
 acquaintance  MEET again, to those that do not know us
 leaving       a node asks the others to forget it, and they do
