@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clusterbus.config import Config
@@ -12,7 +13,7 @@ from tests.peers.tls import Certificates
 
 
 @pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The directives of a bus over mutual TLS."""
     files = Certificates.issue(tmp_path_factory.mktemp("certificates"))
     return {name.replace("-", "_"): value for name, value in files.directives().items()} | {"tls_port": 7001}
@@ -71,12 +72,12 @@ def test_other_values_are_refused_by_name(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.*.org", "*", "b\x07", "x" * 256])
-def test_names_that_no_certificate_has_are_refused(name: str, tls: dict[str, object]) -> None:
+def test_names_that_no_certificate_has_are_refused(name: str, tls: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="cluster-allow-certificate-names"):
         Config.from_keywords(**tls, cluster_allow_certificate_names=[name])
 
 
-def test_protected_mode_refuses_a_bus_that_nobody_authenticates(tls: dict[str, object], tmp_path: Path) -> None:
+def test_protected_mode_refuses_a_bus_that_nobody_authenticates(tls: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tls-cluster is disabled.*cluster-bus-port-protected-mode no"):
         Config.from_keywords(cluster_bus_port_protected_mode=True)
     with pytest.raises(ConfigError, match="tls-auth-clients"):
@@ -99,7 +100,7 @@ def test_protected_mode_refuses_a_bus_that_nobody_authenticates(tls: dict[str, o
 @pytest.mark.parametrize(
     "directive", [{"cluster_allow_certificate_names": "a.org"}, {"cluster_pin_certificates": "key"}]
 )
-def test_what_looks_at_certificates_needs_mutual_tls(directive: dict[str, str], tls: dict[str, object]) -> None:
+def test_what_looks_at_certificates_needs_mutual_tls(directive: dict[str, str], tls: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="tls-cluster yes"):
         Config.from_keywords(**directive)
     Config.from_keywords(**tls, **directive)
