@@ -42,6 +42,7 @@ ELSEWHERE = {
     "ElectionLost",
     "HandoverEnded",
     "HandshakeFailed",
+    "PeerRefused",
     "ModuleReceived",
     "SlotOrderEnded",
     "SlotOrdered",
