@@ -79,3 +79,23 @@ def test_a_request_over_the_query_buffer_limit_ends_its_client(peers: Peers) -> 
     assert len(lines) == 2
     assert all("127.0.0.1:" in line for line in lines)
     assert server.call("PING") == "PONG"
+
+
+def test_without_a_descriptor_left_accepting_rests_and_goes_on(peers: Peers) -> None:
+    server = peers("clusterbus")
+    assert server.call("PING") == "PONG"
+    most = max(int(name) for name in os.listdir(f"/proc/{server.pid}/fd")) + 3
+    soft, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (most, hard))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(Client(server.port)) for _ in range(10)]
+        for client in clients:
+            client.send(b"PING\r\n")
+        wait_until(
+            lambda: "accepting clients rests for 1 s: Too many open files" in server.log_text(), DEADLINE_S, "it rests"
+        )
+        assert server.call("PING") == "PONG", "who is in is served"
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        for client in clients:
+            client.expect(b"+PONG\r\n")
+    assert "Traceback" not in server.log_text()

@@ -25,7 +25,7 @@ from clusterbus.client_port.requests import (
     UNAUTHENTICATED_BULK_LEN_MAX_BYTES,
 )
 
-from tests.client_port.harness import Client, Running, multibulk, running
+from tests.client_port.harness import ANSWER_DEADLINE_S, Client, Running, multibulk, running
 from tests.loops import LOOPS
 from tests.peers.tls import Certificates
 
@@ -157,11 +157,13 @@ def test_stalled_tls_handshakes_take_the_places_of_clients(certificates: Certifi
     """So they cannot take the descriptors of the process; whoever comes then is refused, and counted."""
     rules = {name.replace("-", "_"): value for name, value in certificates.directives().items()}
     with running(tls=True, maxclients=STALLED, **rules) as server:
-        stalled = [socket.create_connection(("127.0.0.1", server.config.tls_port)) for _ in range(STALLED)]
+        stalled = [
+            socket.create_connection(("127.0.0.1", server.config.tls_port), ANSWER_DEADLINE_S) for _ in range(STALLED)
+        ]
         server.wait_until(lambda: len(server.server._opening) == STALLED, "all of them are accepted")
-        with socket.create_connection(("127.0.0.1", server.config.port)) as late:
+        with socket.create_connection(("127.0.0.1", server.config.port), ANSWER_DEADLINE_S) as late:
             assert late.recv(100) == b"-ERR max number of clients reached\r\n"
-        with socket.create_connection(("127.0.0.1", server.config.tls_port)) as late:
+        with socket.create_connection(("127.0.0.1", server.config.tls_port), ANSWER_DEADLINE_S) as late:
             assert late.recv(100) == b"", "no handshake is begun"
         assert server.server.stats()["rejected_connections"] == 2
         for one in stalled:
@@ -180,7 +182,7 @@ def test_tls_without_the_right_certificate_is_refused_counted_and_told(
         for context in (certificates.client_context(with_certificate=False), _trusting(stranger_certificates)):
             assert not _is_served(server, context)
         for bytes_ in (b"PING\r\n", b"\x16\x03\x01\x00\x05hello", b"\0" * 100):
-            with socket.create_connection(("127.0.0.1", server.config.tls_port)) as plain:
+            with socket.create_connection(("127.0.0.1", server.config.tls_port), ANSWER_DEADLINE_S) as plain:
                 plain.sendall(bytes_)
                 with contextlib.suppress(ConnectionError):
                     while plain.recv(1000):
