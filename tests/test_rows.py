@@ -38,6 +38,10 @@ RUST_TESTS = re.compile(r"^#\[cfg\(test\)\]\s+mod \w+ \{", re.MULTILINE)
 SHORT_RANGE_ROWS = 8
 """A range of at most so many rows counts as naming each of them. A longer range speaks of the whole table, and names
 only its two ends."""
+ATTACKS = "tests/hostile/"
+"""Here every row of the family H has a test that is named after it, most of them at a real node, four ways."""
+NOT_ATTACKED = frozenset({"H43", "H47"})
+"""Those that need none yet."""
 PERCENTILES = {"P50", "P90", "P95", "P99", "P999"}
 """Words of benchmarks, which look like codes."""
 
@@ -211,6 +215,19 @@ def proof_complaints(rows: Iterable[Row], tests: dict[str, str], path: str) -> l
     return complaints
 
 
+def attack_complaints(rows: Iterable[Row], tests: dict[str, str], path: str) -> list[str]:
+    """Complaints about rows of the family H that no test in ATTACKS is named after."""
+    names = (
+        name for file, text in tests.items() if file.startswith(ATTACKS) for name in TEST_NAME[".py"].findall(text)
+    )
+    attacked = {match[1].upper() + match[2] for name in names for match in IN_NAME.finditer(name)}
+    return [
+        f"{path}:{row.line}: no test in {ATTACKS} is named after {row.code}"
+        for row in rows
+        if row.code[0] == "H" and row.code not in attacked | NOT_ATTACKED
+    ]
+
+
 # ---------------------------------------------------------------- the whole tree
 
 
@@ -251,6 +268,12 @@ def test_every_row_has_a_test_or_says_why_not() -> None:
     tests = {path: part_that_tests(text, path) for path, text in sources().items()}
     assert sum(map(bool, tests.values())) > 1
     complaints = proof_complaints(defined_rows(), tests, ROWS)
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
+def test_every_row_of_hostile_peers_has_a_test_at_a_real_node() -> None:
+    tests = {path: part_that_tests(text, path) for path, text in sources().items()}
+    complaints = attack_complaints(defined_rows(), tests, ROWS)
     assert not complaints, "\n" + "\n".join(complaints)
 
 
@@ -395,6 +418,14 @@ def test_a_row_that_has_a_test_and_says_it_has_none_is_seen() -> None:
     (complaint,) = proof_complaints(rows, {"a.py": "# R1, R2"}, "x.md")
     assert complaint.startswith("x.md:4: R1")
     assert "a.py" in complaint
+
+
+def test_a_row_of_hostile_peers_without_a_test_at_a_real_node_is_seen() -> None:
+    rows = [Row("R1", 3, ""), Row("H21", 4, ""), Row("H22", 5, ""), Row("H23", 6, "")]
+    named = "def test_both_h21_h22() -> None: ...\n# H23\ndef helper_h23() -> None: ..."
+    (complaint,) = attack_complaints(rows, {"tests/hostile/test_a.py": named}, "x.md")
+    assert complaint == "x.md:6: no test in tests/hostile/ is named after H23"
+    assert len(attack_complaints(rows, {"tests/cluster/test_a.py": named}, "x.md")) == 3
 
 
 def test_a_long_range_proves_nothing() -> None:

@@ -63,6 +63,9 @@ class ScriptedState:
     def handle_link_accepted(self, link: int, ip: str, local_ip: str, _now_ms: int) -> None:
         self._take("accepted", link, ip, local_ip)
 
+    def is_of_node(self, _link: int) -> bool:
+        return True
+
     def handle_packet(self, link: int, packet: wire.Packet, _now_ms: int, _verdict: Verdict | None = None) -> None:
         self._take("packet", link, packet)
 

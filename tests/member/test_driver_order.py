@@ -71,6 +71,9 @@ class Scribe:
         self.acts.append(("send", link, wire.parse(data)[0].current_epoch))
         return True
 
+    def send_queue(self, link: int) -> tuple[int, int]:
+        return 0, self.unsent_bytes.get(link, 0)
+
     def broadcast(self, links: Sequence[int], _data: bytes, *, unsent_max_bytes: int = -1) -> int:
         takers = [link for link in links if unsent_max_bytes < 0 or self.unsent_bytes.get(link, 0) <= unsent_max_bytes]
         self.acts.append(("broadcast", *takers))

@@ -416,6 +416,11 @@ class ClusterState:
         """All links that are up, also those whose peer is not known."""
         return list(self._core.links.values())
 
+    def is_of_node(self, link: int) -> bool:
+        """Whether a link is that of a node; not so an inbound one before its first packet of a known node."""
+        found = self._core.links.get(link)
+        return found is not None and found.node is not None
+
     @property
     def slot_owners(self) -> Iterable[Node]:
         """The nodes that own slots (`Node.slot_bits`)."""

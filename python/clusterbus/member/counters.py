@@ -78,6 +78,11 @@ DRIVER: Final = (
         "messages_dropped_slow_link",
         "published and module messages not queued on a link with 64 MiB unsent",
     ),
+    Counter(
+        "cluster_answers_dropped_slow_link",
+        "answers_dropped_slow_link",
+        "answers not queued on a link with more than 1 MiB unsent: its peer sends and does not read",
+    ),
     Counter("cluster_callback_errors", "callback_errors", "exceptions out of the program's callbacks"),
 )
 """By their names in `Driver.counters`."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from clusterbus.cluster.constants import FOREIGN_LOSSES, message_name
+from clusterbus.cluster.constants import FOREIGN_LOSSES, PONG, message_name
 from clusterbus.cluster.core import MESSAGES_RECEIVED
 from clusterbus.cluster.effects import (
     BindLink,
@@ -62,6 +62,12 @@ FLUSH_AT_CLOSE_MAX_MS: Final = 250
 MESSAGES_QUEUED_MAX_BYTES: Final = 64 * 1024 * 1024
 """A link with this much unsent gets no more messages of users (PUBLISH, MODULE) until its peer reads on. The bus
 promises no delivery of them, and cluster-link-sendbuf-limit may be off. Heartbeats are still sent."""
+ANSWERS_UNSENT_MAX_BYTES: Final = 1024 * 1024
+"""With this much unsent, a link of nobody known gets no more answers, and that of a node only ANSWERS_PER_TICK: who
+sends and does not read would fill our memory with them, one for each PING (H40)."""
+ANSWERS_PER_TICK: Final = 16
+ANSWERS_QUEUED_MAX_BYTES: Final = 80 * 1024 * 1024
+"""With this much unsent no link gets an answer. It is more than messages of users alone may be."""
 LEASE_MAX_MS: Final = 250
 LEASE_OF_NODE_TIMEOUT: Final = 8
 """A lease is this part of the node timeout at most: a main loop that hangs must look dead in time."""
@@ -155,6 +161,8 @@ class Driver:
             LinkDrained: self._apply_link_drained,
             AcceptRefused: self._apply_accept_refused,
         }
+        self._slow_answers: Counter[int] = Counter()
+        """How many answers went to links with much unsent since the last tick."""
         self._heartbeats: list[SendHeartbeat] = []
         """Those of this step, to be handed to the engine at its end."""
         self._carriers: dict[type, Callable[[Any], None]] = {
@@ -228,6 +236,7 @@ class Driver:
         begun_ns = self.clock.monotonic_ns()
         self._apply(events)
         self.saver.want_again()
+        self._slow_answers.clear()
         try:
             self.state.tick(self.clock.now_ms())
         except Exception as error:
@@ -494,9 +503,26 @@ class Driver:
             self.faults.survive(error, "effect_errors", "effect", f"{kind.__name__} could not be carried out")
 
     def _carry_send(self, effect: Send) -> None:
-        self.engine.send(effect.link, encode(effect.message))
+        if self._may_answer(effect.link):
+            self.engine.send(effect.link, encode(effect.message))
+
+    def _may_answer(self, link: int) -> bool:
+        """Whether a link may get one more message because of what came on it. Who does not read gets few or none."""
+        unsent_bytes = self.engine.send_queue(link)[1]
+        if unsent_bytes <= ANSWERS_UNSENT_MAX_BYTES:
+            return True
+        if unsent_bytes <= ANSWERS_QUEUED_MAX_BYTES and self.state.is_of_node(link):
+            self._slow_answers[link] += 1
+            if self._slow_answers[link] <= ANSWERS_PER_TICK:
+                return True
+        self.counters["answers_dropped_slow_link"] += 1
+        peer = self.links.get(link, f"link {link}")
+        self._note(peer, "slow answers", "does not read the answers to its PINGs, so gets few", self.clock.now_ms())
+        return False
 
     def _carry_send_heartbeat(self, effect: SendHeartbeat) -> None:
+        if effect.kind == PONG and not self._may_answer(effect.link):
+            return
         view_will_do = self._view_header_version == self.state.own_header_version
         if view_will_do and self.engine.send_heartbeat(effect.link, effect.kind):
             return
