@@ -6,6 +6,7 @@ import contextlib
 import resource
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 from clusterbus.cluster.model.slots import bits_to_wire
 
@@ -52,7 +53,7 @@ def test_a_disk_that_takes_nothing_is_told_and_the_old_file_stays_h47(attacked: 
     attacked.wait(lambda: known.node_id in file.read_text(), "the peer is saved")
     before, failures = file.read_text(), attacked.counter("cluster_config_file_save_failures")
     obstacle.mkdir()
-    claims = {"config_epoch": EPOCH, "myslots": SLOTS}
+    claims: dict[str, Any] = {"config_epoch": EPOCH, "myslots": SLOTS}
     known.send(known.heartbeat(**claims))  # its PONG is withheld
     attacked.wait(
         lambda: attacked.counter("cluster_config_file_save_failures") >= failures + 2, "it fails, and is tried again"
