@@ -6,6 +6,7 @@ Its files in reading order:
     commands      one connection of redis-py that gives orders, and how to open one
     node          a node's process, from its start to its end, as often as it lives
     program       the program with a `Bus` in it, a process of its own
+    owners        which process owns a connection
     sidecar       every bus link: TLS for those without, cuts, holds, and when each lived
     traffic       publishers and subscribers
     keys          keys that were acknowledged, and must be there at the end

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Final
 
 from soak.checks.messages import LinkLife
 from soak.world.certificates import Authority
 from soak.world.node import Node
+from soak.world.owners import inode_of, owns
 
 HOST: Final = "127.0.0.1"
 TLS_HANDSHAKE: Final = 0x16
@@ -165,11 +164,11 @@ class Sidecars:
     def _dialler(self, raw: socket.socket) -> str:
         """The name of the node whose process dialled; empty if it is none of ours or gone already."""
         try:
-            inode = _inode_of(raw.getpeername()[1], raw.getsockname()[1])
+            inode = inode_of(raw.getpeername()[1], raw.getsockname()[1])
         except OSError:
             return ""
         for name, node in self._nodes.items():
-            if inode and node.is_up and _has_descriptor(node.pid, f"socket:[{inode}]"):
+            if inode and node.is_up and owns(node.pid, inode):
                 return name
         self.unknown_diallers += 1
         return ""
@@ -239,25 +238,3 @@ async def _first_byte(raw: socket.socket) -> int:
 def _set(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _inode_of(local_port: int, remote_port: int) -> str:
-    """The inode of the socket with these ports on 127.0.0.1, from /proc/net/tcp; empty if there is none."""
-    local, remote = f"0100007F:{local_port:04X}", f"0100007F:{remote_port:04X}"
-    with Path("/proc/net/tcp").open() as lines:
-        for line in lines:
-            if local in line:
-                words = line.split()
-                if words[1] == local and words[2] == remote:
-                    return words[9]
-    return ""
-
-
-def _has_descriptor(pid: int, link: str) -> bool:
-    folder = f"/proc/{pid}/fd"
-    with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            with contextlib.suppress(OSError):
-                if os.readlink(f"{folder}/{name}") == link:
-                    return True
-    return False
