@@ -17,6 +17,7 @@ BUILT := $(VENV)/.built
 BENCH_INSTALLED := $(VENV)/.bench-installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
 FUZZ_INSTALLED := $(VENV)/.fuzz-installed
+AUDIT_INSTALLED := target/audit-venv/.installed
 # What builds the wheel stands apart from .venv, and so does what it compiles: zig links against an old glibc.
 WHEEL_VENV := target/wheel-venv
 MATURIN := PATH=$(abspath $(WHEEL_VENV)/bin):$$PATH CARGO_TARGET_DIR=$(abspath target/wheel) maturin
@@ -29,7 +30,8 @@ TEST_WORKERS ?= $(shell echo $$(( $(CORES) < 5 ? 3 * $(CORES) : 16 )))
 CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check sim sim-hundred test loom test-rust test-units test-python lint lint-rust lint-python \
+.PHONY: help build demo check sim sim-hundred test loom mutate sanitize memcheck audit sim-liars \
+	test-rust test-units test-python lint lint-rust lint-python \
 	format docs wheel sdist bench bench-many bench-peers bench-slots soak fuzz instructions lock clean
 
 help: ## list the targets
@@ -72,6 +74,9 @@ check-lint-python check-test-units check-sim-hundred: check-build
 sim: build ## a thousand simulated clusters in trouble, every rule checked after every event
 	$(BIN)/clusterbus simulate --seeds 1000
 
+sim-liars: build ## 200 simulated clusters with a member that lies
+	$(BIN)/clusterbus simulate --seeds 200 --liar
+
 sim-hundred: build
 	$(BIN)/clusterbus simulate --seeds 100
 
@@ -97,6 +102,27 @@ test-python: build
 
 mutate: build ## throw 100,000 damaged packets at running nodes; MUTATE_ARGS="2000 --seed 7" for others
 	$(BIN)/python -m tests.hostile.mutation $(MUTATE_ARGS)
+
+# Sanitizers are a matter of the nightly compiler; RUSTC_BOOTSTRAP lets the stable one do it. std itself is not rebuilt.
+# Address brings leak with it; the second run has leak alone, which looks at more of what is still in use at the end.
+HOST_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+define sanitized
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$(1)" cargo test --locked --package clusterbus-wire \
+		--package clusterbus-engine --target $(HOST_TARGET) --target-dir target/sanitize-$(1)
+endef
+
+sanitize: ## the tests of wire and engine under the address and the leak sanitizer
+	$(call sanitized,address)
+	$(call sanitized,leak)
+
+# Without mimalloc, whose blocks memcheck does not know.
+memcheck: $(INSTALLED) ## the extension under valgrind's memcheck, driven from Python
+	CARGO_PROFILE_RELEASE_LTO=off cargo build --release --locked --no-default-features --package clusterbus-py \
+		--target-dir target/memcheck
+	$(BIN)/python scripts/memcheck.py target/memcheck/release/lib_core.so
+
+audit: $(AUDIT_INSTALLED) ## licences, bans and sources of crates; known holes of crates and packages where a network is; AUDIT_ARGS=--strict
+	$(PYTHON) scripts/audit.py $(AUDIT_ARGS)
 
 test-units: build
 	$(BIN)/python -m pytest -n $(CORES) -m "not processes"
@@ -163,6 +189,11 @@ $(WHEEL_VENV)/.installed: requirements-wheel.lock
 	$(WHEEL_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $<
 	touch $@
 
+$(AUDIT_INSTALLED): requirements-audit.lock
+	$(PYTHON) -m venv target/audit-venv
+	target/audit-venv/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement $<
+	touch $@
+
 $(DOCS_INSTALLED): $(INSTALLED) requirements-docs.lock
 	$(PIP) install --quiet --require-hashes --requirement requirements-docs.lock
 	touch $@
@@ -191,6 +222,9 @@ lock: $(INSTALLED) ## pin the newest versions that pyproject.toml and requiremen
 	$(BIN)/uv pip compile requirements-wheel.in --constraint requirements.lock \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --output-file requirements-wheel.lock
+	$(BIN)/uv pip compile requirements-audit.in --constraint requirements.lock \
+		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --output-file requirements-audit.lock
 	cargo update
 
 clean: ## remove what the other targets made

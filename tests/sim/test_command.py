@@ -100,7 +100,7 @@ def test_a_broken_rule_prints_its_seed_and_the_command_that_replays_it_r38(
         return scenario.Outcome(seed, nodes=5, failure="at 1.000 ms: some rule" if seed == 12 else "")
 
     outcomes = map(broken, range(10, 14))
-    monkeypatch.setattr("clusterbus.cli.simulate.run_seeds", lambda seeds, processes: outcomes)
+    monkeypatch.setattr("clusterbus.cli.simulate.run_seeds", lambda seeds, processes, play: outcomes)
     result = run("--seeds", "4", "--first-seed", "10")
     assert result.exit_code == 1
     assert "seed 12: at 1.000 ms: some rule" in result.output
@@ -171,9 +171,11 @@ def test_an_option_without_meaning_is_refused(arguments: str, text: str) -> None
     assert text in result.output
 
 
-def test_every_option_has_a_meaning_in_one_mode() -> None:
-    names = [option.name for option in simulate.params if option.name != "help"]
-    assert sorted(name for mode in OPTIONS_OF_MODES.values() for name in mode) == sorted(map(str, names))
+def test_every_option_has_a_meaning_in_one_mode_and_liar_in_both_that_play_scenarios() -> None:
+    names = [str(option.name) for option in simulate.params if option.name != "help"]
+    assert sorted(name for mode in OPTIONS_OF_MODES.values() for name in mode) == sorted([*names, "liar"])
+    assert "--liar means nothing without --seeds or --replay" in CliRunner().invoke(simulate, ["--liar"]).output
+    assert replay_command(3, liar=True).endswith("simulate --replay 3 --liar")
 
 
 def children(pid: int) -> list[int]:

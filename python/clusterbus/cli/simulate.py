@@ -22,9 +22,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from clusterbus.errors import ClusterBusError
+from clusterbus.sim import hostile
 from clusterbus.sim.measure import Measurement, measure
 from clusterbus.sim.runner import Summary, run_seeds
-from clusterbus.sim.scenario import replay
+from clusterbus.sim.scenario import play, replay
 
 HISTOGRAM_ROWS: Final = 10
 HISTOGRAM_COLUMNS: Final = 40
@@ -56,8 +57,8 @@ EVENTS_SHOWN: Final = {
 
 OPTIONS_OF_MODES: Final = {
     "": ("nodes", "seed", "fail", "replicas", "node_timeout", "as_json"),
-    "seeds": ("seeds", "first_seed", "processes"),
-    "replayed": ("replayed", "heartbeats"),
+    "seeds": ("seeds", "first_seed", "processes", "liar"),
+    "replayed": ("replayed", "heartbeats", "liar"),
 }
 """The option that chooses what is done, "" for none -> the options that have a meaning then."""
 EXIT_INTERRUPTED: Final = 130
@@ -81,6 +82,7 @@ EXIT_INTERRUPTED: Final = 130
 @click.option("--first-seed", type=int, default=0, show_default=True, help="The first seed of --seeds.")
 @click.option("--processes", type=click.IntRange(1), help="Processes for --seeds; default: one for each core.")
 @click.option("--replay", "replayed", type=int, metavar="SEED", help="Play one seed of --seeds and print its trace.")
+@click.option("--liar", is_flag=True, help="One member of each cluster lies, with --seeds or --replay.")
 @click.option("--heartbeats", is_flag=True, help="Show PING, PONG and debug lines in the trace.")
 def simulate(
     context: click.Context,
@@ -94,6 +96,7 @@ def simulate(
     first_seed: int,
     processes: int | None,
     replayed: int | None,
+    liar: bool,
     heartbeats: bool,
 ) -> None:
     """Simulate whole clusters in virtual time, reproducibly from a seed.
@@ -101,14 +104,16 @@ def simulate(
     Without --seeds or --replay: measures how long a cluster of --nodes takes to form, to agree that --fail of them have
     failed, and to agree again after their restart. With --seeds: clusters of 5 to 12 nodes suffer crashes, partitions,
     loss, skewed clocks and more; the exit status is 1 if a rule of the protocol was broken. With --replay: plays one of
-    those clusters and prints every event. An option that means nothing then is refused.
+    those clusters and prints every event. With --liar in place of the other troubles: one member says what is not so,
+    is expelled, lies on as a stranger, and is gone; the rules that do not rest on its word must hold, and the others
+    must agree when an operator has mended what it did. An option that means nothing then is refused.
     """
     _refuse_options_of_other_modes(context)
     try:
         if replayed is not None:
-            sys.exit(_replay(replayed, heartbeats=heartbeats))
+            sys.exit(_replay(replayed, heartbeats=heartbeats, liar=liar))
         if seeds is not None:
-            sys.exit(_play_many(range(first_seed, first_seed + seeds), processes))
+            sys.exit(_play_many(range(first_seed, first_seed + seeds), processes, liar=liar))
         result = measure(nodes, seed, fail, node_timeout, replicas)
     except ClusterBusError as error:
         raise click.ClickException(str(error)) from None
@@ -192,7 +197,7 @@ def histogram(title: str, times_ms: Sequence[float]) -> list[str]:
 # ---------------------------------------------------------------- many clusters in trouble
 
 
-def _play_many(seeds: range, processes: int | None) -> int:
+def _play_many(seeds: range, processes: int | None, *, liar: bool) -> int:
     console = Console()
     summary = Summary()
     begun_s = time.monotonic()
@@ -204,25 +209,25 @@ def _play_many(seeds: range, processes: int | None) -> int:
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("clusters simulated", total=len(seeds))
-        for outcome in run_seeds(seeds, processes=processes):
+        for outcome in run_seeds(seeds, processes=processes, play=hostile.play if liar else play):
             summary.add(outcome)
             progress.advance(task)
             if outcome.failure and summary.failed <= FAILURES_SHOWN_MAX:
                 progress.console.print(f"[red]seed {outcome.seed}[/red]: {escape(outcome.failure)}")
                 if outcome.traceback:
                     progress.console.print(outcome.traceback, markup=False, highlight=False)
-                progress.console.print(f"repeat: {replay_command(outcome.seed)}", highlight=False)
-    _print_summary(console, summary, time.monotonic() - begun_s)
+                progress.console.print(f"repeat: {replay_command(outcome.seed, liar=liar)}", highlight=False)
+    _print_summary(console, summary, time.monotonic() - begun_s, liar=liar)
     return 1 if summary.failed else 0
 
 
-def replay_command(seed: int) -> str:
+def replay_command(seed: int, *, liar: bool = False) -> str:
     """What to type to see one seed again, with the program as it was started."""
     program = sys.argv[0] if Path(sys.argv[0]).name == "clusterbus" else "clusterbus"
-    return f"{program} simulate --replay {seed}"
+    return f"{program} simulate --replay {seed}{' --liar' if liar else ''}"
 
 
-def _print_summary(console: Console, summary: Summary, took_s: float) -> None:
+def _print_summary(console: Console, summary: Summary, took_s: float, *, liar: bool) -> None:
     table = Table(title="what happened", title_justify="left")
     table.add_column("")
     table.add_column("times", justify="right")
@@ -243,13 +248,13 @@ def _print_summary(console: Console, summary: Summary, took_s: float) -> None:
     console.print("\n".join(lines), highlight=False)
     if summary.failed:
         console.print(f"[red]{summary.failed} of them broke a rule; the first:")
-        console.print(f"  {replay_command(summary.failures[0].seed)}", highlight=False)
+        console.print(f"  {replay_command(summary.failures[0].seed, liar=liar)}", highlight=False)
     else:
         console.print("[green]every rule held after every event")
 
 
-def _replay(seed: int, *, heartbeats: bool) -> int:
-    outcome = replay(seed, click.echo, heartbeats=heartbeats)
+def _replay(seed: int, *, heartbeats: bool, liar: bool) -> int:
+    outcome = (hostile.replay if liar else replay)(seed, click.echo, heartbeats=heartbeats)
     click.echo()
     if outcome.failure:
         click.echo(f"seed {seed}: {outcome.failure}")

@@ -30,6 +30,8 @@ Its files in reading order, more than a dozen because each is one part of the on
     agreement   what must hold when it is quiet again
     faults      what a scenario makes a cluster suffer
     scenario    the story of one seed: a cluster, faults, quiet
+    lies        what a member says that lies
+    hostile     the story of one seed with a liar
     runner      many seeds, over all cores
     measure     how long a healthy cluster takes to form, to see a failure, to take a node back
     trace       what happened, line by line

@@ -13,20 +13,25 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import Final
 
-from clusterbus.sim.scenario import Outcome, play
+from clusterbus.sim import scenario
+from clusterbus.sim.scenario import Outcome
 
 SEEDS_PER_CHUNK: Final = 4
 """The number of seeds that a worker process gets at a time."""
 FAILURES_KEPT_MAX: Final = 100
 
 
-def run_seeds(seeds: range, *, processes: int | None = None) -> Iterator[Outcome]:
-    """The outcome of each seed, in the order in which they finish. `processes` defaults to the number of cores.
+def run_seeds(
+    seeds: range, *, processes: int | None = None, play: Callable[[int], Outcome] = scenario.play
+) -> Iterator[Outcome]:
+    """The outcome of each seed, in the order in which they finish. `processes` defaults to the number of cores. `play`
+    is a function of a module: that of scenarios with faults, or of those with a liar.
 
     Ctrl-C reaches only the caller: the workers end with the iterator, and say nothing.
     """
@@ -34,7 +39,7 @@ def run_seeds(seeds: range, *, processes: int | None = None) -> Iterator[Outcome
     with contextlib.ExitStack() as stack:
         with _interrupts_blocked():
             pool = stack.enter_context(context.Pool(processes or os.cpu_count() or 1, initializer=_prepare))
-        yield from pool.imap_unordered(_play_cleanly, seeds, chunksize=SEEDS_PER_CHUNK)
+        yield from pool.imap_unordered(partial(_play_cleanly, play), seeds, chunksize=SEEDS_PER_CHUNK)
 
 
 @contextlib.contextmanager
@@ -64,7 +69,7 @@ def _prepare() -> None:
     gc.disable()
 
 
-def _play_cleanly(seed: int) -> Outcome:
+def _play_cleanly(play: Callable[[int], Outcome], seed: int) -> Outcome:
     outcome = play(seed)
     gc.collect()
     return outcome

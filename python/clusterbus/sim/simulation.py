@@ -545,6 +545,22 @@ class Simulation:
         self._note("net", f"n{node} {'damages its packets' if change is not None else 'sends sound packets again'}")
         self._world.hosts[node].damage = change
 
+    def lie(self, node: int, lies: Callable[[Packet], Packet]) -> None:
+        """From now on `node` is a liar: what it sends leaves as `lies` makes it, and no rule is held of itself. Of the
+        others those rules are not held that rest on its word (`checks.RESTS_ON_WORDS`).
+        """
+        self._world.checker.liars.add(node)
+        self.damage(node, lies)
+
+    def throw(self, node: int, other: int, packet: Packet) -> bool:
+        """A packet of nobody's making goes from `node` to another host, on the last connection between them. False if
+        there is none.
+        """
+        ends = [end for end in self._world.network.ends_of(node) if end.path.target == other and end.is_open]
+        if ends:
+            self._world.network.send(ends[-1], packet)
+        return bool(ends)
+
     def break_links(self, node: int, other: int) -> int:
         """Resets every connection between two hosts. Returns how many there were."""
         self._note("net", f"resets the links of n{node} and n{other}")

@@ -6,6 +6,7 @@
 use pyo3::prelude::*;
 
 /// Workers allocate packets and the main thread frees them; the system's allocator is slow at that.
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -16,6 +16,8 @@ use crate::sync::{Arc, BoundedQueue};
 const PREEMPTIONS: usize = 2;
 /// The limit for models of two workers, which wait in two places each.
 const PREEMPTIONS_LARGE: usize = 1;
+/// For the largest.
+const PREEMPTIONS_NONE: usize = 0;
 /// The limit for small models.
 const PREEMPTIONS_SMALL: usize = 3;
 
@@ -107,18 +109,36 @@ impl Hub for Post {
     }
 }
 
+/// A job or edge of this number or more leaves another job behind, of a number that is smaller by this.
+const FOLLOWED: u32 = 100;
+
 /// Completes each job and each edge, which is a number, with the same number.
-struct Echo;
+#[derive(Default)]
+struct Echo {
+    /// Set when the engine has let go: nothing may be worked on for it any more.
+    is_over: StdArc<loom::sync::atomic::AtomicBool>,
+}
+
+impl Echo {
+    fn work(&self, lane: Lane, number: u32, hands: &mut Hands<u32, u32>) {
+        let is_over = self.is_over.load(loom::sync::atomic::Ordering::Relaxed);
+        assert!(!is_over, "a worker works for an engine that has let go");
+        hands.done.push_back(number);
+        if number >= FOLLOWED {
+            hands.more.push((lane, number - FOLLOWED));
+        }
+    }
+}
 
 impl Run<u32, u32, u32> for Echo {
     type Scratch = ();
 
     fn run(&self, job: u32, (): &mut (), hands: &mut Hands<u32, u32>) {
-        hands.done.push_back(job);
+        self.work(Lane::Established, job, hands);
     }
 
     fn attend(&self, edge: u32, (): &mut (), hands: &mut Hands<u32, u32>) {
-        hands.done.push_back(edge);
+        self.work(Lane::Established, edge, hands);
     }
 }
 
@@ -135,7 +155,8 @@ fn seat(
     outbox: usize,
     workers: usize,
 ) -> NumberPool {
-    let mut pool = Seat::new(pool.clone(), outbox, Echo, Bell::default()).expect("a number");
+    let mut pool =
+        Seat::new(pool.clone(), outbox, Echo::default(), Bell::default()).expect("a number");
     pool.set_always_active(true);
     let (left, started) = pool.resize(workers);
     assert!(left.is_empty());
@@ -396,5 +417,119 @@ fn an_engine_that_ends_is_left_alone() {
         let mut done = Vec::new();
         wait_for(&second, 1, &mut done);
         assert_eq!(done, [10]);
+    });
+}
+
+/// R2: what a job leaves behind is done by the worker that did the job, although nobody is woken for it; and where the
+/// inbox has no room for it, it is done on the spot.
+#[test]
+fn what_a_job_leaves_behind_is_done() {
+    for (inbox, more) in [(2, None), (1, Some(1))] {
+        explore(PREEMPTIONS, move || {
+            let mut pool = pool(inbox, 3, 1);
+            dispatch(&mut pool, FOLLOWED);
+            let mut done = Vec::new();
+            let mut count = 2;
+            if let Some(job) = more {
+                // The one place of the inbox may be taken when the first job leaves its other one behind, or not.
+                count += usize::from(pool.dispatch(Lane::Established, job).is_ok());
+            }
+            wait_for(&pool, count, &mut done);
+            assert_eq!(done.iter().filter(|job| **job == 0).count(), 1);
+            assert_eq!(done.len(), count);
+        });
+    }
+}
+
+/// R2: two handshakes, of which only one may be at work as long as there are no more than two workers: the other one is
+/// begun when the first has ended, with no further wake-up. Two workers wait in so many places that only threads that
+/// stop by themselves are changed then.
+#[test]
+fn a_handshake_that_waits_for_its_turn_is_begun() {
+    for (workers, preemptions) in [(1, PREEMPTIONS), (2, PREEMPTIONS_NONE)] {
+        explore(preemptions, move || {
+            let pool = pool(2, 2, workers);
+            for job in 0..2 {
+                pool.dispatch(Lane::Handshake, job).expect("the lane has room");
+            }
+            let mut done = Vec::new();
+            wait_for(&pool, 2, &mut done);
+            assert_all_once(done, 2);
+        });
+    }
+}
+
+/// R21: the last worker goes because another engine wants none any more. A job that it leaves reaches its own engine,
+/// whose main thread sleeps by then or is about to.
+#[test]
+fn a_job_left_because_of_another_engine_wakes_its_own() {
+    explore(PREEMPTIONS_LARGE, || {
+        let shared = StdArc::new(Pool::new(2, 8, Post::default()));
+        let (mut first, mut second) = (seat(&shared, 2, 1), seat(&shared, 2, 1));
+        dispatch(&mut first, 0);
+        let (mut found, outcome) = first.resize(0);
+        outcome.expect("nothing is started");
+        let other = loom::thread::spawn(move || {
+            let (left, outcome) = second.resize(0);
+            outcome.expect("nothing is started");
+            assert!(left.is_empty(), "it is not of this engine");
+            second
+        });
+        let main = &first.desk().main;
+        while found.is_empty() {
+            main.disarm();
+            collect(&first, &mut found);
+            found.extend(first.take_left());
+            if found.is_empty()
+                && main.arm(false, || first.has_completions() || first.has_left_jobs())
+            {
+                main.inner().sleep();
+            }
+        }
+        assert_eq!(found, [0]);
+        drop(other.join().expect("the other engine ends"));
+        assert!(first.take_left().is_empty());
+        assert!(!first.has_completions());
+    });
+}
+
+/// R21: an engine lets go while a worker is at an edge of it that leaves a job behind. Once it has let go, nothing more is
+/// done for it.
+#[test]
+fn an_engine_that_has_let_go_is_worked_for_no_more() {
+    explore(PREEMPTIONS, || {
+        let shared = StdArc::new(Pool::new(2, 8, Post::default()));
+        let mut keeper = seat(&shared, 2, 1);
+        let echo = Echo::default();
+        let is_over = echo.is_over.clone();
+        let mut leaver = Seat::new(shared.clone(), 4, echo, Bell::default()).expect("a number");
+        leaver.resize(1).1.expect("loom starts threads");
+        leaver.hub().deliver(leaver.desk().number, FOLLOWED);
+        leaver.leave();
+        leaver.let_go();
+        is_over.store(true, loom::sync::atomic::Ordering::Relaxed);
+        drop(leaver);
+        dispatch(&mut keeper, 7);
+        let mut done = Vec::new();
+        wait_for(&keeper, 1, &mut done);
+        assert_eq!(done, [7]);
+    });
+}
+
+/// R2, R22: a worker on the bench is needed, and is stopped, while it goes there: it does either, and what waits is done.
+#[test]
+fn a_worker_on_its_way_to_the_bench_is_not_lost() {
+    explore(PREEMPTIONS_LARGE, || {
+        let mut pool = pool(3, 3, 2);
+        pool.set_always_active(false);
+        dispatch(&mut pool, 0);
+        pool.relax();
+        dispatch(&mut pool, 1);
+        let (left, outcome) = pool.resize(1);
+        outcome.expect("nothing is started");
+        assert!(left.is_empty(), "a worker is left");
+        let mut done = Vec::new();
+        wait_for(&pool, 2, &mut done);
+        assert_all_once(done, 2);
     });
 }
