@@ -147,6 +147,12 @@ def test_a_peer_must_show_a_listed_name(allowed: str, names: tuple[str, ...], is
     assert solo.counter("refused_not_allowed_certificate") == 2 - is_let_in
 
 
+def test_a_name_breaks_no_line_of_the_log_h12() -> None:
+    solo = configured(cluster_allow_certificate_names=("a.example.org",))
+    assert not accepts(solo, "10.0.0.1", Certificate("1" * 64, ("spiffe://x\n# a line of its own",)))
+    assert "\n" not in solo.warnings()[0]
+
+
 def test_a_node_that_we_dial_must_show_one_too() -> None:
     solo = configured(cluster_allow_certificate_names=("a.example.org",))
     solo.state.meet("10.0.3.3", 7003, None, solo.now_ms)

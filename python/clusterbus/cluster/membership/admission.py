@@ -57,7 +57,8 @@ def certificate_fault(core: Core, certificate: Certificate | None) -> str:
         return "it shows no certificate, and cluster-allow-certificate-names asks for one"
     if any(_fits(name, pattern) for name in certificate.names for pattern in allowed):
         return ""
-    shown = ", ".join(certificate.names[:NAMES_SHOWN_MAX]) or "no name"
+    # A URI may hold any text, also what would break a line of the log.
+    shown = ", ".join(ascii(name)[1:-1] for name in certificate.names[:NAMES_SHOWN_MAX]) or "no name"
     return f"its certificate has none of cluster-allow-certificate-names, but {shown}"
 
 
