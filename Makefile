@@ -21,7 +21,7 @@ AUDIT_INSTALLED := target/audit-venv/.installed
 # What builds the wheel stands apart from .venv, and so does what it compiles: zig links against an old glibc.
 WHEEL_VENV := target/wheel-venv
 MATURIN := PATH=$(abspath $(WHEEL_VENV)/bin):$$PATH CARGO_TARGET_DIR=$(abspath target/wheel) maturin
-RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml -o -name build.rs)
+RUST_SOURCES := $(shell find rust -path rust/fuzz -prune -o \( -name '*.rs' -o -name Cargo.toml -o -name build.rs \) -print)
 PYTHON_FILES := python tests examples scripts docs
 CORES := $(shell nproc)
 # Tests with real servers mostly wait, so a core runs several of them.

@@ -190,8 +190,8 @@ def run(course: Course, seconds: int) -> None:
             found = sorted(set(crashes.iterdir()) - before)
             course.crashes += found
             course.runs_before = course.runs
-            if status and not found:
-                course.trouble = f"ended with {status}"
+            if status and not found:  # the same crash again, at the first inputs; or no crash at all
+                course.trouble = "" if course.crashes else f"ended with {status}"
                 break
     print(f"{name}: done, {course.runs:,} runs, {len(course.crashes)} crashes {course.trouble}", flush=True)
 
