@@ -94,7 +94,7 @@ def test_a_dial_that_meets_the_other_kind_is_given_up_h35(attacked: Attacked) ->
         with connection:
             connection.recv(4_096)
             connection.sendall(answer)
-            kind = "not_tls" if attacked.way.tls else "bad_signature"  # an alert tells nothing of who sends it
+            kind = "not_tls" if attacked.way.tls else "tls_on_plain"
             attacked.counts(f"cluster_links_lost_{kind}", 1)
     attacked.counts("cluster_refused_protocol", 1)
     one_line(attacked, "does not speak this cluster bus (", f"127.0.0.1:{cport}")

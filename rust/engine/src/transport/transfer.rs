@@ -60,8 +60,10 @@ impl LastRead {
     }
 }
 
-/// The first byte of a TLS connection. On a plain link it means that the peer has TLS on and we do not (H35).
+/// The first byte of a TLS connection: of a handshake, if the peer dialled, or of the alert by which it refuses our plain
+/// bytes. On a plain link it means that the peer has TLS on and we do not (H35).
 const TLS_HANDSHAKE_RECORD: u8 = 0x16;
+const TLS_ALERT_RECORD: u8 = 0x15;
 
 /// Why reading stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,9 +87,11 @@ impl ReadStop {
 
     fn broken(error: &FrameError) -> Self {
         let reason = match error {
-            FrameError::BadSignature { position: 0, found: TLS_HANDSHAKE_RECORD, .. } => {
-                EndReason::TlsOnPlain
-            }
+            FrameError::BadSignature {
+                position: 0,
+                found: TLS_HANDSHAKE_RECORD | TLS_ALERT_RECORD,
+                ..
+            } => EndReason::TlsOnPlain,
             FrameError::BadSignature { .. } => EndReason::BadSignature,
             FrameError::BadLength { .. } => EndReason::BadLength,
         };
