@@ -52,6 +52,7 @@ APART = tuple({"sim", other} for other in ("runtime", "client_port", "streams", 
 CORE_USERS = {
     *("version", "view", "wire", "config.directives", "cluster.constants"),
     *("member.ports", "runtime.live_config", "runtime.node", "runtime.startup"),
+    *("runtime.live_certificates", "runtime.tls_material"),
 }
 
 # The protocol layer gets time, randomness and input as arguments (R38), so it must not import these modules.

@@ -96,6 +96,7 @@ __all__ = [
     "View",
     "__version__",
     "decode",
+    "decrypt_key",
     "encode",
     "key_slot",
     "parse",
@@ -514,11 +515,41 @@ def key_slot(key: bytes) -> int:
 
 # ---------------------------------------------------------------- engine
 
+def decrypt_key(directive: str, key: tuple[str, bytes], key_pass: str) -> bytes:
+    """The key of a file (name, content) as PEM that is not encrypted; the content itself if it is not. Raises
+    ConfigError, which names directive and file. May take some tenths of a second, in which other threads of Python run.
+    """
+
 @final
 class TlsConfig:
-    """Keys and rules of TLS, read from PEM files. Raises ConfigError, which names directive and file."""
+    """Keys and rules of TLS, made of PEM: files are (name, content), authorities (directive, name, content). `suites`
+    are names of the standard, the most wanted first; None is all. Raises ConfigError, which names directive and file.
+    """
 
-    def __new__(cls, *, cert_file: str, key_file: str, ca_cert_file: str, auth_clients: str = "yes") -> TlsConfig: ...
+    def __new__(
+        cls,
+        *,
+        cert: tuple[str, bytes],
+        key: tuple[str, bytes],
+        client_cert: tuple[str, bytes] | None = None,
+        client_key: tuple[str, bytes] | None = None,
+        authorities: Sequence[tuple[str, str, bytes]],
+        auth_clients: str = "yes",
+        tls12: bool = True,
+        tls13: bool = True,
+        suites: Sequence[str] | None = None,
+    ) -> TlsConfig: ...
+    @property
+    def server_certificate(self) -> tuple[str, int, int] | None:
+        """Of our certificate the serial number in hexadecimal, and the first and last second of its validity."""
+
+    @property
+    def client_certificate(self) -> tuple[str, int, int] | None:
+        """The same of the one that is shown to who is dialled; None if that is no other one."""
+
+    @property
+    def authority(self) -> tuple[str, int, int] | None:
+        """The same of the authority that expires first."""
 
 # Events, in the order in which they happened. `link` is the engine's id of the link. They can be made from Python,
 # because the simulated engine reports in the same classes.

@@ -17,6 +17,7 @@ from clusterbus.client_port.commands.introspection import standard_registry
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.server import RespServer
 from clusterbus.config import Config
+from clusterbus.runtime.live_certificates import LiveCertificates
 
 from tests.loops import LOOPS
 from tests.peers.ports import free_port
@@ -92,7 +93,10 @@ def running(
         registry = standard_registry()
         registry.add(*commands)
         node = Node()
-        server = RespServer(node, config, registry, greeting=lambda: {"server": "test", "version": "1.2.3"})
+        certificates = LiveCertificates(config)
+        certificates.follow()
+        greeting = {"server": "test", "version": "1.2.3"}
+        server = RespServer(node, config, registry, greeting=lambda: greeting, certificates=certificates)
         wait(server.start())
         try:
             yield Running(server, loop, node)

@@ -19,6 +19,7 @@ from clusterbus.client_port.reply import Push, Reply, error
 from clusterbus.client_port.server import RespServer
 from clusterbus.config import Config
 from clusterbus.errors import ConfigError, StateError
+from clusterbus.runtime.live_certificates import LiveCertificates
 
 from tests.client_port.harness import ANSWER_DEADLINE_S, Client, Node, Running, multibulk, running
 from tests.loops import LOOPS
@@ -441,7 +442,7 @@ def test_a_tls_port_opens_and_closes_p41(certificates: Certificates) -> None:
 def start_failure(**keywords: Any) -> str:
     async def start() -> None:
         config = Config.from_keywords(**{"bind": "127.0.0.1", **keywords})
-        await RespServer(None, config, standard_registry()).start()
+        await RespServer(None, config, standard_registry(), certificates=LiveCertificates(config)).start()
 
     with pytest.raises(ConfigError) as caught:
         asyncio.run(start())

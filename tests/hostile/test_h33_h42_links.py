@@ -18,6 +18,7 @@ from clusterbus.member.driver import ANSWERS_UNSENT_MAX_BYTES
 from clusterbus.member.member import Member
 from clusterbus.member.ports import LinkLost
 from clusterbus.runtime import live_config, startup
+from clusterbus.runtime.live_certificates import LiveCertificates
 
 from tests.hostile.attacked import GOOD_ID, NODE_TIMEOUT_MS, Attacked, Connection, HostilePeer, Way
 from tests.hostile.passing_time import later
@@ -292,13 +293,13 @@ def test_dials_that_fail_are_counted_and_rare_h39(attacked: Attacked) -> None:
 def narrow(attack: Attack, way: Way, monkeypatch: pytest.MonkeyPatch) -> Attacked:
     """A node whose queues between the main thread and its workers hold one entry each."""
 
-    def build(config: Config) -> Engine:
+    def build(config: Config, certificates: LiveCertificates) -> Engine:
         return Engine(
             io_threads=config.io_threads,
             inbox_jobs=1,
             outbox_completions=1,
             unacknowledged_timeout_ms=live_config.unacknowledged_timeout_ms(config),
-            tls=live_config.tls_config(config),
+            tls=certificates.bus,
         )
 
     monkeypatch.setattr(startup, "build_engine", build)

@@ -22,6 +22,7 @@ from clusterbus.config import Config
 from clusterbus.member.driver import Driver
 from clusterbus.member.faults import Faults
 from clusterbus.runtime.clock import Clock
+from clusterbus.runtime.live_certificates import LiveCertificates
 from clusterbus.runtime.live_config import build_engine
 from clusterbus.runtime.log import write_line
 from clusterbus.runtime.nodes_conf import NodesFile
@@ -116,10 +117,11 @@ class Writing:
 class Loop:
     """A driver, its scripted state, and the port on which its engine listens."""
 
-    def __init__(self, driver: Driver, state: ScriptedState, port: int) -> None:
+    def __init__(self, driver: Driver, state: ScriptedState, port: int, certificates: LiveCertificates) -> None:
         self.driver = driver
         self.state = state
         self.port = port
+        self.certificates = certificates
         self.peers: list[Peer] = []
 
     def until(self, condition: Callable[[], object], what: str) -> None:
@@ -199,7 +201,8 @@ def running(folder: Path, state: ScriptedState | None = None, **directives: Any)
     """A driver that listens on a free port of 127.0.0.1, closed at the end."""
     state = state or ScriptedState()
     config = Config.from_keywords(dir=str(folder), port=7000, io_threads=1, **directives)
-    engine: Engine = build_engine(config)
+    certificates = LiveCertificates(config)
+    engine: Engine = build_engine(config, certificates)
     listener = engine.listen("127.0.0.1", 0, tls=config.tls_cluster)
     clock = Clock()
     counters: Counter[str] = Counter()
@@ -213,7 +216,7 @@ def running(folder: Path, state: ScriptedState | None = None, **directives: Any)
         counters=counters,
         faults=Faults(clock, write_line, counters),
     )
-    loop = Loop(driver, state, engine.listener_port(listener))
+    loop = Loop(driver, state, engine.listener_port(listener), certificates)
     try:
         yield loop
     finally:

@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from clusterbus import wire
@@ -115,9 +116,10 @@ def test_a_strangers_heartbeat_under_a_known_id_is_not_quiet_and_leaves_no_times
     io_threads: int, with_tls: bool, certificates: Certificates
 ) -> None:
     words = certificates.directives()
-    keys = TlsConfig(
-        cert_file=words["tls-cert-file"], key_file=words["tls-key-file"], ca_cert_file=words["tls-ca-cert-file"]
+    cert, key, authority = (
+        (words[name], Path(words[name]).read_bytes()) for name in ("tls-cert-file", "tls-key-file", "tls-ca-cert-file")
     )
+    keys = TlsConfig(cert=cert, key=key, authorities=[("tls-ca-cert-file", *authority)])
     engine = Engine(io_threads=io_threads, tls=keys if with_tls else None)
     try:
         with connected(engine, certificates.client_context() if with_tls else None) as (rig, peer, link):

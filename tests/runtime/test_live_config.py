@@ -14,7 +14,7 @@ import pytest
 from clusterbus import _core, wire
 from clusterbus.config import Config
 from clusterbus.errors import ConfigError
-from clusterbus.runtime.live_config import build_engine, follow_config, tls_config
+from clusterbus.runtime.live_config import build_engine, follow_config
 
 from tests.member.scripted import Loop, Peer, ping, running
 from tests.peers.tls import Certificates
@@ -28,7 +28,7 @@ def tls_directives(certificates: Certificates) -> dict[str, Any]:
 def followed(loop: Loop) -> Loop:
     engine = loop.driver.engine
     assert isinstance(engine, _core.Engine)
-    follow_config(loop.driver.config, engine)
+    follow_config(loop.driver.config, engine, loop.certificates)
     return loop
 
 
@@ -173,4 +173,4 @@ def test_a_certificate_that_cannot_be_read_is_refused_and_the_old_one_stays(
 
 def test_a_plain_bus_has_no_tls_rules(tmp_path: Path) -> None:
     with running(tmp_path) as loop:
-        assert tls_config(loop.driver.config) is None
+        assert loop.certificates.bus is None

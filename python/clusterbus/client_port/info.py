@@ -64,6 +64,11 @@ def _server(member: Member) -> Iterator[Line]:
     yield "io_threads_active", int(stats.get("active_workers", 0) > 0)
 
 
+def _tls(member: Member) -> Iterable[Line]:
+    """The same lines whether TLS is spoken or not, as in Valkey."""
+    return member.certificates.lines() if member.certificates is not None else ()
+
+
 def _clients(member: Member) -> Iterator[Line]:
     clients = member.client_stats()
     yield "connected_clients", clients.get("connected_clients", 0)
@@ -182,6 +187,7 @@ def _keyspace(member: Member) -> Iterator[Line]:
 
 SECTIONS: Final[dict[str, Callable[[Member], Iterable[Line]]]] = {
     "Server": _server,
+    "TLS": _tls,
     "Clients": _clients,
     "Memory": _memory,
     "Persistence": _persistence,
@@ -197,8 +203,8 @@ SECTIONS: Final[dict[str, Callable[[Member], Iterable[Line]]]] = {
     "Keyspace": _keyspace,
 }
 _EVERYTHING: Final = frozenset({"all", "everything"})
-_ON_REQUEST: Final = frozenset({"commandstats", "latencystats", "cluster_info"})
-"""Sections that plain INFO leaves out (P31)."""
+_ON_REQUEST: Final = frozenset({"commandstats", "latencystats", "cluster_info", "tls"})
+"""Sections that plain INFO leaves out (P31); TLS it shows where TLS is spoken."""
 
 
 def _key_of(title: str) -> str:
@@ -224,6 +230,8 @@ def info_text(member: Member, wanted: Sequence[str] = ()) -> str:
     keys = {_key_of(title) for title in SECTIONS}
     if "default" in names:
         names |= keys - _ON_REQUEST
+        if member.certificates is not None and member.certificates.is_used:
+            names.add("tls")
     if names & _EVERYTHING:
         names |= keys
     sections = []

@@ -1,4 +1,4 @@
-"""The listening sockets of the client port, and the TLS rules of the connections that they accept.
+"""The listening sockets of the client port.
 
 Owns the sockets; `server` decides which there are, and who is let in. A socket listens from the start; connections are
 accepted from it once `serve` has run. Without a descriptor left, accepting rests for a moment and then goes on (H43).
@@ -16,7 +16,6 @@ from typing import Final, TypeAlias
 
 from clusterbus.config import Config
 from clusterbus.config.listening import Place
-from clusterbus.errors import ConfigError
 
 TLS_HANDSHAKE_TIMEOUT_S: Final = 10.0
 ACCEPTS_PER_TURN_MAX: Final = 64
@@ -24,7 +23,6 @@ ACCEPTS_PER_TURN_MAX: Final = 64
 ACCEPT_PAUSE_S: Final = 1.0
 """How long accepting rests when the system refuses it."""
 KEEPALIVE_MAX_S: Final = 32_767
-VERIFY_MODES: Final = {"yes": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "no": ssl.CERT_NONE}
 
 
 logger: Final = logging.getLogger("clusterbus.client_port")
@@ -129,22 +127,3 @@ def keep_alive(listening: socket.socket, period_s: int) -> None:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, period_s)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, period_s // 3))
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-
-
-def tls_context(config: Config) -> ssl.SSLContext:
-    """The TLS rules of the client port. Raises ConfigError, which names directive and file."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    certificate, key = config.path("tls-cert-file"), config.path("tls-key-file")
-    authorities = config.path("tls-ca-cert-file")
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as fault:
-        reason = fault.strerror or str(fault)
-        raise ConfigError(f"tls-cert-file {certificate!r}, tls-key-file {key!r}: {reason}") from None
-    try:
-        context.load_verify_locations(authorities)
-    except (OSError, ssl.SSLError) as fault:
-        raise ConfigError(f"tls-ca-cert-file {authorities!r}: {fault.strerror or fault}") from None
-    context.verify_mode = VERIFY_MODES[config.tls_auth_clients]
-    return context

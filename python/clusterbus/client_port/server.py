@@ -21,13 +21,15 @@ from clusterbus.client_port.client import Client
 from clusterbus.client_port.connection import RespConnection
 from clusterbus.client_port.observation.observer import Observer
 from clusterbus.client_port.pause import Pause
-from clusterbus.client_port.port_sockets import TLS_HANDSHAKE_TIMEOUT_S, Listener, tls_context
+from clusterbus.client_port.port_sockets import TLS_HANDSHAKE_TIMEOUT_S, Listener
 from clusterbus.client_port.registry import Registry
 from clusterbus.client_port.reply import Reply
 from clusterbus.cluster.events import Event, SlotsChanged
 from clusterbus.config import Config, address_text
 from clusterbus.config.listening import Places
 from clusterbus.config.log_levels import VERBOSE
+from clusterbus.errors import ConfigError
+from clusterbus.member.ports import Certificates
 from clusterbus.member.refusals import RefusalLog
 
 IDLE_CHECK_PERIOD_S: Final = 1.0
@@ -42,7 +44,8 @@ logger: Final = logging.getLogger("clusterbus.client_port")
 class RespServer:
     """Serves the commands of `registry` on `config.port` and `config.tls_port`; every handler gets `member`.
 
-    `greeting` returns HELLO's facts about the node: server, version, mode, role, availability_zone.
+    `greeting` returns HELLO's facts about the node: server, version, mode, role, availability_zone. Without
+    `certificates` there is no TLS port.
     """
 
     def __init__(
@@ -52,11 +55,13 @@ class RespServer:
         registry: Registry,
         *,
         greeting: Callable[[], Mapping[str, Reply]] | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self.member = member
         self.config = config
         self.registry = registry
         self._greeting = greeting or dict
+        self._certificates = certificates
         self._clients: dict[int, Client] = {}
         self._client_ids = itertools.count(1)
         self._counters: Counter[str] = Counter()
@@ -87,12 +92,11 @@ class RespServer:
             raise
         self._is_open = True
         self._at_close = [
-            self.config.on_change(
-                self._on_tls_change, "tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients"
-            ),
             self.config.on_change(self._on_keepalive_change, "tcp-keepalive"),
             self.config.on_change(self._on_place_change, "bind", "port", "tls-port"),
         ]
+        if self._certificates is not None:
+            self._at_close.append(self._certificates.on_renewed(self._on_tls_renewed))
         self._check_idle()
 
     async def close(self) -> None:
@@ -245,7 +249,12 @@ class RespServer:
         return [(port, tls) for port, tls in ((self.config.port, False), (self.config.tls_port, True)) if port]
 
     def _tls_context(self) -> ssl.SSLContext | None:
-        return tls_context(self.config) if self.config.tls_port else None
+        if not self.config.tls_port:
+            return None
+        context = self._certificates.port() if self._certificates is not None else None
+        if context is None:
+            raise ConfigError(f"tls-port {self.config.tls_port}: there are no certificates")
+        return context
 
     def _serve(self, listener: Listener, context: ssl.SSLContext | None) -> None:
         listener.serve(self._accept, context if listener.is_tls else None)
@@ -257,9 +266,9 @@ class RespServer:
             for listener in self._places.move(config, self._ports()):
                 self._serve(listener, context)
 
-    def _on_tls_change(self, config: Config, _changed: frozenset[str]) -> None:
-        """Checks new certificates and rules at once; they hold for connections made from now on."""
-        if self._is_open and config.tls_port:
+    def _on_tls_renewed(self) -> None:
+        """New certificates and rules hold for connections made from now on."""
+        if self._is_open and self.config.tls_port:
             context = self._tls_context()
             for listener in self._places.listeners.values():
                 if listener.is_tls:

@@ -14,6 +14,9 @@ Its files in reading order:
     syntax            valkey.conf and the command line, split into lines of words
     config            `Config`: the values, and changes that are checked first
     rewrite           CONFIG REWRITE
+    tls_ciphers       which cipher suites the lists of OpenSSL allow
+    tls_settings      what the TLS directives say, and the files that they name
+    tls_contexts      the TLS rules of connections that Python makes
     log_levels        the levels of the log by name and by number
     listening         the places that a node listens on, and how they move
     address           addresses to listen on, and `ip:port` as text

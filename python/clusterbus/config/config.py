@@ -6,6 +6,7 @@ them refuses, it is taken back. Opens no socket; reads only configuration and TL
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import fnmatch
 import os
@@ -19,13 +20,15 @@ from clusterbus.config.kinds import AlwaysOn, BufferLimits, Value
 from clusterbus.config.rewrite import replace_file, rewritten
 from clusterbus.config.statements import RENAME_COMMAND, STATEMENTS, check, is_statement
 from clusterbus.config.syntax import Line, parse_command_line, read_file, read_stdin, read_text
+from clusterbus.config.tls_settings import TLS_DIRECTIVES, TLS_NAMES, TlsSettings
 from clusterbus.errors import ConfigError
 from clusterbus.wire import BUS_PORT_OFFSET, PORT_MAX
 
 Listener = Callable[["Config", frozenset[str]], None]
 """Called with the config and the names of the changed directives. It refuses the change by raising ConfigError."""
 
-_TLS_FILES: Final = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file")
+HIDDEN_TEXT: Final = "(redacted)"
+"""What CONFIG GET shows of a passphrase that is set."""
 
 
 class Config:
@@ -119,8 +122,17 @@ class Config:
     tls_cluster: bool
     tls_cert_file: str
     tls_key_file: str
+    tls_key_file_pass: str
+    tls_client_cert_file: str
+    tls_client_key_file: str
+    tls_client_key_file_pass: str
     tls_ca_cert_file: str
+    tls_ca_cert_dir: str
     tls_auth_clients: str
+    tls_auto_reload_interval: int
+    tls_protocols: str
+    tls_ciphers: str
+    tls_ciphersuites: str
 
     config_file: str | None
     """Absolute path of the file that was read at the start, and that `rewrite` writes; None if there was none."""
@@ -212,11 +224,11 @@ class Config:
         object.__setattr__(self, "without_effect", tuple(ignored))
         object.__setattr__(self, "renamed_commands", tuple(renamed))
         object.__setattr__(self, "asks_for_free_port", not self.port and not self.tls_port)
-        self._check()
+        self._check(reads_files=True)
 
     # ---------------------------------------------------------------- checks across directives
 
-    def _check(self) -> None:
+    def _check(self, *, reads_files: bool = False) -> None:
         _ = self.bus_port
         if self.port and self.port == self.tls_port:
             raise ConfigError(f"port and tls-port are both {self.port}")
@@ -226,15 +238,13 @@ class Config:
         needs = [name for name, on in (("tls-cluster yes", self.tls_cluster), ("tls-port", self.tls_port)) if on]
         if not needs:
             return
-        missing = [name for name in _TLS_FILES if not self.path(name)]
+        missing = [name for name in ("tls-cert-file", "tls-key-file") if not self.path(name)]
+        if not self.path("tls-ca-cert-file") and not self.path("tls-ca-cert-dir"):
+            missing.append("tls-ca-cert-file")
         if missing:
             raise ConfigError(f"{' and '.join(needs)} needs {', '.join(missing)}")
-        for name in _TLS_FILES:
-            try:
-                with open(self.path(name), "rb"):
-                    pass
-            except OSError as error:
-                raise ConfigError(f"{name} {self.path(name)!r}: {error.strerror}") from None
+        if reads_files:
+            self.tls_settings.read()
 
     @property
     def has_authenticated_bus(self) -> bool:
@@ -292,16 +302,35 @@ class Config:
         text = BY_NAME[name].kind.format(getattr(self, BY_NAME[name].attribute))
         return os.path.join(self.dir, text) if text else ""
 
+    @property
+    def tls_settings(self) -> TlsSettings:
+        """What the TLS directives say now, as a value of its own that other threads may have."""
+        return TlsSettings(
+            on_bus=self.tls_cluster,
+            on_port=self.tls_port != 0,
+            auth_clients=self.tls_auth_clients,
+            files={name: self.path(name) for name in TLS_NAMES},
+            protocols=self.tls_protocols,
+            ciphers=self.tls_ciphers,
+            ciphersuites=self.tls_ciphersuites,
+            key_pass=self.tls_key_file_pass,
+            client_key_pass=self.tls_client_key_file_pass,
+        )
+
     # ---------------------------------------------------------------- reading and changing
 
     def get(self, *patterns: str) -> dict[str, str]:
         """CONFIG GET: name and text of every directive whose name or alias matches one of the glob patterns."""
         names = [pattern.lower().replace("[^", "[!") for pattern in patterns]
         return {
-            spelling: self.text(spelling)
+            spelling: self._shown(spelling)
             for spelling in BY_NAME
             if any(fnmatch.fnmatchcase(spelling, pattern) for pattern in names)
         }
+
+    def _shown(self, name: str) -> str:
+        text = self.text(name)
+        return HIDDEN_TEXT if text and BY_NAME[name].hidden else text
 
     def text(self, name: str) -> str:
         """The value of one directive as text."""
@@ -362,12 +391,12 @@ class Config:
 
     def _apply(self, parsed: Mapping[str, Value]) -> None:
         old = {name: getattr(self, BY_NAME[name].attribute) for name in parsed}
-        changed = frozenset(name for name in parsed if parsed[name] != old[name] or name in _TLS_FILES)
+        changed = frozenset(name for name in parsed if parsed[name] != old[name] or name in TLS_NAMES)
         for name, value in parsed.items():
             self._store(BY_NAME[name], value)
         called: list[Listener] = []
         try:
-            self._check()
+            self._check(reads_files=not changed.isdisjoint(TLS_DIRECTIVES))
             for listener, names in self._listeners:
                 if changed if names is None else changed & names:
                     called.append(listener)
@@ -376,7 +405,8 @@ class Config:
             for name, value in old.items():
                 self._store(BY_NAME[name], value)
             for listener in called:
-                listener(self, changed)
+                with contextlib.suppress(ConfigError):  # one that cannot go back keeps what it has
+                    listener(self, changed)
             raise _refusal(next(iter(parsed)), str(error)) from error
 
     def rewrite(self) -> None:

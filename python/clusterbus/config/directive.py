@@ -13,8 +13,8 @@ from clusterbus.config.kinds import Kind
 @dataclass(frozen=True, slots=True)
 class Directive:
     """One directive. `default` is text that `kind` parses like any other. `mutable`: CONFIG SET may change it.
-    `secret`: errors do not show its value. `without_effect`: the value is checked, kept and shown, but nothing reads
-    it, and `doc` says why.
+    `secret`: errors do not show its value. `hidden`: CONFIG GET does not show it either. `without_effect`: the value is
+    checked, kept and shown, but nothing reads it, and `doc` says why.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Directive:
     aliases: tuple[str, ...] = ()
     secret: bool = False
     without_effect: bool = False
+    hidden: bool = False
 
     @property
     def attribute(self) -> str:

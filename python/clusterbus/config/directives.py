@@ -35,6 +35,8 @@ from clusterbus.config.kinds import (
 )
 from clusterbus.config.log_levels import LEVEL_NUMBERS
 from clusterbus.config.several_kinds import Addresses, Choices, OutputBufferLimits, Percentiles
+from clusterbus.config.tls_ciphers import ciphers_reason, ciphersuites_reason
+from clusterbus.config.tls_settings import protocols_reason
 from clusterbus.config.without_effect import WITHOUT_EFFECT
 from clusterbus.wire import PORT_MAX
 
@@ -493,7 +495,68 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
     Directive("tls-cluster", YesNo(), "no", "Speak TLS on the cluster bus; links that are up stay as they are.", True),
     Directive("tls-cert-file", FileName(), "", "This node's certificate, PEM.", True),
     Directive("tls-key-file", FileName(), "", "Private key of the certificate, PEM.", True),
+    Directive(
+        "tls-key-file-pass",
+        Text(),
+        "",
+        "Passphrase of an encrypted key (PKCS#8); CONFIG GET does not show it.",
+        True,
+        secret=True,
+        hidden=True,
+    ),
+    Directive(
+        "tls-client-cert-file",
+        FileName(),
+        "",
+        "Certificate that is shown to nodes that this one dials, PEM; empty, or without its key, is the other one.",
+        True,
+    ),
+    Directive("tls-client-key-file", FileName(), "", "Private key of that certificate, PEM.", True),
+    Directive(
+        "tls-client-key-file-pass",
+        Text(),
+        "",
+        "Passphrase of that key, if it is encrypted; CONFIG GET does not show it.",
+        True,
+        secret=True,
+        hidden=True,
+    ),
     Directive("tls-ca-cert-file", FileName(), "", "Certificates of the authorities trusted, PEM.", True),
+    Directive(
+        "tls-ca-cert-dir",
+        FileName(),
+        "",
+        "Folder of further authorities trusted, one a file, named by hash as openssl rehash does.",
+        True,
+    ),
+    Directive(
+        "tls-auto-reload-interval",
+        Integer(0, INT_MAX),
+        "0",
+        "Seconds between two looks whether the content of a TLS file has changed; 0 is never.",
+        True,
+    ),
+    Directive(
+        "tls-protocols",
+        Text(protocols_reason),
+        "",
+        "Versions spoken: TLSv1.2, TLSv1.3 or both in one text; empty is both. Older ones are never spoken.",
+        True,
+    ),
+    Directive(
+        "tls-ciphers",
+        Text(ciphers_reason),
+        "",
+        "Ciphers of TLS 1.2 as OpenSSL names and lists them; the bus takes those that rustls has. Empty is all.",
+        True,
+    ),
+    Directive(
+        "tls-ciphersuites",
+        Text(ciphersuites_reason),
+        "",
+        "Ciphers of TLS 1.3 with colons between; for clients they are set from Python 3.15 on. Empty is all.",
+        True,
+    ),
     Directive(
         "tls-auth-clients",
         Choice("no", "yes", "optional"),

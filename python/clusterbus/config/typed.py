@@ -297,8 +297,35 @@ class Directives(TypedDict, total=False):
     tls_key_file: str | PathLike[str] | None
     """Private key of the certificate, PEM."""
 
+    tls_key_file_pass: str | None
+    """Passphrase of an encrypted key (PKCS#8); CONFIG GET does not show it."""
+
+    tls_client_cert_file: str | PathLike[str] | None
+    """Certificate that is shown to nodes that this one dials, PEM; empty, or without its key, is the other one."""
+
+    tls_client_key_file: str | PathLike[str] | None
+    """Private key of that certificate, PEM."""
+
+    tls_client_key_file_pass: str | None
+    """Passphrase of that key, if it is encrypted; CONFIG GET does not show it."""
+
     tls_ca_cert_file: str | PathLike[str] | None
     """Certificates of the authorities trusted, PEM."""
+
+    tls_ca_cert_dir: str | PathLike[str] | None
+    """Folder of further authorities trusted, one a file, named by hash as openssl rehash does."""
+
+    tls_auto_reload_interval: int | None
+    """Seconds between two looks whether the content of a TLS file has changed; 0 is never. (default 0)"""
+
+    tls_protocols: str | None
+    """Versions spoken: TLSv1.2, TLSv1.3 or both in one text; empty is both. Older ones are never spoken."""
+
+    tls_ciphers: str | None
+    """Ciphers of TLS 1.2 as OpenSSL names and lists them; the bus takes those that rustls has. Empty is all."""
+
+    tls_ciphersuites: str | None
+    """Ciphers of TLS 1.3 with colons between; for clients they are set from Python 3.15 on. Empty is all."""
 
     tls_auth_clients: bool | Literal["no", "yes", "optional"] | None
     """Whether a client or node that connects must show a certificate; optional: it is verified only if shown. (default

@@ -43,9 +43,9 @@ _EVICTION: Final = Choice(
 _FACILITY: Final = Choice("user", *(f"local{number}" for number in range(8)))
 
 
-def _live(name: str, kind: Kind, default: str, *aliases: str, secret: bool = False) -> Directive:
+def _live(name: str, kind: Kind, default: str, *aliases: str) -> Directive:
     """A row that CONFIG SET may change."""
-    return Directive(name, kind, default, "", True, aliases, secret, without_effect=True)
+    return Directive(name, kind, default, "", True, aliases, without_effect=True)
 
 
 def _fixed(name: str, kind: Kind, default: str, *aliases: str) -> Directive:
@@ -204,22 +204,13 @@ WITHOUT_EFFECT: Final[tuple[Directive, ...]] = (
         _live("rdma-bind", Words(), ""),
     ),
     *_rows(
-        "TLS takes certificates, keys and authorities as files; versions and ciphers are those of rustls.",
+        "TLS sessions are not resumed, and rustls and OpenSSL choose what they agree on with a peer.",
         _live("tls-session-cache-size", _COUNT, "20480"),
         _live("tls-session-cache-timeout", _COUNT, "300"),
-        _live("tls-auto-reload-interval", _COUNT, "0"),
         _live("tls-replication", _SWITCH, "no"),
         _live("tls-prefer-server-ciphers", _SWITCH, "no"),
         _live("tls-session-caching", _SWITCH, "yes"),
-        _live("tls-key-file-pass", _TEXT, "", secret=True),
-        _live("tls-client-cert-file", _TEXT, ""),
-        _live("tls-client-key-file", _TEXT, ""),
-        _live("tls-client-key-file-pass", _TEXT, "", secret=True),
         _live("tls-dh-params-file", _TEXT, ""),
-        _live("tls-ca-cert-dir", _TEXT, ""),
-        _live("tls-protocols", _TEXT, ""),
-        _live("tls-ciphers", _TEXT, ""),
-        _live("tls-ciphersuites", _TEXT, ""),
     ),
     *_rows(
         "This is left to the operating system or to who runs the process.",

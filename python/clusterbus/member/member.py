@@ -25,7 +25,7 @@ from clusterbus.member.guarded_data_plane import GuardedDataPlane
 from clusterbus.member.membership.joining import Joining, Seeding
 from clusterbus.member.membership.leaving import Leaving
 from clusterbus.member.membership.seeds import Seed
-from clusterbus.member.ports import ClientPort, Clock, Engine, Errands, Log, NodesFile
+from clusterbus.member.ports import Certificates, ClientPort, Clock, Engine, Errands, Log, NodesFile
 from clusterbus.member.pubsub import PubSub
 
 EXIT_OK: Final = 0
@@ -42,6 +42,8 @@ class Member:
 
     _seeding: Seeding | None = None
     _leaving: Leaving | None = None
+    certificates: Certificates | None = None
+    """Set where TLS may be spoken."""
 
     def __init__(
         self,

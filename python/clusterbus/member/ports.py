@@ -7,7 +7,8 @@ terms. Main thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ssl
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -163,6 +164,23 @@ class ClientPort(Protocol):
         or `paused`, the lines about CLIENT PAUSE."""
 
     def reset_stats(self) -> None: ...
+
+
+class Certificates(Protocol):
+    """What TLS connections are made from, and how it is renewed."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any port of this node speaks TLS."""
+
+    def lines(self) -> Iterable[tuple[str, object]]:
+        """The lines of INFO's section TLS."""
+
+    def port(self) -> ssl.SSLContext | None:
+        """The rules of the client port; None if this node does not speak TLS."""
+
+    def on_renewed(self, user: Callable[[], None]) -> Callable[[], None]:
+        """Calls `user` whenever there are other rules. Call the returned function to stop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -53,8 +54,10 @@ class Errand(Generic[T]):
 class Errands:
     """At most ERRANDS_AT_ONCE_MAX threads; further errands wait for one."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, tls: Callable[[], ssl.SSLContext] | None = None) -> None:
+        """`tls` gives the rules of connections over TLS, in any thread."""
         self._config = config
+        self._tls = tls
         self._lock = threading.Lock()
         self._waiting: deque[Errand[tuple[str, ...]] | Errand[PeerAnswer]] = deque()
         self._running = 0
@@ -74,7 +77,7 @@ class Errands:
 
     def commands(self, place: Place, commands: Sequence[Sequence[str]]) -> Errand[PeerAnswer]:
         """Several commands, one after another, at the client port of another node."""
-        errand = Errand(lambda: _command(self._config, place, commands))
+        errand = Errand(lambda: _command(self._config, place, commands, self._tls))
         self._begin(errand)
         return errand
 
@@ -114,9 +117,11 @@ def _addresses(host: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in by_version))
 
 
-def _command(config: Config, place: Place, commands: Sequence[Sequence[str]]) -> PeerAnswer:
+def _command(
+    config: Config, place: Place, commands: Sequence[Sequence[str]], tls: Callable[[], ssl.SSLContext] | None
+) -> PeerAnswer:
     try:
-        reply = asyncio.run(send_commands(config, place, commands, timeout_s=COMMAND_TIMEOUT_S))[-1]
+        reply = asyncio.run(send_commands(config, place, commands, timeout_s=COMMAND_TIMEOUT_S, tls=tls))[-1]
     except PeerCommandError as error:
         return PeerAnswer(is_ok=False, reply=error.reply, text=str(error))
     return PeerAnswer(is_ok=True, reply=str(reply), text=str(reply))

@@ -1,8 +1,7 @@
 """Hands directives to the engine: at the start, and whenever CONFIG SET changes one of them.
 
 Owns the table from directives to the engine's setters. Other directives are not here, because their users read Config
-at the time of use. If the engine refuses a value (an unreadable certificate), ConfigError is raised and Config takes
-the change back. Main thread.
+at the time of use; what TLS is made of comes from `LiveCertificates`, which follows its own directives. Main thread.
 """
 
 from __future__ import annotations
@@ -10,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from clusterbus._core import Engine, TlsConfig
+from clusterbus._core import Engine
 from clusterbus.config import Config
 from clusterbus.config.listening import Places
+from clusterbus.runtime.live_certificates import LiveCertificates
 
 UNACKNOWLEDGED_TIMEOUT_MIN_MS: Final = 2_000
 """Time enough for several retransmissions, however short the node timeout is."""
 UNACKNOWLEDGED_TIMEOUT_MAX_MS: Final = 60_000
 """However long the node timeout is, a connection that does not move keeps its unsent messages no longer."""
-
-_TLS_DIRECTIVES: Final = ("tls-cluster", "tls-cert-file", "tls-key-file", "tls-ca-cert-file", "tls-auth-clients")
 
 _SETTERS: Final[tuple[tuple[tuple[str, ...], Callable[[Engine, Config], None]], ...]] = (
     (("io-threads",), lambda engine, config: engine.resize(config.io_threads)),
@@ -35,7 +33,6 @@ _SETTERS: Final[tuple[tuple[tuple[str, ...], Callable[[Engine, Config], None]], 
         ("cluster-node-timeout",),
         lambda engine, config: engine.set_unacknowledged_timeout(unacknowledged_timeout_ms(config)),
     ),
-    (_TLS_DIRECTIVES, lambda engine, config: engine.set_tls(tls_config(config))),
 )
 
 
@@ -44,23 +41,8 @@ def unacknowledged_timeout_ms(config: Config) -> int:
     return min(max(config.cluster_node_timeout, UNACKNOWLEDGED_TIMEOUT_MIN_MS), UNACKNOWLEDGED_TIMEOUT_MAX_MS)
 
 
-def tls_config(config: Config) -> TlsConfig | None:
-    """The engine's TLS rules, or None for a bus without TLS. Raises ConfigError, which names directive and file."""
-    if not config.tls_cluster:
-        return None
-    return TlsConfig(
-        cert_file=config.path("tls-cert-file"),
-        key_file=config.path("tls-key-file"),
-        ca_cert_file=config.path("tls-ca-cert-file"),
-        auth_clients=config.tls_auth_clients,
-    )
-
-
-def build_engine(config: Config) -> Engine:
-    """An engine built from the directives; it does not listen yet.
-
-    Raises ConfigError for a bad TLS file.
-    """
+def build_engine(config: Config, certificates: LiveCertificates | None = None) -> Engine:
+    """An engine built from the directives; it does not listen yet."""
     return Engine(
         io_threads=config.io_threads,
         shares_workers=True,
@@ -71,13 +53,19 @@ def build_engine(config: Config) -> Engine:
         handshake_timeout_ms=config.cluster_tls_handshake_timeout,
         first_packet_timeout_ms=config.cluster_first_packet_timeout,
         unacknowledged_timeout_ms=unacknowledged_timeout_ms(config),
-        tls=tls_config(config),
+        tls=certificates.bus if certificates is not None else None,
     )
 
 
-def follow_config(config: Config, engine: Engine) -> list[Callable[[], None]]:
-    """From now on every change of these directives reaches the engine. Call all returned functions to stop that."""
-    return [config.on_change(_listener(engine, setter), *names) for names, setter in _SETTERS]
+def follow_config(config: Config, engine: Engine, certificates: LiveCertificates) -> list[Callable[[], None]]:
+    """From now on every change of these directives, and of what TLS is made of, reaches the engine. Call all returned
+    functions to stop that.
+    """
+    return [
+        certificates.on_renewed(lambda: engine.set_tls(certificates.bus)),
+        certificates.follow(),
+        *(config.on_change(_listener(engine, setter), *names) for names, setter in _SETTERS),
+    ]
 
 
 def listen(config: Config, engine: Engine) -> Callable[[], None]:

@@ -112,7 +112,9 @@ class AsyncioNode:
                 member.keeps_data = member.keeps_data or any(spec.has_keys for spec in self._commands)
                 commands = command_table(self._commands)
                 _rename(commands, self.config)
-                self._resp = RespServer(member, self.config, commands, greeting=lambda: greeting(member))
+                self._resp = RespServer(
+                    member, self.config, commands, greeting=lambda: greeting(member), certificates=member.certificates
+                )
                 await self._resp.start()
                 member.client_port = self._resp
                 member.listen(self._resp.on_event)

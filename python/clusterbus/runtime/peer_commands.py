@@ -11,12 +11,13 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from clusterbus.config import Config, address_text
 from clusterbus.errors import ClusterBusError, ConfigError
 from clusterbus.member.ports import Place
+from clusterbus.runtime.tls_material import build
 
 REPLY_LEN_MAX_BYTES: Final = 16 * 1024 * 1024
 """The most bytes that one reply may have: CLUSTER NODES of the largest cluster fits."""
@@ -42,18 +43,24 @@ class PeerCommandError(ClusterBusError):
 
 
 async def send_commands(
-    config: Config, place: Place, commands: Sequence[Sequence[Word]], *, timeout_s: float
+    config: Config,
+    place: Place,
+    commands: Sequence[Sequence[Word]],
+    *,
+    timeout_s: float,
+    tls: Callable[[], ssl.SSLContext] | None = None,
 ) -> list[Reply]:
     """Sends commands one after the other to the client port of a node, and returns their replies.
 
-    All of it takes at most `timeout_s`. With primaryauth (masterauth) set, the first word to the node is AUTH. The
+    All of it takes at most `timeout_s`. `tls` gives the rules of a connection over TLS; without it they are made of the
+    directives. With primaryauth (masterauth) set, the first word to the node is AUTH. The
     first error reply ends it: the commands after that one are not sent. Raises PeerCommandError.
     """
     asked = where = address_text(place.ip, place.port)
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(
-                place.ip, place.port, limit=LINE_LEN_MAX_BYTES, ssl=_tls(config) if place.tls else None
+                place.ip, place.port, limit=LINE_LEN_MAX_BYTES, ssl=_tls(config, tls) if place.tls else None
             )
             try:
                 replies: list[Reply] = []
@@ -101,18 +108,14 @@ def _shown(words: Sequence[Word]) -> str:
     return " ".join(word.decode(errors="replace") if isinstance(word, bytes) else str(word) for word in words[:3])
 
 
-def _tls(config: Config) -> ssl.SSLContext:
-    """The authorities and the certificate of the bus. Raises PeerCommandError for an unreadable file.
-
-    Nodes are known by their authority, as on the bus, and not by the names in their certificates.
-    """
+def _tls(config: Config, tls: Callable[[], ssl.SSLContext] | None) -> ssl.SSLContext:
+    """The authorities and the certificate of the bus. Raises PeerCommandError for an unreadable file."""
     try:
-        context = ssl.create_default_context(cafile=config.path("tls-ca-cert-file"))
-        context.check_hostname = False
-        context.load_cert_chain(config.path("tls-cert-file"), config.path("tls-key-file"))
+        if tls is not None:
+            return tls()
+        return build(config.tls_settings).peers
     except (OSError, ConfigError) as error:
         raise PeerCommandError(f"TLS: {error}") from None
-    return context
 
 
 class _Replies:

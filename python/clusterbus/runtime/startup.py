@@ -22,6 +22,7 @@ from clusterbus.errors import ConfigError
 from clusterbus.member.member import Member
 from clusterbus.runtime.clock import Clock
 from clusterbus.runtime.errands import Errands
+from clusterbus.runtime.live_certificates import LiveCertificates
 from clusterbus.runtime.live_config import build_engine, follow_config, listen
 from clusterbus.runtime.log import logger, write_line
 from clusterbus.runtime.nodes_conf import NodesFile
@@ -50,7 +51,8 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
         nodes_file = NodesFile(config.path("cluster-config-file"))
         undo.callback(nodes_file.close)
         saved = nodes_file.load(persist.parse)
-        engine = build_engine(config)
+        certificates = LiveCertificates(config)
+        engine = build_engine(config, certificates)
         undo.callback(engine.shutdown)
         member = Member(
             config=config,
@@ -62,7 +64,9 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
             saved=saved,
             data_plane=data_plane,
         )
-        member.errands = Errands(config)
+        member.errands = Errands(config, certificates.peers)
+        member.certificates = certificates
+        member.driver.tick_listeners.append(certificates.tick)
         if not config.has_authenticated_bus:
             logger.info(
                 "The cluster bus is not authenticated: whoever reaches port %s can join. Give 'tls-cluster yes', or"
@@ -72,7 +76,7 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
         known = "Node configuration loaded" if saved is not None else "No cluster configuration found"
         logger.info("%s, I'm %s", known, member.state.myself.node_id)
         undo.callback(lambda: [stop() for stop in member.driver.at_close])
-        member.driver.at_close += follow_config(config, engine)
+        member.driver.at_close += follow_config(config, engine, certificates)
         member.driver.at_close.append(listen(config, engine))
         undo.pop_all()
     return member, engine

@@ -84,5 +84,8 @@ pub use journal::event::Event;
 pub use link_id::LinkId;
 pub use reason::{EndReason, LossReason, RefusalReason};
 pub use transport::socket::Socket;
-pub use transport::tls::{ClientAuth, PeerIdentity, TlsError, TlsFiles, TlsSetup};
+pub use transport::tls::{
+    CertificateSummary, ClientAuth, Identity, PeerIdentity, PemFile, TlsError, TlsRules, TlsSetup,
+    decrypted_key,
+};
 pub use transport::transfer::{OutMessage, Received};

@@ -54,6 +54,10 @@ pub const TLS_HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 pub const FIRST_PACKET_TIMEOUT_MS: u64 = 15_000;
 /// Links at once, inbound and outbound, including those that are still connecting (H30).
 pub const LINKS_MAX: usize = 10_000;
+/// Iterations of PBKDF2 in an encrypted key, at most: some tenths of a second. openssl writes 2,048 unless told otherwise.
+pub const KEY_ITERATIONS_MAX: u32 = 1_000_000;
+/// Bytes that scrypt goes over for an encrypted key, at most. openssl writes 16 MiB unless told otherwise.
+pub const KEY_SCRYPT_LEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Inbound TLS handshakes at once (H38).
 pub const TLS_HANDSHAKES_MAX: usize = 256;
 /// Silence after which the kernel probes a peer (H32).

@@ -6,8 +6,6 @@
 //! unless nothing that counts was changed; then its packets come through.
 
 use std::cell::RefCell;
-use std::fs;
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -15,7 +13,8 @@ use allocation_counter::measure;
 use arbitrary::{Result, Unstructured};
 use clusterbus_engine::limits::{HANDSHAKE_BYTES, TLS_CHUNK_BYTES};
 use clusterbus_engine::{
-    ClientAuth, Engine, EngineConfig, Event, LinkId, LossReason, TlsFiles, TlsSetup, TlsSide,
+    ClientAuth, Engine, EngineConfig, Event, LinkId, LossReason, PemFile, TlsRules, TlsSetup,
+    TlsSide,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::ring;
@@ -241,22 +240,24 @@ impl Keys {
     }
 
     fn setup(&self) -> TlsSetup {
-        let folder = std::env::temp_dir().join(format!("clusterbus-fuzz-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
-        let write = |name: &str, text: &str| -> PathBuf {
-            let path = folder.join(name);
-            fs::write(&path, text).expect("a file");
-            path
+        let pem = |directive: &str, text: &str| PemFile {
+            directive: directive.to_owned(),
+            file: format!("{directive}.pem"),
+            bytes: text.as_bytes().to_vec(),
         };
-        let files = TlsFiles {
-            cert_file: write("node.crt", &self.cert_pem),
-            key_file: write("node.key", &self.key_pem),
-            ca_cert_file: write("ca.crt", &self.ca_pem),
+        let rules = TlsRules {
+            server: clusterbus_engine::Identity {
+                cert: pem("tls-cert-file", &self.cert_pem),
+                key: pem("tls-key-file", &self.key_pem),
+            },
+            client: None,
+            authorities: vec![pem("tls-ca-cert-file", &self.ca_pem)],
             client_auth: ClientAuth::Required,
+            tls12: true,
+            tls13: true,
+            suites: [TlsRules::suites_of(true), TlsRules::suites_of(false)].concat(),
         };
-        let setup = TlsSetup::from_files(&files).expect("the files are valid");
-        fs::remove_dir_all(folder).expect("our own folder");
-        setup
+        TlsSetup::new(&rules).expect("the rules are valid")
     }
 
     fn chain(&self) -> Vec<CertificateDer<'static>> {

@@ -1,4 +1,4 @@
-//! `Engine` and `TlsConfig`: the engine crate for Python. Every method is for the main thread. A lock guards them: a
+//! `Engine`: the engine crate for Python. Every method is for the main thread. A lock guards them: a
 //! second thread does not wait for it but gets a StateError.
 
 use std::collections::BTreeMap;
@@ -7,48 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use clusterbus_engine::{ClientAuth, EngineConfig, LinkId, OutMessage, TlsFiles, TlsSetup, limits};
+use clusterbus_engine::{EngineConfig, LinkId, OutMessage, limits};
 use pyo3::prelude::*;
 
 use crate::errors::{ConfigError, StateError, refused_by_system};
 use crate::events;
+use crate::tls_config::TlsConfig;
 use crate::view::{View, id_bytes};
-
-/// Keys and rules of TLS, read from PEM files.
-#[pyclass(frozen, module = "clusterbus._core")]
-pub struct TlsConfig {
-    setup: TlsSetup,
-}
-
-#[pymethods]
-impl TlsConfig {
-    #[new]
-    #[pyo3(signature = (*, cert_file, key_file, ca_cert_file, auth_clients = "yes"))]
-    fn new(
-        cert_file: String,
-        key_file: String,
-        ca_cert_file: String,
-        auth_clients: &str,
-    ) -> PyResult<Self> {
-        let client_auth = match auth_clients {
-            "yes" => ClientAuth::Required,
-            "optional" => ClientAuth::Optional,
-            "no" => ClientAuth::Off,
-            other => {
-                let text = format!("tls-auth-clients {other}: must be yes, no or optional");
-                return Err(ConfigError::new_err(text));
-            }
-        };
-        let files = TlsFiles {
-            cert_file: cert_file.into(),
-            key_file: key_file.into(),
-            ca_cert_file: ca_cert_file.into(),
-            client_auth,
-        };
-        let setup = TlsSetup::from_files(&files);
-        Ok(Self { setup: setup.map_err(|error| ConfigError::new_err(error.to_string()))? })
-    }
-}
 
 /// I/O threads, queues and sockets; see `_core.pyi` for each method.
 #[pyclass(frozen, module = "clusterbus._core")]

@@ -1,8 +1,8 @@
 //! The module `clusterbus._core`. This is the only crate that knows Python, and it holds no logic of its own.
 //!
-//! In reading order: `engine` (the class `Engine`), `events` (what it reports), `view` (what is published to it),
-//! `verdict` (what a comparison with that found), `wire` (packets), `numbers` (constants), `errors` (Rust's errors as
-//! Python's).
+//! In reading order: `engine` (the class `Engine`), `tls_config` (what its TLS links are made with), `events` (what it
+//! reports), `view` (what is published to it), `verdict` (what a comparison with that found), `wire` (packets),
+//! `numbers` (constants), `errors` (Rust's errors as Python's).
 use pyo3::prelude::*;
 
 /// Workers allocate packets and the main thread frees them; the system's allocator is slow at that.
@@ -14,6 +14,7 @@ mod engine;
 mod errors;
 mod events;
 mod numbers;
+mod tls_config;
 mod verdict;
 mod view;
 mod wire;
@@ -24,12 +25,14 @@ mod _core {
     use super::*;
 
     #[pymodule_export]
-    use crate::engine::{Engine, TlsConfig};
+    use crate::engine::Engine;
     #[pymodule_export]
     use crate::events::{
         AcceptRefused, LinkAccepted, LinkConnected, LinkDrained, LinkLost, PacketsReceived,
         QuietHeartbeats,
     };
+    #[pymodule_export]
+    use crate::tls_config::{TlsConfig, decrypt_key};
     #[pymodule_export]
     use crate::verdict::Verdict;
     #[pymodule_export]

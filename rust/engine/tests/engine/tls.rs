@@ -4,9 +4,9 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use clusterbus_engine::{ClientAuth, Event, TlsFiles, TlsSetup};
+use clusterbus_engine::{ClientAuth, Event, TlsRules, TlsSetup};
 
-use crate::support::certs::{Folder, Identity};
+use crate::support::certs::{Identity, node_identity, rules};
 use crate::support::packets::{self, ping};
 use crate::support::{Mode, Peer, Rig, certs, message, peer_listener};
 
@@ -312,31 +312,66 @@ fn h31_a_dial_without_a_handshake_is_given_up() {
 /// An error about an unusable file starts with the directive that names the file.
 #[test]
 fn unusable_files_are_named() {
-    let folder = Folder::new();
-    let cert = folder.write("node.crt", &certs().node.cert_pem);
-    let key = folder.write("node.key", &certs().node.key_pem);
-    let ca = folder.write("ca.crt", &certs().ca_pem);
-    let other_key = folder.write("other.key", &certs().peer.key_pem);
-    let empty = folder.write("empty.pem", "");
-    let missing = empty.with_file_name("missing.pem");
-    for (cert_file, key_file, ca_cert_file, directive) in [
-        (&missing, &key, &ca, "tls-cert-file"),
-        (&empty, &key, &ca, "tls-cert-file"),
-        (&cert, &missing, &ca, "tls-key-file"),
-        (&cert, &empty, &ca, "tls-key-file"),
-        (&cert, &key, &missing, "tls-ca-cert-file"),
-        (&cert, &key, &empty, "tls-ca-cert-file"),
-        (&cert, &other_key, &ca, "tls-cert-file"),
+    let (node, ca) = (&certs().node, &certs().ca_pem);
+    let other_key = &certs().peer.key_pem;
+    for (cert, key, ca, directive) in [
+        ("", &*node.key_pem, &**ca, "tls-cert-file"),
+        (&node.cert_pem, "", ca, "tls-key-file"),
+        (&node.cert_pem, &node.key_pem, "", "tls-ca-cert-file"),
+        (&node.cert_pem, other_key, ca, "tls-key-file tls-key-file.pem: is not the key of"),
     ] {
-        let files = TlsFiles {
-            cert_file: cert_file.clone(),
-            key_file: key_file.clone(),
-            ca_cert_file: ca_cert_file.clone(),
-            client_auth: ClientAuth::Required,
-        };
-        let error = TlsSetup::from_files(&files).expect_err("a file is unusable").to_string();
+        let rules = rules(cert, key, ca, ClientAuth::Required);
+        let error = TlsSetup::new(&rules).expect_err("a file is unusable").to_string();
         assert!(error.starts_with(directive), "{error}");
     }
+}
+
+/// Only what the rules name is spoken: a peer of the other version, or with other suites, is refused, also by a node
+/// that dials.
+#[test]
+fn versions_and_suites_are_those_of_the_rules() {
+    let (node, ca) = (&certs().node, &certs().ca_pem);
+    let all = rules(&node.cert_pem, &node.key_pem, ca, ClientAuth::Required);
+    for tls13 in [false, true] {
+        let mut only = all.clone();
+        (only.tls12, only.tls13) = (!tls13, tls13);
+        let mut rig = Rig::with(TLS_WAYS[0], |config| {
+            config.tls = Some(TlsSetup::new(&only).expect("valid rules"));
+        });
+        let (_, port) = rig.listen();
+        let refused = rig.dial_with(port, Some(certs().client_of(!tls13)));
+        rig.until("the refusal", |_| refused.is_ended());
+        assert!(rig.accepted().is_empty());
+        let _taken = rig.dial_with(port, Some(certs().client_of(tls13)));
+        rig.until("the link", |rig| rig.accepted().len() == 1);
+    }
+    let mut none = all.clone();
+    none.suites = TlsRules::suites_of(false);
+    none.tls12 = false;
+    let error = TlsSetup::new(&none).expect_err("nothing is left").to_string();
+    assert!(error.starts_with("tls-protocols"), "{error}");
+    none.suites = vec!["TLS_NULL".to_owned()];
+    assert!(TlsSetup::new(&none).expect_err("unknown").to_string().contains("TLS_NULL"));
+}
+
+/// A node shows its client certificate to those that it dials, and the other one to those who dial it.
+#[test]
+fn who_is_dialled_sees_the_client_certificate() {
+    let mut rules =
+        rules(&certs().node.cert_pem, &certs().node.key_pem, &certs().ca_pem, ClientAuth::Off);
+    rules.client = Some(node_identity(&certs().peer.cert_pem, &certs().peer.key_pem));
+    let setup = TlsSetup::new(&rules).expect("valid rules");
+    let (server, client) = (&setup.server_certificate, &setup.client_certificate);
+    assert!(server.is_some() && client.is_some() && server != client);
+    let mut rig = Rig::with(TLS_WAYS[0], |config| config.tls = Some(setup.clone()));
+    let (listener, address) = peer_listener();
+    rig.engine.connect(address, 1, true, None).expect("a socket");
+    let (stream, _) = listener.accept().expect("the dial");
+    let peer = Peer::over_tcp(stream, Some(certs().server(&certs().node)));
+    rig.adopt(&peer);
+    rig.until("the certificate", |_| peer.certificate().is_some());
+    let shown = peer.certificate().expect("just seen");
+    assert_eq!(shown, certs().peer.leaf());
 }
 
 /// Asking for a TLS link without keys is an error; it does not make a plain link.

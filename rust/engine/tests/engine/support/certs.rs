@@ -1,11 +1,8 @@
 //! Certificates of a test cluster and of outsiders, made once per process.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use clusterbus_engine::{ClientAuth, TlsFiles, TlsSetup};
+use clusterbus_engine::{ClientAuth, PemFile, TlsRules, TlsSetup};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData, SanType,
     date_time_ymd,
@@ -16,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
     ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection,
+    version,
 };
 
 pub struct Identity {
@@ -34,6 +32,11 @@ impl Identity {
     fn chain(&self) -> Vec<CertificateDer<'static>> {
         let chain = CertificateDer::pem_slice_iter(self.cert_pem.as_bytes());
         chain.collect::<Result<_, _>>().expect("rcgen writes PEM")
+    }
+
+    /// The certificate itself.
+    pub fn leaf(&self) -> CertificateDer<'static> {
+        self.chain().remove(0)
     }
 
     fn key(&self) -> PrivateKeyDer<'static> {
@@ -75,14 +78,8 @@ impl Certs {
 
     /// The TLS setup of an engine whose identity is `identity`.
     pub fn setup(&self, identity: &Identity, client_auth: ClientAuth) -> TlsSetup {
-        let folder = Folder::new();
-        let files = TlsFiles {
-            cert_file: folder.write("node.crt", &identity.cert_pem),
-            key_file: folder.write("node.key", &identity.key_pem),
-            ca_cert_file: folder.write("ca.crt", &self.ca_pem),
-            client_auth,
-        };
-        TlsSetup::from_files(&files).expect("the files are valid")
+        let rules = rules(&identity.cert_pem, &identity.key_pem, &self.ca_pem, client_auth);
+        TlsSetup::new(&rules).expect("the files are valid")
     }
 
     fn roots(&self) -> RootCertStore {
@@ -104,6 +101,19 @@ impl Certs {
             }
             None => builder.with_no_client_auth(),
         };
+        let name = ServerName::try_from("localhost").expect("a name");
+        ClientConnection::new(Arc::new(config), name).expect("a valid setup").into()
+    }
+
+    /// A peer with a certificate that dials and speaks one version alone.
+    pub fn client_of(&self, tls13: bool) -> Connection {
+        let spoken = if tls13 { &version::TLS13 } else { &version::TLS12 };
+        let config = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
+            .with_protocol_versions(&[spoken])
+            .expect("ring has versions")
+            .with_root_certificates(self.roots())
+            .with_client_auth_cert(self.peer.chain(), self.peer.key())
+            .expect("valid keys");
         let name = ServerName::try_from("localhost").expect("a name");
         ClientConnection::new(Arc::new(config), name).expect("a valid setup").into()
     }
@@ -134,6 +144,35 @@ pub fn node_setup() -> TlsSetup {
     SETUP.get_or_init(|| certs().setup(&certs().node, ClientAuth::Required)).clone()
 }
 
+fn pem(directive: &str, text: &str) -> PemFile {
+    PemFile {
+        directive: directive.to_owned(),
+        file: format!("{directive}.pem"),
+        bytes: text.as_bytes().to_vec(),
+    }
+}
+
+/// A certificate and its key as a node is given them.
+pub fn node_identity(cert_pem: &str, key_pem: &str) -> clusterbus_engine::Identity {
+    clusterbus_engine::Identity {
+        cert: pem("tls-cert-file", cert_pem),
+        key: pem("tls-key-file", key_pem),
+    }
+}
+
+/// The rules of a node with this identity and this CA: all versions, all suites.
+pub fn rules(cert_pem: &str, key_pem: &str, ca_pem: &str, client_auth: ClientAuth) -> TlsRules {
+    TlsRules {
+        server: node_identity(cert_pem, key_pem),
+        client: None,
+        authorities: vec![pem("tls-ca-cert-file", ca_pem)],
+        client_auth,
+        tls12: true,
+        tls13: true,
+        suites: [TlsRules::suites_of(true), TlsRules::suites_of(false)].concat(),
+    }
+}
+
 fn leaf() -> CertificateParams {
     CertificateParams::new(vec!["localhost".to_owned()]).expect("a valid name")
 }
@@ -157,30 +196,4 @@ fn signed(params: &CertificateParams, issuer: &CertifiedIssuer<'static, KeyPair>
     let key = KeyPair::generate().expect("a key");
     let cert = params.signed_by(&key, issuer).expect("a certificate");
     Identity { cert_pem: cert.pem(), key_pem: key.serialize_pem() }
-}
-
-/// A folder that is deleted when this is dropped.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("engine-{}-{number}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).expect("a file");
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
-    }
 }

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustls::Connection;
+use rustls::pki_types::CertificateDer;
 
 use super::memory::MemorySocket;
 
@@ -54,6 +55,13 @@ impl Peer {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no peer panics")
+    }
+
+    /// The certificate that the other end has shown.
+    pub fn certificate(&self) -> Option<CertificateDer<'static>> {
+        let state = self.lock();
+        let chain = state.tls.as_ref().and_then(|tls| tls.peer_certificates());
+        chain.and_then(|chain| chain.first().cloned())
     }
 
     /// Sends application bytes, encrypted on a TLS link.
