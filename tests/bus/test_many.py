@@ -50,7 +50,8 @@ def test_a_dozen_members_that_all_meet_converge_on_one_thread_without_warnings(
 
     with caplog.at_level(logging.WARNING, "clusterbus"):
         run(scenario())
-    assert not [line for line in caplog.messages if "slots are not served" not in line]
+    about_all = ("slots are not served", "the disk is slow")  # the latter of a busy machine
+    assert not [line for line in caplog.messages if not any(part in line for part in about_all)]
 
 
 def test_as_many_threads_as_the_bus_wants_that_wants_most_and_none_for_one_that_wants_none(

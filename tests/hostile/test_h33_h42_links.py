@@ -152,7 +152,7 @@ def test_a_link_with_too_much_unsent_is_given_up_h40(attack: Attack, way: Way) -
     while attacked.counter("cluster_links_lost_sendbuf_limit") == 0:
         attacked.bus.publish("channel", message(sent))
         sent += 1
-        assert unsent_bytes(attacked) <= 2 * LIMIT_BYTES
+        assert unsent_bytes(attacked) <= 3 * LIMIT_BYTES  # of two links
         assert sent < 10 * MESSAGES
     assert attacked.counter("total_cluster_links_buffer_limit_exceeded") == 1
     (line,) = attacked.wait_line("link lost (sendbuf-limit)")
@@ -173,7 +173,7 @@ def test_without_that_limit_a_link_gets_no_more_messages_and_stays_h40(
     while attacked.counter("cluster_messages_dropped_slow_link") < 10:
         attacked.bus.publish("channel", message(sent))
         sent += 1
-        assert unsent_bytes(attacked) <= 2 * LIMIT_BYTES
+        assert unsent_bytes(attacked) <= 3 * LIMIT_BYTES  # of two links
         assert sent < 10 * MESSAGES
     attacked.wait(lambda: message(sent - 1) in published(attacked.good.dialled), "who reads misses nothing")
     assert not deaf.is_closed()

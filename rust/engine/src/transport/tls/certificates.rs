@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-use crate::transport::tls::config::{PemFile, TlsError};
+use crate::transport::tls::pem::{PemFile, TlsError};
 
 /// What INFO tells of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]

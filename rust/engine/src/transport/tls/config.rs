@@ -19,6 +19,7 @@ use rustls::{
 };
 
 use crate::transport::tls::certificates::{CertificateSummary, authorities, certificates};
+use crate::transport::tls::pem::{PemFile, TlsError};
 
 /// Whether a peer that dials must show a certificate (`tls-auth-clients`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,27 +30,6 @@ pub enum ClientAuth {
     Optional,
     /// It is not asked for one.
     Off,
-}
-
-/// What a PEM file holds, and how errors name it.
-#[derive(Clone, Debug)]
-pub struct PemFile {
-    /// The directive that names the file.
-    pub directive: String,
-    /// The name of the file.
-    pub file: String,
-    /// Its content.
-    pub bytes: Vec<u8>,
-}
-
-impl PemFile {
-    pub(super) fn error(&self, detail: &dyn std::fmt::Display) -> TlsError {
-        TlsError {
-            directive: self.directive.clone(),
-            value: self.file.clone(),
-            detail: detail.to_string(),
-        }
-    }
 }
 
 /// A certificate with its key.
@@ -128,15 +108,6 @@ impl TlsRules {
 /// The standard's name: rustls calls the suites of TLS 1.3 by names of its own.
 fn suite_name(suite: &SupportedCipherSuite) -> String {
     format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
-}
-
-/// A TLS setup that cannot be used: which directive, which value or file, and why.
-#[derive(Debug, thiserror::Error)]
-#[error("{directive} {value}: {detail}")]
-pub struct TlsError {
-    directive: String,
-    value: String,
-    detail: String,
 }
 
 fn rules_error(directive: &str, value: &str, detail: &str) -> TlsError {

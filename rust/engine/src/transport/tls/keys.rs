@@ -9,7 +9,7 @@ use pkcs8::pkcs5::{self, EncryptionScheme};
 use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, SecretDocument};
 
 use crate::limits::{KEY_ITERATIONS_MAX, KEY_SCRYPT_LEN_BYTES_MAX};
-use crate::transport::tls::config::{PemFile, TlsError};
+use crate::transport::tls::pem::{PemFile, TlsError};
 
 const ENCRYPTED_BEGIN: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
 const ENCRYPTED_END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
