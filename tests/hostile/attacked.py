@@ -34,7 +34,7 @@ from tests.peers.tls import Certificates
 DEADLINE_S = 20.0
 NODE_TIMEOUT_MS = 15_000
 """So long that a peer that answers nothing stays well for the whole of a test."""
-GROWTH_MAX_BYTES = 48 << 20
+GROWTH_MAX_BYTES = 96 << 20
 """The most that the process may have grown by the end of a test: more than a test's own bytes, far less than a lie."""
 KEPT_PACKETS = 256
 """Each connection keeps this many of the packets that came in last."""
