@@ -17,6 +17,7 @@ from typing import Any, cast
 from clusterbus import wire
 from clusterbus._core import Engine
 from clusterbus.cluster.effects import Effect
+from clusterbus.cluster.model.node import OwnClaims
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config
 from clusterbus.member.driver import Driver
@@ -42,6 +43,7 @@ class ScriptedState:
         self.answers: dict[str, Answer] = {}
         self.counters: Counter[str] = Counter()
         self.own_header_version = 0
+        self.own_claims = OwnClaims("a" * 40, 0, None, 0, 0, b"")
         self.version = 0  # the version that a driver starts with, so it publishes no view
         self.text = "scripted\nvars currentEpoch 0 lastVoteEpoch 0\n"
         self.epoch = 0

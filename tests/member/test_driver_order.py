@@ -339,12 +339,24 @@ def test_what_waited_for_a_save_is_withheld_if_that_fails_or_we_say_something_el
     rig.scribe.is_slow = True
     rig.scribe.save_errors = [None if says_more else FULL_DISK]
     rig.order(Save(durable=True), Send(1, ping(epoch=1)))
-    rig.state.own_header_version += says_more
+    rig.state.own_claims = rig.state.own_claims._replace(config_epoch=int(says_more))
     assert rig.scribe.writing is not None
     rig.scribe.writing.end()
     rig.step()
     assert not rig.scribe.did("send")
     assert rig.driver.counters["messages_withheld"] == 1
+
+
+def test_a_vote_that_waits_for_a_save_is_sent_though_the_replication_offset_moves_h47(rig: Rig) -> None:
+    """It does so with every write of users, so a primary with a slow disk would never vote."""
+    rig.scribe.is_slow = True
+    rig.order(Save(durable=True), Send(1, ping(epoch=1)))
+    rig.state.own_header_version += 1
+    assert rig.scribe.writing is not None
+    rig.scribe.writing.end()
+    rig.step()
+    assert rig.scribe.did("send") == [("send", 1, 1)]
+    assert rig.driver.counters["messages_withheld"] == 0
 
 
 def test_no_more_messages_wait_for_a_save_than_the_limit_h47(rig: Rig) -> None:

@@ -25,7 +25,7 @@ from clusterbus.cluster.membership import acquaintance, labels, leaving, links
 from clusterbus.cluster.membership import tags as own_tags
 from clusterbus.cluster.membership.myself import refresh_myself
 from clusterbus.cluster.model.leave_state import LeaveAnswer
-from clusterbus.cluster.model.node import Certificate, Link, Node
+from clusterbus.cluster.model.node import Certificate, Link, Node, OwnClaims
 from clusterbus.cluster.model.records import NodesConf
 from clusterbus.cluster.model.state_reason import StateReason
 from clusterbus.cluster.model.switches import Switches
@@ -377,6 +377,14 @@ class ClusterState:
     def own_header_version(self) -> int:
         """Changes with what our heartbeats say of ourselves. While it stays the same, an older view may encode them."""
         return self._core.version.own_header
+
+    @property
+    def own_claims(self) -> OwnClaims:
+        """What our messages claim for us."""
+        myself, speaker = self._core.myself, self._core.myself.primary
+        followed = myself.replicaof.node_id if myself.replicaof is not None else None
+        epoch = self._core.current_epoch
+        return OwnClaims(myself.node_id, myself.flags, followed, epoch, speaker.config_epoch, speaker.slots)
 
     def view(self) -> View | None:
         """The view of the present `version`, to compare and encode heartbeats with; None if our address is unknown."""

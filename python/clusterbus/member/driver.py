@@ -29,7 +29,7 @@ from clusterbus.cluster.effects import (
     SendHeartbeat,
 )
 from clusterbus.cluster.events import Event
-from clusterbus.cluster.model.node import Certificate
+from clusterbus.cluster.model.node import Certificate, OwnClaims
 from clusterbus.cluster.state import ClusterState
 from clusterbus.config import Config, address_text
 from clusterbus.errors import ClusterBusError
@@ -94,13 +94,13 @@ class DialRecord:
 
 @dataclass(slots=True)
 class Held:
-    """A message that waits until what it announces is on disk. Should we say something else of ourselves by then, it is
-    not sent: no link may hear less after more.
+    """A message that waits until what it announces is on disk. Should we claim something else by then, it is not sent:
+    no link may hear less after more.
     """
 
     attempt: Attempt
     effect: Send | Broadcast
-    own_header_version: int
+    own_claims: OwnClaims
 
 
 class Driver:
@@ -478,7 +478,7 @@ class Driver:
             self._carry(effect)
         elif attempt.outcome is Outcome.UNDER_WAY and len(self._held) < HELD_MAX:
             self.counters["messages_held"] += 1
-            self._held.append(Held(attempt, effect, self.state.own_header_version))
+            self._held.append(Held(attempt, effect, self.state.own_claims))
         else:
             self.counters["messages_withheld"] += 1
 
@@ -490,7 +490,7 @@ class Driver:
         for message in held:
             if message.attempt.outcome is Outcome.UNDER_WAY:
                 self._held.append(message)
-            elif message.own_header_version == self.state.own_header_version:
+            elif message.own_claims == self.state.own_claims:
                 self._carry_after(message.attempt, message.effect)
             else:
                 self.counters["messages_withheld"] += 1

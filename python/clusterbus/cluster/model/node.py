@@ -108,6 +108,19 @@ class JudgedClaims:
         return self.version == version and self.config_epoch == config_epoch and self.myslots == myslots
 
 
+class OwnClaims(NamedTuple):
+    """What our messages say of us that others act upon. Other things in their header, such as the replication offset,
+    change all the time.
+    """
+
+    node_id: str
+    flags: int
+    replicaof: str | None
+    current_epoch: int
+    config_epoch: int
+    slots: bytes
+
+
 class Certificate(NamedTuple):
     """What a peer's certificate says: the SHA-256 of its public key, in hexadecimal digits, and DNS and URI names."""
 
