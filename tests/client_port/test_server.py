@@ -604,5 +604,31 @@ def test_a_bad_certificate_is_refused_and_the_old_one_stays(certificates: Certif
         assert is_served(server, certificates.client_context())
 
 
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("loop_name", LOOPS)
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+def test_a_client_on_its_way_in_does_not_hold_up_the_end(
+    loop_name: str, turns: int, tls: bool, certificates: Certificates
+) -> None:
+    keywords = tls_keywords(certificates, "no") if tls else {}
+    with running(loop_name=loop_name, tls=tls, **keywords) as server:
+
+        async def end() -> None:
+            while not server.server._opening:
+                await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.server.close()
+
+        ended = asyncio.run_coroutine_threadsafe(end(), server.loop)
+        port = server.config.tls_port if tls else server.config.port
+        with socket.create_connection(("127.0.0.1", port)) as raw:
+            ended.result(ANSWER_DEADLINE_S)
+            raw.settimeout(ANSWER_DEADLINE_S)
+            with contextlib.suppress(ConnectionError):
+                assert raw.recv(1) == b"", "it is closed"
+        assert not server.server.clients
+
+
 def test_error_helper_has_a_code() -> None:
     assert error("x") == "ERR x"

@@ -76,7 +76,7 @@ class RespConnection(asyncio.Protocol):
 
     def __init__(self, server: Server, tls: bool) -> None:
         self._server = server
-        self._tls = tls
+        self.is_tls = tls
         self._parser = RequestParser()
         self._output = bytearray()
         self._pushed = bytearray()
@@ -119,7 +119,7 @@ class RespConnection(asyncio.Protocol):
             address=_socket_text(peer),
             local_address=_socket_text(transport.get_extra_info("sockname")),
             is_local=is_local,
-            tls=self._tls,
+            tls=self.is_tls,
             descriptor=transport.get_extra_info("socket").fileno(),
             server=self._server,
             connection=self,

@@ -109,8 +109,7 @@ class RespServer:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         self._places.close()
-        for opening in self._opening.values():
-            opening.cancel()
+        await self._end_openings()
         for client in list(self._clients.values()):
             client.connection.close_after_reply()
         try:
@@ -119,6 +118,16 @@ class RespServer:
             for client in list(self._clients.values()):
                 client.connection.close()
             await self._empty.wait()
+
+    async def _end_openings(self) -> None:
+        """Gives up TLS handshakes. A connection without TLS is only a turn of the loop away from being a client, and is
+        closed as one: half of its way there is never taken back.
+        """
+        await asyncio.sleep(0)  # a task that is cancelled before it has begun would never close its socket
+        for connection, opening in self._opening.items():
+            if connection.is_tls:
+                opening.cancel()
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)
 
     @property
     def addresses(self) -> list[tuple[str, int]]:

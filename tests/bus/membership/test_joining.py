@@ -68,6 +68,7 @@ def test_dead_seeds_are_named_with_their_reasons(tmp_path: Path, run: Run) -> No
 
     async def scenario() -> None:
         async with clusterbus.Bus(**settings(tmp_path / "bus")) as bus:
+            listeners_len = len(bus._member().driver.tick_listeners)
             with pytest.raises(TimeoutError, match=r"within 0\.5 s") as failed:
                 await bus.join([dead, "no-such-host.invalid:7000"], 0.5)
             assert isinstance(failed.value, clusterbus.JoinError)
@@ -76,7 +77,7 @@ def test_dead_seeds_are_named_with_their_reasons(tmp_path: Path, run: Run) -> No
             with pytest.raises(ConfigError, match="nowhere"):
                 await bus.join(["nowhere"], 1)
             assert await bus.join([f"127.0.0.1:{bus.port}"], 5) == 1
-            assert bus._member().driver.tick_listeners == []
+            assert len(bus._member().driver.tick_listeners) == listeners_len
 
     run(scenario())
 
