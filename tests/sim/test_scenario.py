@@ -14,7 +14,7 @@ from tests.repeat import COMMAND_PROPERTY
 
 pytestmark = pytest.mark.processes
 
-SEEDS = range(80)
+SEEDS = range(110)
 
 
 @pytest.fixture(scope="module")
