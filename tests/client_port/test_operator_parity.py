@@ -108,7 +108,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             server.start()
             server.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
             wait_for_state(server, "ok", DEADLINE_S)
-            server.call("CONFIG", "SET", "slowlog-log-slower-than", 0, "latency-monitor-threshold", 1)
+            server.call("CONFIG", "SET", "slowlog-log-slower-than", 0, "latency-monitor-threshold", 1_000)
         connections += [Raw(server, request.param) for server in servers]
         for connection in connections:
             connection("CLIENT ID")

@@ -214,7 +214,8 @@ class Load:
             while not self._ends.is_set():
                 key = f"{id(self)}:{self.rounds}"
                 if mixed.part(key) not in mixed.avoided:
-                    mixed.write(key, connections)
+                    with contextlib.suppress(redis.exceptions.MovedError):  # a replica has just taken over: not written
+                        mixed.write(key, connections)
                 connections[PUBLISHER].send_command("PUBLISH", CHANNEL, f"primary {self.rounds}")
                 connections[PUBLISHER].read_response()
                 self.rounds += 1
