@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from clusterbus.config.config import HIDDEN_TEXT
 
 from tests.client_port.harness import Client, multibulk
 from tests.peers.server import Server
@@ -171,3 +172,13 @@ def test_a_rewritten_configuration_is_no_more_open_than_before(peers: Peers) -> 
     assert [name for name in os.listdir(server.folder) if name.endswith(".tmp")] == []
     digest = hashlib.sha256(NEXT_SECRET.encode()).hexdigest()
     assert digest not in str(server.call("ACL", "LIST")), "masterauth is no password of a client"
+
+
+def test_config_get_shows_no_passphrase(peers: Peers) -> None:
+    server = peers("clusterbus", tls_key_file_pass=SECRET, tls_client_key_file_pass=NEXT_SECRET)
+    for words in (("*",), ("tls-key-file-pass", "tls-client-key-file-pass"), ("tls-*-pass",)):
+        answer = server.call("CONFIG", "GET", *words)
+        shown = dict(zip(answer[::2], answer[1::2], strict=True))
+        assert shown["tls-key-file-pass"] == shown["tls-client-key-file-pass"] == HIDDEN_TEXT
+        assert SECRET not in str(answer)
+        assert NEXT_SECRET not in str(answer)

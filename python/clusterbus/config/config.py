@@ -323,17 +323,18 @@ class Config:
         """CONFIG GET: name and text of every directive whose name or alias matches one of the glob patterns."""
         names = [pattern.lower().replace("[^", "[!") for pattern in patterns]
         return {
-            spelling: self._shown(spelling)
+            spelling: self.shown(spelling)
             for spelling in BY_NAME
             if any(fnmatch.fnmatchcase(spelling, pattern) for pattern in names)
         }
 
-    def _shown(self, name: str) -> str:
+    def shown(self, name: str) -> str:
+        """The value of one directive as CONFIG GET shows it: "(redacted)" in place of a passphrase."""
         text = self.text(name)
         return HIDDEN_TEXT if text and BY_NAME[name].hidden else text
 
     def text(self, name: str) -> str:
-        """The value of one directive as text."""
+        """The value of one directive as text, passphrases too: not for what others see."""
         directive = BY_NAME[name]
         return directive.kind.format(getattr(self, directive.attribute))
 

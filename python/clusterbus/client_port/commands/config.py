@@ -29,7 +29,7 @@ def config_get(member: Member, _client: Client, arguments: list[bytes]) -> Reply
     tests = [compile_pattern(pattern) for pattern in globs]
     names = ((name, name.encode()) for name in BY_NAME)
     return {
-        name: member.config.text(name)
+        name: member.config.shown(name)
         for name, word in names
         if word in patterns or any(matches(word) for matches in tests)
     }
