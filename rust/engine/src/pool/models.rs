@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc as StdArc;
 
+use super::desk::Desk;
+use super::shared::Shared;
 use super::waker::MainWaker;
 use super::{DeskNumber, Hands, Hub, Lane, Pool, Run, Seat, Wake};
 use crate::sync::{Arc, BoundedQueue};
@@ -57,11 +59,14 @@ impl Wake for Bell {
 struct Post {
     state: loom::sync::Mutex<PostState>,
     changed: loom::sync::Condvar,
+    fallen_asleep: loom::sync::Condvar,
 }
 
 #[derive(Default)]
 struct PostState {
     edges: VecDeque<(DeskNumber, u32)>,
+    /// How many wait now.
+    asleep: usize,
     rung: bool,
     alarm: bool,
 }
@@ -70,6 +75,14 @@ impl Post {
     fn change(&self, change: impl FnOnce(&mut PostState)) {
         change(&mut self.state.lock().expect("no model poisons its lock"));
         self.changed.notify_all();
+    }
+
+    /// Returns when so many wait. What needs all workers to wait first is out of reach of few preemptions otherwise.
+    fn until_asleep(&self, count: usize) {
+        let mut state = self.state.lock().expect("no model poisons its lock");
+        while state.asleep < count {
+            state = self.fallen_asleep.wait(state).expect("no model poisons its lock");
+        }
     }
 
     /// A link became ready.
@@ -85,7 +98,10 @@ impl Hub for Post {
     fn wait(&self, events: &mut VecDeque<(DeskNumber, u32)>, blocks: bool) {
         let mut state = self.state.lock().expect("no model poisons its lock");
         while blocks && state.edges.is_empty() && !state.rung && !state.alarm {
+            state.asleep += 1;
+            self.fallen_asleep.notify_all();
             state = self.changed.wait(state).expect("no model poisons its lock");
+            state.asleep -= 1;
         }
         let only_alarm = state.edges.is_empty() && !state.rung && state.alarm;
         state.rung = false;
@@ -532,4 +548,64 @@ fn a_worker_on_its_way_to_the_bench_is_not_lost() {
         wait_for(&pool, 2, &mut done);
         assert_all_once(done, 2);
     });
+}
+
+/// R2: the bell is heard by a worker that is to go to the bench, while the other one waits: the job is done all the same.
+#[test]
+fn a_worker_on_its_way_to_the_bench_does_what_the_bell_was_for() {
+    explore(PREEMPTIONS_LARGE, || {
+        let mut pool = pool(1, 1, 2);
+        pool.set_always_active(false);
+        pool.hub().until_asleep(2);
+        pool.relax();
+        dispatch(&mut pool, 0);
+        let mut done = Vec::new();
+        wait_for(&pool, 1, &mut done);
+        assert_eq!(done, [0]);
+    });
+}
+
+/// R21, R22: the bell is heard by a worker that is being stopped, while the other one waits: the other one does the job.
+#[test]
+fn what_the_bell_was_for_is_done_when_the_one_that_heard_it_leaves() {
+    explore(PREEMPTIONS_LARGE, || {
+        let mut pool = pool(1, 1, 2);
+        pool.hub().until_asleep(2);
+        dispatch(&mut pool, 0);
+        let (left, outcome) = pool.resize(1);
+        outcome.expect("nothing is started");
+        assert!(left.is_empty(), "a worker is left");
+        let mut done = Vec::new();
+        wait_for(&pool, 1, &mut done);
+        assert_eq!(done, [0]);
+    });
+}
+
+/// R2: two workers look for the one handshake that waits. The one that finds none gives its turn back, so that the next
+/// handshake may be begun.
+#[test]
+fn a_turn_that_finds_no_handshake_is_given_back() {
+    explore(PREEMPTIONS_SMALL, || {
+        let shared = Arc::new(Shared::<u32, u32, Echo, Post, Bell>::new(2, 8, Post::default()));
+        let make = |number| Desk::new(number, Echo::default(), 1, Bell::default());
+        let desk = shared.seat(make).expect("a number");
+        assert!(shared.push(&desk, Lane::Handshake, 0).is_ok());
+        let worker = {
+            let shared = shared.clone();
+            loom::thread::spawn(move || take_turn(&shared))
+        };
+        let begun = take_turn(&shared) + worker.join().expect("the worker ends");
+        assert_eq!(begun, 1);
+        assert!(shared.push(&desk, Lane::Handshake, 1).is_ok());
+        assert_eq!(take_turn(&shared), 1);
+    });
+}
+
+/// Looks for a job once, and does it. Returns how many there were.
+fn take_turn(shared: &Shared<u32, u32, Echo, Post, Bell>) -> usize {
+    let found = shared.next_job(&mut 0);
+    if found.is_some() {
+        shared.handshake_is_done();
+    }
+    usize::from(found.is_some())
 }
