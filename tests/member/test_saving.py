@@ -162,6 +162,18 @@ def test_a_write_under_way_that_fails_fails_those_who_waited_for_it_alone_h47(sa
     assert not saver.owes_durable
 
 
+def test_a_write_that_fails_unseen_just_before_the_next_is_still_told_h47(saver: Saver, file: File) -> None:
+    file.is_slow = True
+    first = saver.write(durable=True)
+    file.error = OSError(28, "No space left on device")
+    assert file.writing is not None
+    file.writing.end()
+    second = saver.write(durable=True)
+    assert saver.look() is first
+    assert (first.outcome, second.outcome) == (Outcome.FAILED, Outcome.UNDER_WAY)
+    assert saver.is_due, "the second is still to begin"
+
+
 def test_a_write_that_is_waited_for_settles_the_one_under_way_h47(saver: Saver, file: File) -> None:
     file.is_slow = True
     first = saver.write(durable=False)

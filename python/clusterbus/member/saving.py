@@ -98,9 +98,8 @@ class Saver:
 
     def write(self, *, durable: bool) -> Attempt:
         """Begins a write now, and waits for it no longer than the file does. While one is under way, the next begins
-        when that has ended. `status` says why one failed.
+        when that has ended and was looked at. `status` says why one failed.
         """
-        self.look()
         if self._under_way is not None:
             self.is_wanted = True
             self.owes_durable = self.owes_durable or durable
