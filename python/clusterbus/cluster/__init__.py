@@ -29,7 +29,8 @@ lost outbound link is dialled again with growing delay; one on which no PONG com
 **Epochs.** The current epoch is the greatest that was seen anywhere. A config epoch belongs to one primary and decides
 who owns a slot: the claim under the greater config epoch wins. An election takes the next current epoch; a voter gives
 one vote in an epoch, and the winner takes the epoch as its config epoch. Two primaries that share a config epoch settle
-it by id. An epoch never goes down, and it is on disk before a packet announces it.
+it by id. An epoch never goes down, and it is on disk before a packet announces it; only a disk that takes long for that
+lets heartbeats tell of it before, never votes (H47).
 
 **Quiet heartbeats.** Nearly every heartbeat repeats what its receiver knows. Those that do are recognised on I/O
 workers by the published view, and come in as one input without their packets (`heartbeats/quiet`).

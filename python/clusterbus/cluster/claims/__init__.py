@@ -6,7 +6,8 @@ word. So the nodes of our own kind vote by MODULE messages, which other servers 
 **The vote.** A candidate takes the next epoch and asks all members. A voter gives one vote in an epoch, to whomever,
 replicas in elections included, and it is on disk before it is sent. It votes if the slots have no owner, if it too
 holds the owner PFAIL or FAIL, or if the candidate says that it means a living owner. With the votes of a majority the
-candidate takes the slots under that epoch, which is on disk before it is announced: the epoch is the fencing token.
+candidate takes the slots under that epoch: the epoch is the fencing token. No other candidate has it, even if a crash
+takes it back before a slow disk has kept it, since the voters have kept their votes.
 
 **The lease.** Who holds slots asks all members for a promise, four times in a node timeout. A voter that promised a
 slot to one node gives it to no other, and does not vote for one, until the promise is over: a node timeout after it was
