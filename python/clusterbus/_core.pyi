@@ -884,7 +884,7 @@ class Engine:
         """Queues one encoded message. False if the link is closed, closing or unknown."""
     def broadcast(self, links: Sequence[int], data: bytes, *, unsent_max_bytes: int = ...) -> int:
         """Queues one message on many links and stores it once. A link with more than `unsent_max_bytes` unsent does not
-        get it (default: no limit). Returns the number of links that took it."""
+        get it (default: no limit). Returns how many such links there are; those that have ended are not among them."""
     def publish(self, view: View) -> None:
         """Publishes a view: from now on heartbeats are compared with it and encoded from it."""
     def bind(self, link: int, node_id: str) -> None:

@@ -77,7 +77,7 @@ class Scribe:
     def broadcast(self, links: Sequence[int], _data: bytes, *, unsent_max_bytes: int = -1) -> int:
         takers = [link for link in links if unsent_max_bytes < 0 or self.unsent_bytes.get(link, 0) <= unsent_max_bytes]
         self.acts.append(("broadcast", *takers))
-        return len(takers)
+        return len(links) - len(takers)
 
     def publish(self, view: Any) -> None:
         self.acts.append(("publish", view.version))

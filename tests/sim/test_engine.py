@@ -108,7 +108,7 @@ def test_a_heartbeat_needs_a_name_and_a_view_that_knows_it_r34(pair: Pair) -> No
     engine.close(pair.link)
     assert not engine.send_heartbeat(pair.link, PING)
     assert not engine.send(pair.link, ping())
-    assert engine.broadcast((pair.link,), ping()) == 0
+    assert engine.broadcast((pair.link,), ping(), unsent_max_bytes=0) == 0
 
 
 def test_a_heartbeat_that_says_nothing_new_is_answered_without_the_main_loop_r33(pair: Pair) -> None:

@@ -552,8 +552,8 @@ class Driver:
     def _carry_broadcast(self, effect: Broadcast) -> None:
         data = encode(effect.message)
         if isinstance(effect.message, Publish | ModuleMessage):
-            took = self.engine.broadcast(effect.links, data, unsent_max_bytes=MESSAGES_QUEUED_MAX_BYTES)
-            self.counters["messages_dropped_slow_link"] += len(effect.links) - took
+            slow = self.engine.broadcast(effect.links, data, unsent_max_bytes=MESSAGES_QUEUED_MAX_BYTES)
+            self.counters["messages_dropped_slow_link"] += slow
         else:
             self.engine.broadcast(effect.links, data)
 

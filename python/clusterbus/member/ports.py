@@ -74,7 +74,7 @@ class Engine(Protocol):
         """Queues one encoded message. Returns False if the link takes none."""
 
     def broadcast(self, links: Sequence[int], data: bytes, *, unsent_max_bytes: int = ...) -> int:
-        """Queues one message on many links, but not on one with more unsent than that. Returns how many took it."""
+        """Queues one message on many links, but not on one with more unsent. Returns how many such there are."""
 
     def publish(self, view: View) -> None:
         """Publishes a view: from now on heartbeats are compared with it and encoded from it."""

@@ -214,17 +214,20 @@ class SimEngine:
 
     def send(self, link: int, data: bytes) -> bool:
         """Queues one encoded message."""
-        return self.broadcast((link,), data) == 1
+        before = len(self._queue)
+        self.broadcast((link,), data)
+        return len(self._queue) > before
 
     def broadcast(self, links: Sequence[int], data: bytes, *, unsent_max_bytes: int = UNLIMITED) -> int:
         """Queues one message on many links, the same packet for all."""
         packet = _packet_of(data)
         ends = [end for link in links if (end := self._ends.get(link)) is not None and end.is_open]
+        takers = ends
         if unsent_max_bytes != UNLIMITED:
-            ends = [end for end in ends if self.send_queue(end.link)[1] <= unsent_max_bytes]
-        self._process.note_handed_over(packet, ends)
-        self._queue += [(end.link, packet) for end in ends]
-        return len(ends)
+            takers = [end for end in ends if self.send_queue(end.link)[1] <= unsent_max_bytes]
+        self._process.note_handed_over(packet, takers)
+        self._queue += [(end.link, packet) for end in takers]
+        return len(ends) - len(takers)
 
     def publish(self, view: View) -> None:
         """Publishes a view: from now on heartbeats are compared with it and encoded from it."""

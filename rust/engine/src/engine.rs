@@ -25,7 +25,7 @@ use crate::journal::event::Event;
 use crate::journal::stats::Counters;
 use crate::limits;
 use crate::link_id::LinkId;
-use crate::links::{Links, Overdue};
+use crate::links::{Links, NotQueued, Overdue};
 use crate::listeners::Listeners;
 use crate::reason::{EndReason, LossReason};
 use crate::transport::socket::Socket;
@@ -336,33 +336,36 @@ impl Engine {
 
     /// Queues one message; false when the link takes no more messages.
     pub fn send(&mut self, link: LinkId, message: OutMessage) -> bool {
-        self.queue(link, message, usize::MAX)
+        self.queue(link, message, usize::MAX).is_ok()
     }
 
-    fn queue(&mut self, link: LinkId, message: OutMessage, unsent_max_bytes: usize) -> bool {
+    fn queue(
+        &mut self,
+        link: LinkId,
+        message: OutMessage,
+        unsent_max_bytes: usize,
+    ) -> Result<(), NotQueued> {
         let limit_bytes = self.link_sendbuf_limit_bytes;
-        let Some(unsent_bytes) = self.links.queue(link, message, unsent_max_bytes) else {
-            return false;
-        };
+        let unsent_bytes = self.links.queue(link, message, unsent_max_bytes)?;
         if limit_bytes > 0 && unsent_bytes > limit_bytes {
             self.journal.counters.sendbuf_limit_exceeded += 1;
             let detail = format!("{unsent_bytes} bytes unsent, the limit is {limit_bytes}");
             lose(&mut self.links, &mut self.journal, link, LossReason::SendbufLimit, detail);
         }
-        true
+        Ok(())
     }
 
     /// Queues one message on many links, which share its bytes (R11); one job sends it on many of them. A link with more
-    /// than `unsent_max_bytes` unsent does not get it. Returns how many links took it.
+    /// than `unsent_max_bytes` unsent does not get it. Returns how many such links there are; those that have ended are
+    /// not among them.
     pub fn broadcast(
         &mut self,
         links: &[LinkId],
         message: &OutMessage,
         unsent_max_bytes: usize,
     ) -> usize {
-        let took =
-            links.iter().filter(|link| self.queue(**link, message.clone(), unsent_max_bytes));
-        took.count()
+        let queued = links.iter().map(|link| self.queue(*link, message.clone(), unsent_max_bytes));
+        queued.filter(|queued| *queued == Err(NotQueued::TooSlow)).count()
     }
 
     /// Publishes a view: from now on packets are compared with it, and heartbeats encoded from it.

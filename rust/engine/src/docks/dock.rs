@@ -271,8 +271,8 @@ impl Dock {
         self.with(|state| state.io.is_open())
     }
 
-    /// Queues a message unless more than `unsent_max_bytes` are unsent. Returns the bytes that are then, and the side that
-    /// a job was marked as queued for, if one can begin now.
+    /// Queues a message; none, if more than `unsent_max_bytes` are unsent. Returns the bytes that are unsent then, and the
+    /// side that a job was marked as queued for, if one can begin now.
     pub(crate) fn push(
         &self,
         message: OutMessage,

@@ -48,6 +48,15 @@ pub(crate) struct AfterRead {
     pub(crate) has_too_many_dropped: bool,
 }
 
+/// Why a link takes no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotQueued {
+    /// It has ended, or is about to.
+    Gone,
+    /// Too much is unsent on it.
+    TooSlow,
+}
+
 /// What a link did not achieve in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Overdue {
@@ -205,23 +214,23 @@ impl Links {
         false
     }
 
-    /// Queues a message unless more than `unsent_max_bytes` are unsent. Returns the bytes that are now unsent; none when
-    /// the link takes no message.
+    /// Queues a message unless more than `unsent_max_bytes` are unsent. Returns the bytes that are now unsent.
     pub(crate) fn queue(
         &mut self,
         id: LinkId,
         message: OutMessage,
         unsent_max_bytes: usize,
-    ) -> Option<usize> {
-        let link = self.table.get(id)?;
+    ) -> Result<usize, NotQueued> {
+        let link = self.table.get(id).ok_or(NotQueued::Gone)?;
         if !link.life.takes_messages() {
-            return None;
+            return Err(NotQueued::Gone);
         }
-        let (unsent_bytes, job) = link.dock.push(message, unsent_max_bytes)?;
+        let (unsent_bytes, job) =
+            link.dock.push(message, unsent_max_bytes).ok_or(NotQueued::TooSlow)?;
         if let Some((side, lane)) = job {
             self.ready.push_back((lane, Task { dock: link.dock.clone(), side }));
         }
-        Some(unsent_bytes)
+        Ok(unsent_bytes)
     }
 
     /// Adds jobs that follow from others.

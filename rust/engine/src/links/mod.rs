@@ -11,7 +11,7 @@ mod keeper;
 mod link;
 mod table;
 
-pub(crate) use keeper::{Dial, Links, Overdue, Up};
+pub(crate) use keeper::{Dial, Links, NotQueued, Overdue, Up};
 pub(crate) use link::{NewLink, Origin};
 
 #[cfg(all(test, not(loom)))]

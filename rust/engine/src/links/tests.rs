@@ -190,7 +190,7 @@ impl World {
                 links.edge(link, edge);
             }
             5 | 6 => {
-                links.queue(link, OutMessage::new(Bytes::from(packet())), usize::MAX);
+                let _ = links.queue(link, OutMessage::new(Bytes::from(packet())), usize::MAX);
             }
             7 => {
                 links.news_told();
