@@ -270,7 +270,11 @@ class Server:
         return int(table[name])
 
     def log_text(self) -> str:
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        """What it has printed, and its `logfile` as the process itself sees it."""
+        files = [self.log_file]
+        if "logfile" in self.directives and self.exit_code() is None:
+            files.append(Path(f"/proc/{self.pid}/root{self.directives['logfile']}"))
+        return "".join(file.read_text(errors="replace") for file in files if file.exists())
 
     def log_tail(self) -> str:
         return "\n".join([f"--- log of {self}", *self.log_text().splitlines()[-LOG_TAIL_LINES:]])

@@ -45,7 +45,7 @@ class RespServer:
     """Serves the commands of `registry` on `config.port` and `config.tls_port`; every handler gets `member`.
 
     `greeting` returns HELLO's facts about the node: server, version, mode, role, availability_zone. Without
-    `certificates` there is no TLS port.
+    `certificates` there is no TLS port. A client whose descriptor is not below `files_max()` is refused.
     """
 
     def __init__(
@@ -56,12 +56,14 @@ class RespServer:
         *,
         greeting: Callable[[], Mapping[str, Reply]] | None = None,
         certificates: Certificates | None = None,
+        files_max: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.member = member
         self.config = config
         self.registry = registry
         self._greeting = greeting or dict
         self._certificates = certificates
+        self._files_max = files_max
         self._clients: dict[int, Client] = {}
         self._client_ids = itertools.count(1)
         self._counters: Counter[str] = Counter()
@@ -289,7 +291,7 @@ class RespServer:
         """Lets a connection in, or refuses it before anything is spent on it: whoever is in a TLS handshake takes the
         place of a client already (acceptCommonHandler).
         """
-        if len(self._clients) + len(self._opening) >= self.config.maxclients:
+        if len(self._clients) + len(self._opening) >= self.config.maxclients or not self._has_file_for(raw):
             self.count("rejected_connections")
             with raw, contextlib.suppress(OSError):
                 if not listener.is_tls:
@@ -299,6 +301,13 @@ class RespServer:
         self._opening[connection] = asyncio.get_running_loop().create_task(
             self._open(connection, raw, listener.context)
         )
+
+    def _has_file_for(self, raw: socket.socket) -> bool:
+        files_max = self._files_max()
+        if files_max is None or raw.fileno() < files_max:
+            return True
+        self._note("clients", "nearly all open files are in use, and the last are kept for the bus; raise ulimit -n")
+        return False
 
     async def _open(self, connection: RespConnection, raw: socket.socket, context: ssl.SSLContext | None) -> None:
         peer = address_text(*raw.getpeername()[:2]) if _is_connected(raw) else "?"
@@ -312,16 +321,16 @@ class RespServer:
         except (OSError, TimeoutError) as fault:
             if context is not None:
                 self.count("tls_handshakes_failed")
-                self._note(peer, f"TLS handshake failed: {fault}")
+                self._note(peer.rpartition(":")[0], f"TLS handshake failed: {fault}")
         except BaseException:
             raw.close()
             raise
         finally:
             self._opening.pop(connection, None)
 
-    def _note(self, peer: str, text: str) -> None:
+    def _note(self, who: str, text: str) -> None:
         """A line of the log about somebody who is no client, now and then."""
-        line = self._incidents.line(peer.rpartition(":")[0], "tls", text, int(self.now_s() * 1000))
+        line = self._incidents.line(who, "refused", text, int(self.now_s() * 1000))
         if line is not None:
             logger.warning("client port: %s", line)
 

@@ -15,6 +15,7 @@ Its files in reading order:
     live_config        directives that the engine must hear of when they change
     peer_commands      commands at the client port of another node
     errands            what takes long: names to resolve, commands at other nodes
+    open_files         the limit of open files, and what of it is kept for the bus
     log                Valkey's levels and line format on Python's logging
     process            `clusterbus node`: signals, pid file, exit status
     supervision        its place below who started it: detached, or told on to systemd

@@ -24,6 +24,7 @@ from clusterbus.member.driver import FLUSH_AT_CLOSE_MAX_MS, TICK_PERIOD_MS
 from clusterbus.member.member import Member
 from clusterbus.runtime.free_ports import openings
 from clusterbus.runtime.log import logger
+from clusterbus.runtime.open_files import files_for_clients
 from clusterbus.runtime.startup import open_member, opening
 from clusterbus.runtime.ticks import ticks_of
 
@@ -113,7 +114,12 @@ class AsyncioNode:
                 commands = command_table(self._commands)
                 _rename(commands, self.config)
                 self._resp = RespServer(
-                    member, self.config, commands, greeting=lambda: greeting(member), certificates=member.certificates
+                    member,
+                    self.config,
+                    commands,
+                    greeting=lambda: greeting(member),
+                    certificates=member.certificates,
+                    files_max=lambda: files_for_clients(member),
                 )
                 await self._resp.start()
                 member.client_port = self._resp

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from clusterbus.config import Config
 from clusterbus.errors import ClusterBusError, ConfigError
 from clusterbus.member.member import Member
 from clusterbus.runtime.log import ValkeyFormatter, close_log, logger, open_log, set_level
 from clusterbus.runtime.node import EXIT_ERROR, AsyncioNode
+from clusterbus.runtime.open_files import check_limit, raise_limit
 from clusterbus.runtime.startup import opening
 from clusterbus.runtime.supervision import Supervisor, run_detached, supervisor, tell_ready
 from clusterbus.version import __version__
-
-OPEN_FILES_MIN: Final = 32
-"""A node with nothing to do has nearly so many files open: sockets, pipes of the event loop, edges, nodes.conf."""
 
 
 def run_node(config: Config) -> int:
@@ -48,13 +45,14 @@ def run_node(config: Config) -> int:
 def _run(config: Config, on_ready: Callable[[], None]) -> int:
     lines = ValkeyFormatter()
     try:
-        _check_open_files()
+        check_limit()
         handler = open_log(config.loglevel, config.path("logfile"), lines)
     except ConfigError as error:
         logger.error("%s", error)
         return EXIT_ERROR
     config.on_change(lambda changed, _names: set_level(changed.loglevel), "loglevel")
     try:
+        raise_limit(config)
         with opening(), asyncio.Runner(loop_factory=event_loop_factory()) as runner:
             ended = runner.run(_serve(config, on_ready, lines))
     except ConfigError as error:
@@ -65,13 +63,6 @@ def _run(config: Config, on_ready: Callable[[], None]) -> int:
     if isinstance(ended, _Restart):
         ended.begin_again()
     return ended
-
-
-def _check_open_files() -> None:
-    """Raises ConfigError where not even the event loop could be opened."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if most < OPEN_FILES_MIN:
-        raise ConfigError(f"ulimit -n is {most}, and a node needs at least {OPEN_FILES_MIN} open files to start")
 
 
 def event_loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
