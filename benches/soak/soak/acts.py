@@ -17,7 +17,7 @@ from typing import Any, Final
 import redis
 
 from soak.cast import NODE_TIMEOUT_MS
-from soak.checks.messages import REACH_S, Disturbance
+from soak.checks.messages import REACH_S, Disturbance, End
 from soak.schedule import FILTERED_TYPES, Fault, Planned
 from soak.world.certificates import Authority
 from soak.world.commands import NO_ANSWER, Reply
@@ -219,15 +219,16 @@ class Acts:
     async def _filter(self, planned: Planned) -> str:
         if planned.target in self._filtered:
             return "another filter is on"
-        drops_heartbeats = planned.detail in ("PING", "PONG")
+        drops_at = {"PING": End.RECEIVER, "PONG": End.SENDER}.get(planned.detail)
         self._filtered.add(planned.target)
         try:
             with self._noted(
                 planned,
                 nodes=frozenset({planned.target}),
-                ends_links=drops_heartbeats,
+                ends_links=drops_at is not None,
                 drops_publish=planned.detail == "PUBLISH",
-                lingers_s=NODE_TIMEOUT_S if drops_heartbeats else REACH_S,
+                lingers_s=NODE_TIMEOUT_S if drops_at is not None else REACH_S,
+                drops_at=drops_at,
             ):
                 await self._order(planned, "DEBUG", "DROP-CLUSTER-PACKET-FILTER", FILTERED_TYPES[planned.detail])
                 await asyncio.sleep(planned.lasts_s)

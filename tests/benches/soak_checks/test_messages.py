@@ -14,6 +14,7 @@ from soak.checks.messages import (
     UNASKED,
     Account,
     Disturbance,
+    End,
     LinkLife,
     Published,
     Session,
@@ -95,6 +96,21 @@ def test_a_link_that_ends_while_a_second_one_of_the_same_nodes_lives_on_is_no_fi
     assert judged(50.0, came=False, links=links).unexplained
     apart = [LinkLife("a", "b", 0.0, 50.05), LinkLife("a", "b", 50.06)]
     assert judged(70.0, came=True, links=apart).unasked == ["a to b, 0.00 to 50.05 s"]
+
+
+def test_a_link_on_which_a_dropped_ping_or_pong_was_never_answered_may_end_much_later() -> None:
+    links = [LinkLife("a", "b", 0.0, 90.0), LinkLife("a", "b", 90.2)]
+    pings = Disturbance("packet filter", 10.0, 12.0, frozenset({"b"}), drops_at=End.RECEIVER)
+    pongs = replace(pings, nodes=frozenset({"a"}), drops_at=End.SENDER)
+    for dropping in (pings, pongs):
+        sums = judged(90.0, came=False, links=links, disturbances=[dropping])
+        assert sums.links_ended == {"packet filter": 1}
+        assert sums.findings() == [], "nor is what is lost with it"
+        younger = [LinkLife("a", "b", 13.0, 90.0), LinkLife("a", "b", 90.2)]
+        other_end = replace(dropping, nodes=frozenset({"a", "b"}) - dropping.nodes)
+        for lives, disturbance in ((younger, dropping), (links, other_end)):
+            assert judged(90.0, came=False, links=lives, disturbances=[disturbance]).links_ended == {UNASKED: 1}
+    assert judged(70.0, came=False, links=links, disturbances=[pings]).unexplained, "the link was up then"
 
 
 def test_a_filter_of_publish_explains_losses_at_its_node_and_ends_no_link() -> None:

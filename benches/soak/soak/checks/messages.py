@@ -17,6 +17,7 @@ while nothing disturbed them, must be 0.
 
 from __future__ import annotations
 
+import enum
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,13 @@ UNASKED: Final = "nothing"
 SECOND: Final = "a second one of the same nodes"
 """Valkey dials a node again to MEET it when it misses the node's own link; one of the two links is given up then."""
 FILTERED: Final = "PUBLISH packets filtered"
+
+
+class End(enum.Enum):
+    """The two ends of a link. PINGs are read where it was accepted, PONGs where it was dialled."""
+
+    SENDER = "sender"
+    RECEIVER = "receiver"
 
 
 @dataclass
@@ -101,6 +109,15 @@ class Disturbance:
     drops_publish: bool = False
     ends_clients: bool = False
     lingers_s: float = REACH_S
+    drops_at: End | None = None
+
+    def leaves_unanswered(self, life: LinkLife) -> bool:
+        """Whether a PING on that link may have got no answer. Who sent it sends no other before the answer, and gives
+        the link up when nothing else comes from the peer either, which may be long after.
+        """
+        if self.drops_at is None or not (life.opened_s <= self.ended_s and self.begun_s <= life.ended_s):
+            return False
+        return (life.sender if self.drops_at is End.SENDER else life.receiver) in self.nodes
 
     def concerns(self, link: tuple[str, str]) -> bool:
         return self.ends_links and (link in self.pairs or bool(self.nodes & set(link)))
@@ -236,15 +253,24 @@ class _Links:
         if any(life.opened_s <= from_s and to_s <= life.ended_s for life in self._lives.get(link, ())):
             return ""
         concerned = (one for one in self._disturbances if one.concerns(link))
-        return next(
-            (one.name for one in concerned if one.is_on(from_s, to_s, max(one.lingers_s, RELINK_MAX_S))), NO_LINK
+        named = (one.name for one in concerned if one.is_on(from_s, to_s, max(one.lingers_s, RELINK_MAX_S)))
+        given_up = (
+            name
+            for life in self._lives.get(link, ())
+            if from_s - RELINK_MAX_S <= life.ended_s <= to_s and (name := self._unanswered(life))
         )
+        return next(named, next(given_up, NO_LINK))
 
     def _why(self, life: LinkLife) -> str:
         link = (life.sender, life.receiver)
         concerned = (one for one in self._disturbances if one.concerns(link))
         named = (one.name for one in concerned if one.is_on(life.ended_s, life.ended_s, one.lingers_s))
-        return life.order or next(named, SECOND if self._has_twin(life) else UNASKED)
+        rest = self._unanswered(life) or (SECOND if self._has_twin(life) else UNASKED)
+        return life.order or next(named, rest)
+
+    def _unanswered(self, life: LinkLife) -> str:
+        """What left a PING on it unanswered, if anything did."""
+        return next((one.name for one in self._disturbances if one.leaves_unanswered(life)), "")
 
     def _has_twin(self, life: LinkLife) -> bool:
         """Whether another link of the same nodes was open when it ended, and lived on."""
