@@ -192,6 +192,7 @@ _EndReason: TypeAlias = Literal[
     "tls-alert",
     "tls",
     "handshake-timeout",
+    "anonymous-bytes",
     "panic",
 ]
 _LossReason: TypeAlias = Literal[_EndReason, "bad-packets", "connect", "first-packet-timeout", "sendbuf-limit"]
@@ -859,6 +860,7 @@ class Engine:
         lease_ms: int = ...,
         max_links: int = ...,
         max_handshakes: int = ...,
+        max_anonymous_bytes: int = ...,
         link_sendbuf_limit_bytes: int = 0,
         inbox_jobs: int = ...,
         outbox_completions: int = ...,

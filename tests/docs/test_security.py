@@ -23,7 +23,9 @@ def test_each_limit_is_a_directive_with_its_default() -> None:
 
 
 def test_each_counter_is_one_that_is_shown() -> None:
-    shown = {row.shown for table in (counters.OFFLOAD, counters.DRIVER, counters.REFUSALS) for row in table}
+    shown = {
+        row.shown for table in (counters.OFFLOAD, counters.GAUGES, counters.DRIVER, counters.REFUSALS) for row in table
+    }
     told = set(re.findall(r"`(cluster_[a-z_]+)`", PAGE))
     assert told
     assert told <= shown

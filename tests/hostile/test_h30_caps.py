@@ -170,3 +170,66 @@ def test_forgotten_ids_are_capped_h30(attacked: Attacked) -> None:
         for peer in (known, attacked.good):
             assert peer.ping() is not None
     attacked.wait(lambda: forgotten() == 0, "their time is over")
+
+
+BUDGET_BYTES = 1 << 20
+FREE_BYTES = 64 << 10
+PART_BYTES = 700_000
+"""Of a packet: with it, the room for one more read fits into the budget, and no second part does."""
+LONG_BYTES = 750_000
+
+
+def publish(peer: HostilePeer, len_bytes: int) -> bytes:
+    return wire.encode(wire.Publish(peer.header(), b"channel", bytes(len_bytes)))
+
+
+def test_what_strangers_leave_unfinished_takes_bounded_room_h30(attack: Attack, way: Way) -> None:
+    """Each sends a whole packet, which ends the wait for the first one, and most of a long one."""
+    attacked = attack(way, cluster_max_anonymous_bytes=BUDGET_BYTES)
+    number = 0
+
+    def leave_unfinished() -> HostilePeer:
+        nonlocal number
+        stranger = attacked.stranger(f"{(number := number + 1):040x}")
+        assert stranger.ping() is not None
+        stranger.send(publish(stranger, LONG_BYTES)[:PART_BYTES])
+        return stranger
+
+    def held_bytes() -> int:
+        return attacked.counter("cluster_anonymous_bytes")
+
+    first = leave_unfinished()
+    attacked.wait(lambda: held_bytes() >= PART_BYTES - FREE_BYTES, lambda: f"{held_bytes()} held")
+    for lost in range(1, MORE + 1):
+        stranger = leave_unfinished()
+        stranger.wait_closed()
+        attacked.counts("cluster_links_lost_anonymous_bytes", lost)
+        one_line(attacked, f"{stranger.address}: link lost (anonymous-bytes)", stranger.address)
+        assert PART_BYTES - FREE_BYTES <= held_bytes() <= BUDGET_BYTES
+
+    honest = attacked.stranger("9" * 40)
+    assert honest.ping(gossip=mentions(honest.port, ids(range(600)))) is not None, "as long as heartbeats get"
+    known = attacked.known()  # MEET, and its handshake
+    known.send(publish(known, 2 * BUDGET_BYTES))
+    attacked.counts("cluster_stats_messages_publish_received", 1)
+    assert not first.is_closed(), "it has as much room as it had"
+
+    first.send(publish(first, LONG_BYTES)[PART_BYTES:])
+    assert first.ping() is not None, "the packet is whole, nobody's, and no reason to end the link"
+    assert held_bytes() == 0
+    stranger = leave_unfinished()
+    attacked.wait(lambda: held_bytes() >= PART_BYTES - FREE_BYTES, "there is room again")
+    stranger.connection.close()
+    attacked.wait(lambda: held_bytes() == 0, "a link that ends holds nothing")
+    assert not honest.is_closed()
+    attacked.counts("cluster_links_lost_anonymous_bytes", MORE)
+
+
+def test_without_a_limit_what_is_unfinished_is_counted_alone_h30(attack: Attack, way: Way) -> None:
+    attacked = attack(way, cluster_max_anonymous_bytes=0)
+    strangers = [attacked.stranger(f"{number:040x}") for number in range(3)]
+    for stranger in strangers:
+        stranger.send(publish(stranger, LONG_BYTES)[:PART_BYTES])
+    least_bytes = len(strangers) * (PART_BYTES - FREE_BYTES)
+    attacked.wait(lambda: attacked.counter("cluster_anonymous_bytes") >= least_bytes, "all of it is held")
+    assert not any(stranger.is_closed() for stranger in strangers)

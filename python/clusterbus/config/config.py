@@ -84,6 +84,7 @@ class Config:
     cluster_max_handshakes: int
     cluster_max_trial_nodes: int
     cluster_max_anonymous_links: int
+    cluster_max_anonymous_bytes: int
     cluster_max_links: int
     cluster_max_tls_handshakes: int
     cluster_tls_handshake_timeout: int

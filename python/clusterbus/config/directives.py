@@ -346,6 +346,13 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         True,
     ),
     Directive(
+        "cluster-max-anonymous-bytes",
+        Memory(),
+        "67108864",
+        "Bytes at most that packets which are not whole yet take on all bus links together whose node is not known, "
+        "beyond 64 KiB on each; 0 is no limit. A link with more than there is room for is closed.",
+    ),
+    Directive(
         "cluster-max-links",
         Integer(1, 2 * NODES_LIMIT),
         "10000",

@@ -184,6 +184,10 @@ class Directives(TypedDict, total=False):
     cluster_max_anonymous_links: int | None
     """Inbound bus links at most whose node is not known. (1-100000, default 1024)"""
 
+    cluster_max_anonymous_bytes: int | str | None
+    """Bytes at most that packets which are not whole yet take on all bus links together whose node is not known, beyond
+    64 KiB on each; 0 is no limit. A link with more than there is room for is closed. (default 67108864)"""
+
     cluster_max_links: int | None
     """Bus links at most, those being dialled and TLS handshakes among them; further connections are closed. (1-200000,
     default 10000)"""

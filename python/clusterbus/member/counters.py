@@ -54,6 +54,11 @@ GAUGES: Final = (
     Counter("cluster_links", "links", "links that are up or being dialled"),
     Counter("cluster_handshakes", "handshakes", "TLS handshakes under way"),
     Counter("cluster_accept_paused", "accept_paused", "1 while no connection is accepted: no descriptor is left"),
+    Counter(
+        "cluster_anonymous_bytes",
+        "anonymous_bytes",
+        "what counts against `cluster-max-anonymous-bytes`: unfinished packets of nodes not known, beyond 64 KiB each",
+    ),
 )
 """By their names in `Engine.stats()`: numbers of the present moment."""
 
@@ -124,6 +129,7 @@ _ENDS: Final = {
     "tls_alert": "the peer refused this node by an alert of TLS",
     "tls": "the peer broke a rule of TLS",
     "handshake_timeout": "the TLS handshake took too long",
+    "anonymous_bytes": "unfinished packets of nodes not known took more than `cluster-max-anonymous-bytes`",
     "panic": "a fault of this package",
 }
 _LOSSES: Final = _ENDS | {

@@ -50,6 +50,7 @@ def build_engine(config: Config, certificates: LiveCertificates | None = None) -
         link_sendbuf_limit_bytes=config.cluster_link_sendbuf_limit,
         max_links=config.cluster_max_links,
         max_handshakes=config.cluster_max_tls_handshakes,
+        max_anonymous_bytes=config.cluster_max_anonymous_bytes,
         handshake_timeout_ms=config.cluster_tls_handshake_timeout,
         first_packet_timeout_ms=config.cluster_first_packet_timeout,
         unacknowledged_timeout_ms=unacknowledged_timeout_ms(config),

@@ -29,6 +29,9 @@ pub struct EngineConfig {
     pub max_links: usize,
     /// How many inbound TLS handshakes there may be at once (H38).
     pub max_handshakes: usize,
+    /// How many bytes of packets that are not whole yet the links of nobody known may hold together, each beyond
+    /// [`limits::ANONYMOUS_FREE_BYTES`]; 0 means no limit (H30).
+    pub max_anonymous_bytes: usize,
     /// A link with more unsent bytes than this is given up; 0 means no limit (R18).
     pub link_sendbuf_limit_bytes: usize,
     /// Jobs that each lane of the inbox holds; the lanes of shared workers hold [`limits::INBOX_JOBS`].
@@ -51,6 +54,7 @@ impl Default for EngineConfig {
             lease: Duration::from_millis(limits::LEASE_MS),
             max_links: limits::LINKS_MAX,
             max_handshakes: limits::TLS_HANDSHAKES_MAX,
+            max_anonymous_bytes: limits::ANONYMOUS_BYTES_MAX,
             link_sendbuf_limit_bytes: 0,
             inbox_jobs: limits::INBOX_JOBS,
             outbox_completions: limits::OUTBOX_COMPLETIONS,

@@ -28,6 +28,7 @@ use crate::link_id::LinkId;
 use crate::links::{Links, NotQueued, Overdue};
 use crate::listeners::Listeners;
 use crate::reason::{EndReason, LossReason};
+use crate::transport::anonymous::AnonymousBytes;
 use crate::transport::socket::Socket;
 use crate::transport::tls::TlsSetup;
 use crate::transport::transfer::OutMessage;
@@ -72,6 +73,7 @@ impl Engine {
                 unacknowledged_timeout: config.unacknowledged_timeout,
                 max_links: config.max_links,
                 max_handshakes: config.max_handshakes,
+                anonymous_bytes: AnonymousBytes::new(config.max_anonymous_bytes),
                 clock_zero: now,
             },
             links,
@@ -479,6 +481,7 @@ impl Engine {
             ("links", self.links.len()),
             ("handshakes", self.links.handshakes()),
             ("accept_paused", usize::from(is_paused)),
+            ("anonymous_bytes", self.gate.anonymous_bytes.held_bytes()),
         ];
         let gauges = gauges.into_iter().chain(self.crew.gauges());
         stats.extend(gauges.map(|(name, value)| (name.to_owned(), value as u64)));

@@ -20,6 +20,7 @@ use crate::link_id::LinkId;
 use crate::links::{Dial, Links, NewLink, Origin};
 use crate::listeners::{Accept, Incoming, Listeners};
 use crate::reason::{EndReason, LossReason, RefusalReason};
+use crate::transport::anonymous::AnonymousBytes;
 use crate::transport::socket::{Socket, TcpSocket};
 use crate::transport::tls::TlsSetup;
 use crate::transport::transfer::LastRead;
@@ -65,6 +66,8 @@ pub(crate) struct Gate {
     pub(crate) max_links: usize,
     /// How many inbound TLS handshakes there may be at once (H38).
     pub(crate) max_handshakes: usize,
+    /// What links of nobody known may leave unfinished (H30).
+    pub(crate) anonymous_bytes: Arc<AnonymousBytes>,
     /// The instant that `LastRead` counts from.
     pub(crate) clock_zero: Instant,
 }
@@ -226,10 +229,11 @@ impl Gate {
     fn io_of(&self, dial: &Dial<'_>) -> io::Result<Io> {
         let (socket, last_read) = (dial.socket.clone(), dial.last_read.clone());
         if !dial.tls {
-            return Ok(Io::plain(socket, last_read, dial.peer));
+            return Ok(Io::plain(socket, last_read, dial.peer).count_in(&self.anonymous_bytes));
         }
         let connection = self.tls_setup()?.dialling(dial.peer.ip()).map_err(io::Error::other)?;
-        Ok(Io::handshake(socket, connection, last_read, dial.peer))
+        let io = Io::handshake(socket, connection, last_read, dial.peer);
+        Ok(io.count_in(&self.anonymous_bytes))
     }
 
     // ---- both
@@ -253,7 +257,7 @@ impl Gate {
         let tcp = Arc::new(TcpSocket(stream));
         let socket: Arc<dyn Socket> = tcp.clone();
         let last_read = LastRead::new(self.clock_zero);
-        let io = make_io(socket.clone(), last_read.clone());
+        let io = make_io(socket.clone(), last_read.clone()).count_in(&self.anonymous_bytes);
         let is_dial = matches!(io, Io::Connecting { .. });
         let new = NewLink { origin, peer, tcp: Some(tcp.clone()), socket, last_read, io };
         let id = links.insert(new);
@@ -289,6 +293,7 @@ impl Gate {
                 Io::handshake(socket.clone(), connection, last_read.clone(), NOWHERE)
             }
         };
+        let io = io.count_in(&self.anonymous_bytes);
         let origin = Origin::Dialled { owner };
         Ok(links.insert(NewLink { origin, peer: NOWHERE, tcp: None, socket, last_read, io }))
     }

@@ -58,6 +58,13 @@ pub const LINKS_MAX: usize = 10_000;
 pub const KEY_ITERATIONS_MAX: u32 = 1_000_000;
 /// Bytes that scrypt goes over for an encrypted key, at most. openssl writes 16 MiB unless told otherwise.
 pub const KEY_SCRYPT_LEN_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A link whose node is not known may hold so many bytes of a packet that is not whole yet; what goes beyond counts
+/// against `ANONYMOUS_BYTES_MAX`. Honest first packets are heartbeats: this is one with 600 gossip entries, a tenth of
+/// 6,000 nodes, so what others hold keeps no such peer out (H30).
+pub const ANONYMOUS_FREE_BYTES: usize = 64 * 1024;
+/// Bytes of packets that are not whole yet, on all links together whose node is not known, each beyond
+/// `ANONYMOUS_FREE_BYTES`, unless configured otherwise.
+pub const ANONYMOUS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Inbound TLS handshakes at once (H38).
 pub const TLS_HANDSHAKES_MAX: usize = 256;
 /// Silence after which the kernel probes a peer (H32).

@@ -64,6 +64,8 @@ reasons! {
         Tls "tls",
         /// The TLS handshake took too long (H31).
         HandshakeTimeout "handshake-timeout",
+        /// Links of nobody known hold too many bytes of packets that are not whole yet.
+        AnonymousBytes "anonymous-bytes",
         /// A job on the connection panicked, which is our own fault (R36).
         Panic "panic",
     }
@@ -107,6 +109,6 @@ mod tests {
         assert_eq!(losses.iter().collect::<BTreeSet<_>>().len(), losses.len());
         let refusals: Vec<_> = RefusalReason::all().map(RefusalReason::name).collect();
         assert_eq!(refusals.iter().collect::<BTreeSet<_>>().len(), refusals.len());
-        assert_eq!((losses.len(), refusals.len()), (16, 15));
+        assert_eq!((losses.len(), refusals.len()), (17, 16));
     }
 }

@@ -73,7 +73,8 @@ impl Engine {
     #[pyo3(signature = (*, io_threads = limits::IO_THREADS, shares_workers = false, io_threads_always_active = false,
         handshake_timeout_ms = limits::TLS_HANDSHAKE_TIMEOUT_MS, first_packet_timeout_ms = limits::FIRST_PACKET_TIMEOUT_MS,
         unacknowledged_timeout_ms = limits::UNACKNOWLEDGED_TIMEOUT_MS, lease_ms = limits::LEASE_MS,
-        max_links = limits::LINKS_MAX, max_handshakes = limits::TLS_HANDSHAKES_MAX, link_sendbuf_limit_bytes = 0,
+        max_links = limits::LINKS_MAX, max_handshakes = limits::TLS_HANDSHAKES_MAX,
+        max_anonymous_bytes = limits::ANONYMOUS_BYTES_MAX, link_sendbuf_limit_bytes = 0,
         inbox_jobs = limits::INBOX_JOBS, outbox_completions = limits::OUTBOX_COMPLETIONS, tls = None))]
     #[expect(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
@@ -86,6 +87,7 @@ impl Engine {
         lease_ms: u64,
         max_links: usize,
         max_handshakes: usize,
+        max_anonymous_bytes: usize,
         link_sendbuf_limit_bytes: usize,
         inbox_jobs: usize,
         outbox_completions: usize,
@@ -101,6 +103,7 @@ impl Engine {
             lease: Duration::from_millis(lease_ms),
             max_links,
             max_handshakes,
+            max_anonymous_bytes,
             link_sendbuf_limit_bytes,
             inbox_jobs,
             outbox_completions,

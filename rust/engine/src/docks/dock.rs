@@ -207,6 +207,13 @@ impl State {
         self.news_waits |= after.is_news;
     }
 
+    /// The link may have been bound while the receiving half was away.
+    fn note_whether_known(&mut self) {
+        if self.node.is_some() {
+            self.io.node_is_known();
+        }
+    }
+
     fn settle_home(&mut self, after: &mut After) {
         after.is_drained = self.phase == Phase::Closing && !self.io.has_job_away();
     }
@@ -251,7 +258,10 @@ impl Dock {
 
     /// Binds the link to the node at its other end.
     pub(crate) fn bind(&self, node: IdBytes) {
-        self.with(|state| state.node = Some(node));
+        self.with(|state| {
+            state.node = Some(node);
+            state.io.node_is_known();
+        });
     }
 
     pub(crate) fn node(&self) -> Option<IdBytes> {
@@ -419,6 +429,7 @@ impl Dock {
             if let Io::Plain { recv, .. } = &mut state.io {
                 *recv = Half::Home(half);
             }
+            state.note_whether_known();
             if let Some(answering) = answering {
                 self.take_quiet(state, report, answering, &mut after);
             }
@@ -474,6 +485,7 @@ impl Dock {
         self.with(|state| {
             let half = Half::Home(transport);
             state.io = if is_handshaking { Io::Handshake(half) } else { Io::Tls(half) };
+            state.note_whether_known();
             state.settle_write(write);
             after.is_news = is_up;
             if let Some(read) = read {

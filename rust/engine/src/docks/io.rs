@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clusterbus_wire::{IP_LEN_BYTES, IpText};
 use rustls::Connection;
 
+use crate::transport::anonymous::AnonymousBytes;
 use crate::transport::plain::{RecvHalf, SendHalf};
 use crate::transport::socket::Socket;
 use crate::transport::tls::TlsTransport;
@@ -85,6 +86,29 @@ impl Io {
     ) -> Self {
         let transport = TlsTransport::new(socket, connection, last_read, ip_field(peer));
         Self::Handshake(Half::Home(transport))
+    }
+
+    /// What a new link holds while its node is not known counts against `all`.
+    pub(crate) fn count_in(mut self, all: &Arc<AnonymousBytes>) -> Self {
+        match &mut self {
+            Self::Plain { recv: Half::Home(recv), .. } => recv.count_in(all),
+            Self::Handshake(Half::Home(transport)) | Self::Tls(Half::Home(transport)) => {
+                transport.count_in(all);
+            }
+            _ => {}
+        }
+        self
+    }
+
+    /// The link's node is known, so what a receiving half at home holds counts no more.
+    pub(crate) fn node_is_known(&mut self) {
+        match self {
+            Self::Plain { recv: Half::Home(recv), .. } => recv.node_is_known(),
+            Self::Handshake(Half::Home(transport)) | Self::Tls(Half::Home(transport)) => {
+                transport.node_is_known();
+            }
+            _ => {}
+        }
     }
 
     /// Whether messages can go in and out.

@@ -9,6 +9,7 @@ use clusterbus_wire::IP_LEN_BYTES;
 
 use crate::gossip::{GossipScratch, IdBytes, View};
 use crate::limits::{READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
+use crate::transport::anonymous::AnonymousBytes;
 use crate::transport::socket::Socket;
 use crate::transport::transfer::{
     Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport,
@@ -36,6 +37,16 @@ impl RecvHalf {
     ) -> Self {
         let deframer = Deframer::default();
         Self { socket, last_read, peer_ip, deframer, expect_eof: false, node: None }
+    }
+
+    /// What it holds while the link's node is not known counts against `all`.
+    pub(crate) fn count_in(&mut self, all: &Arc<AnonymousBytes>) {
+        self.deframer.count_in(all);
+    }
+
+    /// The link's node is known, so what this holds counts no more.
+    pub(crate) fn node_is_known(&mut self) {
+        self.deframer.node_is_known();
     }
 
     /// Reads until nothing is left or the budget is used up, and cuts what came into packets.
@@ -134,7 +145,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::limits::READ_CHUNK_MAX_BYTES;
+    use crate::limits::{ANONYMOUS_FREE_BYTES, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES};
+    use crate::reason::EndReason;
 
     /// Bytes to read, then would-block.
     struct Source(Mutex<Vec<u8>>);
@@ -216,5 +228,127 @@ mod tests {
         let mut half = half_reading(packet(8 * 1024 * 1024)[..100].to_vec());
         assert_eq!(half.read(None).read_bytes, 100);
         assert!(half.buffer_capacity_bytes() <= 2 * READ_CHUNK_MAX_BYTES);
+    }
+
+    const LONG_BYTES: usize = 3 << 20;
+
+    /// A half of nobody known, which counts in a budget of `max_bytes`, and what its peer sends.
+    fn anonymous_half(max_bytes: usize) -> (RecvHalf, Arc<Source>, Arc<AnonymousBytes>) {
+        let source = Arc::new(Source(Mutex::default()));
+        let last_read = LastRead::new(Instant::now());
+        let mut half = RecvHalf::new(source.clone(), last_read, [0; IP_LEN_BYTES]);
+        let all = AnonymousBytes::new(max_bytes);
+        half.count_in(&all);
+        (half, source, all)
+    }
+
+    fn read_all(half: &mut RecvHalf, source: &Source, bytes: &[u8]) -> ReadReport {
+        source.0.lock().expect("no test panics with the lock held").extend(bytes);
+        loop {
+            let report = half.read(None);
+            if report.stop != ReadStop::Budget {
+                return report;
+            }
+        }
+    }
+
+    fn is_refused(report: &ReadReport) -> bool {
+        matches!(&report.stop, ReadStop::Ended { reason: EndReason::AnonymousBytes, .. })
+    }
+
+    #[test]
+    fn h30_what_a_stranger_leaves_unfinished_counts_until_it_is_whole() {
+        let (mut half, source, all) = anonymous_half(LONG_BYTES);
+        let long = packet(LONG_BYTES);
+        let mut before = 0;
+        for part in long[..LONG_BYTES - 1].chunks(300_000) {
+            assert_eq!(read_all(&mut half, &source, part).stop, ReadStop::WouldBlock);
+            let room_bytes = half.buffer_capacity_bytes();
+            assert_eq!(
+                all.held_bytes(),
+                room_bytes - ANONYMOUS_FREE_BYTES,
+                "the room is what counts"
+            );
+            assert!(all.held_bytes() >= before, "{before}");
+            before = all.held_bytes();
+        }
+        assert_eq!(read_all(&mut half, &source, &long[LONG_BYTES - 1..]).packets.len(), 1);
+        assert_eq!((all.held_bytes(), half.buffer_capacity_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn h30_the_room_of_a_long_packet_is_hardly_longer_than_the_packet() {
+        let longest = packet(8 << 20);
+        for (part_bytes, most) in
+            [(100_000, 512 << 10), (3 << 20, 7 << 20), ((8 << 20) - 1, 9 << 20)]
+        {
+            let (mut half, source, all) = anonymous_half(0);
+            for part in longest[..part_bytes].chunks(70_000) {
+                read_all(&mut half, &source, part);
+            }
+            let room_bytes = half.buffer_capacity_bytes();
+            assert!((part_bytes..most).contains(&room_bytes), "{part_bytes}: {room_bytes}");
+            drop(half);
+            assert_eq!(all.held_bytes(), 0, "a link that ends gives back what it held");
+        }
+    }
+
+    /// However its bytes come, and whatever others hold.
+    #[test]
+    fn h30_a_packet_as_long_as_is_free_never_counts() {
+        let free = packet(ANONYMOUS_FREE_BYTES);
+        for piece_bytes in [1_448, READ_CHUNK_BYTES, 30_000, 63_000, ANONYMOUS_FREE_BYTES] {
+            let (mut half, source, all) = anonymous_half(1);
+            for piece in free.chunks(piece_bytes) {
+                assert_eq!(read_all(&mut half, &source, piece).stop, ReadStop::WouldBlock);
+                assert_eq!(all.held_bytes(), 0);
+                assert!(half.buffer_capacity_bytes() <= ANONYMOUS_FREE_BYTES, "{piece_bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn h30_what_does_not_fit_ends_the_link_and_is_freed_at_once() {
+        let (mut half, source, all) = anonymous_half(1 << 20);
+        let mut other = RecvHalf::new(source.clone(), half.last_read.clone(), [0; IP_LEN_BYTES]);
+        other.count_in(&all);
+        let (whole, long) = (packet(1_000), packet(LONG_BYTES));
+        assert_eq!(read_all(&mut half, &source, &long[..600_000]).stop, ReadStop::WouldBlock);
+        let held_bytes = all.held_bytes();
+        let report = read_all(&mut other, &source, &[&whole, &long[..600_000]].concat());
+        assert!(is_refused(&report), "{:?}", report.stop);
+        assert_eq!(report.packets.len(), 1, "what was whole before counts");
+        assert_eq!((other.buffer_capacity_bytes(), all.held_bytes()), (0, held_bytes));
+        assert_eq!(
+            read_all(&mut half, &source, &long[600_000..800_000]).stop,
+            ReadStop::WouldBlock
+        );
+    }
+
+    #[test]
+    fn h30_the_links_of_known_nodes_do_not_count() {
+        let (mut half, source, all) = anonymous_half(1 << 20);
+        let long = packet(LONG_BYTES);
+        read_all(&mut half, &source, &long[..600_000]);
+        assert!(all.held_bytes() > 0);
+        half.node_is_known();
+        assert_eq!(all.held_bytes(), 0, "at once");
+        half.node = Some([b'a'; 40]);
+        assert_eq!(
+            read_all(&mut half, &source, &long[600_000..2_900_000]).stop,
+            ReadStop::WouldBlock
+        );
+        assert_eq!(all.held_bytes(), 0);
+        assert_eq!(read_all(&mut half, &source, &long[2_900_000..]).packets.len(), 1);
+    }
+
+    #[test]
+    fn h30_a_link_that_ends_for_another_reason_keeps_that_one() {
+        let (mut half, source, all) = anonymous_half(1);
+        let report = read_all(&mut half, &source, &[packet(100), vec![b'x'; 600_000]].concat());
+        let is_bad =
+            matches!(&report.stop, ReadStop::Ended { reason: EndReason::BadSignature, .. });
+        assert!(is_bad, "{:?}", report.stop);
+        assert_eq!((half.buffer_capacity_bytes(), all.held_bytes()), (0, 0));
     }
 }

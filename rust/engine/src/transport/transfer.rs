@@ -18,10 +18,11 @@ use crate::gossip::{
     GossipScratch, IdBytes, Verdict, View, compare, encode_heartbeat, heartbeat_len_bytes,
 };
 use crate::limits::{
-    DROPPED_LISTED, READ_BUDGET_BYTES, READ_CHUNK_BYTES, READ_CHUNK_MAX_BYTES,
-    READ_CHUNK_SPARE_BYTES, WRITE_BUDGET_BYTES, WRITE_BUFFERS,
+    ANONYMOUS_FREE_BYTES, DROPPED_LISTED, READ_BUDGET_BYTES, READ_CHUNK_BYTES,
+    READ_CHUNK_MAX_BYTES, READ_CHUNK_SPARE_BYTES, WRITE_BUDGET_BYTES, WRITE_BUFFERS,
 };
 use crate::reason::EndReason;
+use crate::transport::anonymous::{AnonymousBytes, Held};
 
 /// Bytes and messages by class, in the order of [`MessageClass`].
 pub(crate) type ByClass = [u64; 3];
@@ -187,6 +188,7 @@ impl ReadReport {
 /// The receive buffer of a link. Between two jobs it holds a partial packet at most.
 #[derive(Debug, Default)]
 pub(crate) struct Deframer {
+    held: Held,
     buffer: Vec<u8>,
     /// The buffer holds whole frames up to here, and then the start of one.
     whole_len_bytes: usize,
@@ -196,26 +198,48 @@ pub(crate) struct Deframer {
 }
 
 impl Deframer {
+    /// What it holds while its link's node is not known counts against `all`.
+    pub(crate) fn count_in(&mut self, all: &Arc<AnonymousBytes>) {
+        self.held = Held::of(all);
+    }
+
     /// The buffer, with room at its end for the next read: about `limit_bytes` at most.
     pub(crate) fn space(&mut self, limit_bytes: usize) -> &mut Vec<u8> {
         let chunk_bytes = self.chunk_bytes.max(READ_CHUNK_BYTES);
-        let partial_len = self.buffer.len() - self.whole_len_bytes;
         // A peer may announce a long packet and never send it, so a packet's bytes get no more room than one chunk
         // before they come.
-        let missing = self.wanted_len_bytes.saturating_sub(partial_len).min(READ_CHUNK_MAX_BYTES);
-        let wanted_bytes = chunk_bytes.max(missing).min(limit_bytes);
+        let missing_bytes = self.missing_bytes().min(READ_CHUNK_MAX_BYTES);
+        let wanted_bytes = chunk_bytes.max(missing_bytes).min(limit_bytes);
         if self.buffer.len() < READ_BUDGET_BYTES {
             self.buffer.reserve_exact(wanted_bytes);
         } else {
-            // One huge packet: grow by doubling, so that its bytes are not copied for every chunk.
-            self.buffer.reserve(wanted_bytes);
+            self.double(wanted_bytes);
         }
         &mut self.buffer
     }
 
     /// Appends bytes that the TLS transport has read and decrypted.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
+        self.double(bytes.len());
         self.buffer.extend_from_slice(bytes);
+    }
+
+    /// How many bytes the packet that has begun still lacks; 0 while that is not known.
+    fn missing_bytes(&self) -> usize {
+        self.wanted_len_bytes.saturating_sub(self.buffer.len() - self.whole_len_bytes)
+    }
+
+    /// Makes room for `wanted_bytes` by doubling the buffer, so that its bytes are not copied for every chunk. One huge
+    /// packet gets no more than it needs: while it is not whole, its room is what the link holds (H30).
+    fn double(&mut self, wanted_bytes: usize) {
+        if self.buffer.capacity() - self.buffer.len() >= wanted_bytes {
+            return;
+        }
+        let more_bytes = match self.whole_len_bytes {
+            0 => self.buffer.len().min(self.missing_bytes()),
+            _ => self.buffer.len(),
+        };
+        self.buffer.reserve_exact(more_bytes.max(wanted_bytes));
     }
 
     /// The last read filled its space, so the next one asks for more.
@@ -242,9 +266,44 @@ impl Deframer {
         }
     }
 
+    /// Hands over the whole frames. What is left counts against the budget while the link's node is not known, and the
+    /// link ends if it does not fit (H30); a link that has ended keeps nothing.
+    pub(crate) fn take_frames(&mut self, report: &mut ReadReport, comparer: Comparer<'_>) {
+        self.cut(report, comparer);
+        if matches!(report.stop, ReadStop::Ended { .. }) {
+            self.clear();
+        } else if comparer.node.is_some() {
+            self.node_is_known();
+        } else if !self.hold() {
+            self.clear();
+            let detail =
+                "unfinished packets on links of nobody known take too much room".to_owned();
+            report.stop = ReadStop::Ended { reason: EndReason::AnonymousBytes, detail };
+        }
+    }
+
+    /// The link's node is known, so what the link holds counts no more.
+    pub(crate) fn node_is_known(&mut self) {
+        self.held.release();
+    }
+
+    /// Counts the room of the buffer, used or not, beyond what is free. False if the budget has not so much left.
+    fn hold(&mut self) -> bool {
+        if self.buffer.len() <= ANONYMOUS_FREE_BYTES {
+            // The room for another read would make an honest heartbeat count that is nearly as long as is free.
+            self.buffer.shrink_to(ANONYMOUS_FREE_BYTES);
+        }
+        self.held.hold(self.buffer.capacity().saturating_sub(ANONYMOUS_FREE_BYTES))
+    }
+
+    fn clear(&mut self) {
+        self.buffer = Vec::new();
+        self.held.release();
+    }
+
     /// Hands over the whole frames as slices of the buffer, without copying (R32). Only a partial frame is copied, to a
     /// new buffer no larger than needed (R8).
-    pub(crate) fn take_frames(&mut self, report: &mut ReadReport, comparer: Comparer<'_>) {
+    fn cut(&mut self, report: &mut ReadReport, comparer: Comparer<'_>) {
         let whole_len_bytes = std::mem::take(&mut self.whole_len_bytes);
         // The next packets will probably be about as long as these. One read with room to spare takes them all, and
         // since it comes back short it shows that no more is there.

@@ -1,11 +1,13 @@
-//! What comes in: framing, the good packets before a fault, budgets, shared buffers, and the time of the last read.
+//! What comes in: framing, the good packets before a fault, budgets, shared buffers, what is left unfinished, and the
+//! time of the last read.
 
 use std::io::ErrorKind;
 
-use clusterbus_engine::{Event, limits};
+use clusterbus_engine::limits::ANONYMOUS_FREE_BYTES;
+use clusterbus_engine::{Event, LinkId, limits};
 
 use crate::support::packets::{self, ping, pings, publish, refused};
-use crate::support::{Fault, Mode, Rig, Side, WORKERS_TLS, four_ways};
+use crate::support::{Fault, Mode, Peer, Rig, Side, WORKERS_TLS, certs, four_ways, peer_listener};
 
 /// R5: however a stream is cut into pieces, the packets are the same and in order, and none is reported before it is
 /// whole.
@@ -269,4 +271,143 @@ fn the_largest_packet_comes_through() {
         assert_eq!(rig.numbers(link.id), [1, 2]);
         assert_eq!(rig.packets(link.id)[0].bytes().len(), clusterbus_wire::MAX_PACKET_LEN_BYTES);
     });
+}
+
+/// What links of nobody known leave unfinished comes out of one budget.
+const BUDGET_BYTES: usize = 4 << 20;
+const LONG_BYTES: usize = 3 << 20;
+
+fn budget_rig(mode: Mode) -> Rig {
+    Rig::with(mode, |config| config.max_anonymous_bytes = BUDGET_BYTES)
+}
+
+fn held_bytes(rig: &Rig) -> usize {
+    rig.stat("anonymous_bytes") as usize
+}
+
+/// All but the last byte of a long packet.
+fn most_of_a_packet() -> Vec<u8> {
+    let mut bytes = publish(1, LONG_BYTES);
+    bytes.pop();
+    bytes
+}
+
+/// Waits until the budget holds most of one long packet.
+fn until_held(rig: &mut Rig) {
+    rig.until("what is held", |rig| held_bytes(rig) >= LONG_BYTES - ANONYMOUS_FREE_BYTES);
+    rig.settle();
+    assert!(held_bytes(rig) < BUDGET_BYTES);
+}
+
+/// A second long packet does not fit until the first is whole; short ones are heard meanwhile.
+#[test]
+fn h30_a_full_budget_ends_links_with_long_packets_and_no_others() {
+    four_ways(|mode| {
+        let mut rig = budget_rig(mode);
+        let (first, second) = (rig.link(), rig.link());
+        first.peer.send(&most_of_a_packet());
+        until_held(&mut rig);
+        let of_first = held_bytes(&rig);
+        second.peer.send(&[ping(7, 0), most_of_a_packet()].concat());
+        rig.until("the second is lost", |rig| !rig.lost(second.id).is_empty());
+        assert_eq!(rig.lost(second.id)[0].0, "anonymous-bytes");
+        assert_eq!(rig.stat("links_lost_anonymous_bytes"), 1);
+        assert_eq!(rig.numbers(second.id), [7], "what was whole before is handed over");
+        assert_eq!(held_bytes(&rig), of_first, "what was refused is given back");
+        let honest = rig.link();
+        let heartbeat = ping(8, 600);
+        for piece in heartbeat.chunks(20_000) {
+            honest.peer.send(piece);
+            rig.settle();
+        }
+        rig.until("a heartbeat in pieces", |rig| rig.numbers(honest.id) == [8]);
+        first.peer.send(&[0]);
+        rig.until("the first is whole", |rig| rig.numbers(first.id) == [1]);
+        assert_eq!(held_bytes(&rig), 0);
+        honest.peer.send(&most_of_a_packet());
+        until_held(&mut rig);
+        assert_eq!(rig.lost(honest.id), [], "there is room again");
+    });
+}
+
+/// The budget has room again when a link ends, and when its node becomes known, read from or not.
+#[test]
+fn h30_links_that_end_or_become_known_hold_nothing() {
+    four_ways(|mode| {
+        let mut rig = budget_rig(mode);
+        let link = rig.link();
+        link.peer.send(&most_of_a_packet());
+        until_held(&mut rig);
+        rig.close_and_free(&link);
+        assert_eq!(held_bytes(&rig), 0);
+        let known = rig.link();
+        known.peer.send(&most_of_a_packet());
+        until_held(&mut rig);
+        rig.engine.bind(known.id, *b"0123456789abcdef0123456789abcdef01234567");
+        assert_eq!(held_bytes(&rig), 0);
+        known.peer.send(&[0]);
+        rig.until("the packet", |rig| rig.numbers(known.id) == [1]);
+        known.peer.send(&most_of_a_packet());
+        rig.settle();
+        assert_eq!(held_bytes(&rig), 0);
+        assert_eq!(rig.lost(known.id), []);
+    });
+}
+
+/// A link becomes known while its receiving half is away.
+#[test]
+fn h30_a_link_that_becomes_known_while_it_is_read_holds_nothing() {
+    four_ways(|mode| {
+        if mode.io_threads == 1 {
+            return;
+        }
+        let mut rig = Rig::with(mode, |config| {
+            config.max_anonymous_bytes = BUDGET_BYTES;
+            config.io_threads_always_active = true;
+        });
+        let link = rig.link();
+        link.socket.hold(Side::Recv);
+        link.peer.send(&most_of_a_packet()[..500_000]);
+        rig.tell_edges();
+        rig.engine.flush();
+        link.socket.wait_inside(Side::Recv);
+        rig.engine.bind(link.id, *b"0123456789abcdef0123456789abcdef01234567");
+        link.socket.release(Side::Recv);
+        rig.until("the part is read", |_| link.socket.unread_len() == 0);
+        rig.settle();
+        assert_eq!(held_bytes(&rig), 0);
+    });
+}
+
+/// Links that were accepted count, and dials whose node is not known yet.
+#[test]
+fn h30_links_over_tcp_count_both_ways() {
+    four_ways(|mode| {
+        let mut rig = budget_rig(mode);
+        let (_, port) = rig.listen();
+        let accepted = rig.dial(port);
+        accepted.send(&most_of_a_packet());
+        until_held(&mut rig);
+        accepted.end();
+        rig.until("its end", |rig| rig.accepted().iter().any(|link| !rig.lost(*link).is_empty()));
+        assert_eq!(held_bytes(&rig), 0);
+        let (dialled, peer) = dialled(&mut rig);
+        peer.send(&most_of_a_packet());
+        until_held(&mut rig);
+        peer.send(&[0]);
+        rig.until("the packet", |rig| rig.numbers(dialled) == [1]);
+        assert_eq!(held_bytes(&rig), 0);
+    });
+}
+
+/// A link that the engine has dialled over TCP, and its peer.
+fn dialled(rig: &mut Rig) -> (LinkId, Peer) {
+    let (listener, address) = peer_listener();
+    let tls = rig.mode.tls;
+    let link = rig.engine.connect(address, 5, tls, None).expect("a socket");
+    let (stream, _) = listener.accept().expect("the engine dialled");
+    let peer = Peer::over_tcp(stream, tls.then(|| certs().server(&certs().peer)));
+    rig.adopt(&peer);
+    rig.until("the link is up", |rig| rig.story(link) == "c");
+    (link, peer)
 }

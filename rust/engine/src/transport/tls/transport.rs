@@ -12,6 +12,7 @@ use rustls::{Connection, InvalidMessage};
 use crate::gossip::{GossipScratch, IdBytes, View};
 use crate::limits::{HANDSHAKE_BYTES, READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
 use crate::reason::EndReason;
+use crate::transport::anonymous::AnonymousBytes;
 use crate::transport::socket::Socket;
 use crate::transport::tls::identity::PeerIdentity;
 use crate::transport::transfer::{
@@ -58,6 +59,16 @@ impl TlsTransport {
             expect_eof: false,
             node: None,
         })
+    }
+
+    /// What it holds while the link's node is not known counts against `all`.
+    pub(crate) fn count_in(&mut self, all: &Arc<AnonymousBytes>) {
+        self.deframer.count_in(all);
+    }
+
+    /// The link's node is known, so what this holds counts no more.
+    pub(crate) fn node_is_known(&mut self) {
+        self.deframer.node_is_known();
     }
 
     /// Who the peer is by its certificate, once the handshake is done.
