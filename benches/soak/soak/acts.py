@@ -17,6 +17,7 @@ from typing import Any, Final
 import redis
 
 from soak.cast import NODE_TIMEOUT_MS
+from soak.checks.logs import parse_info
 from soak.checks.messages import REACH_S, Disturbance, End
 from soak.schedule import FILTERED_TYPES, Fault, Planned
 from soak.world.certificates import Authority
@@ -31,6 +32,7 @@ TAKEOVER_DEADLINE_S: Final = 45.0
 FAILOVER_TRIES: Final = 8
 """A packet filter at a voter may make a manual failover fail, so that it must be given again."""
 FAILOVER_WAIT_S: Final = 6.0
+FOLLOW_DEADLINE_S: Final = 10.0
 ACT_DEADLINE_S: Final = 120.0
 """No fault takes so long; one that does hangs."""
 POLL_INTERVAL_S: Final = 0.1
@@ -82,6 +84,7 @@ class Acts:
             Fault.FILTER: self._filter,
             Fault.IO_THREADS: self._io_threads,
             Fault.CERTIFICATES: self._certificates,
+            Fault.TLS_FILES: self._tls_files,
             Fault.CLIENT_KILL: self._client_kill,
             Fault.SLOW_CLIENT: self._slow_client,
         }
@@ -251,6 +254,22 @@ class Acts:
         )
         node.pair = pair
         return ""
+
+    async def _tls_files(self, planned: Planned) -> str:
+        """The node looks at its files by itself, and must show the new certificate soon."""
+        node = self._nodes[planned.target]
+        before = await self._serial(planned)
+        self._authority.replace(node.pair, node.name)
+        replaced_s = time.monotonic()
+        while await self._serial(planned) == before:
+            if time.monotonic() > replaced_s + FOLLOW_DEADLINE_S:
+                self.findings.append(f"{node} does not follow its TLS files within {FOLLOW_DEADLINE_S} s")
+                return "not followed"
+            await asyncio.sleep(POLL_INTERVAL_S)
+        return ""
+
+    async def _serial(self, planned: Planned) -> str:
+        return parse_info(str(await self._order(planned, "INFO", "tls")))["tls_server_cert_serial"]
 
     async def _client_kill(self, planned: Planned) -> str:
         killed = 0

@@ -32,6 +32,7 @@ class Fault(Enum):
     FILTER = "packet filter"
     IO_THREADS = "io-threads resized"
     CERTIFICATES = "certificates reloaded"
+    TLS_FILES = "certificate files replaced"
     CLIENT_KILL = "clients killed"
     SLOW_CLIENT = "slow clients"
 
@@ -44,6 +45,7 @@ LIGHT: Final = (
     Fault.FILTER,
     Fault.IO_THREADS,
     Fault.CERTIFICATES,
+    Fault.TLS_FILES,
     Fault.CLIENT_KILL,
     Fault.SLOW_CLIENT,
 )
@@ -141,6 +143,8 @@ def _targets(fault: Fault, cast: Sequence[Part]) -> list[str]:
         return [part.name for part in cast if part.kind.resizes]
     if fault is Fault.CERTIFICATES:
         return [part.name for part in cast if part.kind.speaks_tls]
+    if fault is Fault.TLS_FILES:
+        return [part.name for part in cast if part.kind.is_ours]
     if fault is Fault.CLIENT_KILL:
         return [part.name for part in cast if part.kind is not Kind.PROGRAM]
     if fault is Fault.DEBUG_KILL:

@@ -38,6 +38,7 @@ def test_faults_are_only_what_their_target_can_bear() -> None:
         assert planned.fault is not Fault.DEBUG_KILL or kind is not Kind.REDIS
         assert planned.fault is not Fault.IO_THREADS or kind is not Kind.REDIS
         assert planned.fault is not Fault.CERTIFICATES or kind is not Kind.VALKEY
+        assert planned.fault is not Fault.TLS_FILES or kind.is_ours
 
 
 def test_a_cast_without_replicas_has_no_failovers() -> None:

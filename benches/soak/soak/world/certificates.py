@@ -1,6 +1,6 @@
 """The certificates of the cluster: one authority, and for each node a certificate that can be issued anew at any time.
 
-Owns the PEM files. Servers take file names, so each issue writes new files and never touches old ones.
+Owns the PEM files. Servers take file names, so each issue writes new files; only `replace` touches old ones.
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ class Authority:
         self._issued = 0
         self.ca_file = folder / "ca.pem"
         self._authority.cert_pem.write_to_path(self.ca_file)
+
+    def replace(self, pair: Pair, name: str) -> None:
+        """Puts a new certificate and its key in the place of a pair's files, one after the other."""
+        new = self.issue(name)
+        new.key_file.replace(pair.key_file)
+        new.cert_file.replace(pair.cert_file)
 
     def issue(self, name: str) -> Pair:
         self._issued += 1

@@ -27,6 +27,8 @@ from soak.world.commands import NO_ANSWER, Address, Commander
 
 START_TIMEOUT_S: Final = 60.0
 END_TIMEOUT_S: Final = 30.0
+RELOAD_INTERVAL_S: Final = 1
+"""Between two looks of a clusterbus node at its TLS files."""
 POLL_INTERVAL_S: Final = 0.05
 DIE_WITH_PARENT: Final = (1, signal.SIGKILL)
 """prctl(PR_SET_PDEATHSIG, SIGKILL)."""
@@ -134,6 +136,8 @@ class Node:
                 "tls-ca-cert-file": str(self.authority.ca_file),
                 "tls-auth-clients": "yes",
             }
+        if self.part.kind.is_ours:
+            table["tls-auto-reload-interval"] = str(RELOAD_INTERVAL_S)
         if self.part.kind is Kind.REDIS:
             table["tls-replication"] = "yes"
         else:

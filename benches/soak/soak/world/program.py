@@ -13,11 +13,21 @@ import logging
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, Final
 
 import clusterbus
 
 from soak.world.words import CHANNEL, PUBLISH_INTERVAL_S, body, numbered
+
+INTEGERS: Final = (
+    "port",
+    "tls_port",
+    "io_threads",
+    "cluster_node_timeout",
+    "cluster_announce_bus_port",
+    "tls_auto_reload_interval",
+)
+"""Keywords of `Bus` that take a number here."""
 
 
 def say(what: str, **values: object) -> None:
@@ -68,7 +78,7 @@ def parsed(words: list[str]) -> dict[str, Any]:
     for word in words:
         name, _, value = word.partition("=")
         keyword = name.replace("-", "_")
-        if keyword in ("port", "tls_port", "io_threads", "cluster_node_timeout", "cluster_announce_bus_port"):
+        if keyword in INTEGERS:
             table[keyword] = int(value)
         elif value in ("yes", "no") and keyword != "enable_debug_command":
             table[keyword] = value == "yes"
