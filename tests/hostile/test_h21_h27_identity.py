@@ -250,6 +250,18 @@ def test_private_flags_in_gossip_count_for_nothing_h25(attacked: Attacked) -> No
         assert not any(entry.flags & (FLAG_MYSELF | FLAG_HANDSHAKE) for entry in heartbeat.gossip), "we tell none"
 
 
+def test_private_flags_in_the_gossip_of_a_stranger_count_for_nothing_h25(attacked: Attacked) -> None:
+    """A MEET: of its gossip only entries about nobody known are looked at."""
+    third = attacked.stranger(THIRD_ID)
+    attacked.loop.run(third.listen())
+    stranger = attacked.stranger()
+    lie = mention(third, THIRD_ID, FLAG_PRIMARY | FLAG_MYSELF | FLAG_HANDSHAKE)
+    meet = stranger.heartbeat(TYPE_MEET, gossip=[lie])
+    attacked.refuses(stranger, [meet] * 3, counter="cluster_refused_gossip_flags", logged="private flags")
+    attacked.wait(lambda: attacked.is_well(THIRD_ID), "the rest of the entry counts: it has joined")
+    assert attacked.nodes()[THIRD_ID].flags == frozenset({"master"})
+
+
 def test_fail_and_update_about_the_node_itself_or_nobody_known_are_ignored_h26(attacked: Attacked) -> None:
     known = attacked.known()
     attacked.stranger(THIRD_ID).send(attacked.stranger(THIRD_ID).heartbeat(TYPE_MEET))

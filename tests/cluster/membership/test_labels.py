@@ -132,6 +132,44 @@ def test_nothing_that_an_outsider_says_counts() -> None:
     assert solo.counter("refused_label") == 8
 
 
+def test_a_server_in_the_middle_that_passes_no_label_on_gives_an_outsider_no_slots() -> None:
+    """It is a member of both clusters for all it knows, names the outsider in its gossip, and believes its claims."""
+    solo = Solo(cluster_label="blue")
+    middle, mine = solo.puppet("b"), solo.puppet("d", slots=[7, 8])
+    theirs = node_id("a")
+    solo.gossips(middle, entry(theirs, ip="10.0.4.4", port=7004))
+    assert solo.knows(theirs), "for what it knows it is a node as any other"
+    solo.updates(middle, theirs, 1_000, [7])
+    assert solo.state.owner_of(7) is solo.node(mine), "who has not shown its label yet gets nothing"
+    assert solo.counter("refused_update_subject") == 1
+    dial = next(dial for dial in solo.of(Dial, solo.ticks(500)) if dial.node_id == theirs)
+    link = solo.open(dial)
+    assert label_in(solo.sent(link, c.PING)[0]) == "blue"
+    other = Puppet(theirs, "10.0.4.4", 7004, link, 0, config_epoch=1_000, slots=frozenset([7]))
+    solo.says(other, c.PONG, extensions=labelled("green"))
+    assert solo.node(theirs).is_outsider
+    solo.updates(middle, theirs, 1_001, [7, 8])
+    assert [solo.state.owner_of(slot) for slot in (7, 8)] == [solo.node(mine)] * 2
+    assert solo.state.current_epoch < 1_000
+    assert solo.counter("refused_label") == 2
+    assert [line for line in solo.warnings() if theirs in line and "of another cluster" in line]
+
+
+@pytest.mark.parametrize("ours", ["", "blue"])
+def test_the_word_of_others_about_a_new_node_counts_once_it_has_been_heard(ours: str) -> None:
+    """Without a label of ours it counts at once. Servers of another kind have no label, and fit."""
+    solo = Solo(cluster_label=ours)
+    puppet, theirs = solo.puppet("b"), node_id("a")
+    solo.gossips(puppet, entry(theirs, ip="10.0.4.4", port=7004))
+    solo.updates(puppet, theirs, 20, [7])
+    owner = solo.state.owner_of(7)
+    assert (owner.node_id if owner else None) == (None if ours else theirs)
+    link = solo.open(next(dial for dial in solo.of(Dial, solo.ticks(500)) if dial.node_id == theirs))
+    solo.says(Puppet(theirs, "10.0.4.4", 7004, link, 0), c.PONG)
+    solo.updates(puppet, theirs, 21, [7])
+    assert solo.state.owner_of(7) is solo.node(theirs)
+
+
 def test_an_outsider_is_answered_and_is_alive_and_nobody_is_told_of_it() -> None:
     solo = Solo(cluster_label="blue")
     mine, puppet = solo.puppet("b"), outsider(solo)

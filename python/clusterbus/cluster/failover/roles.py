@@ -77,12 +77,15 @@ def _is_stale(core: Core, sender: Node, packet: Packet) -> bool:
 
 
 def apply_update(core: Core, sender: Node, update: Update) -> None:
-    """Applies an UPDATE: a node's newer slots and config epoch. Ignored if it is about us or an unknown id (H26), or if
-    its epoch is none that we believe (H28).
+    """Applies an UPDATE: a node's newer slots and config epoch. Ignored if it is about us or an unknown id (H26), if
+    its epoch is none that we believe (H28), or if the node is of another cluster or may turn out to be (`labels`).
     """
     node = core.table.find(update.node_id)
-    if node is None or node is core.myself or node.in_handshake:
+    if node is None or node is core.myself or node.in_handshake or node.is_hearsay:
         core.count_refused(Refusal.UPDATE_SUBJECT)
+        return
+    if node.is_outsider:
+        core.refuse(Refusal.LABEL, sender.node_id, f"tells of slots of node {node.node_id}, of another cluster")
         return
     if update.config_epoch <= node.config_epoch:
         return

@@ -94,6 +94,7 @@ def _meet_by_gossip(core: Core, entry: GossipEntry, sender_id: str, *, stranger:
     node.ip, node.cport = entry.ip, entry.cport
     node.port, node.tls_port = core.ports_of(entry)
     node.provisional = stranger
+    node.is_hearsay = bool(core.applied.label)
     if flags & c.FLAG_FAIL:
         node.fail_time_ms = core.now_ms
     core.table.add(node)

@@ -1,12 +1,13 @@
 """The label of a cluster (`cluster-label`): clusterbus nodes of another one are not let in, and their word is refused.
 
-Owns `Node.label` and `Node.is_outsider`, and how labels travel. Must never hold an empty label, ours or a peer's, for
-another one: servers of another kind have none. Main thread. Beyond the source.
+Owns `Node.label`, `is_outsider` and `is_hearsay`, and how labels travel. Must never hold an empty label, ours or a
+peer's, for another one: servers of another kind have none. Main thread. Beyond the source.
 
 A label is an extension of a heartbeat, of a type that Valkey and Redis do not know: they skip it, and those that know
 the sender write one line to their log. So it is in few heartbeats: in MEET, in the first PING on each link that we
 dial, in a PING to everybody when it changes, and in the answer to a heartbeat that has one. Each side so hears the
-other's label before it applies anything else, and a MEET with another label starts no handshake.
+other's label before it applies anything else, and a MEET with another label starts no handshake. Of a node that servers
+of another kind name in their gossip it hears on the first link; until then it takes nobody's word about its slots.
 
     data of the extension: the label in ASCII, a NUL, and NULs up to a multiple of eight bytes
 """
@@ -46,6 +47,7 @@ def differs(core: Core, label: str | None) -> bool:
 
 def note(core: Core, node: Node, packet: Packet) -> str | None:
     """Remembers the label that a heartbeat of a known node tells, and returns it."""
+    node.is_hearsay = False
     label = told_in(packet)
     if label is not None and label != node.label:
         node.label = label

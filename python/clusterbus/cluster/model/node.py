@@ -258,6 +258,8 @@ class Node:
     """The label of its cluster, as it told it last; "" for none (`labels`)."""
     is_outsider: Viewed[bool] = False
     """It is of another cluster, by its label: nothing that it says counts, and we tell nobody of it."""
+    is_hearsay: bool = False
+    """We have a label, and gossip alone has named this node: it may turn out to be of another cluster (`labels`)."""
     pin: str = ""
     """The certificate that its id must come with (`admission`); "" for any."""
     kin: Kin = Kin.UNKNOWN

@@ -51,14 +51,14 @@ class Refusal(Enum):
         "links whose peer's certificate has none of cluster-allow-certificate-names",
     )
     PIN = "pin", "links that claim a node with another certificate than the one pinned to it; closed"
-    LABEL = "label", "packets of nodes with another cluster-label"
+    LABEL = "label", "packets of nodes with another cluster-label, and UPDATEs about such nodes"
 
     # What a packet says.
     FIELDS = "fields", "packets with fields that are refused; the rest of each counts"
     UNKNOWN_TYPE = "unknown_type", "messages of a type that is not known; their header counts"
     GOSSIP_FLAGS = "gossip_flags", "gossip with the flags of oneself or of a handshake; the entry counts, they do not"
     FAIL_SUBJECT = "fail_subject", "FAIL about this node or about nobody known"
-    UPDATE_SUBJECT = "update_subject", "UPDATE about this node or about nobody known"
+    UPDATE_SUBJECT = "update_subject", "UPDATE about this node, or about nobody known or heard yet"
     FORGOTTEN_NODE = "forgotten_node", "wishes to forget the sender, this node, its primary or a handshake"
     SHARD_ID = "shard_id", "replicas that name another shard than that of their primary"
     TAGS = "tags", "messages about tags that make no sense"
