@@ -345,15 +345,18 @@ def answer_at_any_version(patch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True)
 class Hunt:
-    """A bent rule, what the simulator says of it, and the only faults of the scenarios that look for it."""
+    """A bent rule, what the simulator says of it, and the only faults of the scenarios that look for it. The hunt begins
+    at a seed that found it when it was last looked for, so as not to take longer than it must.
+    """
 
     mutate: Mutate
     failure_text: str
     faults: tuple[str, ...]
+    first_seed: int = 0
 
 
 HUNTS: Final = {
-    "s5": Hunt(vote_again, checks.ONE_VOTE, ("two elections at once", "shards fail at once")),
+    "s5": Hunt(vote_again, checks.ONE_VOTE, ("two elections at once", "shards fail at once"), 73),
     "p6": Hunt(hope_for_the_gone, "whose address another node has", ("back under a new id",)),
     "p10": Hunt(apply_old_headers, checks.WENT_BACK, ("links out of step", "manual failover", "takeover")),
     "p16": Hunt(win_slots_back, checks.SUCCESSION, ("epoch bumped in isolation",)),
@@ -361,8 +364,8 @@ HUNTS: Final = {
     "p18": Hunt(believe_any_shard, "shard", ("another shard id", "process killed")),
     "p7": Hunt(trust_half_a_link, "lacks a link", ("link half dead",)),
     "h28": Hunt(believe_any_epoch, checks.NO_JUMP, ("wild epochs",)),
-    "h47": Hunt(send_after_failed_save, checks.VOTE_DURABLE, ("two elections at once", "disk fails or is slow")),
-    "h47 slow": Hunt(send_while_saving, checks.VOTE_DURABLE, ("two elections at once", "disk fails or is slow")),
+    "h47": Hunt(send_after_failed_save, checks.VOTE_DURABLE, ("two elections at once", "disk fails or is slow"), 27),
+    "h47 slow": Hunt(send_while_saving, checks.VOTE_DURABLE, ("two elections at once", "disk fails or is slow"), 73),
     "r33 lease": Hunt(answer_without_a_lease, checks.LEASE, ("main loop hangs", "main loop away")),
     "r33 version": Hunt(answer_at_any_version, checks.AS_OF_NOW, ("main loop away", "slot moved")),
 }
@@ -376,7 +379,7 @@ def test_a_fault_made_for_a_rule_finds_it_bent_s5_p6_p7_p10_p16_p18_p19_h28_h47_
     monkeypatch.setattr(scenario, "FAULTS", {name: FAULTS[name] for name in hunt.faults})
     hunt.mutate(monkeypatch)
     seen: list[str] = []  # a bent rule may break another one first
-    for seed in range(HUNT_SEEDS_MAX):
+    for seed in range(hunt.first_seed, hunt.first_seed + HUNT_SEEDS_MAX):
         seen.append(play(seed).failure)
         if hunt.failure_text in seen[-1]:
             return
