@@ -345,8 +345,8 @@ def answer_at_any_version(patch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True)
 class Hunt:
-    """A bent rule, what the simulator says of it, and the only faults of the scenarios that look for it. The hunt begins
-    at a seed that found it when it was last looked for, so as not to take longer than it must.
+    """A bent rule, what the simulator says of it, and the only faults of the scenarios that look for it. The hunt
+    begins at a seed that found it when it was last looked for, so as not to take longer than it must.
     """
 
     mutate: Mutate
