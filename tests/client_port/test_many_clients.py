@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.client_port.harness import Client
+from tests.client_port.harness import Client, multibulk
 from tests.peers.cluster import wait_until
 from tests.peers.server import Server
 
@@ -79,6 +79,34 @@ def test_a_request_over_the_query_buffer_limit_ends_its_client(peers: Peers) -> 
     lines = [line for line in server.log_text().splitlines() if "client-query-buffer-limit" in line]
     assert len(lines) == 2
     assert all("127.0.0.1:" in line for line in lines)
+    assert server.call("PING") == "PONG"
+
+
+@pytest.mark.parametrize("kind", ["clusterbus", "valkey"])
+def test_who_holds_most_is_closed_when_all_together_hold_too_much(peers: Peers, kind: str) -> None:
+    """Unfinished requests, queued transactions and unread output count; CLIENT NO-EVICT excepts."""
+    server = peers(kind)
+    assert server.call("CONFIG", "SET", "maxmemory-clients", "8mb") == "OK"
+
+    def part_of_echo(len_bytes: int) -> bytes:
+        """All of a request but its last ten bytes and the end of its line."""
+        return b"*2\r\n$4\r\nECHO\r\n$%d\r\n%b" % (len_bytes, bytes(len_bytes - 10))
+
+    with contextlib.ExitStack() as stack:
+        kept, waits, queues, greedy = (stack.enter_context(Client(server.port)) for _ in range(4))
+        kept.ask(b"CLIENT NO-EVICT ON\r\n", b"+OK\r\n")
+        kept.send(part_of_echo(3_000_000))
+        waits.send(part_of_echo(1_000_000))
+        queues.ask(b"MULTI\r\n", b"+OK\r\n")
+        queues.ask(multibulk(b"PUBLISH", b"c", bytes(1_000_000)), b"+QUEUED\r\n")
+        assert server.counter("evicted_clients") == 0
+        greedy.send(part_of_echo(4_000_000))
+        greedy.expect_close()
+        assert server.counter("evicted_clients") == 1
+        queues.ask(b"EXEC\r\n", b"*1\r\n:0\r\n")
+        for client, len_bytes in ((kept, 3_000_000), (waits, 1_000_000)):
+            client.send(bytes(10) + b"\r\n")
+            client.expect(b"$%d\r\n" % len_bytes + bytes(len_bytes) + b"\r\n")
     assert server.call("PING") == "PONG"
 
 

@@ -16,6 +16,7 @@ from clusterbus.client_port.commands.introspection import standard_registry
 from clusterbus.client_port.connection import OUTPUT_LEN_MAX_BYTES, READ_AHEAD_BYTES, REQUESTS_PER_TURN_MAX
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import Push, Reply, error
+from clusterbus.client_port.requests import RequestParser
 from clusterbus.client_port.server import RespServer
 from clusterbus.config import Config
 from clusterbus.errors import ConfigError, StateError
@@ -632,3 +633,21 @@ def test_a_client_on_its_way_in_does_not_hold_up_the_end(
 
 def test_error_helper_has_a_code() -> None:
     assert error("x") == "ERR x"
+
+
+def test_a_client_for_which_no_memory_is_left_is_closed_and_counted(
+    running_server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(_parser: object, data: bytes) -> None:
+        if b"much" in data:
+            raise MemoryError
+
+    server = running_server.server
+    with running_server.connect() as other, running_server.connect() as greedy:
+        other.ask(b"PING\r\n", b"+PONG\r\n")
+        with monkeypatch.context() as patched:
+            patched.setattr(RequestParser, "feed", no_memory)
+            greedy.send(b"much\r\n")
+            assert greedy.expect_close() == b""
+        assert server.stats()["client_memory_errors"] == 1
+        other.ask(b"PING\r\n", b"+PONG\r\n")

@@ -42,6 +42,8 @@ class Connection(Protocol):
 
     def query_buffer_len_bytes(self) -> int: ...
     def output_len_bytes(self) -> int: ...
+    def memory_bytes(self) -> int:
+        """What the client makes this node keep: requests that are not whole, and unread output."""
 
 
 class Clients(Protocol):

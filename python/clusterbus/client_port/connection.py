@@ -67,6 +67,9 @@ class Server(Clients, Protocol):
     def remove(self, client: Client) -> None:
         """Called when a connection is gone."""
 
+    def weigh(self, client: Client) -> None:
+        """Called when a client may hold more memory than before. It may have to be closed for it, or another one."""
+
     def count(self, name: str, amount: int = 1) -> None:
         """Adds `amount` to a counter of INFO."""
 
@@ -148,6 +151,11 @@ class RespConnection(asyncio.Protocol):
             self._reply_task.cancel()
         if self._client is not None:
             self._server.remove(self._client)
+            self._client.transaction = None
+        # This and the client hold each other, so what they keep would stay until Python looks for such circles.
+        self._parser = RequestParser()
+        self._output = bytearray()
+        self._pushed = bytearray()
 
     def data_received(self, data: bytes) -> None:
         if self._closing or self._client is None:
@@ -155,11 +163,16 @@ class RespConnection(asyncio.Protocol):
         self._client.received_bytes += len(data)
         self._client.last_interaction_s = self._server.now_s()
         self._server.count("total_net_input_bytes", len(data))
-        self._parser.feed(data)
+        try:
+            self._parser.feed(data)
+        except MemoryError:
+            self._out_of_memory(self._client)
+            return
         if self._turn is None and self._reply_task is None and not self._output_is_full:
             self._serve()
         else:
             self._bound_read_ahead()
+        self._server.weigh(self._client)
 
     def pause_writing(self) -> None:
         self._output_is_full = True
@@ -219,6 +232,8 @@ class RespConnection(asyncio.Protocol):
             )
             self._server.count("client_output_buffer_limit_disconnections")
             self.close()
+        else:
+            self._server.weigh(client)
 
     def close(self) -> None:
         self._closing = True
@@ -249,6 +264,10 @@ class RespConnection(asyncio.Protocol):
         written = self._transport.get_write_buffer_size() if self._transport is not None else 0
         return len(self._output) + len(self._pushed) + written
 
+    def memory_bytes(self) -> int:
+        requests_bytes = 0 if self._closing else self._parser.memory_bytes()  # which are given up with the connection
+        return requests_bytes + self.output_len_bytes()
+
     # ---------------------------------------------------------------- requests
 
     def _serve_soon(self) -> None:
@@ -256,9 +275,21 @@ class RespConnection(asyncio.Protocol):
             self._turn = asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
-        """One turn: runs requests in order until there are no more, one has to wait, or REQUESTS_PER_TURN_MAX ran."""
         client = self._client
         assert client is not None
+        try:
+            self._take_turn(client)
+        except MemoryError:
+            self._out_of_memory(client)
+
+    def _out_of_memory(self, client: Client) -> None:
+        """There is none for what the client sends or asks for: it is closed, which frees what it holds."""
+        self.close()
+        self._server.count("client_memory_errors")
+        logger.warning("client %s closed: no memory is left for it", client.address)
+
+    def _take_turn(self, client: Client) -> None:
+        """One turn: runs requests in order until there are no more, one has to wait, or REQUESTS_PER_TURN_MAX ran."""
         self._turn = None
         self._in_turn = True
         config = self._server.config

@@ -25,6 +25,10 @@ UNAUTHENTICATED_ARGUMENTS_MAX: Final = 10
 UNAUTHENTICATED_BULK_LEN_MAX_BYTES: Final = 16 * 1024
 
 
+ARGUMENT_COST_BYTES: Final = 56
+"""What an argument takes beside its bytes: a Python object, and a place in a list."""
+
+
 class RequestTooBigError(PeerError):
     """A request is longer than client-query-buffer-limit."""
 
@@ -57,13 +61,20 @@ class RequestParser:
         """The number of bytes held: those not parsed yet, and the arguments of the unfinished request."""
         return len(self._buffer) - self._position + self._arguments_len_bytes
 
+    def memory_bytes(self) -> int:
+        """What is kept for requests that are not whole: more than their bytes, if they have many small arguments."""
+        return len(self._buffer) + self._arguments_len_bytes + ARGUMENT_COST_BYTES * len(self._arguments)
+
     def feed(self, data: bytes) -> None:
         """Adds received bytes. The caller limits how many: it stops reading while `take` still has requests."""
+        self._drop_parsed()
+        self._buffer += data
+
+    def _drop_parsed(self) -> None:
         if self._position:
             del self._buffer[: self._position]
             self._deleted_bytes += self._position
             self._position = 0
-        self._buffer += data
 
     def take(self) -> list[bytes] | None:
         """The next whole request, or None until more bytes come. An empty list is a request without words (`*0`, an
@@ -80,6 +91,7 @@ class RequestParser:
     def _take(self) -> list[bytes] | None:
         if not self._missing:
             if self._position >= len(self._buffer):
+                self._drop_parsed()  # a client at rest holds nothing of its last request
                 return None
             if self._buffer[self._position] != 0x2A:  # '*'
                 return self._take_inline()

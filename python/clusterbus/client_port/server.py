@@ -19,6 +19,7 @@ from typing import Final
 
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.connection import RespConnection
+from clusterbus.client_port.eviction import ClientMemory
 from clusterbus.client_port.observation.observer import Observer
 from clusterbus.client_port.pause import Pause
 from clusterbus.client_port.port_sockets import TLS_HANDSHAKE_TIMEOUT_S, Listener
@@ -65,6 +66,7 @@ class RespServer:
         self._certificates = certificates
         self._files_max = files_max
         self._clients: dict[int, Client] = {}
+        self._memory = ClientMemory(self._clients, config)
         self._client_ids = itertools.count(1)
         self._counters: Counter[str] = Counter()
         self._places = Places(lambda place: Listener(place, config), Listener.close)
@@ -167,8 +169,23 @@ class RespServer:
         client.unsubscribe_all()
         self.observer.monitors.remove(client)
         self._clients.pop(client.id, None)
+        self._memory.forget(client)
         if not self._clients:
             self._empty.set()
+
+    def weigh(self, client: Client) -> None:
+        """Called when a client may hold more memory than before: closes those that hold most, if all together hold too
+        much (evictClients).
+        """
+        if not self._memory.weigh(client):
+            return
+        for greedy in self._memory.excess():
+            self.count("evicted_clients")
+            held_bytes = greedy.connection.memory_bytes()
+            who = greedy.address.rpartition(":")[0]  # it may come again and again, from another port each time
+            self._note(who, f"closed for maxmemory-clients: a client holds {held_bytes} bytes")
+            greedy.connection.close()
+            self._memory.forget(greedy)
 
     def _check_idle(self) -> None:
         """Closes clients that have been idle for too long (but not subscribers), and clients that do not read."""
@@ -205,6 +222,8 @@ class RespServer:
             "protocol_errors",
             "client_output_buffer_limit_disconnections",
             "client_query_buffer_limit_disconnections",
+            "evicted_clients",
+            "client_memory_errors",
         )
         clients = self._clients.values()
         watched = {key for client in clients for key in client.watched}

@@ -45,6 +45,7 @@ class Config:
     timeout: int
     maxclients: int
     client_query_buffer_limit: int
+    maxmemory_clients: int | str
     proto_max_bulk_len: int
     client_output_buffer_limit: BufferLimits
     protected_mode: bool

@@ -84,6 +84,14 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         True,
     ),
     Directive(
+        "maxmemory-clients",
+        Memory(0, LONG_MAX, percent_most=100),
+        "0",
+        "Bytes that all clients together may hold in unfinished requests and unread output, or a percentage of "
+        "maxmemory, before those that hold most are closed; 0 is no limit.",
+        True,
+    ),
+    Directive(
         "proto-max-bulk-len",
         Memory(1048576, LONG_MAX),
         "16777216",

@@ -44,6 +44,10 @@ class Directives(TypedDict, total=False):
     """Bytes of one client's request, or of all that its transaction holds, which close the client. (default
     33554432)"""
 
+    maxmemory_clients: int | str | None
+    """Bytes that all clients together may hold in unfinished requests and unread output, or a percentage of maxmemory,
+    before those that hold most are closed; 0 is no limit. (default 0)"""
+
     proto_max_bulk_len: int | str | None
     """Most bytes of one argument of a client's request. (default 16777216)"""
 

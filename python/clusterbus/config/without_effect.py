@@ -183,7 +183,6 @@ WITHOUT_EFFECT: Final[tuple[Directive, ...]] = (
         _live("max-new-tls-connections-per-cycle", Integer(1, 1000), "1"),
         _fixed("client-default-resp", Integer(2, 3), "2"),
         _live("tracking-table-max-keys", _LONG, "1000000"),
-        _live("maxmemory-clients", Memory(0, LONG_MAX, percent_most=100), "0"),
     ),
     *_rows(
         "The bus does this in its own way.",

@@ -63,8 +63,10 @@ MESSAGES_QUEUED_MAX_BYTES: Final = 64 * 1024 * 1024
 """A link with this much unsent gets no more messages of users (PUBLISH, MODULE) until its peer reads on. The bus
 promises no delivery of them, and cluster-link-sendbuf-limit may be off. Heartbeats are still sent."""
 ANSWERS_UNSENT_MAX_BYTES: Final = 1024 * 1024
-"""With this much unsent, a link of nobody known gets no more answers, and that of a node only ANSWERS_PER_TICK: who
-sends and does not read would fill our memory with them, one for each PING (H40)."""
+"""With this much unsent, a node's link gets only ANSWERS_PER_TICK more answers: who sends and does not read would fill
+our memory with them, one for each PING (H40)."""
+STRANGER_ANSWERS_UNSENT_MAX_BYTES: Final = 64 * 1024
+"""With this much unsent a link of nobody known gets no more answers: there may be a thousand such links."""
 ANSWERS_PER_TICK: Final = 16
 ANSWERS_QUEUED_MAX_BYTES: Final = 80 * 1024 * 1024
 """With this much unsent no link gets an answer. It is more than messages of users alone may be."""
@@ -509,9 +511,11 @@ class Driver:
     def _may_answer(self, link: int) -> bool:
         """Whether a link may get one more message because of what came on it. Who does not read gets few or none."""
         unsent_bytes = self.engine.send_queue(link)[1]
-        if unsent_bytes <= ANSWERS_UNSENT_MAX_BYTES:
+        if unsent_bytes <= STRANGER_ANSWERS_UNSENT_MAX_BYTES:
             return True
         if unsent_bytes <= ANSWERS_QUEUED_MAX_BYTES and self.state.is_of_node(link):
+            if unsent_bytes <= ANSWERS_UNSENT_MAX_BYTES:
+                return True
             self._slow_answers[link] += 1
             if self._slow_answers[link] <= ANSWERS_PER_TICK:
                 return True
