@@ -19,8 +19,8 @@ def member(nodes: int, links: int) -> Any:
 
 @pytest.mark.parametrize(
     ("nodes", "links", "kept"),
-    [(1, 0, 0), (4, 6, 0), (4, 1, 5), (1, 9, 0)],
-    ids=["alone", "all links up", "links that are to come", "strangers"],
+    [(1, 0, 0), (4, 6, 0), (4, 1, 5), (1, 9, 0), (10_000, 0, (FILES - FILES_RESERVED) // 2), (10_000, FILES, 0)],
+    ids=["alone", "all links up", "links that are to come", "strangers", "half at most", "more links than files"],
 )
 def test_descriptors_of_links_that_are_to_come_are_kept_h43(
     monkeypatch: pytest.MonkeyPatch, nodes: int, links: int, kept: int

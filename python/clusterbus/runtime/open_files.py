@@ -31,12 +31,17 @@ def open_files_max() -> int | None:
 def files_for_clients(member: Member) -> int | None:
     """A client whose descriptor is not below this gets no place: what is left is for links, also those of known nodes
     that are not up yet. The kernel gives the lowest descriptor that is free, so this counts all that is open.
+
+    Links that are not up get at most half of what those that are up leave: nodes that are down, or that a member only
+    tells of, must not shut out the clients who could have them forgotten.
     """
     most = open_files_max()
     if most is None:
         return None
-    links_due = LINKS_PER_NODE * (member.state.known_nodes_count - 1) - member.driver.engine.stats()["links"]
-    return most - FILES_RESERVED - max(0, links_due)
+    links = member.driver.engine.stats()["links"]
+    links_due = max(0, LINKS_PER_NODE * (member.state.known_nodes_count - 1) - links)
+    links_room = max(0, most - FILES_RESERVED - links)
+    return most - FILES_RESERVED - min(links_due, links_room // 2)
 
 
 def check_limit() -> None:
