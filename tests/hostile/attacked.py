@@ -488,7 +488,7 @@ class Attacked:
             assert self.counter(f"cluster_{name}_errors") == 0, f"a fault of ours\n{self.log}"
         assert self.counter("cluster_io_job_panics") == 0
         assert self.counter("cluster_io_workers") == self._workers == self.way.io_threads - 1
-        assert self.counter("cluster_io_inbox_length") == 0
+        self.counts("cluster_io_inbox_length", 0)  # not yet, while a worker has just been given a job
         for kind in ("reads", "accepts") if self.way.tls else ("reads",):
             by_workers = self.counter(f"cluster_threaded_{kind}_processed")
             assert (by_workers > 0) == (self.way.io_threads > 1), f"{by_workers} {kind} by workers"

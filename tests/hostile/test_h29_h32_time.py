@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from clusterbus import wire
+from clusterbus.config import Config
 
 from tests.hostile.attacked import GOOD_ID, NODE_TIMEOUT_MS, Attacked, Connection, Way
 from tests.hostile.passing_time import later
@@ -177,6 +178,30 @@ def test_a_dial_that_comes_to_nothing_is_given_up_at_a_deadline_h31(hurried: Att
         later(hurried, NODE_TIMEOUT_MS + 1)
         hurried.counts("cluster_refused_handshake_expired", 1)
         assert len(hurried.nodes()) == 2
+
+
+def test_a_dial_that_nobody_takes_is_given_up_at_a_deadline_h31(hurried: Attacked) -> None:
+    """The other end's system says nothing at all, as when a packet filter swallows the dial: its backlog is full."""
+    known = hurried.known()
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        cport = deaf.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", cport)):  # Linux takes a backlog of 0 as 1
+            begun_s = time.monotonic()
+            hurried.bus.meet("127.0.0.1", 7000, bus_port=cport)
+            (line, *_) = hurried.wait_line(f"not up within {HANDSHAKE_TIMEOUT_MS} ms")
+            assert time.monotonic() - begun_s >= HANDSHAKE_TIMEOUT_MS / 1000
+            assert f"127.0.0.1:{cport}: dial failed (connect)" in line
+            assert hurried.counter("cluster_dials_failed") >= 1
+            assert hurried.counter("cluster_links_lost_connect") >= 1
+            later(hurried, NODE_TIMEOUT_MS + 1)
+            hurried.counts("cluster_refused_handshake_expired", 1)
+    known.dial()
+    assert known.ping() is not None
+
+
+def test_openers_have_5_and_15_seconds_h31() -> None:
+    config = Config.from_keywords()
+    assert (config.cluster_tls_handshake_timeout, config.cluster_first_packet_timeout) == (5_000, 15_000)
 
 
 # ---------------------------------------------------------------- H32: one end is gone

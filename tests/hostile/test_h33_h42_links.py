@@ -20,7 +20,7 @@ from clusterbus.member.ports import LinkLost
 from clusterbus.runtime import live_config, startup
 from clusterbus.runtime.live_certificates import LiveCertificates
 
-from tests.hostile.attacked import GOOD_ID, NODE_TIMEOUT_MS, Attacked, Connection, HostilePeer, Way
+from tests.hostile.attacked import GOOD_ID, NODE_TIMEOUT_MS, Attacked, Connection, HostilePeer, Way, resident_bytes
 from tests.hostile.passing_time import later
 from tests.interop.bus_peer import TYPE_PING, packet_type
 
@@ -31,6 +31,7 @@ MESSAGE_BYTES = 64 << 10
 MESSAGES = 160
 """So many messages are more than the kernel's buffers hold, so some are sent in parts."""
 LIMIT_BYTES = 1 << 20
+ENDED_LINKS, WAITING_BYTES = 4, 8 << 20
 EPOCH = 77
 TICK_MS = 100
 """The time of the member's last input may be so much older than now."""
@@ -139,6 +140,41 @@ def test_what_waits_on_a_link_that_ends_is_dropped_h33(attacked: Attacked) -> No
     attacked.bus.publish("channel", message(MESSAGES))
     attacked.wait(lambda: message(MESSAGES) in published(known.dialled), "it arrives")
     assert packet_type(known.dialled.received[0]) == TYPE_PING
+
+
+def test_what_waits_on_links_that_end_takes_no_room_afterwards_h33(attacked: Attacked) -> None:
+    known = attacked.known()
+    begun_bytes = 0
+    for round in range(ENDED_LINKS):
+        deaf = known.dialled
+        reads(deaf, goes_on=False)
+        for number in range(2 * MESSAGES):
+            attacked.bus.publish("channel", message(number))
+        attacked.wait(lambda: unsent_bytes(attacked, known.node_id) > WAITING_BYTES, "most of them wait")
+        reset(deaf)
+        attacked.wait(lambda deaf=deaf: known.dialled is not deaf, "it is dialled anew")  # type: ignore[misc]
+        attacked.wait(lambda: attacked.is_well(known.node_id) and unsent_bytes(attacked) == 0, "nothing waits")
+        attacked.good.dialled.received.clear()
+        if round == 0:
+            begun_bytes = resident_bytes()  # from now on the allocator has the room that one round needs
+    grown_bytes = resident_bytes() - begun_bytes
+    assert grown_bytes < WAITING_BYTES * (ENDED_LINKS - 1) / 2, f"grew by {grown_bytes >> 20} MiB"
+
+
+@pytest.mark.parametrize("parts", [2, 3], ids=["two packets", "three packets"])
+def test_the_place_in_a_packet_that_comes_in_parts_is_kept_h33(attacked: Attacked, parts: int) -> None:
+    """Each part but the last ends inside a packet, after the end of another one."""
+    known = attacked.known()
+    packets = b"".join(known.heartbeat(current_epoch=EPOCH + number) for number in range(parts))
+    step = len(packets) // parts + 100
+    for start in range(0, len(packets) - step, step):
+        before = attacked.counter("cluster_stats_bytes_received")
+        known.send(packets[start : start + step])
+        attacked.wait(lambda: attacked.counter("cluster_stats_bytes_received") > before, "it is read")  # noqa: B023
+        known.connection.received.clear()
+    assert known.ask(packets[start + step :]) is not None
+    attacked.wait(lambda: attacked.counter("cluster_current_epoch") == EPOCH + parts - 1, "all of them count")
+    assert attacked.counter("cluster_packets_dropped") == 0
 
 
 @pytest.mark.parametrize("rest", [0, 100], ids=["whole", "with a part"])
