@@ -7,11 +7,12 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from clusterbus.client_port import rounds
 from clusterbus.client_port.commands.introspection import standard_registry
 from clusterbus.client_port.connection import OUTPUT_LEN_MAX_BYTES, READ_AHEAD_BYTES, REQUESTS_PER_TURN_MAX
 from clusterbus.client_port.registry import CommandSpec
@@ -101,6 +102,40 @@ def test_one_long_pipeline_does_not_keep_others_waiting(running_server: Running)
         busy.ask(b"seen\r\n" * count, b":0\r\n" * count)
         steps = [after - before for before, after in pairwise(turns)]
         assert max(steps) <= REQUESTS_PER_TURN_MAX
+
+
+def test_many_clients_do_not_keep_the_loop_from_everything_else(
+    running_server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here a round has time for one request, of whichever client."""
+    monkeypatch.setattr(rounds, "ROUND_MAX_S", 0.0)
+    clients, each = 8, 20
+    turns: list[int] = []
+
+    def look() -> None:
+        turns.append(len(running_server.node.seen))
+        if len(running_server.node.seen) < clients * each:
+            running_server.loop.call_soon(look)
+
+    with contextlib.ExitStack() as stack:
+        all_of_them = [stack.enter_context(running_server.connect()) for _ in range(clients)]
+        running_server.loop.call_soon_threadsafe(look)
+        for one in all_of_them:
+            one.send(b"seen\r\n" * each)
+        for one in all_of_them:
+            one.expect(b":0\r\n" * each)
+        assert max(after - before for before, after in pairwise(turns)) == 1
+
+
+def test_requests_before_the_end_of_a_connection_are_answered(
+    running_server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`echo PING | nc` gets its answer, be the loop ever so busy."""
+    monkeypatch.setattr(rounds, "ROUND_MAX_S", 0.0)
+    with running_server.connect() as client:
+        client.send(b"seen\r\n" * 50)
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.expect_close() == b":0\r\n" * 50
 
 
 def test_telnet_works(client: Client) -> None:
@@ -566,6 +601,36 @@ def test_tls_clients_show_certificates_as_asked(
         assert is_served(server, foreign) is stranger
         with server.connect() as plain:
             plain.ask(b"PING\r\n", b"+PONG\r\n")
+
+
+@pytest.mark.parametrize("loop_name", sorted(LOOPS))
+def test_requests_that_come_together_with_the_end_of_tls_are_answered(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch, loop_name: str
+) -> None:
+    monkeypatch.setattr(rounds, "ROUND_MAX_S", 0.0)
+    count, keywords = 50, tls_keywords(certificates, "yes")
+    with running(*COMMANDS, tls=True, loop_name=loop_name, **keywords) as server, Client(server.config.tls_port) as raw:
+        to_us, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = certificates.client_context().wrap_bio(to_us, to_server, server_hostname="127.0.0.1")
+
+        def until_done(step: Callable[[], Any]) -> Any:
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    raw.send(to_server.read())
+                    data = raw.socket.recv(1 << 16)
+                    assert data, received
+                    to_us.write(data)
+
+        received = b""
+        until_done(tls.do_handshake)
+        tls.write(b"seen\r\n" * count)
+        with contextlib.suppress(ssl.SSLError):
+            tls.unwrap()  # tells of the end at once, and does not wait for the server's
+        while len(received) < 4 * count:
+            received += until_done(tls.read)
+        assert received == b":0\r\n" * count
 
 
 def test_plain_bytes_on_the_tls_port_are_refused(certificates: Certificates) -> None:

@@ -19,6 +19,7 @@ Its files in reading order, more than a dozen because each is one step of a requ
     routing       the gates that redirect a request to the owner of its slot
     transactions  MULTI, EXEC, DISCARD
     pause         CLIENT PAUSE
+    rounds        who serves requests next, and when the rest of the event loop has its turn
     eviction      maxmemory-clients
     observation/  what is kept of commands for SLOWLOG, LATENCY and INFO
     arguments     parsing of command arguments

@@ -20,6 +20,7 @@ from clusterbus.client_port.pause import Pause
 from clusterbus.client_port.registry import Call, Registry, internal_error
 from clusterbus.client_port.reply import ErrorReply, Pushes, Reply, encode, error
 from clusterbus.client_port.requests import RequestParser, RequestTooBigError
+from clusterbus.client_port.rounds import Rounds
 from clusterbus.client_port.transactions import queue, refused
 from clusterbus.config import address_text
 from clusterbus.config.log_levels import VERBOSE
@@ -59,6 +60,8 @@ class Server(Clients, Protocol):
     @property
     def observer(self) -> Observer: ...
     @property
+    def rounds(self) -> Rounds: ...
+    @property
     def pause(self) -> Pause: ...
     def next_client_id(self) -> int: ...
     def add(self, client: Client) -> None:
@@ -90,7 +93,7 @@ class RespConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._client: Client | None = None
         self._reply_task: asyncio.Future[None] | None = None
-        self._turn: asyncio.Handle | None = None
+        self._waits_for_turn = False
         self._in_turn = False
         self._output_is_full = False
         self._output_batch_bytes = OUTPUT_BATCH_BYTES
@@ -144,9 +147,9 @@ class RespConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        for handle in (self._turn, self._flush_handle):
-            if handle is not None:
-                handle.cancel()
+        self._server.rounds.leave(self._serve)
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
         if self._reply_task is not None:
             self._reply_task.cancel()
         if self._client is not None:
@@ -168,11 +171,17 @@ class RespConnection(asyncio.Protocol):
         except MemoryError:
             self._out_of_memory(self._client)
             return
-        if self._turn is None and self._reply_task is None and not self._output_is_full:
-            self._serve()
+        if not self._waits_for_turn and self._reply_task is None and not self._output_is_full:
+            self._serve_in_time()
         else:
-            self._bound_read_ahead()
+            self._bound_reading()
         self._server.weigh(self._client)
+
+    def eof_received(self) -> None:
+        """What came before the end gets one more turn: only TLS may tell of the end while requests wait for theirs."""
+        if self._waits_for_turn and self._client is not None:
+            self._server.rounds.leave(self._serve)
+            self._serve(is_last=True)
 
     def pause_writing(self) -> None:
         self._output_is_full = True
@@ -271,14 +280,24 @@ class RespConnection(asyncio.Protocol):
     # ---------------------------------------------------------------- requests
 
     def _serve_soon(self) -> None:
-        if self._turn is None and self._reply_task is None and not self._closing:
-            self._turn = asyncio.get_running_loop().call_soon(self._serve)
+        if not self._waits_for_turn and self._reply_task is None and not self._closing:
+            self._waits_for_turn = True
+            self._server.rounds.wait(self._serve)
 
-    def _serve(self) -> None:
+    def _serve_in_time(self) -> None:
+        """At once, or in the next round if all clients together have used up this one."""
+        if self._closing or self._server.rounds.has_time():
+            self._serve()
+        else:
+            self._serve_soon()
+            self._flush()
+            self._bound_reading()
+
+    def _serve(self, *, is_last: bool = False) -> None:
         client = self._client
         assert client is not None
         try:
-            self._take_turn(client)
+            self._take_turn(client, is_last=is_last)
         except MemoryError:
             self._out_of_memory(client)
 
@@ -288,9 +307,11 @@ class RespConnection(asyncio.Protocol):
         self._server.count("client_memory_errors")
         logger.warning("client %s closed: no memory is left for it", client.address)
 
-    def _take_turn(self, client: Client) -> None:
-        """One turn: runs requests in order until there are no more, one has to wait, or REQUESTS_PER_TURN_MAX ran."""
-        self._turn = None
+    def _take_turn(self, client: Client, *, is_last: bool) -> None:
+        """One turn: runs requests in order until there are no more, one has to wait, REQUESTS_PER_TURN_MAX ran, or the
+        round is over, which does not end a last turn.
+        """
+        self._waits_for_turn = False
         self._in_turn = True
         config = self._server.config
         self._parser.bulk_len_max_bytes = config.proto_max_bulk_len
@@ -298,7 +319,7 @@ class RespConnection(asyncio.Protocol):
         more = True
         served = 0
         while not self._closing and not self._output_is_full and self._reply_task is None:
-            if served == REQUESTS_PER_TURN_MAX:
+            if served == REQUESTS_PER_TURN_MAX or (served and not is_last and not self._server.rounds.has_time()):
                 break
             if client.owes_password is self._parser.authenticated:  # since the last request
                 self._bound(client)
@@ -319,13 +340,9 @@ class RespConnection(asyncio.Protocol):
         self._flush()
         if self._closing:
             self._close_when_written()
-        elif self._reply_task is None and not self._output_is_full:
-            if more:
-                self._serve_soon()
-            else:
-                self._resume_reading()
-                return
-        self._bound_read_ahead()
+        elif more and not self._output_is_full:
+            self._serve_soon()
+        self._bound_reading()
 
     def _refuse(self, client: Client, fault: PeerError) -> None:
         """What came is no request, or too long for one: the client is told, and closed."""
@@ -397,7 +414,7 @@ class RespConnection(asyncio.Protocol):
         self._blocking = False
         self._parser.request_len_bytes = request_len_bytes
         self._finish(client, call, reply)
-        self._serve()
+        self._serve_in_time()
 
     async def _wait_for_pause(self, client: Client, words: list[bytes]) -> None:
         """CLIENT PAUSE holds a request, which is looked at anew when the pause ends."""
@@ -405,7 +422,7 @@ class RespConnection(asyncio.Protocol):
         self._reply_task = None
         self._run(client, words)
         if self._reply_task is None:
-            self._serve()
+            self._serve_in_time()
 
     # ---------------------------------------------------------------- output
 
@@ -447,17 +464,19 @@ class RespConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _bound_read_ahead(self) -> None:
-        """Pauses reading while requests wait and READ_AHEAD_BYTES are held. Below that reading goes on, so that the end
-        of the connection is noticed.
+    def _bound_reading(self) -> None:
+        """Pauses reading while requests wait for their turn, whose answers an end of the connection would cut off, and
+        while they wait for a reply and READ_AHEAD_BYTES are held. Below that reading goes on, so that the end of the
+        connection is noticed.
         """
         transport = self._transport
-        if self._parser.held_len_bytes() > READ_AHEAD_BYTES and transport and not transport.is_closing():
+        if transport is None or transport.is_closing():
+            return
+        is_waiting = self._reply_task is not None or self._output_is_full
+        if self._waits_for_turn or (is_waiting and self._parser.held_len_bytes() > READ_AHEAD_BYTES):
             transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        else:
+            transport.resume_reading()
 
 
 def _is_loopback(peer: object) -> bool:

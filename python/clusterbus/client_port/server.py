@@ -25,6 +25,7 @@ from clusterbus.client_port.pause import Pause
 from clusterbus.client_port.port_sockets import TLS_HANDSHAKE_TIMEOUT_S, Listener
 from clusterbus.client_port.registry import Registry
 from clusterbus.client_port.reply import Reply
+from clusterbus.client_port.rounds import Rounds
 from clusterbus.cluster.events import Event, SlotsChanged
 from clusterbus.config import Config, address_text
 from clusterbus.config.listening import Places
@@ -80,6 +81,7 @@ class RespServer:
         self._at_close: list[Callable[[], None]] = []
         self.observer = Observer(config)
         self.pause = Pause()
+        self.rounds = Rounds()
 
     # ---------------------------------------------------------------- life
 
