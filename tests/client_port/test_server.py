@@ -700,18 +700,21 @@ def test_error_helper_has_a_code() -> None:
     assert error("x") == "ERR x"
 
 
+@pytest.mark.parametrize("step", ["feed", "take"])
 def test_a_client_for_which_no_memory_is_left_is_closed_and_counted(
-    running_server: Running, monkeypatch: pytest.MonkeyPatch
+    running_server: Running, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    def no_memory(_parser: object, data: bytes) -> None:
-        if b"much" in data:
+    def no_memory(parser: RequestParser, *_data: bytes) -> None:
+        if parser is greedy_parser:
             raise MemoryError
 
     server = running_server.server
     with running_server.connect() as other, running_server.connect() as greedy:
         other.ask(b"PING\r\n", b"+PONG\r\n")
+        greedy.ask(b"PING\r\n", b"+PONG\r\n")
+        greedy_parser = max(server.clients.values(), key=lambda one: one.id).connection._parser  # type: ignore[attr-defined]
         with monkeypatch.context() as patched:
-            patched.setattr(RequestParser, "feed", no_memory)
+            patched.setattr(RequestParser, step, no_memory)
             greedy.send(b"much\r\n")
             assert greedy.expect_close() == b""
         assert server.stats()["client_memory_errors"] == 1
