@@ -211,7 +211,7 @@ class Acts:
 
     async def _hold(self, planned: Planned) -> str:
         pairs = frozenset({(planned.target, planned.other)})
-        with self._noted(planned, pairs=pairs, lingers_s=NODE_TIMEOUT_S):
+        with self._noted(planned, pairs=pairs, lingers_s=NODE_TIMEOUT_S, holds=True):
             release = self._sidecars.hold(planned.target, planned.other)
             try:
                 await asyncio.sleep(planned.lasts_s)

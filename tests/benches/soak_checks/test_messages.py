@@ -98,6 +98,19 @@ def test_a_link_that_ends_while_a_second_one_of_the_same_nodes_lives_on_is_no_fi
     assert judged(70.0, came=True, links=apart).unasked == ["a to b, 0.00 to 50.05 s"]
 
 
+def test_what_a_held_link_has_not_passed_on_when_it_is_cut_is_lost_with_it() -> None:
+    held = Disturbance("link held", 50.0, 54.0, pairs=frozenset({("a", "b")}), holds=True)
+    cut = replace(CUT, begun_s=53.5, ended_s=53.5)
+    links = [LinkLife("a", "b", 0.0, 53.5, "link cut"), LinkLife("a", "b", 54.0)]
+    assert judged(50.2, came=False, links=links, disturbances=[held, cut]).findings() == []
+    assert judged(50.2, came=False, links=links, disturbances=[replace(held, holds=False), cut]).unexplained
+    assert judged(45.0, came=False, links=links, disturbances=[held, cut]).unexplained, "it was through before"
+    assert judged(50.2, came=False, disturbances=[held]).unexplained, "the link lived on"
+    listener = Session("b", 0.0, until_s=53.0)
+    ends = Disturbance("clients killed", 53.0, 53.0, frozenset({"b"}), ends_links=False, ends_clients=True)
+    assert judged(50.2, came=False, disturbances=[held, ends], session=listener).expected == 0
+
+
 def test_a_link_on_which_a_dropped_ping_or_pong_was_never_answered_may_end_much_later() -> None:
     links = [LinkLife("a", "b", 0.0, 90.0), LinkLife("a", "b", 90.2)]
     pings = Disturbance("packet filter", 10.0, 12.0, frozenset({"b"}), drops_at=End.RECEIVER)

@@ -6,7 +6,8 @@ a node R if
 
     1. PUBLISH was answered (a message without an answer may have been sent or not),
     2. the subscription was confirmed before PUBLISH was given, and lasted TRANSIT_S beyond its answer,
-    3. one and the same link from S to R was open from SETTLE_S before PUBLISH until TRANSIT_S after its answer,
+    3. one and the same link from S to R was open from SETTLE_S before PUBLISH until TRANSIT_S after its answer, or
+       after a fault let the link go that held it,
     4. R dropped no PUBLISH packets meanwhile by the order of a fault.
 
 On the node where it was published, 1 and 2 are enough. If 3 does not hold, a disturbance of that link or of a node at
@@ -110,6 +111,8 @@ class Disturbance:
     ends_clients: bool = False
     lingers_s: float = REACH_S
     drops_at: End | None = None
+    holds: bool = False
+    """What is sent meanwhile is under way until it ends."""
 
     def leaves_unanswered(self, life: LinkLife) -> bool:
         """Whether a PING on that link may have got no answer. Who sent it sends no other before the answer, and gives
@@ -178,7 +181,8 @@ def account(
             sums.unanswered += 1
             continue
         for session in sessions:
-            if not (session.since_s <= message.begun_s and message.answered_s + TRANSIT_S <= session.until_s):
+            there_s = known.there_s(message, session.node)
+            if not (session.since_s <= message.begun_s and there_s <= session.until_s):
                 continue
             sums.expected += 1
             came_s = session.received.get((message.sender, message.number))
@@ -186,7 +190,7 @@ def account(
                 sums.delivered += 1
                 sums.latencies_s.append(came_s - message.begun_s)
                 continue
-            reason = _reason(message, session.node, known, filters)
+            reason = _reason(message, session.node, there_s, known, filters)
             if reason in ("", NO_LINK):
                 sums.unexplained.append(
                     f"{message.sender} number {message.number} to {session.node}"
@@ -197,15 +201,13 @@ def account(
     return sums
 
 
-def _reason(message: Published, receiver: str, links: _Links, filters: list[Disturbance]) -> str:
-    """Why the message did not come; empty if nothing explains it."""
-    assert message.answered_s is not None
+def _reason(message: Published, receiver: str, there_s: float, links: _Links, filters: list[Disturbance]) -> str:
+    """Why the message, which must be there by then, did not come; empty if nothing explains it."""
     if message.sender == receiver:
         return ""
-    end_s = message.answered_s + TRANSIT_S
-    if any(receiver in one.nodes and one.begun_s <= end_s and message.begun_s <= one.ended_s for one in filters):
+    if any(receiver in one.nodes and one.begun_s <= there_s and message.begun_s <= one.ended_s for one in filters):
         return FILTERED
-    return links.reason_for_none(message.sender, receiver, message.begun_s - SETTLE_S, end_s)
+    return links.reason_for_none(message.sender, receiver, message.begun_s - SETTLE_S, there_s)
 
 
 def _session_endings(
@@ -235,6 +237,19 @@ class _Links:
         for life in links:
             self._lives[life.sender, life.receiver].append(life)
         self._disturbances = disturbances
+        self._holds: defaultdict[tuple[str, str], list[Disturbance]] = defaultdict(list)
+        for one in disturbances:
+            for pair in one.pairs if one.holds else ():
+                self._holds[pair].append(one)
+
+    def there_s(self, message: Published, receiver: str) -> float:
+        """When the message must have been read: TRANSIT_S after its answer, or after its link was let go."""
+        assert message.answered_s is not None
+        let_go_s = message.answered_s
+        for one in self._holds[message.sender, receiver]:
+            if one.begun_s <= message.answered_s + TRANSIT_S and message.begun_s <= one.ended_s:
+                let_go_s = max(let_go_s, one.ended_s)
+        return let_go_s + TRANSIT_S
 
     def endings(self, from_s: float, to_s: float) -> tuple[Counter[str], list[str]]:
         """How many links ended for each reason, and which ended for none."""
