@@ -109,7 +109,7 @@ fn cut_by_hand(stream: &[u8]) -> Told {
 
 fn reason_of(error: &FrameError) -> &'static str {
     match error {
-        FrameError::BadSignature { position: 0, found: 0x16, .. } => "tls-on-plain",
+        FrameError::BadSignature { position: 0, found: 0x15 | 0x16, .. } => "tls-on-plain",
         FrameError::BadSignature { .. } => "bad-signature",
         FrameError::BadLength { .. } => "bad-length",
     }
