@@ -35,7 +35,7 @@ ENDED_LINKS, WAITING_BYTES = 6, 8 << 20
 EPOCH = 77
 TICK_MS = 100
 """The time of the member's last input may be so much older than now."""
-ROUNDS, ROUNDS_MAX = 20, 600
+ROUNDS, ROUNDS_MAX = 20, 2_000
 
 
 def reset(connection: Connection) -> None:
