@@ -47,7 +47,7 @@ $(INSTALLED): requirements.lock
 
 # An editable install: changes of Python files take effect at once, and only the Rust core is rebuilt.
 $(BUILT): $(INSTALLED) $(RUST_SOURCES) Cargo.toml Cargo.lock pyproject.toml
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras test,demo,uvloop
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras test,demo,metrics,top,uvloop
 	touch $@
 
 demo: build ## six nodes over mutual TLS: join, fail, come back
@@ -207,7 +207,7 @@ bench: ## run the criterion benchmarks
 
 lock: $(INSTALLED) ## pin the newest versions that pyproject.toml and requirements.in allow
 	$(PIP) install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml requirements.in --extra test --extra demo --extra uvloop \
+	$(BIN)/uv pip compile pyproject.toml requirements.in --extra test --extra demo --extra metrics --extra top --extra uvloop \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --output-file requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra bench --constraint requirements.lock \
