@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.effects import Log
+from clusterbus.cluster.effects import Log, Save
 from clusterbus.wire import Extension
 
 from tests.cluster.solo import ABILITIES, MYSELF_ID, SHARD, Puppet, Solo, entry, node_id
@@ -137,3 +137,22 @@ def test_p18_while_the_shard_of_the_primary_is_not_known_nobody_is_refused_and_a
     solo.says(primary, extensions=[Extension.shard_id_of(SHARD)])
     assert {solo.node(one).shard_id for one in (replica, primary, MYSELF_ID)} == {SHARD}
     assert [save.durable for save in solo.saves()] == [True]
+
+
+def test_p18_a_primary_that_died_before_it_told_its_shard_tells_it_its_successor() -> None:
+    """Found on a busy machine: the old primary came back, lost its slots to one of another shard, and stayed empty."""
+    solo = Solo(cluster_replica_no_failover=False)
+    old = gossiped(solo)
+    solo.says(old, extensions=[])
+    solo.state.replicate(old.node_id, solo.now_ms)
+    made_up = solo.state.myself.shard_id
+    solo.state.failover(solo.now_ms, takeover=True)
+    assert solo.state.myself.slot_bits == 1 << 1
+    assert solo.state.myself.shard_id == made_up
+    solo.poll()
+    solo.says(old, extensions=[Extension.shard_id_of(SHARD)])
+    assert solo.node(old).shard_id == SHARD
+    assert solo.state.myself.shard_id == SHARD
+    assert [save for save in solo.of(Save) if save.durable]
+    solo.says(old, extensions=[Extension.shard_id_of("1" * 40)])
+    assert solo.state.myself.shard_id == SHARD, "what it says later is its own affair"

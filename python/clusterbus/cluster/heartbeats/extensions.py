@@ -12,7 +12,7 @@ from typing import Final
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
-from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import Extension, Packet
 
@@ -79,13 +79,16 @@ def learn_shard(core: Core, sender: Node, packet: Packet) -> None:
 
     Until then its shard id is made up, so a primary of our own shard would take our slots as one of another shard. What
     a replica says follows from its primary, and what a primary with a known shard says may be its new one: both wait
-    for `apply`.
+    for `apply`. If its place is ours, and we never learnt its shard while it lived, ours is made up too, and it would
+    not know us for its successor.
     """
     if sender.sends_shard_id or sender.replicaof is not None or packet.replicaof is not None:
         return
     for extension in packet.extensions:
         if extension.type == c.EXTENSION_SHARD_ID and extension.shard_id is not None:
             sender.sends_shard_id = True
+            if sender.succession is Succession.PREDECESSOR and sender.shard_id == core.myself.shard_id:
+                set_shard_id(core, core.myself, extension.shard_id)
             set_shard_id(core, sender, extension.shard_id)
 
 
