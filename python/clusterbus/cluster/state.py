@@ -457,6 +457,11 @@ class ClusterState:
         return self._core.slots.importing.get(slot)
 
     @property
+    def open_slots(self) -> tuple[Mapping[int, Node], Mapping[int, Node]]:
+        """The slots that this node migrates and those that it imports, each with the other node."""
+        return self._core.slots.migrating, self._core.slots.importing
+
+    @property
     def is_ok(self) -> bool:
         """Whether the state of the cluster is ok (and not fail)."""
         return self._core.state_is_ok

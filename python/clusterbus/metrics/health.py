@@ -1,0 +1,28 @@
+"""Whether a node is ready to be relied on, and why not.
+
+Owns the conditions of /readyz. Must never change anything. Main thread.
+"""
+
+from __future__ import annotations
+
+from clusterbus.member.member import Member
+
+
+def reasons_against(member: Member) -> list[str]:
+    """Why this node is not ready; empty if it is.
+
+    It is ready while it is a member, alone only with all slots its own; while it holds the cluster ok; and while its
+    nodes.conf can be saved. Each reason is one line without secrets.
+    """
+    state = member.state
+    reasons = []
+    others = [node for node in state.nodes if node is not state.myself and not node.in_handshake]
+    if others and not any(node.link is not None for node in others):
+        reasons.append(f"no link to any of {len(others)} other members is up")
+    elif not others and not state.is_ok:
+        reasons.append("it is no member of a cluster")
+    if not state.is_ok:
+        reasons.append(f"the cluster is down: {state.reason.value}")
+    if member.driver.saver.status.last_error:
+        reasons.append(f"nodes.conf cannot be saved: {' '.join(member.driver.saver.status.last_error.split())}")
+    return reasons

@@ -1,0 +1,121 @@
+"""The numbers of one moment, taken on the main loop in one go.
+
+Owns which number belongs to which metric. Must never wait, format text or change anything. Main thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from clusterbus.cluster.model.node import Node
+from clusterbus.member.counters import byte_counters, refused_messages, thread_time_lines
+from clusterbus.member.member import Member
+from clusterbus.metrics import table as t
+from clusterbus.metrics.health import reasons_against
+from clusterbus.version import __version__
+
+THREAD_PREFIX: Final = "used_active_time_"
+MESSAGE_PREFIX: Final = "cluster_stats_messages_"
+
+Labels = tuple[str, ...]
+Sample = tuple[Labels, int | float]
+
+
+class Peer(NamedTuple):
+    """What the metrics tell of one other node."""
+
+    node_id: str
+    address: str
+    role: str
+    shard_id: str
+    up: int
+    failing: int
+    slots: int
+
+
+class Snapshot(NamedTuple):
+    """The samples of each metric that is not about a peer, and the peers."""
+
+    samples: dict[t.Metric, list[Sample]]
+    peers: list[Peer]
+
+
+def take(member: Member) -> Snapshot:
+    """The numbers of now."""
+    samples: dict[t.Metric, list[Sample]] = {metric: [] for metric in t.METRICS if metric not in t.PEERS}
+    for metric, labels, number in _samples(member):
+        samples[metric].append((labels, number))
+    return Snapshot(samples, _peers(member))
+
+
+def _samples(member: Member) -> Iterator[tuple[t.Metric, Labels, int | float]]:
+    stats = member.engine.stats()
+    yield from _of_this_node(member)
+    yield from _of_cluster_info(member, stats)
+    for name, metric in t.OF_ENGINE.items():
+        yield metric, (), stats.get(name, 0)
+    for name, metric in t.OF_DRIVER.items():
+        yield metric, (), member.driver.counters[name]
+    for name, metric in t.OF_STATE.items():
+        yield metric, (), member.state.counters[name]
+    counted = stats | member.state.counters
+    for name, reason in t.REASONS.items():
+        yield t.REFUSED, (reason,), counted.get(name, 0)
+    for direction in ("sent", "received"):
+        for kind in t.BYTE_CLASSES:
+            yield t.BYTES, (direction, kind), stats.get(f"bytes_{direction}_{kind}", 0)
+    for name, seconds in thread_time_lines(member.driver, stats):
+        yield t.THREAD_TIME, (name.removeprefix(THREAD_PREFIX),), float(str(seconds))
+    yield t.SENDBUF_EXCEEDED, (), stats.get("sendbuf_limit_exceeded", 0)
+
+
+def _of_this_node(member: Member) -> Iterator[tuple[t.Metric, Labels, int | float]]:
+    state = member.state
+    myself, slots = state.myself, state.open_slots
+    status = member.driver.saver.status
+    role = "replica" if myself.is_replica else "primary"
+    yield t.UP, (), 1
+    yield t.INFO, (myself.node_id, role, myself.shard_id, __version__), 1
+    yield t.READY, (), int(not reasons_against(member))
+    yield t.UPTIME, (), (member.clock.now_ms() - member.started_ms) / 1000
+    yield t.SLOTS, (), myself.slot_bits.bit_count()
+    for direction, moves in zip(("migrating", "importing"), slots, strict=True):
+        yield t.OPEN_SLOTS, (direction,), len(moves)
+    yield t.SAVES, (), status.saves
+    yield t.SAVE_FAILURES, (), status.failures
+    yield t.SAVE_OK, (), int(not status.last_error)
+
+
+def _of_cluster_info(member: Member, stats: dict[str, int]) -> Iterator[tuple[t.Metric, Labels, int | float]]:
+    state = member.state
+    yield t.STATE, (), int(state.is_ok)
+    if not state.is_ok:
+        yield t.STATE_REASON, (state.reason.value,), 1
+    for name, value in state.info_lines(byte_counters(stats) | refused_messages(stats)):
+        if (metric := t.OF_CLUSTER_INFO.get(name)) is not None:
+            yield metric, (), int(value)
+        elif name == f"{MESSAGE_PREFIX}sent":
+            yield t.MESSAGES_SENT, (), int(value)
+        elif name == f"{MESSAGE_PREFIX}received":
+            yield t.MESSAGES_RECEIVED, (), int(value)
+        elif name.startswith(MESSAGE_PREFIX):
+            kind, _, direction = name.removeprefix(MESSAGE_PREFIX).rpartition("_")
+            yield t.MESSAGES, (direction, kind), int(value)
+
+
+def _peers(member: Member) -> list[Peer]:
+    myself = member.state.myself
+    return [_peer(node) for node in member.state.nodes if node is not myself and not node.in_handshake]
+
+
+def _peer(node: Node) -> Peer:
+    return Peer(
+        node.node_id,
+        f"{node.ip}:{node.port or node.tls_port}",
+        "replica" if node.is_replica else "primary",
+        node.shard_id,
+        int(node.link is not None),
+        2 if node.is_failed else int(node.is_pfail),
+        node.slot_bits.bit_count(),
+    )

@@ -1,0 +1,1 @@
+"""Metrics: the table, the numbers and the text."""
