@@ -120,6 +120,9 @@ class Config:
     latency_tracking: bool
     latency_tracking_info_percentiles: tuple[str, ...]
     cluster_slot_stats_enabled: bool
+    metrics_port: int
+    metrics_bind: tuple[str, ...]
+    metrics_tls: bool
     tls_port: int
     tls_cluster: bool
     tls_cert_file: str
@@ -293,10 +296,18 @@ class Config:
     @property
     def bind_addresses(self) -> tuple[BindAddress, ...]:
         """The addresses of `bind` for sockets, each once. Raises ConfigError for a host name that nobody knows."""
+        return self._addresses("bind")
+
+    @property
+    def metrics_addresses(self) -> tuple[BindAddress, ...]:
+        """Those of `metrics-bind`, likewise."""
+        return self._addresses("metrics-bind")
+
+    def _addresses(self, name: str) -> tuple[BindAddress, ...]:
         try:
-            found = [resolve(text) for text in self.bind]
+            found = [resolve(text) for text in getattr(self, BY_NAME[name].attribute)]
         except ConfigError as error:
-            raise ConfigError(f"bind {self.text('bind')}: {error}") from None
+            raise ConfigError(f"{name} {self.text(name)}: {error}") from None
         return tuple({address.ip: address for address in reversed(found) if address is not None}.values())[::-1]
 
     def path(self, name: str) -> str:

@@ -505,6 +505,25 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         "CLUSTER SLOT-STATS shows time and bytes of each slot too.",
         True,
     ),
+    # ---- metrics
+    Directive(
+        "metrics-port",
+        _PORT,
+        "0",
+        "TCP port for HTTP: /metrics for Prometheus, /livez, /readyz; 0 is none. Needs the extra `metrics`.",
+    ),
+    Directive(
+        "metrics-bind",
+        Addresses(),
+        "127.0.0.1 -::1",
+        "Addresses on which metrics-port listens; with a leading '-' an address the machine lacks is skipped.",
+    ),
+    Directive(
+        "metrics-tls",
+        YesNo(),
+        "no",
+        "Speak HTTPS on metrics-port, by the rules of tls-port. With requirepass, HTTP carries the password in clear.",
+    ),
     # ---- TLS
     Directive("tls-port", _PORT, "0", "TLS port for clients; 0 is none.", True),
     Directive("tls-cluster", YesNo(), "no", "Speak TLS on the cluster bus; links that are up stay as they are.", True),

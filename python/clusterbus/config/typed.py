@@ -293,6 +293,18 @@ class Directives(TypedDict, total=False):
     cluster_slot_stats_enabled: bool | Literal["yes", "no"] | None
     """CLUSTER SLOT-STATS shows time and bytes of each slot too. (default no)"""
 
+    metrics_port: int | None
+    """TCP port for HTTP: /metrics for Prometheus, /livez, /readyz; 0 is none. Needs the extra `metrics`. (0-65535,
+    default 0)"""
+
+    metrics_bind: str | Sequence[str] | None
+    """Addresses on which metrics-port listens; with a leading '-' an address the machine lacks is skipped. (default
+    127.0.0.1 -::1)"""
+
+    metrics_tls: bool | Literal["yes", "no"] | None
+    """Speak HTTPS on metrics-port, by the rules of tls-port. With requirepass, HTTP carries the password in clear.
+    (default no)"""
+
     tls_port: int | None
     """TLS port for clients; 0 is none. (0-65535, default 0)"""
 

@@ -88,6 +88,9 @@ DRIVER: Final = (
         "answers_dropped_slow_link",
         "answers not queued on a link with more than 1 MiB unsent: its peer sends and does not read",
     ),
+    Counter(
+        "cluster_metrics_auth_failures", "metrics_auth_failures", "requests at `metrics-port` without the password"
+    ),
     Counter("cluster_callback_errors", "callback_errors", "exceptions out of the program's callbacks"),
 )
 """By their names in `Driver.counters`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from clusterbus._core import Engine
 from clusterbus.client_port.commands import command_table
@@ -27,6 +27,9 @@ from clusterbus.runtime.log import logger
 from clusterbus.runtime.open_files import files_for_clients
 from clusterbus.runtime.startup import open_member, opening
 from clusterbus.runtime.ticks import ticks_of
+
+if TYPE_CHECKING:
+    from clusterbus.web.server import WebServer  # needs aiohttp, which most nodes do without
 
 EXIT_ERROR: Final = 1
 FLUSH_PAUSE_S: Final = 0.002
@@ -55,6 +58,7 @@ class AsyncioNode:
         self._member: Member | None = None
         self._engine: Engine | None = None
         self._resp: RespServer | None = None
+        self._web: WebServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_ticking: Callable[[], None] | None = None
         self._step_is_scheduled = False
@@ -124,6 +128,9 @@ class AsyncioNode:
                 await self._resp.start()
                 member.client_port = self._resp
                 member.listen(self._resp.on_event)
+            if self.config.metrics_port:
+                self._web = _web_server(member, self.config)
+                await self._web.start()
             _save_first(member)
             self._loop.add_reader(engine.fileno(), self._on_readable)
             self._stop_ticking = ticks_of(self._loop, TICK_PERIOD_MS / 1000).add(self._on_tick)
@@ -154,6 +161,8 @@ class AsyncioNode:
             if member is not None:
                 self._stop_stepping()
                 try:
+                    if self._web is not None:
+                        await self._web.close()
                     if self._resp is not None:
                         await self._resp.close()
                 finally:
@@ -237,6 +246,17 @@ def _rename(commands: Registry, config: Config) -> None:
             raise ConfigError(f"rename-command {old} {new}: {error}") from error
     if unknown:
         logger.info("rename-command without effect, not served here: %s", ", ".join(unknown))
+
+
+def _web_server(member: Member, config: Config) -> WebServer:
+    """The server of `metrics-port`. Raises ConfigError if its package is not installed."""
+    try:
+        from clusterbus.web.server import WebServer
+    except ModuleNotFoundError as error:
+        if error.name != "aiohttp":
+            raise
+        raise ConfigError("metrics-port needs the package aiohttp: pip install 'clusterbus[metrics]'") from None
+    return WebServer(member, config)
 
 
 def _save_first(member: Member) -> None:
