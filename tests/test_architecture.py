@@ -43,6 +43,7 @@ LAYERS = (
     ("runtime", "sim"),
     ("command",),
     ("bus",),
+    ("survey",),
     ("testing",),
     ("", "cli", "__main__"),
 )

@@ -140,7 +140,7 @@ def test_standard_input_is_read_for_a_dash() -> None:
 
 def test_an_unknown_command_is_refused_in_one_line(invoke: Invoke) -> None:
     result = invoke("nodes")
-    assert result == (2, "", "clusterbus: no such command 'nodes'; there are node, demo, simulate\n")
+    assert result == (2, "", f"clusterbus: no such command 'nodes'; there are {', '.join(SUBCOMMANDS)}\n")
 
 
 @pytest.mark.parametrize("name", ["demo", "simulate"])

@@ -6,6 +6,8 @@ Its files in reading order:
     demo        `clusterbus demo`: six nodes lose one and get it back
     demo_nodes  the processes of the demo
     simulate    `clusterbus simulate`: whole clusters in virtual time
+    doctor      `clusterbus doctor`: what does not fit together in a cluster
+    seed_arguments  seeds, password and TLS, of every tool that looks at a cluster
 
 A subcommand is imported only when it is called, so that `--version` and a typing mistake cost nothing. `node` needs no
 other package. What the pictures of the other two need is an extra with the name of the subcommand; where it is missing
@@ -39,6 +41,7 @@ SUBCOMMANDS: Final = {
         "clusterbus.cli.demo", "Six nodes lose one and get it back.", ("click", "hiredis", "rich", "trustme")
     ),
     "simulate": Subcommand("clusterbus.cli.simulate", "Whole clusters in virtual time.", ("click", "rich")),
+    "doctor": Subcommand("clusterbus.cli.doctor", "What does not fit together in a cluster."),
 }
 _HELP: Final = """\
 Usage: clusterbus COMMAND [ARGUMENT ...]

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, TypeAlias
 
 from clusterbus.config import Config, address_text
@@ -56,31 +56,96 @@ async def send_commands(
     directives. With primaryauth (masterauth) set, the first word to the node is AUTH. The
     first error reply ends it: the commands after that one are not sent. Raises PeerCommandError.
     """
-    asked = where = address_text(place.ip, place.port)
+    asked = [address_text(place.ip, place.port)]
+    async with _within(asked, timeout_s):
+        connection = await PeerConnection.dial(config, place, tls=tls, asked=asked)
+        try:
+            return [await connection.command(words) for words in commands]
+        finally:
+            await connection.close()
+
+
+class PeerConnection:
+    """A connection to the client port of one node that stays open for more than one round of questions.
+
+    `open` and `ask` each have a deadline of their own, and raise PeerCommandError. After one was raised the connection
+    is of no more use, and is to be closed.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: list[str]) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._asked = asked
+        self._where = asked[0]
+
+    @classmethod
+    async def open(
+        cls, config: Config, place: Place, *, timeout_s: float, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> PeerConnection:
+        """Connects and logs in; the arguments are those of `send_commands`."""
+        asked = [address_text(place.ip, place.port)]
+        async with _within(asked, timeout_s):
+            return await cls.dial(config, place, tls=tls, asked=asked)
+
+    @classmethod
+    async def dial(
+        cls, config: Config, place: Place, *, tls: Callable[[], ssl.SSLContext] | None, asked: list[str]
+    ) -> PeerConnection:
+        """`open` without a deadline; the last item of `asked` says at any time what is waited for."""
+        context = _tls(config, tls) if place.tls else None
+        reader, writer = await asyncio.open_connection(place.ip, place.port, limit=LINE_LEN_MAX_BYTES, ssl=context)
+        connection = cls(reader, writer, asked)
+        try:
+            for words in _logins(config):
+                await connection.command(words)
+        except BaseException:
+            writer.close()
+            raise
+        return connection
+
+    async def command(self, words: Sequence[Word]) -> Reply:
+        """One command and its reply, without a deadline."""
+        self._asked.append(f"{self._where}: {_shown(words)}")
+        self._writer.write(packed(words))
+        return await _Replies(self._reader).read()
+
+    async def ask(self, commands: Sequence[Sequence[Word]], *, timeout_s: float) -> list[Reply | PeerCommandError]:
+        """Sends all commands at once. An error reply stands in the place of that command's reply, as the error that
+        it is.
+        """
+        replies: list[Reply | PeerCommandError] = []
+        async with _within(self._asked, timeout_s):
+            self._writer.write(b"".join(map(packed, commands)))
+            for words in commands:
+                self._asked[:] = [f"{self._where}: {_shown(words)}"]
+                try:
+                    replies.append(await _Replies(self._reader).read())
+                except PeerCommandError as error:
+                    if not error.reply:
+                        raise
+                    replies.append(PeerCommandError(f"{self._asked[-1]}: {error}", error.reply))
+        return replies
+
+    async def close(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            await self._writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def _within(asked: Sequence[str], timeout_s: float) -> AsyncIterator[None]:
+    """Ends what is within at the deadline, and says of every end what was asked last."""
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(
-                place.ip, place.port, limit=LINE_LEN_MAX_BYTES, ssl=_tls(config, tls) if place.tls else None
-            )
-            try:
-                replies: list[Reply] = []
-                for words in [*_logins(config), *commands]:
-                    asked = f"{where}: {_shown(words)}"
-                    writer.write(packed(words))
-                    replies.append(await _Replies(reader).read())
-                return replies[len(_logins(config)) :]
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError, TimeoutError):
-                    await writer.wait_closed()
+            yield
     except PeerCommandError as error:
-        raise PeerCommandError(f"{asked}: {error}", error.reply) from None
+        raise PeerCommandError(f"{asked[-1]}: {error}", error.reply) from None
     except TimeoutError:
-        raise PeerCommandError(f"{asked}: no answer within {timeout_s:g} s") from None
+        raise PeerCommandError(f"{asked[-1]}: no answer within {timeout_s:g} s") from None
     except asyncio.IncompleteReadError:
-        raise PeerCommandError(f"{asked}: the node closed the connection") from None
+        raise PeerCommandError(f"{asked[-1]}: the node closed the connection") from None
     except OSError as error:
-        raise PeerCommandError(f"{asked}: {_reason(error)}") from None
+        raise PeerCommandError(f"{asked[-1]}: {_reason(error)}") from None
 
 
 def packed(words: Sequence[Word]) -> bytes:

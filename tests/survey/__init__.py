@@ -1,0 +1,1 @@
+"""Tests of the survey of a cluster by its client ports."""
