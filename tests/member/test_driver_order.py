@@ -74,6 +74,9 @@ class Scribe:
     def send_queue(self, link: int) -> tuple[int, int]:
         return 0, self.unsent_bytes.get(link, 0)
 
+    def round_trip(self, _link: int) -> None:
+        return None
+
     def broadcast(self, links: Sequence[int], _data: bytes, *, unsent_max_bytes: int = -1) -> int:
         takers = [link for link in links if unsent_max_bytes < 0 or self.unsent_bytes.get(link, 0) <= unsent_max_bytes]
         self.acts.append(("broadcast", *takers))

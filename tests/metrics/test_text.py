@@ -10,7 +10,7 @@ from clusterbus.metrics.text import LINES_PER_PIECE, pieces
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\]|\\.)*",?)*)\})? (\S+)')
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
-PEER = Peer("a" * 40, "127.0.0.1:7000", "primary", "b" * 40, 1, 0, 16_384)
+PEER = Peer("a" * 40, "127.0.0.1:7000", "primary", "b" * 40, 1_500, 2_000_000, 1, 0, 16_384)
 
 
 def samples_of(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:

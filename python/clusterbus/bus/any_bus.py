@@ -75,7 +75,8 @@ class AnyBus(SlotView):
     @property
     def me(self) -> NodeView:
         """A snapshot of this node, as it stands in `nodes`."""
-        return node_view(self._member().state.myself, is_myself=True)
+        member = self._member()
+        return node_view(member, member.state.myself)
 
     @property
     def port(self) -> int:

@@ -41,7 +41,7 @@ class SlotView(ABC):
         """
         member = self._member()
         owner = member.state.claimed_owner_of(self.slot_of(key))
-        return None if owner is None else node_view(owner, is_myself=owner is member.state.myself)
+        return None if owner is None else node_view(member, owner)
 
     def is_mine(self, key: bytes | str) -> bool:
         """Whether the hash slot of a key is this node's, and no other node can believe the same now.

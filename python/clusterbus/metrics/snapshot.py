@@ -29,6 +29,8 @@ class Peer(NamedTuple):
     address: str
     role: str
     shard_id: str
+    rtt_us: int | None
+    rtt_max_us: int | None
     up: int
     failing: int
     slots: int
@@ -106,15 +108,19 @@ def _of_cluster_info(member: Member, stats: dict[str, int]) -> Iterator[tuple[t.
 
 def _peers(member: Member) -> list[Peer]:
     myself = member.state.myself
-    return [_peer(node) for node in member.state.nodes if node is not myself and not node.in_handshake]
+    return [_peer(member, node) for node in member.state.nodes if node is not myself and not node.in_handshake]
 
 
-def _peer(node: Node) -> Peer:
+def _peer(member: Member, node: Node) -> Peer:
+    times = member.engine.round_trip(node.link.link_id) if node.link is not None else None
+    rtt_us, rtt_max_us = times if times is not None else (None, None)
     return Peer(
         node.node_id,
         f"{node.ip}:{node.port or node.tls_port}",
         "replica" if node.is_replica else "primary",
         node.shard_id,
+        rtt_us,
+        rtt_max_us,
         int(node.link is not None),
         2 if node.is_failed else int(node.is_pfail),
         node.slot_bits.bit_count(),

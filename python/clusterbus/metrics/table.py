@@ -93,7 +93,16 @@ PEER_INFO: Final = Metric(
     "1, with what the node is in its labels",
     ("node_id", "address", "role", "shard_id"),
 )
-PEERS: Final = (PEER_UP, PEER_FAILING, PEER_SLOTS, PEER_INFO)
+PEER_RTT: Final = Metric(
+    "clusterbus_peer_rtt_seconds",
+    Type.GAUGE,
+    "how long PINGs to the node take until their PONG is read, moving average",
+    ("node_id",),
+)
+PEER_RTT_MAX: Final = Metric(
+    "clusterbus_peer_rtt_max_seconds", Type.GAUGE, "the same, the greatest of the last minute or two", ("node_id",)
+)
+PEERS: Final = (PEER_UP, PEER_FAILING, PEER_SLOTS, PEER_RTT, PEER_RTT_MAX, PEER_INFO)
 
 OF_ENGINE: Final = {
     row.name: _own(row, kind) for rows, kind in ((OFFLOAD, Type.COUNTER), (GAUGES, Type.GAUGE)) for row in rows

@@ -30,7 +30,8 @@ def pieces(snapshot: Snapshot) -> Iterator[str]:
     for metric, line in _PEER_LINES.items():
         head = _head(metric) + "\n" if snapshot.peers else ""
         for begin in range(0, len(snapshot.peers), LINES_PER_PIECE):
-            yield head + _text([line(peer) for peer in snapshot.peers[begin : begin + LINES_PER_PIECE]])
+            lines = [line(peer) for peer in snapshot.peers[begin : begin + LINES_PER_PIECE]]
+            yield head + _text([line for line in lines if line])
             head = ""
 
 
@@ -54,10 +55,18 @@ def _of_peer(metric: t.Metric, number: Callable[[Peer], object]) -> Callable[[Pe
     return lambda peer: f'{metric.name}{{node_id="{peer.node_id}"}} {number(peer)}'
 
 
+def _seconds(metric: t.Metric, micros: Callable[[Peer], int | None]) -> Callable[[Peer], str]:
+    """As `_of_peer`, for microseconds; no line where there are none."""
+    line = _of_peer(metric, lambda peer: (micros(peer) or 0) / 1e6)
+    return lambda peer: line(peer) if micros(peer) is not None else ""
+
+
 _PEER_LINES: Final[dict[t.Metric, Callable[[Peer], str]]] = {
     t.PEER_UP: _of_peer(t.PEER_UP, lambda peer: peer.up),
     t.PEER_FAILING: _of_peer(t.PEER_FAILING, lambda peer: peer.failing),
     t.PEER_SLOTS: _of_peer(t.PEER_SLOTS, lambda peer: peer.slots),
+    t.PEER_RTT: _seconds(t.PEER_RTT, lambda peer: peer.rtt_us),
+    t.PEER_RTT_MAX: _seconds(t.PEER_RTT_MAX, lambda peer: peer.rtt_max_us),
     t.PEER_INFO: lambda peer: (
         t.PEER_INFO.name + _labels(t.PEER_INFO.labels, (peer.node_id, peer.address, peer.role, peer.shard_id)) + " 1"
     ),

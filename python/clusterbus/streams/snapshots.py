@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.records import flags_text
 from clusterbus.cluster.model.slots import ranges_of
 from clusterbus.member.member import Member
@@ -25,6 +25,10 @@ class NodeView:
     `hostname`, `human_nodename` and `availability_zone` are what the node announces of itself, "" for nothing.
     `is_clusterbus`: it is known to be a clusterbus node, which this node learns from it soon after they have linked up.
     `tags` are what its program has set (`set_tags`); a node of another kind has none.
+    `rtt_us` and `rtt_max_us` are how many microseconds PINGs to the node take until their PONG is read: the moving
+    average, in which a new one weighs an eighth (RFC 6298), and the greatest of the last minute or two. None for this
+    node itself, while our link to the node is down, and before its first PONG. I/O threads take the times, so with
+    `io-threads` of 2 or more they are right however busy this program is.
     """
 
     node_id: str
@@ -45,6 +49,8 @@ class NodeView:
     ping_sent_ms: int
     pong_received_ms: int
     is_clusterbus: bool
+    rtt_us: int | None
+    rtt_max_us: int | None
     tags: Mapping[str, str] = field(hash=False)
 
     @property
@@ -84,7 +90,8 @@ class LinkSnapshot:
     """One link, that is, one TCP connection of the bus.
 
     `node_id` is the node at the other end, None until it is known. `created_ms` is unix milliseconds. The queue holds
-    the messages that are not wholly sent.
+    the messages that are not wholly sent. `rtt_us` and `rtt_max_us` are as in `NodeView`; None for an inbound link, on
+    which the other node sends the PINGs.
     """
 
     node_id: str | None
@@ -93,10 +100,13 @@ class LinkSnapshot:
     created_ms: int
     queued_messages: int
     queued_bytes: int
+    rtt_us: int | None
+    rtt_max_us: int | None
 
 
-def node_view(node: Node, *, is_myself: bool) -> NodeView:
+def node_view(member: Member, node: Node) -> NodeView:
     """The record of one node."""
+    rtt_us, rtt_max_us = _round_trip(member, node.link)
     return NodeView(
         node_id=node.node_id,
         ip=node.ip,
@@ -111,20 +121,27 @@ def node_view(node: Node, *, is_myself: bool) -> NodeView:
         shard_id=node.shard_id,
         config_epoch=node.primary.config_epoch,
         slots=ranges_of(node.slot_bits),
-        connected=is_myself or node.link is not None,
+        connected=node is member.state.myself or node.link is not None,
         is_unreachable=node.is_unreachable,
         ping_sent_ms=node.ping_sent_ms,
         pong_received_ms=node.pong_received_ms,
         is_clusterbus=node.is_clusterbus,
+        rtt_us=rtt_us,
+        rtt_max_us=rtt_max_us,
         tags=dict(node.tags),
     )
+
+
+def _round_trip(member: Member, link: Link | None) -> tuple[int, int] | tuple[None, None]:
+    times = member.engine.round_trip(link.link_id) if link is not None else None
+    return times if times is not None else (None, None)
 
 
 def node_views(member: Member) -> dict[str, NodeView]:
     """Every known node by id. Nodes in handshake are left out, because their ids are not known yet."""
     state = member.state
     known = [node for node in state.nodes if not node.in_handshake]
-    return {node.node_id: node_view(node, is_myself=node is state.myself) for node in known}
+    return {node.node_id: node_view(member, node) for node in known}
 
 
 def slot_ranges(member: Member) -> tuple[SlotRange, ...]:
@@ -142,6 +159,7 @@ def link_snapshots(member: Member) -> list[LinkSnapshot]:
     snapshots = []
     for link in member.state.links:
         messages, size_bytes = member.engine.send_queue(link.link_id)
+        rtt_us, rtt_max_us = _round_trip(member, link)
         known = link.node is not None and not link.node.in_handshake
         snapshots.append(
             LinkSnapshot(
@@ -151,6 +169,8 @@ def link_snapshots(member: Member) -> list[LinkSnapshot]:
                 created_ms=link.created_ms,
                 queued_messages=messages,
                 queued_bytes=size_bytes,
+                rtt_us=rtt_us,
+                rtt_max_us=rtt_max_us,
             )
         )
     return snapshots

@@ -30,6 +30,7 @@ use crate::listeners::Listeners;
 use crate::reason::{EndReason, LossReason};
 use crate::transport::anonymous::AnonymousBytes;
 use crate::transport::socket::Socket;
+use crate::transport::times::RoundTripTimes;
 use crate::transport::tls::TlsSetup;
 use crate::transport::transfer::OutMessage;
 
@@ -468,6 +469,13 @@ impl Engine {
     #[must_use]
     pub fn last_read_ms(&self, link: LinkId) -> Option<u64> {
         self.links.last_read_ms(link)
+    }
+
+    /// How long PINGs on the link take until their PONG is read; `None` before the first. The threads that do the I/O take
+    /// the times, so they are right while the main loop hangs.
+    #[must_use]
+    pub fn round_trip(&self, link: LinkId) -> Option<RoundTripTimes> {
+        self.links.round_trip(link)
     }
 
     /// Counters and gauges by name.

@@ -22,8 +22,8 @@ use crate::listeners::{Accept, Incoming, Listeners};
 use crate::reason::{EndReason, LossReason, RefusalReason};
 use crate::transport::anonymous::AnonymousBytes;
 use crate::transport::socket::{Socket, TcpSocket};
+use crate::transport::times::LinkTimes;
 use crate::transport::tls::TlsSetup;
-use crate::transport::transfer::LastRead;
 
 /// The peer address of links that have none.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
@@ -68,7 +68,7 @@ pub(crate) struct Gate {
     pub(crate) max_handshakes: usize,
     /// What links of nobody known may leave unfinished (H30).
     pub(crate) anonymous_bytes: Arc<AnonymousBytes>,
-    /// The instant that `LastRead` counts from.
+    /// The instant that `LinkTimes` counts from.
     pub(crate) clock_zero: Instant,
 }
 
@@ -141,11 +141,11 @@ impl Gate {
         stream.set_nonblocking(true)?;
         let origin = Origin::Accepted { listener };
         if !tls {
-            let plain = |socket, last_read| Io::plain(socket, last_read, peer);
+            let plain = |socket, times| Io::plain(socket, times, peer);
             return self.insert(watch, links, stream, peer, origin, plain).map(Some);
         }
         let connection = self.tls_setup()?.accepting().map_err(io::Error::other)?;
-        let handshake = |socket, last_read| Io::handshake(socket, connection, last_read, peer);
+        let handshake = |socket, times| Io::handshake(socket, connection, times, peer);
         let link = self.insert(watch, links, stream, peer, origin, handshake)?;
         links.must_open(link, now);
         Ok(None)
@@ -227,12 +227,12 @@ impl Gate {
 
     /// The halves or the TLS transport for a dial that is connected.
     fn io_of(&self, dial: &Dial<'_>) -> io::Result<Io> {
-        let (socket, last_read) = (dial.socket.clone(), dial.last_read.clone());
+        let (socket, times) = (dial.socket.clone(), dial.times.clone());
         if !dial.tls {
-            return Ok(Io::plain(socket, last_read, dial.peer).count_in(&self.anonymous_bytes));
+            return Ok(Io::plain(socket, times, dial.peer).count_in(&self.anonymous_bytes));
         }
         let connection = self.tls_setup()?.dialling(dial.peer.ip()).map_err(io::Error::other)?;
-        let io = Io::handshake(socket, connection, last_read, dial.peer);
+        let io = Io::handshake(socket, connection, times, dial.peer);
         Ok(io.count_in(&self.anonymous_bytes))
     }
 
@@ -246,7 +246,7 @@ impl Gate {
         stream: TcpStream,
         peer: SocketAddr,
         origin: Origin,
-        make_io: impl FnOnce(Arc<dyn Socket>, Arc<LastRead>) -> Io,
+        make_io: impl FnOnce(Arc<dyn Socket>, Arc<LinkTimes>) -> Io,
     ) -> io::Result<LinkId> {
         stream.set_nodelay(true)?;
         let keepalive = TcpKeepalive::new()
@@ -256,10 +256,10 @@ impl Gate {
         set_unacknowledged_timeout(&stream, self.unacknowledged_timeout)?;
         let tcp = Arc::new(TcpSocket(stream));
         let socket: Arc<dyn Socket> = tcp.clone();
-        let last_read = LastRead::new(self.clock_zero);
-        let io = make_io(socket.clone(), last_read.clone()).count_in(&self.anonymous_bytes);
+        let times = LinkTimes::new(self.clock_zero);
+        let io = make_io(socket.clone(), times.clone()).count_in(&self.anonymous_bytes);
         let is_dial = matches!(io, Io::Connecting { .. });
-        let new = NewLink { origin, peer, tcp: Some(tcp.clone()), socket, last_read, io };
+        let new = NewLink { origin, peer, tcp: Some(tcp.clone()), socket, times, io };
         let id = links.insert(new);
         let watched = match is_dial {
             true => watch.add_dial(&tcp.0, id),
@@ -280,9 +280,9 @@ impl Gate {
         owner: u64,
         tls: Option<TlsSide>,
     ) -> io::Result<LinkId> {
-        let last_read = LastRead::new(self.clock_zero);
+        let times = LinkTimes::new(self.clock_zero);
         let io = match tls {
-            None => Io::plain(socket.clone(), last_read.clone(), NOWHERE),
+            None => Io::plain(socket.clone(), times.clone(), NOWHERE),
             Some(side) => {
                 let setup = self.tls_setup()?;
                 let connection = match side {
@@ -290,12 +290,12 @@ impl Gate {
                     TlsSide::Dials => setup.dialling(NOWHERE.ip()),
                 };
                 let connection = connection.map_err(io::Error::other)?;
-                Io::handshake(socket.clone(), connection, last_read.clone(), NOWHERE)
+                Io::handshake(socket.clone(), connection, times.clone(), NOWHERE)
             }
         };
         let io = io.count_in(&self.anonymous_bytes);
         let origin = Origin::Dialled { owner };
-        Ok(links.insert(NewLink { origin, peer: NOWHERE, tcp: None, socket, last_read, io }))
+        Ok(links.insert(NewLink { origin, peer: NOWHERE, tcp: None, socket, times, io }))
     }
 
     fn tls_setup(&self) -> io::Result<&TlsSetup> {

@@ -84,6 +84,7 @@ pub use journal::event::Event;
 pub use link_id::LinkId;
 pub use reason::{EndReason, LossReason, RefusalReason};
 pub use transport::socket::Socket;
+pub use transport::times::RoundTripTimes;
 pub use transport::tls::{
     CertificateSummary, ClientAuth, Identity, PeerIdentity, PemFile, TlsError, TlsRules, TlsSetup,
     decrypted_key,

@@ -205,6 +205,11 @@ impl Engine {
         Ok(self.locked()?.send_queue(LinkId::from_u64(link)))
     }
 
+    fn round_trip(&self, link: u64) -> PyResult<Option<(u64, u64)>> {
+        let times = self.locked()?.round_trip(LinkId::from_u64(link));
+        Ok(times.map(|times| (times.average_us, times.greatest_us)))
+    }
+
     fn resize(&self, py: Python<'_>, io_threads: usize) -> PyResult<()> {
         self.detached(py, |engine| engine.resize(io_threads))?.map_err(refused_by_system)
     }

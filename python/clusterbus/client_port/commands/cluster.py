@@ -60,7 +60,9 @@ def cluster_shards(member: Member, client: Client, _arguments: list[bytes]) -> R
 
 
 def cluster_links(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:
-    """CLUSTER LINKS: the links to and from every known node."""
+    """CLUSTER LINKS: the links to and from every known node. Behind Valkey's fields come those of round trips, -1 where
+    there are none.
+    """
     return [
         {
             "direction": "from" if link.inbound else "to",
@@ -69,6 +71,8 @@ def cluster_links(member: Member, _client: Client, _arguments: list[bytes]) -> R
             "events": "rw" if link.queued_messages else "r",
             "send-buffer-allocated": link.queued_bytes,
             "send-buffer-used": link.queued_bytes,
+            "rtt-usec": -1 if link.rtt_us is None else link.rtt_us,
+            "rtt-max-usec": -1 if link.rtt_max_us is None else link.rtt_max_us,
         }
         for link in link_snapshots(member)
         if link.node_id is not None

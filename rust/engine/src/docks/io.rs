@@ -11,8 +11,8 @@ use rustls::Connection;
 use crate::transport::anonymous::AnonymousBytes;
 use crate::transport::plain::{RecvHalf, SendHalf};
 use crate::transport::socket::Socket;
+use crate::transport::times::LinkTimes;
 use crate::transport::tls::TlsTransport;
-use crate::transport::transfer::LastRead;
 
 /// What a job takes out of its link and brings back.
 pub(crate) enum Half<T> {
@@ -67,24 +67,20 @@ pub(crate) enum Io {
 }
 
 impl Io {
-    pub(crate) fn plain(
-        socket: Arc<dyn Socket>,
-        last_read: Arc<LastRead>,
-        peer: SocketAddr,
-    ) -> Self {
+    pub(crate) fn plain(socket: Arc<dyn Socket>, times: Arc<LinkTimes>, peer: SocketAddr) -> Self {
         Self::Plain {
-            recv: Half::Home(RecvHalf::new(socket.clone(), last_read, ip_field(peer))),
-            send: Half::Home(SendHalf::new(socket)),
+            recv: Half::Home(RecvHalf::new(socket.clone(), times.clone(), ip_field(peer))),
+            send: Half::Home(SendHalf::new(socket, times)),
         }
     }
 
     pub(crate) fn handshake(
         socket: Arc<dyn Socket>,
         connection: Connection,
-        last_read: Arc<LastRead>,
+        times: Arc<LinkTimes>,
         peer: SocketAddr,
     ) -> Self {
-        let transport = TlsTransport::new(socket, connection, last_read, ip_field(peer));
+        let transport = TlsTransport::new(socket, connection, times, ip_field(peer));
         Self::Handshake(Half::Home(transport))
     }
 

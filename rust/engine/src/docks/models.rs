@@ -15,7 +15,8 @@ use crate::lease::Lease;
 use crate::link_id::LinkId;
 use crate::sync::Arc;
 use crate::transport::socket::Socket;
-use crate::transport::transfer::{LastRead, OutMessage};
+use crate::transport::times::LinkTimes;
+use crate::transport::transfer::OutMessage;
 
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7);
 const READABLE: Edge = Edge { is_readable: true, is_writable: false, is_ended: false };
@@ -101,7 +102,7 @@ impl Link {
             is_being_written: AtomicBool::new(false),
             sent_bytes: AtomicUsize::new(0),
         });
-        let io = Io::plain(stream.clone(), LastRead::new(Instant::now()), PEER);
+        let io = Io::plain(stream.clone(), LinkTimes::new(Instant::now()), PEER);
         let dock = Dock::new(LinkId::new(0, 1), is_inbound, io);
         let (read, drained) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Arc::new(Self { dock, stream, read, drained })

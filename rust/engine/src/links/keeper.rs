@@ -22,7 +22,8 @@ use crate::link_id::LinkId;
 use crate::pool::Lane;
 use crate::sync::Arc as SharedArc;
 use crate::transport::socket::{Socket, TcpSocket};
-use crate::transport::transfer::{LastRead, OutMessage, ReadReport};
+use crate::transport::times::{LinkTimes, RoundTripTimes};
+use crate::transport::transfer::{OutMessage, ReadReport};
 
 /// A dial that is not connected yet, and what is needed to go on once it is.
 pub(crate) struct Dial<'a> {
@@ -31,7 +32,7 @@ pub(crate) struct Dial<'a> {
     pub(crate) peer: SocketAddr,
     pub(crate) stream: &'a TcpStream,
     pub(crate) socket: &'a Arc<dyn Socket>,
-    pub(crate) last_read: &'a Arc<LastRead>,
+    pub(crate) times: &'a Arc<LinkTimes>,
 }
 
 /// What the main loop must hear about a link that has just come up.
@@ -121,7 +122,7 @@ impl Links {
     }
 
     pub(crate) fn last_read_ms(&self, id: LinkId) -> Option<u64> {
-        self.table.get(id)?.last_read.age_ms()
+        self.table.get(id)?.times.age_ms()
     }
 
     /// The TCP sockets of all links that have one.
@@ -140,12 +141,16 @@ impl Links {
         self.table.get(id).map_or((0, 0), |link| link.dock.send_queue())
     }
 
+    pub(crate) fn round_trip(&self, id: LinkId) -> Option<RoundTripTimes> {
+        self.table.get(id)?.times.round_trip()
+    }
+
     /// A dial that is not connected yet.
     pub(crate) fn pending_dial(&self, id: LinkId) -> Option<Dial<'_>> {
         let link = self.table.get(id)?;
         let (Some(tls), Some(tcp)) = (link.dock.connecting(), &link.tcp) else { return None };
-        let (socket, last_read) = (&link.socket, &link.last_read);
-        Some(Dial { tls, peer: link.peer, stream: &tcp.0, socket, last_read })
+        let (socket, times) = (&link.socket, &link.times);
+        Some(Dial { tls, peer: link.peer, stream: &tcp.0, socket, times })
     }
 
     /// When the link last noted a quiet PONG, unix milliseconds, if it has since the last call.

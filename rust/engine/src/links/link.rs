@@ -10,7 +10,7 @@ use crate::docks::{Dock, Io};
 use crate::link_id::LinkId;
 use crate::sync::Arc as SharedArc;
 use crate::transport::socket::{Socket, TcpSocket};
-use crate::transport::transfer::LastRead;
+use crate::transport::times::LinkTimes;
 
 /// Where a connection comes from, which is known before there is a link (R17).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub(super) struct Link {
     /// The TCP socket itself, for what only the main thread asks it; none for a transport that a test attached.
     pub(super) tcp: Option<Arc<TcpSocket>>,
     pub(super) socket: Arc<dyn Socket>,
-    pub(super) last_read: Arc<LastRead>,
+    pub(super) times: Arc<LinkTimes>,
     pub(super) life: Life,
     /// Refused packets so far (H4).
     pub(super) dropped_len: u32,
@@ -81,13 +81,13 @@ pub(crate) struct NewLink {
     pub(crate) peer: SocketAddr,
     pub(crate) tcp: Option<Arc<TcpSocket>>,
     pub(crate) socket: Arc<dyn Socket>,
-    pub(crate) last_read: Arc<LastRead>,
+    pub(crate) times: Arc<LinkTimes>,
     pub(crate) io: Io,
 }
 
 impl Link {
     pub(super) fn new(id: LinkId, new: NewLink) -> Self {
-        let NewLink { origin, peer, tcp, socket, last_read, io } = new;
+        let NewLink { origin, peer, tcp, socket, times, io } = new;
         let is_inbound = matches!(origin, Origin::Accepted { .. });
         let is_arriving = is_inbound && matches!(io, Io::Handshake(_));
         Self {
@@ -96,7 +96,7 @@ impl Link {
             peer,
             tcp,
             socket,
-            last_read,
+            times,
             life: if is_arriving { Life::Arriving } else { Life::Silent },
             dropped_len: 0,
             dock: SharedArc::new(Dock::new(id, is_inbound, io)),

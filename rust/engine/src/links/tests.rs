@@ -25,7 +25,8 @@ use crate::pool::Hands;
 use crate::reason::{EndReason, LossReason};
 use crate::sync::Arc as SharedArc;
 use crate::transport::socket::Socket;
-use crate::transport::transfer::{LastRead, OutMessage};
+use crate::transport::times::LinkTimes;
+use crate::transport::transfer::OutMessage;
 
 const SEEDS: u64 = 300;
 const EVENTS: usize = 200;
@@ -150,18 +151,18 @@ impl World {
     fn insert(&mut self) {
         let fickle = Arc::new(Fickle::default());
         let socket: Arc<dyn Socket> = fickle.clone();
-        let last_read = LastRead::new(self.now);
+        let times = LinkTimes::new(self.now);
         let accepted = Origin::Accepted { listener: 1 };
         let (origin, io) = match self.random.below(3) {
             0 => (Origin::Dialled { owner: 2 }, Io::Connecting { tls: false }),
-            1 => (accepted, Io::plain(socket.clone(), last_read.clone(), PEER)),
+            1 => (accepted, Io::plain(socket.clone(), times.clone(), PEER)),
             _ => {
                 let connection = tls_connection();
-                (accepted, Io::handshake(socket.clone(), connection, last_read.clone(), PEER))
+                (accepted, Io::handshake(socket.clone(), connection, times.clone(), PEER))
             }
         };
         let is_plain = matches!(io, Io::Plain { .. });
-        let new = NewLink { origin, peer: PEER, tcp: None, socket, last_read, io };
+        let new = NewLink { origin, peer: PEER, tcp: None, socket, times, io };
         let link = self.links.insert(new);
         self.sockets.push((link, fickle));
         if is_plain {

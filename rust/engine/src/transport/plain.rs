@@ -11,14 +11,13 @@ use crate::gossip::{GossipScratch, IdBytes, View};
 use crate::limits::{READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
 use crate::transport::anonymous::AnonymousBytes;
 use crate::transport::socket::Socket;
-use crate::transport::transfer::{
-    Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport,
-};
+use crate::transport::times::LinkTimes;
+use crate::transport::transfer::{Batch, Comparer, Deframer, ReadReport, ReadStop, WriteReport};
 
 /// What a link needs to receive.
 pub(crate) struct RecvHalf {
     socket: Arc<dyn Socket>,
-    last_read: Arc<LastRead>,
+    times: Arc<LinkTimes>,
     /// The peer's address, as the wire writes it.
     peer_ip: [u8; IP_LEN_BYTES],
     deframer: Deframer,
@@ -32,11 +31,11 @@ pub(crate) struct RecvHalf {
 impl RecvHalf {
     pub(crate) fn new(
         socket: Arc<dyn Socket>,
-        last_read: Arc<LastRead>,
+        times: Arc<LinkTimes>,
         peer_ip: [u8; IP_LEN_BYTES],
     ) -> Self {
         let deframer = Deframer::default();
-        Self { socket, last_read, peer_ip, deframer, expect_eof: false, node: None }
+        Self { socket, times, peer_ip, deframer, expect_eof: false, node: None }
     }
 
     /// What it holds while the link's node is not known counts against `all`.
@@ -55,6 +54,9 @@ impl RecvHalf {
         report.stop = self.fill(&mut report.read_bytes);
         let comparer = Comparer { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
         self.deframer.take_frames(&mut report, comparer);
+        if report.has_pong {
+            self.times.pong_came();
+        }
         report
     }
 
@@ -69,7 +71,7 @@ impl RecvHalf {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return ReadStop::WouldBlock,
                 Err(error) => return ReadStop::error(&error),
             };
-            self.last_read.touch();
+            self.times.touch();
             *read_bytes += read;
             if let Err(stop) = self.deframer.scan() {
                 return stop;
@@ -96,12 +98,13 @@ impl RecvHalf {
 /// What a link needs to send.
 pub(crate) struct SendHalf {
     socket: Arc<dyn Socket>,
+    times: Arc<LinkTimes>,
     pub(crate) batch: Batch,
 }
 
 impl SendHalf {
-    pub(crate) fn new(socket: Arc<dyn Socket>) -> Self {
-        Self { socket, batch: Batch::default() }
+    pub(crate) fn new(socket: Arc<dyn Socket>, times: Arc<LinkTimes>) -> Self {
+        Self { socket, times, batch: Batch::default() }
     }
 
     /// Sends from the batch until it is empty, the socket is full, or the budget is used up.
@@ -111,6 +114,9 @@ impl SendHalf {
         scratch: &mut GossipScratch,
     ) -> WriteReport {
         self.batch.encode(view, scratch);
+        if self.batch.has_ping() {
+            self.times.ping_goes();
+        }
         let mut report = WriteReport::default();
         let mut budget_bytes = WRITE_BUDGET_BYTES;
         while !self.batch.is_empty() && budget_bytes > 0 {
@@ -181,7 +187,7 @@ mod tests {
 
     fn half_reading(bytes: Vec<u8>) -> RecvHalf {
         let source = Arc::new(Source(Mutex::new(bytes)));
-        RecvHalf::new(source, LastRead::new(Instant::now()), [0; IP_LEN_BYTES])
+        RecvHalf::new(source, LinkTimes::new(Instant::now()), [0; IP_LEN_BYTES])
     }
 
     #[test]
@@ -235,8 +241,8 @@ mod tests {
     /// A half of nobody known, which counts in a budget of `max_bytes`, and what its peer sends.
     fn anonymous_half(max_bytes: usize) -> (RecvHalf, Arc<Source>, Arc<AnonymousBytes>) {
         let source = Arc::new(Source(Mutex::default()));
-        let last_read = LastRead::new(Instant::now());
-        let mut half = RecvHalf::new(source.clone(), last_read, [0; IP_LEN_BYTES]);
+        let times = LinkTimes::new(Instant::now());
+        let mut half = RecvHalf::new(source.clone(), times, [0; IP_LEN_BYTES]);
         let all = AnonymousBytes::new(max_bytes);
         half.count_in(&all);
         (half, source, all)
@@ -310,7 +316,7 @@ mod tests {
     #[test]
     fn h30_what_does_not_fit_ends_the_link_and_is_freed_at_once() {
         let (mut half, source, all) = anonymous_half(1 << 20);
-        let mut other = RecvHalf::new(source.clone(), half.last_read.clone(), [0; IP_LEN_BYTES]);
+        let mut other = RecvHalf::new(source.clone(), half.times.clone(), [0; IP_LEN_BYTES]);
         other.count_in(&all);
         let (whole, long) = (packet(1_000), packet(LONG_BYTES));
         assert_eq!(read_all(&mut half, &source, &long[..600_000]).stop, ReadStop::WouldBlock);

@@ -5,8 +5,6 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use bytes::Bytes;
 use clusterbus_wire::{
@@ -32,32 +30,6 @@ pub(crate) fn class_index(class: MessageClass) -> usize {
         MessageClass::Cluster => 0,
         MessageClass::Pubsub => 1,
         MessageClass::Module => 2,
-    }
-}
-
-/// When bytes last came in on a link. The job that reads them writes it; failure detection reads it (R23).
-#[derive(Debug)]
-pub(crate) struct LastRead {
-    clock_zero: Instant,
-    /// Milliseconds since `clock_zero`, plus one; 0 means never. Relaxed, since the value stands alone.
-    at_ms: AtomicU64,
-}
-
-impl LastRead {
-    pub(crate) fn new(clock_zero: Instant) -> Arc<Self> {
-        Arc::new(Self { clock_zero, at_ms: AtomicU64::new(0) })
-    }
-
-    pub(crate) fn touch(&self) {
-        self.at_ms.store(self.clock_zero.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
-    }
-
-    /// Milliseconds since the last read; `None` before the first.
-    pub(crate) fn age_ms(&self) -> Option<u64> {
-        match self.at_ms.load(Ordering::Relaxed) {
-            0 => None,
-            at_ms => Some((self.clock_zero.elapsed().as_millis() as u64 + 1).saturating_sub(at_ms)),
-        }
     }
 }
 
@@ -142,6 +114,8 @@ pub(crate) struct ReadReport {
     pub(crate) dropped_by_kind: [u32; PacketError::NAMES.len()],
     /// Refused packets, by the number of the message type that they announce (P35).
     pub(crate) dropped_by_type: [u32; MessageType::ALL.len()],
+    /// A PONG is among the packets.
+    pub(crate) has_pong: bool,
     /// Bytes read from the socket, whether they completed a frame or not.
     pub(crate) read_bytes: usize,
     pub(crate) stop: ReadStop,
@@ -157,6 +131,7 @@ impl ReadReport {
             dropped_len: 0,
             dropped_by_kind: [0; PacketError::NAMES.len()],
             dropped_by_type: [0; MessageType::ALL.len()],
+            has_pong: false,
             read_bytes: 0,
             stop: ReadStop::WouldBlock,
         }
@@ -168,6 +143,7 @@ impl ReadReport {
             Ok(packet) => {
                 let class = class_index(packet.packet_ref().checked().class);
                 self.bytes_by_class[class] += packet.bytes().len() as u64;
+                self.has_pong |= message_type == Some(MessageType::Pong);
                 let verdict = comparer.compare(&packet);
                 self.packets.push(Received { packet, verdict });
             }
@@ -429,6 +405,14 @@ impl Batch {
                 message.payload = Payload::Encoded(data);
             }
         }
+    }
+
+    /// Whether a PING, or a MEET, which is answered likewise, is among the messages.
+    pub(crate) fn has_ping(&self) -> bool {
+        self.messages.iter().any(|message| {
+            let message_type = message_type_of(message.data());
+            matches!(message_type, Some(MessageType::Ping | MessageType::Meet))
+        })
     }
 
     /// The unsent bytes, for a vectored send.

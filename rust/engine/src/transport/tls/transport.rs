@@ -14,10 +14,9 @@ use crate::limits::{HANDSHAKE_BYTES, READ_BUDGET_BYTES, WRITE_BUDGET_BYTES};
 use crate::reason::EndReason;
 use crate::transport::anonymous::AnonymousBytes;
 use crate::transport::socket::Socket;
+use crate::transport::times::LinkTimes;
 use crate::transport::tls::identity::PeerIdentity;
-use crate::transport::transfer::{
-    Batch, Comparer, Deframer, LastRead, ReadReport, ReadStop, WriteReport,
-};
+use crate::transport::transfer::{Batch, Comparer, Deframer, ReadReport, ReadStop, WriteReport};
 
 /// How a job left a TLS link, and what it wrote.
 pub(crate) struct TlsReport {
@@ -29,7 +28,7 @@ pub(crate) struct TlsReport {
 pub(crate) struct TlsTransport {
     socket: Arc<dyn Socket>,
     connection: Connection,
-    last_read: Arc<LastRead>,
+    times: Arc<LinkTimes>,
     /// See `RecvHalf`.
     peer_ip: [u8; IP_LEN_BYTES],
     deframer: Deframer,
@@ -45,13 +44,13 @@ impl TlsTransport {
     pub(crate) fn new(
         socket: Arc<dyn Socket>,
         connection: Connection,
-        last_read: Arc<LastRead>,
+        times: Arc<LinkTimes>,
         peer_ip: [u8; IP_LEN_BYTES],
     ) -> Box<Self> {
         Box::new(Self {
             socket,
             connection,
-            last_read,
+            times,
             peer_ip,
             deframer: Deframer::default(),
             handshake_bytes: 0,
@@ -88,6 +87,9 @@ impl TlsTransport {
         };
         let comparer = Comparer { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
         self.deframer.take_frames(&mut report, comparer);
+        if report.has_pong {
+            self.times.pong_came();
+        }
         report
     }
 
@@ -99,6 +101,9 @@ impl TlsTransport {
         read: &mut ReadReport,
     ) -> TlsReport {
         self.batch.encode(view, gossip);
+        if self.batch.has_ping() {
+            self.times.ping_goes();
+        }
         let mut write = WriteReport::default();
         self.send(&mut write);
         let is_handshaking = self.connection.is_handshaking();
@@ -123,7 +128,7 @@ impl TlsTransport {
                 }
                 Err(error) => return Ok(ReadStop::error(&error)),
             };
-            self.last_read.touch();
+            self.times.touch();
             *read_bytes += read;
             let mut records = &scratch[..read];
             while !records.is_empty() {
