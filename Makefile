@@ -32,7 +32,7 @@ CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 .DEFAULT_GOAL := help
 .PHONY: help build demo check sim sim-hundred test loom mutate sanitize memcheck audit sim-liars \
 	test-rust test-units test-python lint lint-rust lint-python \
-	format docs wheel sdist bench bench-many bench-peers bench-slots soak fuzz instructions lock clean
+	format docs wheel sdist bench bench-many bench-peers bench-scrape bench-slots soak fuzz instructions lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -165,6 +165,9 @@ bench-peers: build $(BENCH_INSTALLED) ## compare with Redis, Valkey, asyncio and
 bench-many: build ## many buses in one process: time to join and to close, processor time at rest; BENCH_ARGS=20 for one size
 	$(BIN)/python benches/many $(BENCH_ARGS)
 
+bench-scrape: build ## how long a scrape of metrics holds the main loop at 2,000 nodes; BENCH_ARGS="--nodes 500" for others
+	PYTHONPATH=benches/scrape $(BIN)/python -m scrape_cost $(BENCH_ARGS)
+
 bench-slots: build ## compare moving slots with Valkey: redis-cli --cluster fix, SETSLOT, MIGRATE; BENCH_ARGS="--rounds 2" for less
 	PYTHONPATH=benches/slots $(BIN)/python -m moves $(BENCH_ARGS)
 
@@ -202,7 +205,7 @@ instructions: ## compare instructions per packet with benches/instructions/count
 	cargo build --release --locked --package clusterbus-instructions
 	$(PYTHON) benches/instructions/check.py $(WRITE)
 
-bench: ## run the criterion benchmarks
+bench: bench-scrape ## run the criterion benchmarks, and measure a scrape of metrics
 	cargo bench --workspace --locked
 
 lock: $(INSTALLED) ## pin the newest versions that pyproject.toml and requirements.in allow

@@ -904,10 +904,10 @@ class Engine:
         """Milliseconds since bytes were last read from the link; None if none were."""
     def send_queue(self, link: int) -> tuple[int, int]:
         """(messages, bytes) of the link that are not wholly sent."""
-    def round_trip(self, link: int) -> tuple[int, int] | None:
-        """(average, greatest): how many microseconds PINGs on the link take until their PONG is read, on the moving
-        average and at most within the last minute or two; None before the first PONG. The threads that do the I/O take
-        the times, so they are right while the main loop hangs."""
+    def round_trips(self, links: Sequence[int]) -> list[tuple[int, int] | None]:
+        """(average, greatest) of each link: how many microseconds its PINGs take until their PONG is read, on the
+        moving average and at most within the last minute or two; None before the first PONG. The threads that do the
+        I/O take the times, so they are right while the main loop hangs."""
     def resize(self, io_threads: int) -> None:
         """Changes the number of I/O threads, the main thread included (R22)."""
     def set_always_active(self, always: bool) -> None:

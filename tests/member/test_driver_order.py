@@ -74,8 +74,8 @@ class Scribe:
     def send_queue(self, link: int) -> tuple[int, int]:
         return 0, self.unsent_bytes.get(link, 0)
 
-    def round_trip(self, _link: int) -> None:
-        return None
+    def round_trips(self, links: Sequence[int]) -> list[tuple[int, int] | None]:
+        return [None for _ in links]
 
     def broadcast(self, links: Sequence[int], _data: bytes, *, unsent_max_bytes: int = -1) -> int:
         takers = [link for link in links if unsent_max_bytes < 0 or self.unsent_bytes.get(link, 0) <= unsent_max_bytes]

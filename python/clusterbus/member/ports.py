@@ -100,8 +100,8 @@ class Engine(Protocol):
     def send_queue(self, link: int) -> tuple[int, int]:
         """(messages, bytes) that are not wholly sent."""
 
-    def round_trip(self, link: int) -> tuple[int, int] | None:
-        """(average, greatest) microseconds from a PING to its PONG; None before the first."""
+    def round_trips(self, links: Sequence[int]) -> list[tuple[int, int] | None]:
+        """(average, greatest) microseconds of each link from a PING to its PONG; None before the first."""
 
     def stats(self) -> dict[str, int]:
         """Counters and gauges by name (`counters` lists them)."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from clusterbus.cluster.model.node import Node
+from clusterbus.cluster import constants as c
+from clusterbus.cluster.model.node import Link
 from clusterbus.member.counters import byte_counters, refused_messages, thread_time_lines
 from clusterbus.member.member import Member
 from clusterbus.metrics import table as t
@@ -17,30 +18,39 @@ from clusterbus.version import __version__
 
 THREAD_PREFIX: Final = "used_active_time_"
 MESSAGE_PREFIX: Final = "cluster_stats_messages_"
+NO_LINK: Final = 0
+"""No link has this number, so none has a round trip under it."""
 
 Labels = tuple[str, ...]
 Sample = tuple[Labels, int | float]
 
 
-class Peer(NamedTuple):
-    """What the metrics tell of one other node."""
+class Peers(NamedTuple):
+    """What the metrics tell of the other nodes, a list for each field, all in the same order: of thousands of nodes
+    that is gathered several times faster than a record for each.
+    """
 
-    node_id: str
-    address: str
-    role: str
-    shard_id: str
-    rtt_us: int | None
-    rtt_max_us: int | None
-    up: int
-    failing: int
-    slots: int
+    node_ids: list[str]
+    ips: list[str]
+    ports: list[int]
+    flags: list[int]
+    shard_ids: list[str]
+    slot_bits: list[int]
+    links: list[Link | None]
+    """To ask whether there is one."""
+    round_trips: list[tuple[int, int] | None]
+    """The average and the greatest, microseconds."""
+
+    def part(self, begin: int, end: int) -> Peers:
+        """Some of the peers."""
+        return Peers(*(column[begin:end] for column in self))  # type: ignore[arg-type]
 
 
 class Snapshot(NamedTuple):
     """The samples of each metric that is not about a peer, and the peers."""
 
     samples: dict[t.Metric, list[Sample]]
-    peers: list[Peer]
+    peers: Peers
 
 
 def take(member: Member) -> Snapshot:
@@ -106,22 +116,18 @@ def _of_cluster_info(member: Member, stats: dict[str, int]) -> Iterator[tuple[t.
             yield t.MESSAGES, (direction, kind), int(value)
 
 
-def _peers(member: Member) -> list[Peer]:
-    myself = member.state.myself
-    return [_peer(member, node) for node in member.state.nodes if node is not myself and not node.in_handshake]
-
-
-def _peer(member: Member, node: Node) -> Peer:
-    times = member.engine.round_trip(node.link.link_id) if node.link is not None else None
-    rtt_us, rtt_max_us = times if times is not None else (None, None)
-    return Peer(
-        node.node_id,
-        f"{node.ip}:{node.port or node.tls_port}",
-        "replica" if node.is_replica else "primary",
-        node.shard_id,
-        rtt_us,
-        rtt_max_us,
-        int(node.link is not None),
-        2 if node.is_failed else int(node.is_pfail),
-        node.slot_bits.bit_count(),
+def _peers(member: Member) -> Peers:
+    myself, private = member.state.myself, c.FLAG_HANDSHAKE
+    nodes = [node for node in member.state.nodes if node is not myself and not node.flags & private]
+    links = [node.link for node in nodes]
+    asked = member.engine.round_trips([link.link_id if link is not None else NO_LINK for link in links])
+    return Peers(
+        node_ids=[node.node_id for node in nodes],
+        ips=[node.ip for node in nodes],
+        ports=[node.port or node.tls_port for node in nodes],
+        flags=[node.flags for node in nodes],
+        shard_ids=[node.shard_id for node in nodes],
+        slot_bits=[node.slot_bits for node in nodes],
+        links=links,
+        round_trips=asked,
     )

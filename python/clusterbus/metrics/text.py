@@ -5,14 +5,15 @@ Owns the format: HELP, TYPE, escaping, order. Must never read the state. Any thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from clusterbus.cluster import constants as c
 from clusterbus.metrics import table as t
-from clusterbus.metrics.snapshot import Peer, Snapshot
+from clusterbus.metrics.snapshot import Peers, Snapshot
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-LINES_PER_PIECE: Final = 500
+LINES_PER_PIECE: Final = 250
 """Between two pieces of so many lines, a fraction of a millisecond of work, the main loop may do other things."""
 
 _ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -20,19 +21,22 @@ _HELP_ESCAPES: Final = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
 def pieces(snapshot: Snapshot) -> Iterator[str]:
-    """The text in pieces, of at most LINES_PER_PIECE lines each."""
+    """The text in pieces, of about LINES_PER_PIECE lines each."""
     lines: list[str] = []
     for metric, samples in snapshot.samples.items():
         if samples:
             lines.append(_head(metric))
             lines += [f"{metric.name}{_labels(metric.labels, values)} {number}" for values, number in samples]
+        if len(lines) >= LINES_PER_PIECE:
+            yield _text(lines)
+            lines = []
     yield _text(lines)
-    for metric, line in _PEER_LINES.items():
-        head = _head(metric) + "\n" if snapshot.peers else ""
-        for begin in range(0, len(snapshot.peers), LINES_PER_PIECE):
-            lines = [line(peer) for peer in snapshot.peers[begin : begin + LINES_PER_PIECE]]
-            yield head + _text([line for line in lines if line])
-            head = ""
+    for metric, lines_of in _PEER_LINES.items():
+        head = [_head(metric)]
+        for begin in range(0, len(snapshot.peers.node_ids), LINES_PER_PIECE):
+            if lines := lines_of(snapshot.peers.part(begin, begin + LINES_PER_PIECE)):
+                yield _text(head + lines)
+                head = []
 
 
 def _text(lines: list[str]) -> str:
@@ -50,24 +54,44 @@ def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     return "{" + ",".join(pairs) + "}"
 
 
-def _of_peer(metric: t.Metric, number: Callable[[Peer], object]) -> Callable[[Peer], str]:
-    """The lines of a metric that has the node id alone for a label: hex digits, which need no escape."""
-    return lambda peer: f'{metric.name}{{node_id="{peer.node_id}"}} {number(peer)}'
+def _numbers(metric: t.Metric, numbers: Callable[[Peers], Iterable[object]]) -> Callable[[Peers], list[str]]:
+    """The lines of a metric that has the node id alone for a label: hex digits, which need no escape. None for a node
+    whose number is None.
+    """
+    head = f'{metric.name}{{node_id="'
+    return lambda peers: [
+        f'{head}{node_id}"}} {number}'
+        for node_id, number in zip(peers.node_ids, numbers(peers), strict=True)
+        if number is not None
+    ]
 
 
-def _seconds(metric: t.Metric, micros: Callable[[Peer], int | None]) -> Callable[[Peer], str]:
-    """As `_of_peer`, for microseconds; no line where there are none."""
-    line = _of_peer(metric, lambda peer: (micros(peer) or 0) / 1e6)
-    return lambda peer: line(peer) if micros(peer) is not None else ""
+def _seconds(which: int) -> Callable[[Peers], Iterable[float | None]]:
+    return lambda peers: [times[which] / 1e6 if times is not None else None for times in peers.round_trips]
 
 
-_PEER_LINES: Final[dict[t.Metric, Callable[[Peer], str]]] = {
-    t.PEER_UP: _of_peer(t.PEER_UP, lambda peer: peer.up),
-    t.PEER_FAILING: _of_peer(t.PEER_FAILING, lambda peer: peer.failing),
-    t.PEER_SLOTS: _of_peer(t.PEER_SLOTS, lambda peer: peer.slots),
-    t.PEER_RTT: _seconds(t.PEER_RTT, lambda peer: peer.rtt_us),
-    t.PEER_RTT_MAX: _seconds(t.PEER_RTT_MAX, lambda peer: peer.rtt_max_us),
-    t.PEER_INFO: lambda peer: (
-        t.PEER_INFO.name + _labels(t.PEER_INFO.labels, (peer.node_id, peer.address, peer.role, peer.shard_id)) + " 1"
-    ),
+def _infos(peers: Peers) -> list[str]:
+    rows = zip(peers.node_ids, peers.ips, peers.ports, peers.flags, peers.shard_ids, strict=True)
+    return [
+        f'{t.PEER_INFO.name}{{node_id="{node_id}",address="{ip.translate(_ESCAPES)}:{port}",role="{_role(flags)}"'
+        f',shard_id="{shard_id}"}} 1'
+        for node_id, ip, port, flags, shard_id in rows
+    ]
+
+
+def _role(flags: int) -> str:
+    return "replica" if flags & c.FLAG_REPLICA else "primary"
+
+
+def _failing(flags: int) -> int:
+    return 2 if flags & c.FLAG_FAIL else int(bool(flags & c.FLAG_PFAIL))
+
+
+_PEER_LINES: Final[dict[t.Metric, Callable[[Peers], list[str]]]] = {
+    t.PEER_UP: _numbers(t.PEER_UP, lambda peers: [int(link is not None) for link in peers.links]),
+    t.PEER_FAILING: _numbers(t.PEER_FAILING, lambda peers: map(_failing, peers.flags)),
+    t.PEER_SLOTS: _numbers(t.PEER_SLOTS, lambda peers: [bits.bit_count() for bits in peers.slot_bits]),
+    t.PEER_RTT: _numbers(t.PEER_RTT, _seconds(0)),
+    t.PEER_RTT_MAX: _numbers(t.PEER_RTT_MAX, _seconds(1)),
+    t.PEER_INFO: _infos,
 }

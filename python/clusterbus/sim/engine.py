@@ -210,8 +210,9 @@ class SimEngine:
         waiting = [item for item in end.queue if isinstance(item, Packet)] if end is not None else []
         return len(waiting), sum(map(len, waiting))
 
-    def round_trip(self, _link: int) -> None:
-        """Nobody in a simulation asks how long PINGs take."""
+    def round_trips(self, links: Sequence[int]) -> list[tuple[int, int] | None]:
+        """None for each: nobody in a simulation asks how long PINGs take."""
+        return [None for _ in links]
 
     # ------------------------------------------------------------ the port: messages
 

@@ -133,7 +133,7 @@ def node_view(member: Member, node: Node) -> NodeView:
 
 
 def _round_trip(member: Member, link: Link | None) -> tuple[int, int] | tuple[None, None]:
-    times = member.engine.round_trip(link.link_id) if link is not None else None
+    times = member.engine.round_trips([link.link_id])[0] if link is not None else None
     return times if times is not None else (None, None)
 
 

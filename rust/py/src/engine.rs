@@ -205,9 +205,13 @@ impl Engine {
         Ok(self.locked()?.send_queue(LinkId::from_u64(link)))
     }
 
-    fn round_trip(&self, link: u64) -> PyResult<Option<(u64, u64)>> {
-        let times = self.locked()?.round_trip(LinkId::from_u64(link));
-        Ok(times.map(|times| (times.average_us, times.greatest_us)))
+    fn round_trips(&self, links: Vec<u64>) -> PyResult<Vec<Option<(u64, u64)>>> {
+        let engine = self.locked()?;
+        let of_link = |link| {
+            let times = engine.round_trip(LinkId::from_u64(link))?;
+            Some((times.average_us, times.greatest_us))
+        };
+        Ok(links.into_iter().map(of_link).collect())
     }
 
     fn resize(&self, py: Python<'_>, io_threads: usize) -> PyResult<()> {

@@ -114,19 +114,17 @@ def info_lines(core: Core, engine_counters: Mapping[str, int]) -> Iterator[tuple
     """The names and values of CLUSTER INFO. `engine_counters` gives those of BYTE_COUNTERS, and the messages that only
     the engine saw by their names in MESSAGES_RECEIVED; missing ones are 0.
     """
-    assigned = suspected = failed = voting = voting_suspected = voting_failed = 0
-    for owner in core.slots.owners.values():
-        slots = owner.slot_bits.bit_count()
-        assigned += slots
-        if owner.is_failed:
-            failed += slots
-        elif owner.is_pfail:
-            suspected += slots
-        if owner.is_primary:
-            voting += 1
-            voting_failed += owner.is_failed
-            voting_suspected += owner.is_pfail
+    suspected = failed = voting_suspected = voting_failed = 0
     failing = core.table.failing.values()
+    for node in failing:
+        slots = node.slot_bits.bit_count()
+        if node.is_failed:
+            failed += slots
+            voting_failed += node.is_voting
+        elif node.is_pfail:
+            suspected += slots
+            voting_suspected += node.is_voting
+    assigned = core.slots.assigned.bit_count()
     yield "cluster_state", "ok" if core.state_is_ok else "fail"
     yield "cluster_slots_assigned", assigned
     yield "cluster_slots_ok", assigned - suspected - failed
@@ -137,7 +135,7 @@ def info_lines(core: Core, engine_counters: Mapping[str, int]) -> Iterator[tuple
     yield "cluster_voting_nodes_pfail", voting_suspected
     yield "cluster_voting_nodes_fail", voting_failed
     yield "cluster_known_nodes", len(core.table)
-    yield "cluster_size", voting
+    yield "cluster_size", sum(owner.is_primary for owner in core.slots.owners.values())
     yield "cluster_current_epoch", core.current_epoch
     yield "cluster_my_epoch", core.myself.primary.config_epoch
     for direction, names in (("sent", MESSAGES_SENT), ("received", MESSAGES_RECEIVED)):
