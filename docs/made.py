@@ -5,6 +5,7 @@
     ```{idle-directive-table}         the directives that are known and do nothing
     ```{event-table}                  the kinds of events, by what they are about
     ```{metric-table} NAME            the counters of one table of `member/counters`
+    ```{prometheus-table}             every metric of the metrics port
     ```{message-types}                the types of messages that are counted
 
 Must never hold a fact that stands in one of the tables. Used by `conf.py`, and by the tests of the site.
@@ -24,6 +25,7 @@ from clusterbus import _NAMES_OF, Event
 from clusterbus.cluster.constants import MESSAGE_NAMES
 from clusterbus.config import DIRECTIVES, WITH_EFFECT
 from clusterbus.member import counters
+from clusterbus.metrics.table import METRICS
 from clusterbus.streams.event_stream import CLUSTER_KINDS
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
@@ -93,6 +95,15 @@ def metric_table(name: str) -> str:
     return table(("Name", "What it counts"), ((f"`{row.shown}`", plain(row.doc)) for row in rows))
 
 
+def prometheus_table() -> str:
+    """Every metric of the metrics port."""
+    rows = (
+        (f"`{row.name}`", row.type.value, ", ".join(f"`{label}`" for label in row.labels), plain(row.help))
+        for row in METRICS
+    )
+    return table(("Name", "Type", "Labels", "What it says"), rows)
+
+
 def message_types() -> str:
     """The types of messages that are counted, as a sentence."""
     return ", ".join(f"`{name}`" for name in MESSAGE_NAMES) + "."
@@ -141,6 +152,7 @@ MAKERS: dict[str, Any] = {
     "event-table": event_table,
     "idle-directive-table": idle_directive_table,
     "metric-table": metric_table,
+    "prometheus-table": prometheus_table,
     "message-types": message_types,
 }
 

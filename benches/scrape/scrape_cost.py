@@ -1,6 +1,6 @@
 """How long a scrape of a node's metrics holds its main loop, in a cluster of thousands of nodes.
 
-A node starts from a nodes.conf with so many members, none of which answers; the numbers of their round trips are put in.
+A node starts from a nodes.conf with so many members, none of which answers; their round trips are put in.
 What is shown is processor time of the main thread: for the snapshot, which is taken in one go, and for the pieces of
 the text, between which the loop does other things.
 

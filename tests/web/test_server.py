@@ -159,3 +159,16 @@ def test_connections_too_many_are_closed_and_others_go_on(
             assert (await get(url_of(bus, "/livez"))).status == 200
 
     run(scenario())
+
+
+def test_a_blocking_bus_says_that_it_has_no_loop_for_a_port(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match="metrics-port needs an event loop"),
+        clusterbus.BlockingBus(port=0, dir=str(tmp_path), metrics_port=free_port()),
+    ):
+        pass
+
+
+def test_a_blocking_bus_has_metrics(tmp_path: Path) -> None:
+    with clusterbus.BlockingBus(port=0, dir=str(tmp_path)) as bus:
+        assert f'node_id="{bus.node_id}"' in bus.metrics()

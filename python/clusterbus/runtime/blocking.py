@@ -18,7 +18,7 @@ from collections.abc import Callable
 from clusterbus.config import Config
 from clusterbus.config.listening import PortInUseError
 from clusterbus.data_plane import DataPlane
-from clusterbus.errors import ClusterBusError, StateError
+from clusterbus.errors import ClusterBusError, ConfigError, StateError
 from clusterbus.member.driver import FLUSH_AT_CLOSE_MAX_MS, TICK_PERIOD_MS
 from clusterbus.member.member import Member
 from clusterbus.runtime.clock import TickSchedule
@@ -306,6 +306,8 @@ def _finite(wait_s: float) -> float | None:
 
 
 def _opened(config: Config, data_plane: DataPlane | None) -> tuple[Member, int]:
+    if config.metrics_port:
+        raise ConfigError("metrics-port needs an event loop: use clusterbus.Bus, or BlockingBus.metrics()")
     for ports, is_last in openings(config):
         with ports:
             try:
