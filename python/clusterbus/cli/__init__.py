@@ -5,6 +5,7 @@ Its files in reading order:
     node        `clusterbus node`: one node, with valkey-server's arguments
     demo        `clusterbus demo`: six nodes lose one and get it back
     demo_nodes  the processes of the demo
+    observe     `clusterbus observe`: a member that only watches
     simulate    `clusterbus simulate`: whole clusters in virtual time
     doctor      `clusterbus doctor`: what does not fit together in a cluster
     seed_arguments  seeds, password and TLS, of every tool that looks at a cluster
@@ -40,6 +41,7 @@ SUBCOMMANDS: Final = {
     "demo": Subcommand(
         "clusterbus.cli.demo", "Six nodes lose one and get it back.", ("click", "hiredis", "rich", "trustme")
     ),
+    "observe": Subcommand("clusterbus.cli.observe", "Watch a cluster as a member, and leave without a trace."),
     "simulate": Subcommand("clusterbus.cli.simulate", "Whole clusters in virtual time.", ("click", "rich")),
     "doctor": Subcommand("clusterbus.cli.doctor", "What does not fit together in a cluster."),
 }

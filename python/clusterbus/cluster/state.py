@@ -21,7 +21,7 @@ from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
 from clusterbus.cluster.failover import handover, health, manual_failover, reachability, replication
 from clusterbus.cluster.heartbeats import heartbeat, quiet
-from clusterbus.cluster.membership import acquaintance, labels, leaving, links
+from clusterbus.cluster.membership import acquaintance, labels, leaving, links, observing
 from clusterbus.cluster.membership import tags as own_tags
 from clusterbus.cluster.membership.myself import refresh_myself
 from clusterbus.cluster.model.leave_state import LeaveAnswer
@@ -75,6 +75,7 @@ class ClusterState:
         self._ticks = 0
         if saved is not None:
             persist.restore(self._core, saved)
+            observing.check_saved(self._core)
             if len(self._core.table) > 1:
                 self._core.claims.blind_until_ms = now_ms + config.cluster_node_timeout
         refresh_myself(self._core)
@@ -163,6 +164,7 @@ class ClusterState:
     def add_slots(self, slots: Iterable[int], now_ms: int) -> None:
         """CLUSTER ADDSLOTS: all slots or none. Raises StateError."""
         self._core.set_now(now_ms)
+        observing.refuse(self._core, "owns no slots")
         orders.add_slots(self._core, slots)
 
     def del_slots(self, slots: Iterable[int], now_ms: int) -> None:
@@ -183,6 +185,7 @@ class ClusterState:
     def import_slot(self, slot: int, node_id: str, now_ms: int) -> None:
         """CLUSTER SETSLOT IMPORTING."""
         self._core.set_now(now_ms)
+        observing.refuse(self._core, "owns no slots")
         slot_moves.import_slot(self._core, slot, node_id)
 
     def settle_slot(self, slot: int, now_ms: int) -> None:
@@ -198,6 +201,8 @@ class ClusterState:
     def assign_slot(self, slot: int, node_id: str, now_ms: int) -> None:
         """CLUSTER SETSLOT NODE."""
         self._core.set_now(now_ms)
+        if node_id == self._core.myself.node_id:
+            observing.refuse(self._core, "owns no slots")
         slot_moves.assign(self._core, slot, node_id)
 
     def reset(self, now_ms: int, *, hard: bool = False) -> None:
@@ -211,11 +216,13 @@ class ClusterState:
     def set_config_epoch(self, epoch: int, now_ms: int) -> None:
         """CLUSTER SET-CONFIG-EPOCH. Raises StateError unless this node is new and alone."""
         self._core.set_now(now_ms)
+        observing.refuse(self._core, "has no config epoch")
         orders.set_config_epoch(self._core, epoch)
 
     def bump_epoch(self, now_ms: int) -> bool:
         """CLUSTER BUMPEPOCH. True if there is a new config epoch."""
         self._core.set_now(now_ms)
+        observing.refuse(self._core, "has no config epoch")
         return orders.bump_epoch(self._core)
 
     def replicate(self, node_id: str, now_ms: int) -> None:
@@ -223,6 +230,7 @@ class ClusterState:
         have keys of our own.
         """
         self._core.set_now(now_ms)
+        observing.refuse(self._core, "is no replica")
         orders.replicate(self._core, node_id)
 
     def replicate_no_one(self, now_ms: int) -> None:
@@ -235,6 +243,7 @@ class ClusterState:
         StateError.
         """
         self._core.set_now(now_ms)
+        observing.refuse(self._core, "does not stand for election")
         manual_failover.order(self._core, force=force, takeover=takeover)
 
     def count_failure_reports(self, node_id: str, now_ms: int) -> int:
@@ -283,6 +292,7 @@ class ClusterState:
         """
         core = self._core
         core.set_now(now_ms)
+        observing.refuse(core, "owns no slots")
         before, core.claims.votes_min = core.claims.votes_min, votes_min
         try:
             return taking.begin(core, bits, timeout_ms, force=force)
@@ -348,6 +358,7 @@ class ClusterState:
         more than `tags.TAGS_LEN_MAX_BYTES`.
         """
         self._core.set_now(now_ms)
+        observing.refuse(self._core, "tells nobody its tags")
         own_tags.set_own(self._core, tags)
 
     # ------------------------------------------------------------ outputs

@@ -103,6 +103,7 @@ class Config:
     cluster_allow_certificate_names: tuple[str, ...]
     cluster_pin_certificates: str
     cluster_label: str
+    cluster_observer: bool
     cluster_epoch_jump_max: int
     shutdown_on_sigterm: tuple[str, ...]
     shutdown_on_sigint: tuple[str, ...]

@@ -63,6 +63,12 @@ GUARD: Final[tuple[Directive, ...]] = (
         True,
     ),
     Directive(
+        "cluster-observer",
+        YesNo(),
+        "no",
+        "Be a member that only watches: it owns no slots, has no vote, is no replica, and changes no epoch.",
+    ),
+    Directive(
         "cluster-epoch-jump-max",
         Integer(0, LONG_MAX),
         "4294967296",

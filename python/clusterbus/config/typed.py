@@ -259,6 +259,10 @@ class Directives(TypedDict, total=False):
     """Name of the cluster: clusterbus nodes with another one are not let in, and their gossip is refused; empty fits
     all."""
 
+    cluster_observer: bool | Literal["yes", "no"] | None
+    """Be a member that only watches: it owns no slots, has no vote, is no replica, and changes no epoch. (default
+    no)"""
+
     cluster_epoch_jump_max: int | None
     """An epoch that lies further above all known ones is not believed of a single member; 0 is no limit. (default
     4294967296)"""

@@ -11,6 +11,7 @@ from typing import Final
 from clusterbus.cluster.claims import electorate, giving, letters, promises, taking, voting
 from clusterbus.cluster.claims.letters import Kind, Letter
 from clusterbus.cluster.core import Core
+from clusterbus.cluster.membership import observing
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import ModuleMessage
@@ -24,6 +25,8 @@ def receive(core: Core, sender: Node, message: ModuleMessage) -> None:
         core.refuse(Refusal.LETTER, sender.node_id, f"a letter about slots that makes no sense: {error}")
         return
     electorate.note_letter(sender, letter)
+    if observing.is_on(core):
+        return
     _HANDLERS[letter.kind](core, sender, letter)
 
 

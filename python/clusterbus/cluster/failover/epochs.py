@@ -11,6 +11,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import election, epoch_bound
 from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.membership import observing
 from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.cluster.model.refusal import Refusal
 
@@ -38,6 +39,8 @@ def resolve_collision(core: Core, sender: Node) -> None:
     myself = core.myself
     if sender.config_epoch != myself.config_epoch or not sender.is_primary or not myself.is_primary:
         return
+    if observing.is_on(core):
+        return  # its epoch is worth nothing to it, and a new one would be news to everybody
     overtakes = sender.succession is Succession.PREDECESSOR and sender.shard_id == myself.shard_id
     if sender.node_id <= myself.node_id and not overtakes:
         return

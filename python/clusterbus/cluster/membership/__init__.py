@@ -8,5 +8,6 @@ leaving       a node asks the others to forget it, and they do
 links         dials, links that come up, and links that end
 address       where other nodes are, by their own packets
 tags          what a node's program says of it, to clusterbus nodes
+observing     what a node that only watches does not do
 myself        what this node announces of itself
 """

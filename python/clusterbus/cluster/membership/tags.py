@@ -24,6 +24,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster import pubsub
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import TagsChanged
+from clusterbus.cluster.membership import observing
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.errors import StateError
@@ -144,7 +145,7 @@ def _tell(core: Core, node: Node) -> None:
 
 
 def _send(core: Core, node: Node, kind: TagMessage, data: bytes) -> None:
-    if node.link is not None:
+    if node.link is not None and not observing.is_on(core):
         pubsub.send_module(core, node.node_id, c.TAGS_MODULE_ID, kind, data)
 
 
