@@ -61,7 +61,7 @@ def test_what_a_node_refuses_is_a_note_and_a_wrong_password_a_line(peers: Peers)
     assert {*answer.refused} == {*QUESTIONS} - {"CLUSTER NODES"}
     assert all(reason.startswith("NOPERM") for reason in answer.refused.values())
     (answer,) = ask(server).answers
-    assert answer.error == "CLUSTER NODES: NOAUTH Authentication required."
+    assert answer.error == "NOAUTH Authentication required."
     (answer,) = ask(server, access=Access(password="wrong")).answers
     assert answer.error.startswith("AUTH: WRONGPASS")
     assert "wrong" not in answer.error.replace("WRONGPASS", "")
@@ -138,7 +138,10 @@ def test_there_is_a_limit_to_the_addresses_that_nodes_may_name(run: Run, monkeyp
     assert not found.is_whole
 
 
-def test_a_seed_that_is_none_is_an_error(run: Run) -> None:
-    for seed in ("host", "127.0.0.1:0", "no-such-host.invalid:7000"):
+def test_a_seed_that_is_no_address_is_an_error_and_one_that_nobody_knows_an_answer(run: Run) -> None:
+    for seed in ("host", "127.0.0.1:0"):
         with pytest.raises(ConfigError, match=seed.partition(":")[0]):
             run(survey([seed]))
+    (answer,) = run(survey(["no-such-host.invalid:7000"])).answers
+    assert answer.address == "no-such-host.invalid:7000"
+    assert answer.error.startswith("can't resolve 'no-such-host.invalid': ")

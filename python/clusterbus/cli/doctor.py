@@ -1,29 +1,121 @@
 """`clusterbus doctor`: asks every node of a cluster what it sees, and says what does not fit together.
 
-Owns the run: arguments, exit status, what is shown while it asks. Must never send what changes anything. Main thread,
-with an event loop of its own.
+Owns the run: arguments, exit status, the second look, what is shown while it asks. Must never send what changes
+anything. Main thread, with an event loop of its own.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
+import os
+import shutil
+import sys
+import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TextIO
 
+from clusterbus.cli.doctor_report import Result, as_json, as_text
 from clusterbus.cli.seed_arguments import Arguments, add_access, parsed
-from clusterbus.survey.asking import survey
+from clusterbus.survey.access import Access
+from clusterbus.survey.asking import DEADLINE_S, Asker, Survey
+from clusterbus.survey.finding import Severity
+from clusterbus.survey.findings import findings, lasting
 
 EXIT_SOUND: Final = 0
+EXIT_FINDINGS: Final = 1
 EXIT_NOBODY: Final = 3
-SUMMARY: Final = "Asks every node of a cluster what it sees, and says what does not fit together. Changes nothing."
+EXIT_INTERRUPTED: Final = 130
+SECOND_LOOK_AFTER_S: Final = 1.0
+PROGRESS_AFTER_S: Final = 0.5
+COLUMNS_OF_A_FILE: Final = 120
+SUMMARY: Final = """\
+Asks every node of a cluster what it sees, by its client port, and says what does not fit together. Changes nothing.
+
+What it finds it looks for a second time, as nodes are not asked in one moment. Exit status: 0 the cluster is sound,
+1 there are findings, 2 wrong usage, 3 nobody could be asked.
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the subcommand with the arguments of the command line; returns its exit status."""
     parser = Arguments("doctor", SUMMARY)
     add_access(parser)
+    parser.add_argument("--timeout", type=seconds, default=DEADLINE_S, metavar="SECONDS", help="for each node (5)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--all", action="store_true", help="show every node and every finding, however many")
     given, access = parsed(parser, arguments)
-    found = asyncio.run(survey(given.seeds, access))
-    for answer in found.answers:
-        print(answer.address, answer.error or answer.node_id)
-    return EXIT_SOUND if found.members else EXIT_NOBODY
+    try:
+        return asyncio.run(_examine(given, access))
+    except KeyboardInterrupt:
+        print("clusterbus doctor: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def seconds(text: str) -> float:
+    """A time of an argument. Raises ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
+async def _examine(given: argparse.Namespace, access: Access) -> int:
+    asker = Asker(access, timeout_s=given.timeout)
+    try:
+        survey = await _look(asker, given)
+        result = Result(survey, findings(survey))
+        if survey.members and any(finding.severity is not Severity.NOTE for finding in result.found):
+            await asyncio.sleep(SECOND_LOOK_AFTER_S)
+            survey = await _look(asker, given)
+            found, passed = lasting(result.found, findings(survey))
+            result = Result(survey, found, passed)
+    finally:
+        await asker.close()
+    show(result, given)
+    if not result.survey.members:
+        return EXIT_NOBODY
+    return EXIT_SOUND if result.is_sound else EXIT_FINDINGS
+
+
+async def _look(asker: Asker, given: argparse.Namespace) -> Survey:
+    progress = Progress(sys.stderr)
+    try:
+        return await asker.survey(given.seeds, progress=progress)
+    finally:
+        progress.end()
+
+
+def show(result: Result, given: argparse.Namespace) -> None:
+    if given.json:
+        print(json.dumps(as_json(result), indent=2))
+        return
+    is_terminal = sys.stdout.isatty()
+    columns = shutil.get_terminal_size().columns if is_terminal else COLUMNS_OF_A_FILE
+    is_coloured = is_terminal and not os.environ.get("NO_COLOR")
+    print(as_text(result, columns=columns, is_coloured=is_coloured, shows_all=given.all), end="")
+
+
+class Progress:
+    """A line on a terminal that says how many nodes were asked, from the moment that it takes long until they were.
+    Nothing elsewhere.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._due_s = time.monotonic() + PROGRESS_AFTER_S
+        self._is_shown = False
+
+    def __call__(self, asked: int, known: int) -> None:
+        if self._is_terminal and time.monotonic() > self._due_s:
+            self._is_shown = True
+            print(f"\r\x1b[Kasked {asked:,} of {known:,} nodes", end="", file=self._stream, flush=True)
+
+    def end(self) -> None:
+        if self._is_shown:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)

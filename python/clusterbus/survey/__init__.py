@@ -10,6 +10,10 @@ Its files in reading order:
     access      how one gets in: user, password, TLS
     node_rows   CLUSTER NODES and CLUSTER LINKS as records, shared among the views that say the same
     asking      the questions, and `Survey`
+    evidence    a survey turned round: what is said of each node and by whom, and who says the same
+    finding     one thing that does not fit, and how grave it is
+    symptoms/   the checks
+    findings    all of them, and what two looks both show
 
 Knows no terminal and no member: it runs in any program that has an event loop.
 """

@@ -17,7 +17,6 @@ from functools import cached_property
 from typing import Any, Final
 
 from clusterbus.config import address_text
-from clusterbus.errors import ConfigError
 from clusterbus.member.membership.seeds import parse as parse_seed
 from clusterbus.member.ports import Place
 from clusterbus.runtime.peer_commands import PeerCommandError, PeerConnection, Reply
@@ -28,7 +27,9 @@ DEADLINE_S: Final = 5.0
 PARALLEL_MAX: Final = 64
 ADDRESSES_MAX: Final = 10_000
 LINKS_NODES_MAX: Final = 128
-"""Up to so many nodes CLUSTER LINKS is asked; n nodes have n * n links, and CLUSTER NODES tells half of each too."""
+"""Up to so many nodes CLUSTER LINKS is asked: n nodes have n * n links, and CLUSTER NODES tells half of them too."""
+OVERDUE_MS: Final = 2_000
+"""A PONG takes a round trip; a node that has owed one for so long is not heard."""
 CONNECTIONS_KEPT_MAX: Final = 512
 
 MYID: Final = "CLUSTER MYID"
@@ -53,6 +54,8 @@ class Answer:
     `refused` has for each question that was not answered the reason. `node_id` is "" only with an error. A node whose
     CLUSTER NODES could not be read has an error and may have a `node_id` still. `shard_id` is "" where the server knows
     none (Redis 7.0). `links` is None if it was not asked or refused. `rtt_ms` is that of the question, from here.
+    `overdue` are the ids of nodes that have owed it a PONG for more than OVERDUE_MS.
+    `at_s` is when it was heard, on the clock of `time.monotonic`.
     """
 
     address: str
@@ -62,10 +65,12 @@ class Answer:
     info: Mapping[str, str] = field(default_factory=dict)
     cluster_info: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
+    overdue: frozenset[str] = frozenset()
     shard_id: str = ""
     rtt_ms: float | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
+    at_s: float = 0.0
 
     @cached_property
     def rows(self) -> dict[str, NodeRow]:
@@ -129,11 +134,13 @@ class Asker:
     async def survey(
         self, seeds: Sequence[str], *, questions: Sequence[str] = QUESTIONS, progress: Progress | None = None
     ) -> Survey:
-        """Asks the seeds (`host:port`), then every node that any answer names. Never raises for what a node does;
-        raises ConfigError for a seed that is no address, or a name that nobody knows.
+        """Asks the seeds (`host:port`), then every node that any answer names. Never raises for what a node does, nor
+        for a name that nobody knows; raises ConfigError for a seed that is no address.
         """
         begun_s = time.monotonic()
-        walk = _Walk(await _places(seeds, is_tls=self._access.tls is not None))
+        self._table.trim()
+        places, nameless = await _places(seeds, is_tls=self._access.tls is not None)
+        walk = _Walk(places)
         running: dict[asyncio.Task[Answer], Place] = {}
         try:
             while walk.waiting or running:
@@ -151,7 +158,7 @@ class Asker:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
         answers = tuple(walk.answers[place] for place in walk.places if place in walk.answers)
-        return Survey(tuple(seeds), answers, walk.is_whole, (time.monotonic() - begun_s) * 1000)
+        return Survey(tuple(seeds), (*answers, *nameless), walk.is_whole, (time.monotonic() - begun_s) * 1000)
 
     async def ask(self, place: Place, questions: Sequence[str] = QUESTIONS) -> Answer:
         """One node, with its own deadline for all of it. Never raises for what the node does."""
@@ -208,13 +215,19 @@ class Asker:
         if isinstance(myid, PeerCommandError):
             refused[MYID] = myid.reply
         node_id = parts.pop("node_id", "") or _text(myid)
+        owed = parts.pop("owed", {})
+        if owed and "server_time_usec" in parts.get("info", {}):
+            now_ms = int(parts["info"]["server_time_usec"]) // 1000
+            parts["overdue"] = frozenset(other for other, sent_ms in owed.items() if now_ms - sent_ms > OVERDUE_MS)
         error = f"{NODES}: {refused[NODES]}" if NODES in refused else ""
-        return Answer(where, str(node_id), rtt_ms=rtt_ms, refused=refused, error=error, **parts)
+        if error and refused[NODES].startswith("NOAUTH"):
+            error = refused[NODES]
+        return Answer(where, str(node_id), rtt_ms=rtt_ms, refused=refused, error=error, at_s=time.monotonic(), **parts)
 
     def _note(self, parts: dict[str, Any], question: str, reply: Reply) -> None:
         """Puts what a reply says among the fields of the answer. Raises ValueError if it is none to that question."""
         if question == NODES:
-            parts["nodes"], parts["node_id"] = self._table.parse(_text(reply))
+            parts["nodes"], parts["node_id"], parts["owed"] = self._table.parse(_text(reply))
         elif question == LINKS:
             parts["links"] = parse_links(reply)
         elif question == SHARD_ID:
@@ -281,17 +294,19 @@ class _Walk:
                 self._find(Place(row.ip, row.port, tls=place.tls))
 
 
-async def _places(seeds: Sequence[str], *, is_tls: bool) -> list[Place]:
-    places = []
-    for text in seeds:
-        seed = parse_seed(text)
+async def _places(seeds: Sequence[str], *, is_tls: bool) -> tuple[list[Place], list[Answer]]:
+    """The first address of each seed, and what there is to say of those that have none."""
+    places, nameless = [], []
+    for seed in map(parse_seed, seeds):
         try:
             found = await asyncio.get_running_loop().getaddrinfo(seed.host, seed.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
-            raise ConfigError(f"can't resolve {seed.host!r}: {getattr(error, 'strerror', None) or error}") from None
+            reason = getattr(error, "strerror", None) or error
+            nameless.append(Answer(seed.text, error=f"can't resolve {seed.host!r}: {reason}"))
+            continue
         by_version = sorted(found, key=lambda entry: entry[0] != socket.AF_INET)
         places.append(Place(str(by_version[0][4][0]), seed.port, tls=is_tls))
-    return places
+    return places, nameless
 
 
 def _text(reply: object) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.model.records import FLAG_OF_NAME
@@ -23,12 +23,30 @@ _SLOTS: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?\Z", re.ASCII)
 _MOVING: Final = re.compile(r"\[(\d{1,5})-([<>])-([0-9a-zA-Z]{1,64})\]\Z", re.ASCII)
 
 
+class Claim:
+    """What views are compared by: that a node is a primary or a replica of whom, its epoch and its slots.
+
+    A view is a set of them, and there may be thousands of these sets: the hash is made once.
+    """
+
+    __slots__ = ("_hash", "parts")
+
+    def __init__(self, parts: tuple[str, bool, str | None, int, int]) -> None:
+        self.parts = parts
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Claim) and self.parts == other.parts
+
+
 @dataclass(frozen=True, eq=False)
 class NodeRow:
     """One line of CLUSTER NODES without its times. `flags` are bits, without that of MYSELF.
 
-    `migrating` and `importing` are (slot, id of the other node); a server tells only its own. `claim` is what views are
-    compared by: (id, whether it is a primary, its primary's id, epoch, slots).
+    `migrating` and `importing` are (slot, id of the other node); a server tells only its own.
     """
 
     node_id: str
@@ -43,11 +61,11 @@ class NodeRow:
     slot_bits: int
     migrating: tuple[tuple[int, str], ...] = ()
     importing: tuple[tuple[int, str], ...] = ()
-    claim: tuple[str, bool, str | None, int, int] = field(init=False, repr=False)
+    claim: Claim = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        claim = (self.node_id, self.is_primary, self.primary_id, self.config_epoch, self.slot_bits)
-        object.__setattr__(self, "claim", claim)
+        parts = (self.node_id, self.is_primary, self.primary_id, self.config_epoch, self.slot_bits)
+        object.__setattr__(self, "claim", Claim(parts))
 
     @property
     def is_primary(self) -> bool:
@@ -88,17 +106,31 @@ class LinkRows:
     inbound: frozenset[str]
 
 
+class NodeTable(NamedTuple):
+    """A reply to CLUSTER NODES: its rows, the id of the node that says MYSELF, and since when each node that owes a
+    PONG does, in unix milliseconds of that server's clock.
+    """
+
+    rows: tuple[NodeRow, ...]
+    myself: str
+    owed: dict[str, int]
+
+
 class RowTable:
     """The rows of all views of one survey, and of later ones."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, ...], NodeRow] = {}
 
-    def parse(self, text: str) -> tuple[tuple[NodeRow, ...], str]:
-        """(rows, id of the node that says MYSELF). Raises ValueError for what is no CLUSTER NODES."""
+    def trim(self) -> None:
+        """Between two surveys; within one, a line met again is always the same row."""
         if len(self._rows) > ROWS_KEPT_MAX:
             self._rows.clear()
+
+    def parse(self, text: str) -> NodeTable:
+        """Raises ValueError for what is no CLUSTER NODES."""
         rows: list[NodeRow] = []
+        owed: dict[str, int] = {}
         myself = ""
         for line in text.split("\n"):
             if not line.strip():
@@ -106,17 +138,19 @@ class RowTable:
             head = line.rstrip("\r").split(" ", 6)
             if len(head) != 7:
                 raise ValueError(f"a line of {len(head)} fields")
-            node_id, where, flags, primary, _sent, _received, rest = head
+            node_id, where, flags, primary, sent, _received, rest = head
             key = (node_id, where, flags, primary, rest)
             row = self._rows.get(key)
             if row is None:
                 row = self._rows[key] = _row(node_id, where, flags, primary, rest)
             rows.append(row)
+            if sent != "0":
+                owed[node_id] = int(sent)
             if "myself" in flags:
                 myself = node_id
         if not myself:
             raise ValueError("no line says 'myself'")
-        return tuple(rows), myself
+        return NodeTable(tuple(rows), myself, owed)
 
 
 def _row(node_id: str, where: str, flags: str, primary: str, rest: str) -> NodeRow:
