@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         WritesPaused,
         WritesResumed,
     )
+    from clusterbus.cluster.history.change import Cause, Change, ChangeKind
     from clusterbus.command import OK, Command, ErrorReply, Status
     from clusterbus.config.typed import Directives
     from clusterbus.data_plane import DataPlane
@@ -78,6 +79,9 @@ __all__ = [
     "BlockingEvents",
     "BlockingMessages",
     "Bus",
+    "Cause",
+    "Change",
+    "ChangeKind",
     "ClusterBusError",
     "ClusterEvent",
     "Command",
@@ -170,6 +174,11 @@ _NAMES_OF = {
         "TagsChanged",
         "WritesPaused",
         "WritesResumed",
+    ),
+    "clusterbus.cluster.history.change": (
+        "Cause",
+        "Change",
+        "ChangeKind",
     ),
     "clusterbus.command": (
         "OK",

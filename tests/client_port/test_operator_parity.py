@@ -174,9 +174,13 @@ def rows(server: Server) -> dict[str, Any]:
     return table
 
 
+COMMANDS_OF_OUR_OWN = {"clusterlog"}
+
+
 def test_every_command_of_valkey_is_known_with_its_arity_flags_and_categories_s11(peers: Peers) -> None:
     ours, theirs = (rows(peers(kind)) for kind in ("clusterbus", "valkey"))
-    assert set(ours) == set(theirs), "none is unknown, and none is made up"
+    more = {name for name in ours if name.partition("|")[0] in COMMANDS_OF_OUR_OWN}
+    assert set(ours) - more == set(theirs), "none is unknown, and none is made up"
     differ = {name: (ours[name], theirs[name]) for name in theirs if ours[name] != theirs[name]}
     # The table makes HELP itself, and knows no categories of its container.
     assert {name for name in differ if not name.endswith("|help")} == set(), differ

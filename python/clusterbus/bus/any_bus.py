@@ -12,6 +12,7 @@ from typing import Final
 
 from clusterbus import arguments
 from clusterbus.bus.slot_orders import SlotView
+from clusterbus.cluster.history.change import Change
 from clusterbus.cluster.pubsub import PAYLOAD_LEN_MAX_BYTES
 from clusterbus.config import Config
 from clusterbus.errors import StateError
@@ -71,6 +72,20 @@ class AnyBus(SlotView):
         They are the numbers of one moment, of which `/metrics` gives the same at the port `metrics-port`.
         """
         return "".join(pieces(take(self._member())))
+
+    def history(self, count: int | None = None, *, since: int = 0) -> list[Change]:
+        """The last changes in this node's picture of the cluster, in the order in which they happened: who is in it,
+        who owns what, who fails, and for each the cause and who said so.
+
+        `count`: at most so many, the newest; None for all that are kept (`cluster-log-max-len`). `since`: only those
+        with a greater `Change.number`, so what is new since the last call is `bus.history(since=last.number)`. If the
+        first one's number is not the next one, those in between are no longer kept. Raises ValueError for a negative
+        number.
+        """
+        history = self._member().state.history
+        count = None if count is None else arguments.integer("count", count, 0)
+        changes = history.newer_than(arguments.integer("since", since, 0))
+        return changes if count is None or count >= len(changes) else changes[len(changes) - count :]
 
     @property
     def me(self) -> NodeView:

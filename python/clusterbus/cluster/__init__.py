@@ -49,7 +49,8 @@ The hub, in reading order:
     cron       the tick: who is dialled, who is pinged, who is late
     pubsub     messages of users
 
-Each rule is a function over `Core` in one of six rooms: `model` (plain data), `membership` (who is in the cluster and
-where), `heartbeats` (what goes out, what comes in), `failover` (failures, votes, roles, epochs), `claims` (slots that
-a program takes, and leases on them), `operator` (orders, descriptions, nodes.conf).
+Each rule is a function over `Core` in one of six rooms: `membership` (who is in the cluster and where), `heartbeats`
+(what goes out, what comes in), `failover` (failures, votes, roles, epochs), `claims` (slots that a program takes, and
+leases on them), `operator` (orders, descriptions, nodes.conf), over the plain data of `model`. `history` keeps what
+they changed, and who said so.
 """

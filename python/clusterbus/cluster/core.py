@@ -24,6 +24,8 @@ from clusterbus.cluster.events import (
     RoleChanged,
     SlotsChanged,
 )
+from clusterbus.cluster.history.change import Cause
+from clusterbus.cluster.history.recorder import History
 from clusterbus.cluster.model.agenda import Agenda
 from clusterbus.cluster.model.claim_state import Claims
 from clusterbus.cluster.model.election_state import Election, EpochBound, Handover, ManualFailover
@@ -107,6 +109,8 @@ class ClusterConfig(Protocol):
     @property
     def cluster_migration_barrier(self) -> int: ...
     @property
+    def cluster_log_max_len(self) -> int: ...
+    @property
     def cluster_blacklist_ttl(self) -> int: ...
     @property
     def cluster_manual_failover_timeout(self) -> int: ...
@@ -176,6 +180,7 @@ class Core:
         self.read_age_ms = read_age_ms
         self.myself = myself
         self.table = NodeTable(myself)
+        self.history = History(self, self.table.version)
         self.slots = SlotMap()
         self.forgotten = ForgottenNodes()
         self.forgotten_told: tuple[tuple[str, int], ...] = ()
@@ -201,8 +206,7 @@ class Core:
         self.leave = LeaveState()
         self._state_is_ok = False
         self.switches = Switches()
-        self.state_reason = StateReason.STARTED
-        """Why the state is fail; NONE while it is ok."""
+        self._state_reason = StateReason.STARTED
         self.started_ms = now_ms
         self.minority_ms = 0
         self._repl_offset = 0
@@ -252,8 +256,11 @@ class Core:
         """A handshake that takes longer than this is given up."""
         return max(self.config.cluster_node_timeout, c.HANDSHAKE_TIMEOUT_MIN_MS)
 
-    def set_now(self, now_ms: int) -> None:
-        """Sets the time of an input. A time before the last one counts as the last one (H29)."""
+    def set_now(self, now_ms: int, cause: Cause = Cause.ORDER) -> None:
+        """Begins an input: its time, and why it may change something. A time before the last one counts as the last
+        one (H29).
+        """
+        self.history.begin(cause)
         self.now_ms = max(self.now_ms, now_ms)
 
     def new_id(self) -> str:
@@ -273,6 +280,8 @@ class Core:
 
     @current_epoch.setter
     def current_epoch(self, epoch: int) -> None:
+        if epoch != self._current_epoch:
+            self.history.note_own("current_epoch", str(self._current_epoch))
         self._current_epoch = epoch
         self.version.move_own_header()
 
@@ -282,8 +291,24 @@ class Core:
 
     @state_is_ok.setter
     def state_is_ok(self, is_ok: bool) -> None:
+        self.history.note_own("state", self.state_text)
         self._state_is_ok = is_ok
         self.version.move_own_header()
+
+    @property
+    def state_reason(self) -> StateReason:
+        """Why the state is fail; NONE while it is ok."""
+        return self._state_reason
+
+    @state_reason.setter
+    def state_reason(self, reason: StateReason) -> None:
+        self.history.note_own("state", self.state_text)
+        self._state_reason = reason
+
+    @property
+    def state_text(self) -> str:
+        """The state as the history tells it."""
+        return "ok" if self._state_is_ok else f"fail ({self._state_reason.value})"
 
     @property
     def repl_offset(self) -> int:
@@ -310,6 +335,7 @@ class Core:
 
     def notify(self, event: Event) -> None:
         self._effects.append(Notify(event))
+        self.history.note_event(event)
 
     def log(self, level: str, text: str) -> None:
         self._effects.append(Log(level, text))
@@ -390,6 +416,7 @@ class Core:
 
     def remove_node(self, node: Node, reason: str) -> None:
         """Removes a node from all parts of the state (`clusterDelNode`) and closes its links."""
+        self.history.note_reason(node, reason)
         self.take_slots(node.slot_bits)
         self.slots.forget(node)
         for other in list(self.table.reported.values()):

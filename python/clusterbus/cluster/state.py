@@ -9,9 +9,12 @@ Every input takes `now_ms`, unix milliseconds of a timeline that never jumps, an
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
+from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster import cron, pubsub, receive
@@ -21,6 +24,8 @@ from clusterbus.cluster.core import ClusterConfig, Core
 from clusterbus.cluster.effects import Effect, Save
 from clusterbus.cluster.failover import handover, health, manual_failover, reachability, replication
 from clusterbus.cluster.heartbeats import heartbeat, quiet
+from clusterbus.cluster.history.change import Cause
+from clusterbus.cluster.history.recorder import History
 from clusterbus.cluster.membership import acquaintance, labels, leaving, links, observing
 from clusterbus.cluster.membership import tags as own_tags
 from clusterbus.cluster.membership.myself import refresh_myself
@@ -34,6 +39,28 @@ from clusterbus.data_plane import DataPlane
 from clusterbus.errors import StateError
 from clusterbus.view import Verdict, View
 from clusterbus.wire import Heartbeat, Packet
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Method: TypeAlias = "Callable[Concatenate[ClusterState, P], R]"
+
+
+def _order(words: str) -> Callable[[Method[P, R]], Method[P, R]]:
+    """Has the history tell of an order, as `words` with its arguments. One that raises StateError is not told."""
+
+    def decorate(method: Method[P, R]) -> Method[P, R]:
+        signature = inspect.signature(method)
+
+        @functools.wraps(method)
+        def ordered(self: ClusterState, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            given = signature.bind(self, *args, **kwargs).arguments
+            switches = [name.upper() for name, value in given.items() if value is True]
+            with self._core.history.order(" ".join((words.format(**given), *switches))):
+                return method(self, *args, **kwargs)
+
+        return ordered
+
+    return decorate
 
 
 class ClusterState:
@@ -79,6 +106,7 @@ class ClusterState:
             if len(self._core.table) > 1:
                 self._core.claims.blind_until_ms = now_ms + config.cluster_node_timeout
         refresh_myself(self._core)
+        self._core.history.follow_config()
 
     # ------------------------------------------------------------ inputs: links
 
@@ -88,19 +116,19 @@ class ClusterState:
         """A Dial succeeded: the link to that node is up. `local_ip` is our end of it, `certificate` what the node has
         shown over TLS.
         """
-        self._core.set_now(now_ms)
+        self._core.set_now(now_ms, Cause.LINK)
         links.opened(self._core, node_id, link, local_ip, certificate)
 
     def handle_dial_failed(self, node_id: str, error: str, now_ms: int) -> None:
         """A Dial failed."""
-        self._core.set_now(now_ms)
+        self._core.set_now(now_ms, Cause.LINK)
         links.dial_failed(self._core, node_id, error)
 
     def handle_link_accepted(
         self, link: int, ip: str, local_ip: str, now_ms: int, certificate: Certificate | None = None
     ) -> None:
         """A peer at `ip` dialled us, and has shown that certificate over TLS."""
-        self._core.set_now(now_ms)
+        self._core.set_now(now_ms, Cause.LINK)
         links.accepted(self._core, link, ip, local_ip, certificate)
 
     def handle_packet(self, link: int, packet: Packet, now_ms: int, verdict: Verdict | None = None) -> None:
@@ -111,34 +139,37 @@ class ClusterState:
         core.set_now(now_ms)
         found = core.links.get(link)
         if found is not None:
+            core.history.begin_packet(found, packet.sender, packet.type)
             receive.handle(core, found, packet, verdict)
 
     def handle_quiet(self, answered: int, noted: int, pongs: Sequence[tuple[int, int]], now_ms: int) -> None:
         """Applies heartbeats that were quiet to the version at which they were taken (R33): how many PINGs were
         answered, how many PONGs came, and the links of the PONGs with the times at which they came.
         """
-        self._core.set_now(now_ms)
+        self._core.set_now(now_ms, Cause.ANSWER)
         quiet.take(self._core, answered, noted, pongs)
 
     def handle_link_closed(self, link: int, reason: str, now_ms: int) -> None:
         """A link is gone, but not by our CloseLink."""
-        self._core.set_now(now_ms)
+        self._core.set_now(now_ms, Cause.LINK)
         links.closed(self._core, link, reason)
 
     def handle_config_changed(self, now_ms: int) -> None:
         """Some directive has another value: what this node announces follows at once, not at the next tick (P34)."""
-        self._core.set_now(now_ms)
+        self._core.set_now(now_ms, Cause.CONFIGURATION)
+        self._core.history.follow_config()
         refresh_myself(self._core)
         labels.follow_config(self._core)
 
     def tick(self, now_ms: int) -> None:
         """To be called ten times a second."""
-        self._core.set_now(now_ms)
+        self._core.set_now(now_ms, Cause.CLOCK)
         self._ticks += 1
         cron.tick(self._core, self._ticks)
 
     # ------------------------------------------------------------ inputs: operator
 
+    @_order("CLUSTER MEET {ip} {port}")
     def meet(self, ip: str, port: int, cport: int | None, now_ms: int) -> Node | None:
         """CLUSTER MEET; `cport` None means `port` + 10000. Returns the node in handshake, None if there is no room.
         Raises StateError for an invalid address.
@@ -156,38 +187,45 @@ class ClusterState:
         self._core.set_now(now_ms)
         return acquaintance.is_mutual(self._core, node_id)
 
+    @_order("CLUSTER FORGET {node_id}")
     def forget(self, node_id: str, now_ms: int) -> None:
         """CLUSTER FORGET. Raises StateError for an unknown node, this node or its primary."""
         self._core.set_now(now_ms)
         orders.forget(self._core, node_id)
 
+    @_order("CLUSTER ADDSLOTS")
     def add_slots(self, slots: Iterable[int], now_ms: int) -> None:
         """CLUSTER ADDSLOTS: all slots or none. Raises StateError."""
         self._core.set_now(now_ms)
         observing.refuse(self._core, "owns no slots")
         orders.add_slots(self._core, slots)
 
+    @_order("CLUSTER DELSLOTS")
     def del_slots(self, slots: Iterable[int], now_ms: int) -> None:
         """CLUSTER DELSLOTS: all slots or none. Raises StateError."""
         self._core.set_now(now_ms)
         orders.del_slots(self._core, slots)
 
+    @_order("CLUSTER FLUSHSLOTS")
     def flush_slots(self, now_ms: int) -> None:
         """CLUSTER FLUSHSLOTS. Raises StateError if this node has keys."""
         self._core.set_now(now_ms)
         orders.flush_slots(self._core)
 
+    @_order("CLUSTER SETSLOT {slot} MIGRATING {node_id}")
     def migrate_slot(self, slot: int, node_id: str, now_ms: int) -> None:
         """CLUSTER SETSLOT MIGRATING. Raises StateError, as the other three SETSLOTs do."""
         self._core.set_now(now_ms)
         slot_moves.migrate(self._core, slot, node_id)
 
+    @_order("CLUSTER SETSLOT {slot} IMPORTING {node_id}")
     def import_slot(self, slot: int, node_id: str, now_ms: int) -> None:
         """CLUSTER SETSLOT IMPORTING."""
         self._core.set_now(now_ms)
         observing.refuse(self._core, "owns no slots")
         slot_moves.import_slot(self._core, slot, node_id)
 
+    @_order("CLUSTER SETSLOT {slot} STABLE")
     def settle_slot(self, slot: int, now_ms: int) -> None:
         """CLUSTER SETSLOT STABLE."""
         self._core.set_now(now_ms)
@@ -198,6 +236,7 @@ class ClusterState:
         self._core.set_now(now_ms)
         slot_moves.give_up_import(self._core, slot)
 
+    @_order("CLUSTER SETSLOT {slot} NODE {node_id}")
     def assign_slot(self, slot: int, node_id: str, now_ms: int) -> None:
         """CLUSTER SETSLOT NODE."""
         self._core.set_now(now_ms)
@@ -205,6 +244,7 @@ class ClusterState:
             observing.refuse(self._core, "owns no slots")
         slot_moves.assign(self._core, slot, node_id)
 
+    @_order("CLUSTER RESET")
     def reset(self, now_ms: int, *, hard: bool = False) -> None:
         """CLUSTER RESET. Raises StateError for a primary that has keys."""
         core = self._core
@@ -213,18 +253,21 @@ class ClusterState:
         taking.abandon(core, "reset")
         giving.abandon(core, "reset")
 
+    @_order("CLUSTER SET-CONFIG-EPOCH {epoch}")
     def set_config_epoch(self, epoch: int, now_ms: int) -> None:
         """CLUSTER SET-CONFIG-EPOCH. Raises StateError unless this node is new and alone."""
         self._core.set_now(now_ms)
         observing.refuse(self._core, "has no config epoch")
         orders.set_config_epoch(self._core, epoch)
 
+    @_order("CLUSTER BUMPEPOCH")
     def bump_epoch(self, now_ms: int) -> bool:
         """CLUSTER BUMPEPOCH. True if there is a new config epoch."""
         self._core.set_now(now_ms)
         observing.refuse(self._core, "has no config epoch")
         return orders.bump_epoch(self._core)
 
+    @_order("CLUSTER REPLICATE {node_id}")
     def replicate(self, node_id: str, now_ms: int) -> None:
         """CLUSTER REPLICATE. Raises StateError for an unknown node, this one or a replica, and while we own slots or
         have keys of our own.
@@ -233,11 +276,13 @@ class ClusterState:
         observing.refuse(self._core, "is no replica")
         orders.replicate(self._core, node_id)
 
+    @_order("CLUSTER REPLICATE NO ONE")
     def replicate_no_one(self, now_ms: int) -> None:
         """CLUSTER REPLICATE NO ONE: this replica becomes a primary without slots and data, in a shard of its own."""
         self._core.set_now(now_ms)
         orders.replicate_no_one(self._core)
 
+    @_order("CLUSTER FAILOVER")
     def failover(self, now_ms: int, *, force: bool = False, takeover: bool = False) -> None:
         """CLUSTER FAILOVER [FORCE|TAKEOVER] on a replica. Except with TAKEOVER, the role changes later. Raises
         StateError.
@@ -251,6 +296,7 @@ class ClusterState:
         self._core.set_now(now_ms)
         return orders.count_failure_reports(self._core, node_id)
 
+    @_order("hand over to a replica")
     def hand_over(self, timeout_ms: int, now_ms: int) -> bool:
         """This primary is about to go: asks its best replica to take over. False if there is nobody to ask, or nothing
         to hand over; else the event HandoverEnded comes within `timeout_ms`.
@@ -258,11 +304,13 @@ class ClusterState:
         self._core.set_now(now_ms)
         return handover.begin(self._core, timeout_ms)
 
+    @_order("leave")
     def begin_leave(self, now_ms: int) -> None:
         """This node is about to leave for good: it makes no new acquaintance any more."""
         self._core.set_now(now_ms)
         leaving.begin(self._core)
 
+    @_order("stay")
     def stay(self, now_ms: int) -> None:
         """Ends what `begin_leave` began: the node stays."""
         self._core.set_now(now_ms)
@@ -273,6 +321,7 @@ class ClusterState:
         self._core.set_now(now_ms)
         return leaving.say(self._core, node_id, word, data)
 
+    @_order("start anew, having left")
     def start_anew(self, now_ms: int) -> None:
         """This node has left its cluster: it becomes a new one that knows nobody."""
         core = self._core
@@ -281,11 +330,13 @@ class ClusterState:
         taking.abandon(core, "left the cluster")
         giving.abandon(core, "left the cluster")
 
+    @_order("stay primary")
     def keep_slots(self, now_ms: int) -> None:
         """Ends what `hand_over` began: the node stays."""
         self._core.set_now(now_ms)
         handover.abort(self._core)
 
+    @_order("take slots")
     def take_slots(self, bits: int, timeout_ms: int, now_ms: int, *, force: bool = False, votes_min: int = 1) -> int:
         """Takes the slots of a bitmap by the votes of a majority, from whomever. The returned number stands in the
         SlotOrderEnded that comes within `timeout_ms`. Raises StateError.
@@ -300,6 +351,7 @@ class ClusterState:
             core.claims.votes_min = before
             raise
 
+    @_order("move slots to {node_id}")
     def move_slots(self, bits: int, node_id: str, timeout_ms: int, now_ms: int) -> int:
         """Has a node of our kind take slots of ours. As `take_slots`. Raises StateError."""
         self._core.set_now(now_ms)
@@ -377,7 +429,13 @@ class ClusterState:
             effects.append(Save(durable=core.wants_durable_save))
             core.wants_sync = core.wants_sync and not core.wants_durable_save
             core.wants_save = core.wants_durable_save = False
+        core.history.settle()
         return effects
+
+    @property
+    def history(self) -> History:
+        """The last changes. For reading, but for `clear`, and `client` while a client's command is carried out."""
+        return self._core.history
 
     @property
     def version(self) -> int:

@@ -96,6 +96,8 @@ class Config:
     cluster_allow_replica_migration: bool
     cluster_migration_barrier: int
     cluster_blacklist_ttl: int
+    cluster_log_max_len: int
+    cluster_log_file: str
     cluster_manual_failover_timeout: int
     cluster_bus_port_protected_mode: bool
     cluster_allow_node_ids: tuple[str, ...]

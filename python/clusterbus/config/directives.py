@@ -43,6 +43,7 @@ from clusterbus.wire import PORT_MAX
 _PORT = Integer(0, PORT_MAX)
 NODES_LIMIT: Final = 100_000
 """The greatest value of the limits on nodes and links. A cluster has a thousand nodes, seldom more."""
+HISTORY_LEN_MAX: Final = 65_536
 SHUTDOWN_WORDS: Final = Choices(
     *("default", "save", "nosave", "now", "force", "safe", "failover"),
     not_together=("save", "nosave", "shutdown options SAVE and NOSAVE can't be used simultaneously"),
@@ -450,6 +451,21 @@ WITH_EFFECT: Final[tuple[Directive, ...]] = (
         True,
     ),
     *GUARD,
+    # ---- the history of changes
+    Directive(
+        "cluster-log-max-len",
+        Integer(0, HISTORY_LEN_MAX),
+        "1024",
+        "How many changes of the cluster CLUSTERLOG and Bus.history() keep, the oldest going first; 0 keeps none.",
+        True,
+    ),
+    Directive(
+        "cluster-log-file",
+        FileName(),
+        "",
+        "File to which each change of the cluster is appended as a line of JSON; empty is none. It may be moved away "
+        "at any time: the next line begins a new one.",
+    ),
     # ---- what the client port notes about commands
     Directive(
         "commandlog-execution-slower-than",

@@ -267,6 +267,14 @@ class Directives(TypedDict, total=False):
     """An epoch that lies further above all known ones is not believed of a single member; 0 is no limit. (default
     4294967296)"""
 
+    cluster_log_max_len: int | None
+    """How many changes of the cluster CLUSTERLOG and Bus.history() keep, the oldest going first; 0 keeps none.
+    (0-65536, default 1024)"""
+
+    cluster_log_file: str | PathLike[str] | None
+    """File to which each change of the cluster is appended as a line of JSON; empty is none. It may be moved away at
+    any time: the next line begins a new one."""
+
     commandlog_execution_slower_than: int | None
     """Microseconds from which on a command is in SLOWLOG; -1 turns the log off. (default 10000)"""
 

@@ -91,6 +91,8 @@ DRIVER: Final = (
     Counter(
         "cluster_metrics_auth_failures", "metrics_auth_failures", "requests at `metrics-port` without the password"
     ),
+    Counter("cluster_log_file_errors", "log_file_errors", "attempts to write to `cluster-log-file` that failed"),
+    Counter("cluster_log_lines_dropped", "log_lines_dropped", "changes not written there, as its disk is too slow"),
     Counter("cluster_callback_errors", "callback_errors", "exceptions out of the program's callbacks"),
 )
 """By their names in `Driver.counters`."""

@@ -10,6 +10,7 @@ Its files in reading order:
     ticks              the ticks of all members on one event loop
     free_ports         free pairs of ports, for `port 0` and for tests
     nodes_conf         its file nodes.conf: locks, reading, atomic replacement
+    history_file       changes of the cluster, appended to a file off the main thread
     tls_material       what TLS connections are made from
     live_certificates  how that is renewed while the node runs
     live_config        directives that the engine must hear of when they change

@@ -22,6 +22,7 @@ from clusterbus.errors import ConfigError
 from clusterbus.member.member import Member
 from clusterbus.runtime.clock import Clock
 from clusterbus.runtime.errands import Errands
+from clusterbus.runtime.history_file import HistoryFile
 from clusterbus.runtime.live_certificates import LiveCertificates
 from clusterbus.runtime.live_config import build_engine, follow_config, listen
 from clusterbus.runtime.log import logger, write_line
@@ -66,6 +67,7 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
         )
         member.errands = Errands(config, certificates.peers)
         member.certificates = certificates
+        _write_history(member)
         member.driver.tick_listeners.append(certificates.tick)
         if not config.has_authenticated_bus:
             logger.info(
@@ -80,6 +82,18 @@ def open_member(config: Config, data_plane: DataPlane | None = None) -> tuple[Me
         member.driver.at_close.append(listen(config, engine))
         undo.pop_all()
     return member, engine
+
+
+def _write_history(member: Member) -> None:
+    """Has the changes of the cluster written to `cluster-log-file`, if there is one."""
+    path = member.config.path("cluster-log-file")
+    if not path:
+        return
+    file = HistoryFile(path)
+    driver = member.driver
+    member.state.history.listeners.append(file.append)
+    driver.tick_listeners.append(lambda: file.tick(driver.counters, driver.log))
+    driver.at_close.append(file.close)
 
 
 def _log_without_effect(config: Config) -> None:

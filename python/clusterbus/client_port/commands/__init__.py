@@ -15,6 +15,7 @@ Its files in reading order:
     function       FUNCTION, as a server without functions answers it
     debug          DEBUG: faults on purpose
     command_log    SLOWLOG, COMMANDLOG
+    cluster_log    CLUSTERLOG
     latency        LATENCY
     memory         MEMORY
     acl            ACL, as a server with one user answers it
@@ -29,6 +30,7 @@ from collections.abc import Iterable
 
 from clusterbus.client_port.commands.acl import acl_command
 from clusterbus.client_port.commands.cluster import CLUSTER
+from clusterbus.client_port.commands.cluster_log import CLUSTER_LOG, as_clients_orders
 from clusterbus.client_port.commands.command_log import COMMAND_LOG
 from clusterbus.client_port.commands.config import CONFIG
 from clusterbus.client_port.commands.data import data_commands
@@ -51,8 +53,9 @@ def command_table(commands: Iterable[CommandSpec] = ()) -> Registry:
     Raises StateError if one of `commands` has the name of a command of the node.
     """
     registry = standard_registry()
-    registry.add(CLUSTER, CONFIG, DEBUG, FUNCTION, LATENCY, MEMORY, acl_command(registry), *COMMAND_LOG)
-    registry.add(*PUBSUB, *SERVER, *commands)
+    registry.add(*(as_clients_orders(spec) for spec in (CLUSTER, CONFIG, DEBUG, *SERVER)))
+    registry.add(CLUSTER_LOG, FUNCTION, LATENCY, MEMORY, acl_command(registry), *COMMAND_LOG)
+    registry.add(*PUBSUB, *commands)
     for fallbacks in (data_commands, declined_commands):
         registry.add(*fallbacks(taken={spec.name for spec in registry}))
     registry.add_gate(monitor_gate, in_exec=monitor_gate_in_exec)

@@ -15,6 +15,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import ElectionStarted, ElectionWon
 from clusterbus.cluster.failover import no_harm, replication
 from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.history.change import Cause, ChangeKind
 from clusterbus.cluster.membership import links
 from clusterbus.cluster.model.election_state import Election
 from clusterbus.cluster.model.node import Link, Node
@@ -60,6 +61,7 @@ def take_vote(core: Core, _link: Link, sender: Node, packet: Packet) -> None:
         core.count_refused(Refusal.VOTE)
         return
     election.voters.add(sender.node_id)
+    core.history.say(ChangeKind.VOTE_RECEIVED, sender.node_id, str(election.epoch))
     step(core)
 
 
@@ -254,7 +256,8 @@ def _ask_for_votes(core: Core, *, forced: bool) -> None:
         core.refuse(Refusal.EPOCH_EXHAUSTED, "cluster", "the current epoch has reached its maximum")
         return
     election = core.election
-    core.current_epoch += 1
+    with core.history.because(Cause.ELECTION):
+        core.current_epoch += 1
     election.epoch = core.current_epoch
     election.quorum = quorum(core)
     election.is_requested = True
@@ -265,6 +268,11 @@ def _ask_for_votes(core: Core, *, forced: bool) -> None:
 
 
 def _win(core: Core) -> None:
+    with core.history.because(Cause.ELECTION):
+        _take_office(core)
+
+
+def _take_office(core: Core) -> None:
     election = core.election
     election.is_over = True
     core.elected_epoch = election.epoch

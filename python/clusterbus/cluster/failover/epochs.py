@@ -11,6 +11,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import election, epoch_bound
 from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.history.change import Cause
 from clusterbus.cluster.membership import observing
 from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.cluster.model.refusal import Refusal
@@ -44,7 +45,9 @@ def resolve_collision(core: Core, sender: Node) -> None:
     overtakes = sender.succession is Succession.PREDECESSOR and sender.shard_id == myself.shard_id
     if sender.node_id <= myself.node_id and not overtakes:
         return
-    if _take_next_epoch(core, skipped=int(overtakes)):
+    with core.history.because(Cause.EPOCH_COLLISION):
+        is_taken = _take_next_epoch(core, skipped=int(overtakes))
+    if is_taken:
         core.log(
             "notice",
             f"configEpoch collision with node {sender.name}. configEpoch set to {myself.config_epoch}",

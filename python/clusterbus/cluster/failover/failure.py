@@ -13,6 +13,7 @@ from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import NodeFailed, NodeRecovered, NodeSuspected
 from clusterbus.cluster.failover import replication
 from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.history.change import Cause
 from clusterbus.cluster.model.node import Node
 
 
@@ -20,6 +21,11 @@ def suspect(core: Core, node: Node) -> None:
     """A node was silent for longer than the node timeout: it is PFAIL, and FAIL if a quorum agrees."""
     if node.flags & c.FAILING:
         return
+    with core.history.because(Cause.NODE_TIMEOUT):
+        _set_suspected(core, node)
+
+
+def _set_suspected(core: Core, node: Node) -> None:
     core.set_failure_flags(node, c.FLAG_PFAIL)
     core.log("notice", f"NODE {node.name} possibly failing.")
     core.notify(NodeSuspected(node.node_id))
@@ -101,12 +107,15 @@ def take_fail_message(core: Core, node: Node, sender: Node) -> None:
 
 def note_answer(core: Core, node: Node) -> None:
     """A node answered our PING: it is no longer PFAIL. FAIL ends only under conditions."""
-    if node.is_pfail:
+    if not node.flags & c.FAILING:
+        return
+    with core.history.because(Cause.ANSWER):
+        if node.is_failed:
+            _clear_failed_if_due(core, node)
+            return
         core.set_failure_flags(node, 0)
         core.notify(NodeRecovered(node.node_id, was_failed=False))
         core.want_save()
-    elif node.is_failed:
-        _clear_failed_if_due(core, node)
 
 
 def _set_failed(core: Core, node: Node, *, reported_by: str | None) -> None:

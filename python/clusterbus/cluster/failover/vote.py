@@ -10,6 +10,7 @@ from __future__ import annotations
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.heartbeats import heartbeat
+from clusterbus.cluster.history.change import ChangeKind
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.cluster.model.slots import bits_from_wire
@@ -29,11 +30,13 @@ def handle_request(core: Core, link: Link, sender: Node, packet: Packet) -> None
                 heartbeat.send_update(core, sender.link, rival)
     if refusal:
         core.count_refused(Refusal.VOTE_REQUEST)
+        core.history.say(ChangeKind.VOTE_REFUSED, sender.node_id, str(packet.current_epoch), refusal)
         core.log("warning", f"Failover auth denied to {sender.name} for epoch {packet.current_epoch}: {refusal}")
         return
     core.last_vote_epoch = core.current_epoch
     core.save_now()
     heartbeat.send_header(core, sender.link or link, c.AUTH_ACK)
+    core.history.say(ChangeKind.VOTE_GIVEN, sender.node_id, str(core.current_epoch))
     core.log("notice", f"Failover auth granted to {sender.name} for epoch {core.current_epoch}")
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
+from clusterbus.cluster.history.change import Cause
 from clusterbus.cluster.model.node import Node, Succession
 from clusterbus.cluster.model.refusal import Refusal
 from clusterbus.wire import Extension, Packet
@@ -98,6 +99,7 @@ def apply(core: Core, sender: Node, packet: Packet) -> None:
     A text or port that is missing was withdrawn. There are two exceptions: a peer that does not know yet that we take
     extensions sends none at all, and a packet with a refused field withdraws nothing.
     """
+    core.history.begin_part(Cause.EXTENSION)
     extensions = packet.extensions
     asks_to_forget = any(extension.type == c.EXTENSION_FORGOTTEN_NODE for extension in extensions)
     is_whole = not packet.refused  # found anew each time, by a look at every entry

@@ -12,6 +12,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import NodeJoined
 from clusterbus.cluster.failover import failure
+from clusterbus.cluster.history.change import Cause
 from clusterbus.cluster.membership import admission
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.refusal import Refusal
@@ -20,6 +21,7 @@ from clusterbus.wire import GossipEntry, Packet
 
 def apply(core: Core, sender: Node, entries: Iterable[GossipEntry]) -> None:
     """Applies gossip of a known sender: all entries of a packet, or those that are news."""
+    core.history.begin_part(Cause.GOSSIP)
     myself = core.myself
     nodes = core.table.nodes
     for entry in entries:
@@ -36,6 +38,7 @@ def apply(core: Core, sender: Node, entries: Iterable[GossipEntry]) -> None:
 
 def apply_from_stranger(core: Core, packet: Packet) -> None:
     """Applies the gossip in the MEET of an unknown sender: only its entries about unknown nodes."""
+    core.history.begin_part(Cause.GOSSIP)
     for entry in packet.gossip:
         if entry.flags & c.GOSSIP_FLAGS_PRIVATE:
             _note_private_flags(core, packet.sender)

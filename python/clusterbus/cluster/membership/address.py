@@ -10,6 +10,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import AddressChanged
 from clusterbus.cluster.failover import failure
+from clusterbus.cluster.history.change import Cause
 from clusterbus.cluster.membership import admission
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.refusal import Refusal
@@ -49,6 +50,7 @@ def lose_address(core: Core, node: Node) -> None:
     if node.provisional:
         core.remove_node(node, "another node answers at its address")
         return
+    core.history.begin_part(Cause.ADDRESS_TAKEN)  # and nothing else of this packet is applied
     node.flags |= c.FLAG_NOADDR
     node.ip, node.port, node.tls_port, node.cport = "", 0, 0, 0
     node.dialing = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum, auto
-from typing import Annotated, Final, NamedTuple, TypeAlias, TypeVar, get_type_hints
+from typing import Annotated, Final, NamedTuple, Protocol, TypeAlias, TypeVar, get_type_hints
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.model.agenda import Agenda
@@ -28,6 +28,16 @@ Timed: TypeAlias = Annotated[T, _TIMED]
 Scheduling: TypeAlias = Annotated[T, _SCHEDULING]
 """A field of `Node` that may bring forward the time at which the tick must look at the node. After each change of it,
 the next tick does."""
+TOLD: Final = frozenset(
+    {
+        *("node_id", "flags", "shard_id", "sends_shard_id", "ip", "port", "tls_port", "cport", "hostname", "nodename"),
+        *("client_ipv4", "client_ipv6", "client_tcp_port", "client_tls_port", "availability_zone", "config_epoch"),
+        *("slots", "replicaof"),
+    }
+)
+"""The fields declared `Viewed` of which the history tells (`cluster.history`)."""
+NOT_TOLD: Final = frozenset({"raw_extensions", "succession", "link", "inbound_link", "provisional", "is_outsider"})
+"""The others, which are no part of the picture of a cluster that an operator has."""
 SAVED_TOGETHER: Final = 32
 """How many nodes' lines of nodes.conf make one piece of its text."""
 
@@ -54,6 +64,16 @@ class Kin(Enum):
     """It has left one unanswered, though it has answered what came after it."""
 
 
+class Watcher(Protocol):
+    """Who is told of changes before they are made."""
+
+    def note(self, node: Node, name: str, value: object) -> None:
+        """One of the fields TOLD of a node in the table is about to get another value."""
+
+    def note_table(self, node: Node) -> None:
+        """A node is about to be added to the table, or to be removed from it."""
+
+
 class Version:
     """The version of the state. What says nothing new to one version may say something new to the next (R33).
 
@@ -61,10 +81,11 @@ class Version:
     heartbeats say of ourselves. The gossip in them may be a moment old, so changes of other nodes need not move it.
     `outdated` are the nodes of the table whose rows in the last view no longer hold, in the order in which that came to
     be, and `gone` the ids of rows whose nodes have left it. `unsaved` are the pieces of the text of nodes.conf that no
-    longer hold: piece n has the lines of SAVED_TOGETHER nodes, from the table's n * SAVED_TOGETHER-th on.
+    longer hold: piece n has the lines of SAVED_TOGETHER nodes, from the table's n * SAVED_TOGETHER-th on. `watcher` is
+    told of all that the history tells.
     """
 
-    __slots__ = ("gone", "myself", "outdated", "own_header", "shared", "unsaved")
+    __slots__ = ("gone", "myself", "outdated", "own_header", "shared", "unsaved", "watcher")
 
     def __init__(self, myself: Node) -> None:
         self.myself = myself
@@ -73,6 +94,7 @@ class Version:
         self.outdated: dict[Node, None] = {}
         self.gone: list[str] = []
         self.unsaved: set[int] = set()
+        self.watcher: Watcher | None = None
 
     @property
     def number(self) -> int:
@@ -312,6 +334,8 @@ class Node:
             _store(self, name, value)
             return
         if getattr(self, name) != value:
+            if name in TOLD and self.version is not None and self.version.watcher is not None:
+                self.version.watcher.note(self, name, value)
             _store(self, name, value)
             changed(self)
 

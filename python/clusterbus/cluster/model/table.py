@@ -59,6 +59,7 @@ class NodeTable:
         """Adds a node. Its id must be new."""
         if node.node_id in self.nodes:
             raise ValueError(f"node {node.node_id} is in the table already")
+        self._tell_watcher(node)
         self.nodes[node.node_id] = node
         node.version = self.version
         node.outdate()
@@ -78,6 +79,7 @@ class NodeTable:
 
     def remove(self, node: Node) -> None:
         """Removes a node, in constant time."""
+        self._tell_watcher(node)
         del self.nodes[node.node_id]
         last = self._order.pop()
         self._unsave(node)
@@ -130,6 +132,10 @@ class NodeTable:
     def pick(self, random: Random) -> Node:
         """One node at random, possibly this one."""
         return self._order[int(random.random() * len(self._order))]
+
+    def _tell_watcher(self, node: Node) -> None:
+        if self.version.watcher is not None:
+            self.version.watcher.note_table(node)
 
     def _unsave(self, node: Node) -> None:
         """The piece of nodes.conf that the node's line is in is another from now on."""
