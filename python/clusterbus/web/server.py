@@ -20,6 +20,7 @@ from clusterbus.errors import ConfigError
 from clusterbus.member.member import Member
 from clusterbus.web.access import MAY_READ, may_read
 from clusterbus.web.answers import Answers
+from clusterbus.web.page import Page
 
 CONNECTIONS_MAX: Final = 64
 """Further connections are closed at once: a scraper or two and some browsers need no more."""
@@ -32,6 +33,9 @@ REQUEST_LEN_MAX_BYTES: Final = 8 * 1024
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz"})
 """What probes ask, which know no password: they are told yes or no."""
 
+EVENTS_PATH: Final = "/events"
+"""Its answer does not end."""
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -42,13 +46,14 @@ class WebServer:
         self._member, self._config = member, config
         self._servers: list[asyncio.Server] = []
         self._runner: web.AppRunner | None = None
-        self._asked: set[asyncio.Protocol] = set()
+        self._page: Page | None = None
         self._waits: dict[asyncio.Protocol, asyncio.TimerHandle] = {}
 
     async def start(self) -> None:
         """Opens the port. Raises ConfigError, which names address and port, with everything closed again."""
         app = web.Application(middlewares=[self._guard], client_max_size=REQUEST_LEN_MAX_BYTES)
-        app.add_routes(Answers(self._member).routes())
+        self._page = Page(self._member)
+        app.add_routes([*Answers(self._member).routes(), *self._page.routes()])
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -92,6 +97,8 @@ class WebServer:
         for wait in self._waits.values():
             wait.cancel()
         self._waits.clear()
+        if self._page is not None:
+            self._page.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -123,7 +130,7 @@ class WebServer:
                 status=401, text="password needed\n", headers={"WWW-Authenticate": 'Basic realm="clusterbus"'}
             )
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S if request.path != EVENTS_PATH else None):
                 return await handler(request)
         except TimeoutError:
             if request.transport is not None:
