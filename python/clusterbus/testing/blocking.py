@@ -70,6 +70,10 @@ class BlockingCluster:
         """As `Cluster.restart`."""
         self.run(lambda made: made.restart(n))
 
+    def replace(self, n: int, by: int, *, timeout_s: float = WAIT_S) -> str:
+        """As `Cluster.replace`."""
+        return self.run(lambda made: made.replace(n, by, timeout_s=timeout_s))
+
     def partition(self, *groups: Iterable[int]) -> None:
         """As `Cluster.partition`."""
         self.run(lambda made: made.partition(*groups))

