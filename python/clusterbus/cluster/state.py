@@ -508,6 +508,10 @@ class ClusterState:
         """The slots that have an owner, as a bitmap."""
         return self._core.slots.assigned
 
+    def owners_of(self, bits: int) -> list[Node]:
+        """The owners of these slots, each once."""
+        return self._core.slots.owners_of(bits)
+
     def owner_of(self, slot: int) -> Node | None:
         """The owner of a slot."""
         return self._core.slots.owner_of(slot)

@@ -38,9 +38,12 @@ Its files in reading order:
     slot_orders         orders of a program about slots and roles, and what they wait for
     pubsub              messages: out to the cluster and to subscribers, and in from the cluster
     subscriptions       who listens to what
+    topology            who serves which slots, for clients: pictures and what changes
     glob                patterns of channels
     guarded_data_plane  the user's `DataPlane`, behind a guard
     faults              what becomes of errors in our own code and the user's
     refusals            one log line for each peer and reason in an interval
     counters            names of the counters in INFO
+
+It has more than a dozen files because a member is where everything meets; each is small and knows few of the others.
 """

@@ -93,6 +93,11 @@ DRIVER: Final = (
     ),
     Counter("cluster_log_file_errors", "log_file_errors", "attempts to write to `cluster-log-file` that failed"),
     Counter("cluster_log_lines_dropped", "log_lines_dropped", "changes not written there, as its disk is too slow"),
+    Counter(
+        "cluster_topology_channel_refused",
+        "topology_channel_refused",
+        "messages of other nodes on the channel that is this node's own, `__cluster__:topology`",
+    ),
     Counter("cluster_callback_errors", "callback_errors", "exceptions out of the program's callbacks"),
 )
 """By their names in `Driver.counters`."""

@@ -27,6 +27,7 @@ from clusterbus.member.membership.leaving import Leaving
 from clusterbus.member.membership.seeds import Seed
 from clusterbus.member.ports import Certificates, ClientPort, Clock, Engine, Errands, Log, NodesFile
 from clusterbus.member.pubsub import PubSub
+from clusterbus.member.topology import Topology
 
 EXIT_OK: Final = 0
 EXIT_NOT_SAVED: Final = 1
@@ -88,6 +89,7 @@ class Member:
             faults=faults,
         )
         self.pubsub = PubSub(self.driver)
+        self.topology = Topology(self.driver, self.pubsub.subscriptions, self.run_id)
         self.data_plane.attach(self.driver)
         self.client_port: ClientPort | None = None
         """Set when a client port is opened."""

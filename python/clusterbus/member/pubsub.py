@@ -12,6 +12,7 @@ from clusterbus.cluster.events import Event, Message, ModuleReceived, RoleChange
 from clusterbus.errors import StateError
 from clusterbus.member.driver import Driver
 from clusterbus.member.subscriptions import Subscriptions
+from clusterbus.member.topology import TOPOLOGY_CHANNEL
 from clusterbus.wire import key_slot
 
 ModuleCallback = Callable[[ModuleReceived], None]
@@ -33,6 +34,8 @@ class PubSub:
 
         Raises StateError for a message longer than a packet of the bus may be.
         """
+        if channel == TOPOLOGY_CHANNEL:
+            raise StateError(f"the channel {channel.decode()} is this node's own: nobody else publishes on it")
         state = self._driver.state
         nodes = state.publish(channel, message, self._driver.clock.now_ms(), sharded=sharded)
         own = self.subscriptions.publish(Message(state.myself.node_id, channel, message, sharded))
@@ -66,6 +69,8 @@ class PubSub:
 
     def _on_event(self, event: Event) -> None:
         match event:
+            case Message(channel=channel) if channel == TOPOLOGY_CHANNEL:
+                self._driver.counters["topology_channel_refused"] += 1
             case Message():
                 self.subscriptions.publish(event)
             case ModuleReceived():

@@ -159,6 +159,10 @@ class Subscriptions:
 
     # ------------------------------------------------------------ questions
 
+    def has_listeners(self, channel: bytes) -> bool:
+        """Whether somebody has the channel, or a pattern that matches it."""
+        return channel in self._channels or any(entry.matches(channel) for entry in self._patterns.values())
+
     @property
     def channels(self) -> Iterator[bytes]:
         """The channels that have a subscriber."""

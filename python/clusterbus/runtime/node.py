@@ -111,6 +111,7 @@ class AsyncioNode:
         self._member, self._engine = member, engine = open_member(self.config, self._data_plane)
         member.event_loop_name = type(self._loop).__module__.partition(".")[0]
         member.schedule_step = self._schedule_step
+        member.topology.schedule = self._loop.call_soon
         member.on_stop_request = self.stop_requested.set
         try:
             if self._with_resp:

@@ -12,6 +12,7 @@ from typing import Final
 from clusterbus.client_port.arguments import SYNTAX_ERROR, integer, port, text_of
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.commands.cluster_slots import CLUSTER_SLOTS
+from clusterbus.client_port.commands.pubsub import cluster_topology
 from clusterbus.client_port.registry import CommandSpec
 from clusterbus.client_port.reply import OK, CommandError, Reply, Status, Verbatim
 from clusterbus.cluster.model.node import Node
@@ -216,6 +217,14 @@ CLUSTER: Final = CommandSpec(
         CommandSpec("slots", cluster_slots, 2, _READ, "Slot ranges with the nodes that serve them."),
         CommandSpec("shards", cluster_shards, 2, _READ, "The shards with their slots and nodes."),
         CommandSpec("links", cluster_links, 2, ("stale",), "The links to and from every known node."),
+        CommandSpec(
+            "topology",
+            cluster_topology,
+            -2,
+            ("stale",),
+            "The picture for clients as JSON; ON: changes are pushed (RESP3).",
+            "[ON|OFF]",
+        ),
         CommandSpec("myid", cluster_myid, 2, _READ, "This node's id."),
         CommandSpec("myshardid", cluster_myshardid, 2, _READ, "The id of this node's shard."),
         CommandSpec("replicas", cluster_replicas, 3, ("admin", "stale"), "The replicas of a primary.", "<node-id>"),

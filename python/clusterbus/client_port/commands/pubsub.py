@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from clusterbus.client_port.arguments import SYNTAX_ERROR
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.registry import CommandSpec
-from clusterbus.client_port.reply import CommandError, Push, Pushes, Reply, encode
+from clusterbus.client_port.reply import OK, CommandError, Push, Pushes, Reply, encode
 from clusterbus.member.glob import PATTERN_LEN_MAX_BYTES, compile_pattern
 from clusterbus.member.member import Member
 from clusterbus.member.subscriptions import Delivery, Subscriber, Subscriptions
+from clusterbus.member.topology import TOPOLOGY_CHANNEL
 
 SUBSCRIPTIONS_PER_CLIENT_MAX: Final = 100_000
 SUBSCRIBED_NAMES_LEN_MAX_BYTES: Final = 64 * 1024 * 1024
@@ -28,10 +30,15 @@ class ClientSubscriber(Subscriber):
     def __init__(self, client: Client, subscriptions: Subscriptions) -> None:
         super().__init__(subscriptions)
         self._client = client
+        self.is_pushed_topology = False
+        """It asked for the topology by CLUSTER TOPOLOGY ON, and gets it as pushes of that kind."""
 
     def deliver(self, delivery: Delivery) -> None:
         """Queues the message. It is encoded once for all clients that use the same protocol."""
         protocol = self._client.protocol
+        if self.is_pushed_topology and delivery.message.channel == TOPOLOGY_CHANNEL and delivery.pattern is None:
+            self._client.connection.send(Push(["topology", delivery.message.message]))
+            return
         data = delivery.encoded.get(protocol)
         if data is None:
             data = delivery.encoded[protocol] = encode(_push_of(delivery), protocol)
@@ -71,7 +78,34 @@ def subscribe(member: Member, client: Client, arguments: list[bytes]) -> Reply:
     """SUBSCRIBE: one answer for each channel, with the number of channels and patterns that the client has."""
     subscriber = _subscriber(member, client)
     subscriber.check_room(arguments)
+    if TOPOLOGY_CHANNEL in arguments:
+        subscriber.is_pushed_topology = False
+        # It waits behind the answers. So nothing is missed between the picture and the first delta.
+        client.connection.send(Push(["message", TOPOLOGY_CHANNEL, member.topology.picture()]))
     return _each("subscribe", arguments, member.pubsub.subscriptions.subscribe, subscriber, lambda: subscriber.count)
+
+
+def cluster_topology(member: Member, client: Client, arguments: list[bytes]) -> Reply:
+    """CLUSTER TOPOLOGY: the picture for clients, as JSON. ON: with RESP3, each change is pushed from now on. OFF: no
+    more.
+    """
+    subscriptions = member.pubsub.subscriptions
+    word = arguments[0].lower() if arguments else b""
+    if word == b"off":
+        subscriber = _subscriber(member, client)
+        subscriber.is_pushed_topology = False
+        subscriptions.unsubscribe(subscriber, TOPOLOGY_CHANNEL)
+        return OK
+    if word == b"on":
+        if client.protocol < 3:
+            raise CommandError(f"pushes need RESP3 (HELLO 3); with RESP2 SUBSCRIBE {TOPOLOGY_CHANNEL.decode()}")
+        subscriber = _subscriber(member, client)
+        subscriber.check_room([TOPOLOGY_CHANNEL])
+        subscriber.is_pushed_topology = True
+        subscriptions.subscribe(subscriber, TOPOLOGY_CHANNEL)
+    elif word:
+        raise CommandError(SYNTAX_ERROR)
+    return member.topology.picture()
 
 
 def psubscribe(member: Member, client: Client, arguments: list[bytes]) -> Reply:
