@@ -85,6 +85,19 @@ def test_a_replica_that_is_gone_is_no_phantom(cluster: Written) -> None:
     assert {*cluster.found()} == {"failed-node"}
 
 
+def test_a_failed_replica_at_whose_address_another_node_answers_says_so(cluster: Written) -> None:
+    cluster.tables.pop("d")
+    for viewer in "abc":
+        cluster.tables[viewer]["e"] = Line("e", 7004)
+    cluster.tables["e"] = {**cluster.tables["a"], "e": Line("e", 7004)}
+    cluster.change("d", flags="slave,fail", link="disconnected")
+    found = cluster.found()
+    assert {*found} == {"failed-node"}
+    assert found["failed-node"].what.endswith("; at 10.0.0.1:7004 another node answers")
+    cluster.change("d", flags="slave")
+    assert {*cluster.found()} == {"stale-address"}
+
+
 def test_two_primaries_of_one_shard(cluster: Written) -> None:
     cluster.change("d", flags="master", primary="-", epoch=0)
     cluster.say("d", shard_id="shard a")

@@ -9,6 +9,7 @@ Its files in reading order:
     simulate    `clusterbus simulate`: whole clusters in virtual time
     doctor      `clusterbus doctor`: what does not fit together in a cluster
     doctor_report   what it shows
+    doctor_watch    `--watch`: how long each change takes to reach everybody
     seed_arguments  seeds, password and TLS, of every tool that looks at a cluster
 
 A subcommand is imported only when it is called, so that `--version` and a typing mistake cost nothing. `node` needs no

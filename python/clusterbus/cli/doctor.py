@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Final, TextIO
 
 from clusterbus.cli.doctor_report import Result, as_json, as_text
+from clusterbus.cli.doctor_watch import INTERVAL_S, watch
 from clusterbus.cli.seed_arguments import Arguments, add_access, parsed
 from clusterbus.survey.access import Access
 from clusterbus.survey.asking import DEADLINE_S, Asker, Survey
@@ -45,10 +46,20 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--timeout", type=seconds, default=DEADLINE_S, metavar="SECONDS", help="for each node (5)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--all", action="store_true", help="show every node and every finding, however many")
+    parser.add_argument("--watch", action="store_true", help="say of each change how long it takes to reach everybody")
+    parser.add_argument("--interval", type=seconds, metavar="SECONDS", help="with --watch: between two questions (0.1)")
+    parser.add_argument(
+        "--for", type=seconds, dest="for_s", metavar="SECONDS", help="with --watch: end after that time"
+    )
     given, access = parsed(parser, arguments)
+    for name, value in (("--interval", given.interval), ("--for", given.for_s)):
+        if value is not None and not given.watch:
+            parser.error(f"{name} means nothing without --watch")
     try:
-        return asyncio.run(_examine(given, access))
+        return asyncio.run(_watch(given, access) if given.watch else _examine(given, access))
     except KeyboardInterrupt:
+        if given.watch:
+            return EXIT_SOUND
         print("clusterbus doctor: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
 
@@ -80,6 +91,12 @@ async def _examine(given: argparse.Namespace, access: Access) -> int:
     if not result.survey.members:
         return EXIT_NOBODY
     return EXIT_SOUND if result.is_sound else EXIT_FINDINGS
+
+
+async def _watch(given: argparse.Namespace, access: Access) -> int:
+    asker = Asker(access, timeout_s=given.timeout)
+    interval_s = given.interval or INTERVAL_S
+    return await watch(asker, given.seeds, interval_s=interval_s, for_s=given.for_s, as_json=given.json)
 
 
 async def _look(asker: Asker, given: argparse.Namespace) -> Survey:

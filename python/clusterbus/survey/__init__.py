@@ -14,6 +14,8 @@ Its files in reading order:
     finding     one thing that does not fit, and how grave it is
     symptoms/   the checks
     findings    all of them, and what two looks both show
+    polling     asking every node again and again, each at its own pace
+    spread      how long a change takes until all nodes show it
 
 Knows no terminal and no member: it runs in any program that has an event loop.
 """

@@ -139,7 +139,7 @@ class Asker:
         """
         begun_s = time.monotonic()
         self._table.trim()
-        places, nameless = await _places(seeds, is_tls=self._access.tls is not None)
+        places, nameless = await self.places(seeds)
         walk = _Walk(places)
         running: dict[asyncio.Task[Answer], Place] = {}
         try:
@@ -159,6 +159,24 @@ class Asker:
             await asyncio.gather(*running, return_exceptions=True)
         answers = tuple(walk.answers[place] for place in walk.places if place in walk.answers)
         return Survey(tuple(seeds), (*answers, *nameless), walk.is_whole, (time.monotonic() - begun_s) * 1000)
+
+    async def places(self, seeds: Sequence[str]) -> tuple[list[Place], list[Answer]]:
+        """The first address of each seed, and what there is to say of those that have none. Raises ConfigError."""
+        places, nameless = [], []
+        for seed in map(parse_seed, seeds):
+            try:
+                found = await asyncio.get_running_loop().getaddrinfo(seed.host, seed.port, type=socket.SOCK_STREAM)
+            except (OSError, UnicodeError) as error:
+                reason = getattr(error, "strerror", None) or error
+                nameless.append(Answer(seed.text, error=f"can't resolve {seed.host!r}: {reason}"))
+                continue
+            by_version = sorted(found, key=lambda entry: entry[0] != socket.AF_INET)
+            places.append(Place(str(by_version[0][4][0]), seed.port, tls=self._access.tls is not None))
+        return places, nameless
+
+    def trim(self) -> None:
+        """Forgets rows that were kept to be met again, if there are many. Not while a survey is under way."""
+        self._table.trim()
 
     async def ask(self, place: Place, questions: Sequence[str] = QUESTIONS) -> Answer:
         """One node, with its own deadline for all of it. Never raises for what the node does."""
@@ -292,21 +310,6 @@ class _Walk:
         for row in answer.nodes:
             if row.has_address:
                 self._find(Place(row.ip, row.port, tls=place.tls))
-
-
-async def _places(seeds: Sequence[str], *, is_tls: bool) -> tuple[list[Place], list[Answer]]:
-    """The first address of each seed, and what there is to say of those that have none."""
-    places, nameless = [], []
-    for seed in map(parse_seed, seeds):
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(seed.host, seed.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            nameless.append(Answer(seed.text, error=f"can't resolve {seed.host!r}: {reason}"))
-            continue
-        by_version = sorted(found, key=lambda entry: entry[0] != socket.AF_INET)
-        places.append(Place(str(by_version[0][4][0]), seed.port, tls=is_tls))
-    return places, nameless
 
 
 def _text(reply: object) -> str:

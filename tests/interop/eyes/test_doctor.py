@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +84,7 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     monkeypatch.setattr(command, "SECOND_LOOK_AFTER_S", 0.2)
 
     def run(*seeds: Server) -> dict[str, Any]:
+        capsys.readouterr()
         status = main(["doctor", "--json", *map(address, seeds)])
         report: dict[str, Any] = json.loads(capsys.readouterr().out)
         return report | {"status": status}
@@ -233,3 +237,58 @@ def test_a_stale_address(cluster: Cluster, doctor: Doctor) -> None:
     assert {*found["said_by"]} == {address(server) for server in cluster.servers if server is not moved}
     assert moved.port != old_port
     moved.call("CLUSTER", "MEET", "127.0.0.1", cluster.servers[0].port)
+
+
+READING = {
+    *("cluster|myid", "cluster|nodes", "cluster|info", "cluster|links", "cluster|myshardid"),
+    *("info", "config|get", "auth"),
+}
+
+
+def test_only_commands_that_read_are_sent(cluster: Cluster, doctor: Doctor) -> None:
+    """With a fault, so that it looks twice, and then as it watches."""
+    cluster.call_all("CONFIG", "RESETSTAT")
+    cluster.primaries[1].call("CONFIG", "SET", "cluster-node-timeout", LONG_TIMEOUT_MS + 1)
+    assert kinds(doctor(cluster.ours)) == {"timeouts-differ"}
+    assert main(["doctor", "--watch", "--for", "0.3", address(cluster.ours)]) == 0
+    for server in cluster.servers:
+        lines = server.call("INFO", "commandstats").splitlines()
+        sent = {line.split(":")[0].removeprefix("cmdstat_") for line in lines if line.startswith("cmdstat_")}
+        ours = {"config|resetstat"} | ({"config|set"} if server is cluster.primaries[1] else set())
+        streaming = {"replconf", "ping"}  # between a primary and its replica
+        assert sent - ours - streaming <= READING
+        assert {"cluster|nodes", "info", "config|get"} <= sent
+    cluster.primaries[1].call("CONFIG", "SET", "cluster-node-timeout", LONG_TIMEOUT_MS)
+
+
+def test_watch_times_a_failover_until_ctrl_c(cluster: Cluster) -> None:
+    old, new = cluster.primaries[0], cluster.replica
+    command = [sys.executable, "-m", "clusterbus", "doctor", "--watch", "--json", "--interval", "0.05"]
+    with subprocess.Popen([*command, address(cluster.ours)], stdout=subprocess.PIPE, text=True) as watcher:
+        try:
+            wait_until(lambda: "cluster|nodes" in commands_of(cluster.spare, watcher), DEADLINE_S, "it watches")
+            new.call("CLUSTER", "FAILOVER")
+            assert watcher.stdout is not None
+            told: dict[str, dict[str, Any]] = {}
+            while not {f"role {node_id(new)}", f"role {node_id(old)}", f"slots {node_id(new)}"} <= {*told}:
+                change = json.loads(watcher.stdout.readline())
+                told[f"{change['change']} {change['node_id']}"] = change
+            watcher.send_signal(signal.SIGINT)
+            assert watcher.wait(DEADLINE_S) == 0
+        finally:
+            watcher.kill()
+    for change in told.values():
+        assert change["all"]
+        assert (change["nodes"], change["of"]) == (6, 6)
+        assert 0 <= change["min_ms"] <= change["median_ms"] <= change["max_ms"] < DEADLINE_S * 1000
+        assert change["resolution_ms"] >= 40
+        assert {change["first"], change["last"]} <= {*map(address, cluster.servers)}
+    assert told[f"role {node_id(old)}"]["primary_id"] == node_id(new)
+    old.call("CLUSTER", "FAILOVER")
+    wait_until(lambda: old.info()["role"] == "master", DEADLINE_S, "the old primary is one again")
+
+
+def commands_of(server: Server, watcher: subprocess.Popen[str]) -> str:
+    """The last commands of the clients of a server that are not this test's; the watcher must live."""
+    assert watcher.poll() is None
+    return "".join(line for line in server.call("CLIENT", "LIST").splitlines() if "cmd=client" not in line)

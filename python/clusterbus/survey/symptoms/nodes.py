@@ -128,6 +128,8 @@ def stale_addresses(evidence: Evidence) -> Iterator[Finding]:
                 continue
             if address == announced and not there.node_id:
                 continue
+            if not here and evidence.by_others(node_id, _is_failing):
+                continue  # a failed node, which says so too
             said_by = [answer for _, answer in evidence.by_others(node_id, partial(_is_at, address))]
             if not said_by or not (there.node_id or here):
                 continue
@@ -154,7 +156,9 @@ def failed_nodes(evidence: Evidence) -> Iterator[Finding]:
         if held:
             bits = max((row.slot_bits for row, _ in held), key=int.bit_count)
             slots = f"; it owns {slots_text(bits)}" if bits else ""
-            what = f"{evidence.name(node_id)} does not answer, and is held {_how(row for row, _ in held)}{slots}"
+            replaced = next((row.address for row, _ in held if _other_at(evidence, row)), "")
+            other = f"; at {replaced} another node answers" if replaced else ""
+            what = f"{evidence.name(node_id)} does not answer, and is held {_how(row for row, _ in held)}{slots}{other}"
             cure = f"start it again, or for good: redis-cli --cluster call {_seed(evidence)} CLUSTER FORGET {node_id}"
             said_by = addresses(answer for _, answer in held)
             yield Finding(Kind.FAILED_NODE, node_id, what, said_by, cure, (node_id,))

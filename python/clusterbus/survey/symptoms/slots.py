@@ -80,8 +80,8 @@ def views_differ(evidence: Evidence) -> Iterator[Finding]:
     for group in evidence.views[1:]:
         what = f"for {len(group.answers)} of {len(evidence.members)} nodes {'; '.join(group.differences)}"
         cure = "what else is found says why; what remains settles by gossip within a few node timeouts"
-        ids = tuple(sorted(answer.node_id for answer in group.answers))
-        yield Finding(Kind.VIEWS_DIFFER, " ".join(ids), what, group.addresses, cure, ids)
+        subject = " ".join(sorted(answer.node_id for answer in group.answers))
+        yield Finding(Kind.VIEWS_DIFFER, subject, what, group.addresses, cure)  # whoever it is, it is the same trouble
 
 
 def failing_states(evidence: Evidence) -> Iterator[Finding]:
