@@ -6,6 +6,7 @@ Its files in reading order:
     demo        `clusterbus demo`: six nodes lose one and get it back
     demo_nodes  the processes of the demo
     observe     `clusterbus observe`: a member that only watches
+    observe_lines  what it prints
     simulate    `clusterbus simulate`: whole clusters in virtual time
     doctor      `clusterbus doctor`: what does not fit together in a cluster
     doctor_report   what it shows

@@ -1,38 +1,32 @@
 """`clusterbus observe`: joins a cluster as an observer, prints what happens, and leaves without a trace.
 
-Owns the run: arguments, the folder that goes with it, the lines, the order of joining and leaving, the exit status.
-Must never own, vote or stand (`cluster-observer yes` sees to it), nor show a password. Main thread, with an event loop
-of its own.
+Owns the run: arguments, signals, the order of joining and leaving, the exit status. The way in and out is
+`survey.observer`, the lines are `observe_lines`. Must never show a password. Main thread, with an event loop of its
+own.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import dataclasses
-import json
 import logging
 import signal
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
-from clusterbus.bus.bus import Bus
-from clusterbus.cli.seed_arguments import Arguments, add_access, parsed
+from clusterbus.cli.observe_lines import Lines
+from clusterbus.cli.seed_arguments import EXIT_BAD_USAGE, Arguments, add_access, parsed
 from clusterbus.cluster import events
-from clusterbus.errors import ClusterBusError
+from clusterbus.errors import ClusterBusError, ConfigError
 from clusterbus.streams.event_stream import CLUSTER_KINDS
-from clusterbus.streams.snapshots import NodeView
-from clusterbus.survey.access import Access
+from clusterbus.survey.observer import JOIN_TIMEOUT_S, Observer
 
 EXIT_LEFT: Final = 0
 EXIT_STILL_KNOWN: Final = 1
 EXIT_NOT_JOINED: Final = 3
 EXIT_INTERRUPTED: Final = 130
-JOIN_TIMEOUT_S: Final = 30.0
-LEAVE_TIMEOUT_S: Final = 10.0
+TIMEOUT_MAX_S: Final = 86_400.0
 SUMMARY: Final = """\
 Joins a cluster as a member that only watches, prints what happens there until Ctrl-C or SIGTERM, and leaves.
 
@@ -53,30 +47,43 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--port", type=int, default=0, help="client port to announce, the bus port is 10000 above it")
     parser.add_argument("--announce-ip", default="", metavar="IP", help="address at which the nodes reach this machine")
     parser.add_argument("--label", default="", help="the cluster's cluster-label")
-    parser.add_argument("--timeout", type=float, default=JOIN_TIMEOUT_S, metavar="SECONDS", help="to join in (30)")
+    parser.add_argument("--node-timeout", type=int, metavar="MS", help="cluster-node-timeout, if no seed tells it")
+    parser.add_argument("--timeout", type=_seconds, default=JOIN_TIMEOUT_S, metavar="SECONDS", help="to join in (30)")
     given, access = parsed(parser, arguments)
     logging.getLogger("clusterbus").addHandler(logging.NullHandler())
-    with tempfile.TemporaryDirectory(prefix="clusterbus-observe-") as folder:
-        try:
-            bus = Bus(resp=False, **_directives(given, access, folder))
-            return asyncio.run(_observe(bus, given))
-        except ClusterBusError as error:
-            print(f"clusterbus observe: {error}", file=sys.stderr)
-            return EXIT_NOT_JOINED
-        except KeyboardInterrupt:
-            print("clusterbus observe: ended at once; the others will hold this node failed", file=sys.stderr)
-            return EXIT_INTERRUPTED
+    try:
+        observer = Observer(given.seeds, access, **_directives(given))
+    except ConfigError as error:
+        return _complain(str(error), EXIT_BAD_USAGE)
+    try:
+        return asyncio.run(_Run(observer, given).run())
+    except ClusterBusError as error:
+        return _complain(str(error), EXIT_NOT_JOINED)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return _complain("ended at once; the others will hold this node failed", EXIT_INTERRUPTED)
 
 
-def _directives(given: argparse.Namespace, access: Access, folder: str) -> dict[str, Any]:
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= TIMEOUT_MAX_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time in seconds, above 0")
+    return value
+
+
+def _complain(text: str, status: int) -> int:
+    print(f"clusterbus observe: {text}", file=sys.stderr)
+    return status
+
+
+def _directives(given: argparse.Namespace) -> dict[str, Any]:
     directives: dict[str, Any] = {
         "port": given.port,
-        "dir": folder,
-        "cluster_observer": True,
         "cluster_announce_ip": given.announce_ip,
         "cluster_label": given.label,
-        "primaryauth": access.password,
-        "primaryuser": access.user,
+        "cluster_node_timeout": given.node_timeout,
     }
     if given.tls:
         directives |= {
@@ -86,96 +93,76 @@ def _directives(given: argparse.Namespace, access: Access, folder: str) -> dict[
             "tls_ca_cert_file": given.cacert,
             "tls_ca_cert_dir": given.cacertdir,
         }
-    return {name: value for name, value in directives.items() if value != ""}
+    return directives
 
 
-async def _observe(bus: Bus, given: argparse.Namespace) -> int:
-    """Watches until the first signal, then leaves; a second one ends it at once."""
-    loop, main_task = asyncio.get_running_loop(), asyncio.current_task()
-    assert main_task is not None
-    ends = asyncio.Event()
+class _Run:
+    """One run: watches until the first signal, then leaves; a second signal ends it at once."""
 
-    def on_signal() -> None:
-        if ends.is_set():
-            main_task.cancel()
-        ends.set()
+    def __init__(self, observer: Observer, given: argparse.Namespace) -> None:
+        self._observer = observer
+        self._given = given
+        self._ends = asyncio.Event()
+        self._lines = Lines(as_json=given.json)
+        self._has_joined = False
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    lines = Lines(as_json=given.json)
-    kinds = [kind for kind in CLUSTER_KINDS if given.links or kind not in _UNSEEN]
-    try:
-        async with bus:
-            seen = bus.events(*kinds)
-            watch = asyncio.create_task(_watch(bus, seen, given, lines))
-            stop = asyncio.create_task(ends.wait())
-            try:
-                await asyncio.wait((watch, stop), return_when=asyncio.FIRST_COMPLETED)
-                if watch.done():
-                    watch.result()
-            finally:
-                for task in (watch, stop):
-                    task.cancel()
-                await asyncio.gather(watch, stop, return_exceptions=True)
-            return await _leave(bus, lines)
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    async def run(self) -> int:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
 
+        def on_signal() -> None:
+            if self._ends.is_set():
+                task.cancel()
+            self._ends.set()
 
-async def _watch(bus: Bus, seen: Any, given: argparse.Namespace, lines: Lines) -> None:
-    await bus.join(given.seeds, timeout_s=given.timeout)
-    lines.say("joined", f"joined as {bus.node_id}, which observes", node_id=bus.node_id)
-    async for event in seen:
-        lines.event(event, bus.nodes)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal)
+        self._lines.start(lambda: loop.call_soon_threadsafe(self._ends.set))
+        try:
+            async with self._observer:
+                return await self._watch_and_leave()
+        finally:
+            self._lines.close()
 
+    async def _watch_and_leave(self) -> int:
+        watch = asyncio.create_task(self._watch())
+        stop = asyncio.create_task(self._ends.wait())
+        try:
+            await asyncio.wait((watch, stop), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (watch, stop):
+                task.cancel()
+            await asyncio.gather(watch, stop, return_exceptions=True)
+        status = await self._leave()
+        if not watch.cancelled():
+            watch.result()  # it could not join
+        return status
 
-async def _leave(bus: Bus, lines: Lines) -> int:
-    node_id = bus.node_id
-    lines.say("leaving", "leaving", node_id=node_id)
-    report = await bus.leave(timeout_s=LEAVE_TIMEOUT_S)
-    for untold, reason in report.untold.items():
-        lines.say("still_known", f"{untold} still knows this node: {reason}", node_id=untold, reason=reason)
-    if report.untold:
-        return EXIT_STILL_KNOWN
-    lines.say("left", "left: nobody knows this node any more", node_id=node_id)
-    return EXIT_LEFT
+    async def _watch(self) -> None:
+        observer = self._observer
+        await observer.join(self._given.timeout)
+        bus = observer.bus
+        self._has_joined = True
+        self._lines.say("joined", f"joined as {bus.node_id}, which observes", node_id=bus.node_id)
+        for seed, reason in observer.unheard.items():
+            self._lines.say("not_seen", f"seed {seed} is not seen: {reason}", seed=seed, reason=reason)
+        seen = bus.events(*(kind for kind in CLUSTER_KINDS if self._given.links or kind not in _UNSEEN))
+        for node in sorted(bus.nodes.values(), key=lambda node: (node.shard_id, not node.is_primary, node.node_id)):
+            if not node.is_myself:
+                self._lines.member(node, observer.one_sided.get(node.node_id, ""))
+        async for event in seen:
+            self._lines.event(event, bus.nodes)
 
-
-class Lines:
-    """What happens, a line each on stdout: for people, or as JSON."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
-
-    def say(self, kind: str, text: str, **fields: object) -> None:
-        """Something about the observer itself."""
-        self._print(kind, text, fields)
-
-    def event(self, event: object, nodes: dict[str, NodeView]) -> None:
-        """Something in the cluster. A node is shown by its address too, where that is known."""
-        fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}  # type: ignore[arg-type]
-        words = " ".join(f"{name}={shown(value, nodes)}" for name, value in fields.items())
-        self._print(type(event).__name__, f"{type(event).__name__:<16} {words}", fields)
-
-    def _print(self, kind: str, text: str, fields: dict[str, Any]) -> None:
-        now_s = time.time()
-        if self._as_json:
-            text = json.dumps({"at_ms": int(now_s * 1e3), "kind": kind, **fields}, default=str)
-        else:
-            clock = time.strftime("%H:%M:%S", time.localtime(now_s))
-            text = f"{clock}.{int(now_s * 1e3) % 1_000:03} {text}"
-        print(text, flush=True)
-
-
-def shown(value: object, nodes: dict[str, NodeView]) -> str:
-    """One field for people: a node's id short and with its address, ranges of slots as CLUSTER NODES has them."""
-    if isinstance(value, str) and (node := nodes.get(value)) is not None:
-        return f"{value[:8]}@{node.ip}:{node.port}"
-    if isinstance(value, tuple):
-        return ",".join(_ranges(value)) or "-"
-    return "-" if value in (None, "") else str(value)
-
-
-def _ranges(pairs: Sequence[tuple[int, int]]) -> Iterator[str]:
-    for first, last in pairs:
-        yield str(first) if first == last else f"{first}-{last}"
+    async def _leave(self) -> int:
+        node_id = self._observer.bus.node_id if self._has_joined else ""
+        if self._has_joined:
+            self._lines.say("leaving", "leaving", node_id=node_id)
+        report = await self._observer.leave()
+        if report is None:
+            return EXIT_LEFT if self._has_joined else EXIT_NOT_JOINED
+        for untold, reason in report.untold.items():
+            self._lines.say("still_known", f"{untold} still knows this node: {reason}", node_id=untold, reason=reason)
+        if report.untold:
+            return EXIT_STILL_KNOWN
+        self._lines.say("left", "left: nobody knows this node any more", node_id=node_id)
+        return EXIT_LEFT

@@ -151,7 +151,11 @@ TAGS_MODULE_ID: Final = int.from_bytes(b"cb-tags.", "little")
 """The module id of the MODULE messages that spread tags; by them clusterbus nodes know each other too."""
 SLOT_CLAIMS_MODULE_ID: Final = int.from_bytes(b"cb-slots", "little")
 """The module id of the MODULE messages by which nodes of ours vote on who takes slots, and keep leases (`claims`)."""
-OWN_MODULE_IDS: Final = frozenset((SHARD_ORDERS_MODULE_ID, TAGS_MODULE_ID, SLOT_CLAIMS_MODULE_ID, LEAVE_MODULE_ID))
+OBSERVER_MODULE_ID: Final = int.from_bytes(b"cb-watch", "little")
+"""That of the message by which an observer says what it is."""
+OWN_MODULE_IDS: Final = frozenset(
+    (SHARD_ORDERS_MODULE_ID, TAGS_MODULE_ID, SLOT_CLAIMS_MODULE_ID, LEAVE_MODULE_ID, OBSERVER_MODULE_ID)
+)
 """The module ids that clusterbus nodes use among themselves, which no program may."""
 LEAVE_OTHERS_MAX: Final = 1_024
 """The most nodes to which a leaver may have itself mentioned by one that has forgotten it."""

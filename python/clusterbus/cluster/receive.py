@@ -17,7 +17,7 @@ from clusterbus.cluster.claims import post
 from clusterbus.cluster.core import MESSAGES_RECEIVED, Core
 from clusterbus.cluster.failover import election, epoch_bound, epochs, failure, manual_failover, roles, vote
 from clusterbus.cluster.heartbeats import extensions, gossip_in, heartbeat, quiet
-from clusterbus.cluster.membership import address, admission, handshake, labels, leaving, links, tags
+from clusterbus.cluster.membership import address, admission, handshake, labels, leaving, links, observing, tags
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Link, Node
 from clusterbus.cluster.model.refusal import FIELD_PREFIX, Refusal
@@ -387,6 +387,7 @@ _MODULES: Final[dict[int, Callable[[Core, Node, ModuleMessage], None]]] = {
     c.SHARD_ORDERS_MODULE_ID: shard_orders.receive,
     c.TAGS_MODULE_ID: tags.receive,
     c.SLOT_CLAIMS_MODULE_ID: post.receive,
+    c.OBSERVER_MODULE_ID: observing.receive,
 }
 """What clusterbus nodes send each other: the modules of `constants.OWN_MODULE_IDS`."""
 _HANDLERS: Final[dict[int, Handler]] = {

@@ -87,10 +87,11 @@ class ClusterState:
         if saved is not None:
             node_id = persist.myself_of(saved).node_id
         elif node_id is None:
-            node_id = f"{random.getrandbits(160):040x}"
+            node_id = observing.new_id(random, observes=config.cluster_observer)
         shard_id = f"{random.getrandbits(160):040x}"
         myself = Node(node_id, c.FLAG_PRIMARY | c.FLAG_MYSELF, shard_id, now_ms)
         myself.is_clusterbus, myself.tags_version = True, 0
+        myself.is_observer = config.cluster_observer
         self._core = Core(
             config=config,
             myself=myself,
@@ -551,7 +552,7 @@ class ClusterState:
 
     @property
     def census(self) -> reachability.Census:
-        """How many members this node reaches, and how many it knows; itself is among both."""
+        """How many members this node reaches, and how many it knows; itself is among both, unless it observes."""
         return reachability.census(self._core)
 
     @property

@@ -16,6 +16,7 @@ Its files in reading order:
     findings    all of them, and what two looks both show
     polling     asking every node again and again, each at its own pace
     spread      how long a change takes until all nodes show it
+    observer    a look from within: a member that only watches, and leaves without a trace
 
-Knows no terminal and no member: it runs in any program that has an event loop.
+Knows no terminal: it runs in any program that has an event loop. But for `observer`, it knows no member either.
 """

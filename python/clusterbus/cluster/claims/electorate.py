@@ -14,6 +14,7 @@ from clusterbus.cluster import pubsub
 from clusterbus.cluster.claims.letters import Kind, Letter, encode
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.failover import no_harm
+from clusterbus.cluster.membership import observing
 from clusterbus.cluster.model.node import Kin, Node
 
 DATA_LOOK_MS: Final = 1_000
@@ -71,6 +72,7 @@ def note_letter(node: Node, letter: Letter) -> None:
     node.kin = Kin.OURS
     node.kin_asked = None
     node.has_data = letter.has_data
+    observing.takes_part(node)
 
 
 def find_others(core: Core) -> None:

@@ -26,6 +26,7 @@ def receive(core: Core, sender: Node, message: ModuleMessage) -> None:
         return
     electorate.note_letter(sender, letter)
     if observing.is_on(core):
+        observing.tell(core, sender)  # it waits for an answer, or counts on us
         return
     _HANDLERS[letter.kind](core, sender, letter)
 

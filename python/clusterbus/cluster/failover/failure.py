@@ -14,6 +14,7 @@ from clusterbus.cluster.events import NodeFailed, NodeRecovered, NodeSuspected
 from clusterbus.cluster.failover import replication
 from clusterbus.cluster.heartbeats import heartbeat
 from clusterbus.cluster.history.change import Cause
+from clusterbus.cluster.membership import observing
 from clusterbus.cluster.model.node import Node
 
 
@@ -85,7 +86,7 @@ def mark_failed_if_agreed(core: Core, node: Node) -> None:
         return
     core.log("notice", f"Marking node {node.name} as failing (quorum reached).")
     _set_failed(core, node, reported_by=None)
-    heartbeat.broadcast_fail(core, node)
+    _tell_failed(core, node)
 
 
 def give_up(core: Core, node: Node) -> None:
@@ -94,12 +95,18 @@ def give_up(core: Core, node: Node) -> None:
         return
     core.log("notice", f"Marking node {node.name} as failing (another node answers at its address).")
     _set_failed(core, node, reported_by=None)
-    heartbeat.broadcast_fail(core, node)
+    _tell_failed(core, node)
+
+
+def _tell_failed(core: Core, node: Node) -> None:
+    """Tells everybody that a node is FAIL; an observer keeps what it finds to itself."""
+    if not observing.is_on(core):
+        heartbeat.broadcast_fail(core, node)
 
 
 def take_fail_message(core: Core, node: Node, sender: Node) -> None:
-    """A known node broadcasts that `node` is FAIL: we believe it."""
-    if node.is_failed or node is core.myself:
+    """A known node broadcasts that `node` is FAIL: we believe it, unless it only observes."""
+    if node.is_failed or node is core.myself or sender.is_observer:
         return
     core.log("notice", f"FAIL message received from {sender.name} about {node.name}")
     _set_failed(core, node, reported_by=sender.node_id)

@@ -23,15 +23,17 @@ JUDGED_EACH_TICK_MAX: Final = 4_096
 
 
 class Census(NamedTuple):
-    """How many members this node reaches, itself included, of how many that it knows."""
+    """How many members this node reaches, itself included, of how many that it knows; observers are left out."""
 
     reached: int
     known: int
 
 
 def census(core: Core) -> Census:
-    """Counts the members. Nodes in handshake, and those that only a stranger has mentioned, are no members yet."""
-    members = [node for node in core.table.all_nodes if not (node.in_handshake or node.provisional)]
+    """Counts the members. Nodes in handshake, and those that only a stranger has mentioned, are no members yet, and who
+    only observes is none.
+    """
+    members = [node for node in core.table.all_nodes if not (node.in_handshake or node.provisional or node.is_observer)]
     return Census(sum(1 for node in members if _is_reached(node)), len(members))
 
 
@@ -56,16 +58,17 @@ def tick(core: Core, *, is_second: bool) -> None:
 
 def _judge(core: Core, node: Node, reached: int) -> None:
     """Nobody is asked about itself: the members that count are those that this node reaches, without `node`."""
-    of = reached - _is_reached(node)
+    of = reached - (_is_reached(node) and not node.is_observer)
     oldest_ms = core.now_ms - core.node_timeout_ms * REPORT_STANDS
     reporters = sum(
         1
         for reporter, told_ms in node.fail_reports.items()
         if max(told_ms, reporter.times.reports_repeated_ms) >= oldest_ms
         and _is_reached(reporter)
+        and not reporter.is_observer
         and reporter is not node
     )
-    suspected_by = bool(node.flags & c.FAILING) + reporters
+    suspected_by = (bool(node.flags & c.FAILING) and not core.myself.is_observer) + reporters
     is_unreachable = node.is_failed or suspected_by > of // 2
     if is_unreachable is node.is_unreachable:
         return

@@ -15,7 +15,7 @@ from clusterbus.cluster.effects import CloseLink, Dial
 from clusterbus.cluster.events import LinkUp
 from clusterbus.cluster.failover import failure
 from clusterbus.cluster.heartbeats import heartbeat
-from clusterbus.cluster.membership import admission, tags
+from clusterbus.cluster.membership import admission, observing, tags
 from clusterbus.cluster.membership.myself import learn_ip
 from clusterbus.cluster.model.node import Certificate, Kin, Link, Node
 from clusterbus.cluster.model.refusal import Refusal
@@ -224,6 +224,7 @@ def _allow_light(core: Core, link: Link, node: Node) -> None:
         link.takes_light = True
         core.receivers.clear()
         tags.greet(core, link, node)
+        observing.greet(core, link, node)
 
 
 def _note_end(core: Core, node: Node, reason: str, *, answered: bool) -> None:

@@ -95,6 +95,7 @@ def receive(core: Core, sender: Node, message: ModuleMessage) -> None:
             Refusal.TAGS, sender.node_id, f"a message about tags, of type {message.module_type}, that makes no sense"
         )
         return
+    observing.takes_part(sender)
     was_known, sender.is_clusterbus = sender.is_clusterbus, True
     if kind is TagMessage.TELL:
         _take(core, sender, version, tags)

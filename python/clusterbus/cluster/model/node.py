@@ -300,6 +300,8 @@ class Node:
     """The nodes that report this one as failing, and when each did so last in a heartbeat that was applied in full."""
     is_clusterbus: bool = False
     """It has told its tags on its present link, as only clusterbus nodes do."""
+    is_observer: bool = False
+    """It has said that it only observes (`observing`): it counts nowhere."""
     tags: tuple[tuple[str, str], ...] = ()
     tags_version: int = -1
     """Of the tags that it told on its present link, -1 for none."""

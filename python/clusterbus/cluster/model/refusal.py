@@ -62,6 +62,7 @@ class Refusal(Enum):
     FORGOTTEN_NODE = "forgotten_node", "wishes to forget the sender, this node, its primary or a handshake"
     SHARD_ID = "shard_id", "replicas that name another shard than that of their primary"
     TAGS = "tags", "messages about tags that make no sense"
+    OBSERVER = "observer", "messages about observing that make no sense"
     LEAVE_WORD = "leave_word", "messages about leaving that make no sense"
     SHARD_ORDER = "shard_order", "orders of a primary that make no sense, or that are for its replicas"
     TAKE_OVER = "take_over", "wishes of a primary that this replica takes over, which it cannot"

@@ -13,7 +13,7 @@ from clusterbus.cluster import constants as c
 from clusterbus.cluster.core import Core
 from clusterbus.cluster.events import DataDropped
 from clusterbus.cluster.failover import epochs, failure, replication, roles
-from clusterbus.cluster.membership import admission, handshake
+from clusterbus.cluster.membership import admission, handshake, observing
 from clusterbus.cluster.model.leave_state import LeaveState
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.slots import bits_of, slots_in
@@ -97,7 +97,7 @@ def reset(core: Core, *, hard: bool) -> None:
         core.current_epoch = core.last_vote_epoch = 0
         core.epoch_bound.forget()
         core.set_config_epoch(myself, 0)
-        core.table.rename(myself, core.new_id())
+        core.table.rename(myself, _new_own_id(core))
         core.log("notice", f"Reset, under a new id: {myself.node_id}")
     _found_shard(core)
 
@@ -107,9 +107,13 @@ def start_anew(core: Core) -> None:
     no epoch ever goes down, and it may hold keys, which are no longer in the cluster.
     """
     _forget_all(core)
-    core.table.rename(core.myself, core.new_id())
+    core.table.rename(core.myself, _new_own_id(core))
     core.log("notice", f"Left the cluster; this is a new node: {core.myself.node_id}")
     _found_shard(core)
+
+
+def _new_own_id(core: Core) -> str:
+    return observing.new_id(core.random, observes=observing.is_on(core))
 
 
 def _forget_all(core: Core) -> None:
