@@ -6,6 +6,7 @@ text alone (`page.js`). Main thread.
 
 from __future__ import annotations
 
+import asyncio
 from importlib import resources
 from typing import Final
 
@@ -34,7 +35,7 @@ class Page:
 
     def __init__(self, member: Member) -> None:
         self._pictures = Pictures(member)
-        self._feed = Feed(member, self._pictures)
+        self._feed = Feed(member)
         static = resources.files("clusterbus.web") / "static"
         self._files = {path: (static / name).read_bytes() for path, (name, _kind) in FILES.items()}
 
@@ -54,8 +55,16 @@ class Page:
         kind = FILES[request.path][1]
         return web.Response(body=self._files[request.path], content_type=kind, charset="utf-8", headers=HEADERS)
 
-    async def topology(self, _request: web.Request) -> web.Response:
-        """The picture of the cluster; the guide says what is in it."""
-        return web.Response(
-            body=await self._pictures.text(), content_type="application/json", charset="utf-8", headers=HEADERS
-        )
+    async def topology(self, request: web.Request) -> web.StreamResponse:
+        """The picture of the cluster; the guide says what is in it. It is sent as the client reads: who does not read
+        costs a piece, and the picture that all share.
+        """
+        pieces = await self._pictures.pieces()
+        response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/json; charset=utf-8"})
+        response.content_length = sum(map(len, pieces))
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(0)
+        await response.write_eof()
+        return response

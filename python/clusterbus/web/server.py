@@ -57,6 +57,7 @@ class WebServer:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            handler_cancellation=True,
             keepalive_timeout=REQUEST_TIMEOUT_S,
             shutdown_timeout=CLOSE_TIMEOUT_S,
             max_line_size=REQUEST_LEN_MAX_BYTES,

@@ -1,8 +1,8 @@
 "use strict";
 // What nodes say of themselves is shown by textContent alone. Nothing is loaded from elsewhere.
-const SLOTS = 16384, SIDE = 128, CELL = 4, FEED_MAX = 500, ROWS_MAX = 600;
+const SLOTS = 16384, SIDE = 128, CELL = 4, FEED_MAX = 500, ROWS_MAX = 300, SILENCE_MAX_BEATS = 4;
 const byId = (id) => document.getElementById(id);
-const colour = (index) => `hsl(${(index * 137.508) % 360} ${58 + (index % 3) * 12}% ${46 + (index % 4) * 6}%)`;
+const colour = (index) => `hsl(${(index * 137.508 + 210) % 360} ${52 - (index % 3) * 6}% ${50 + (index % 4) * 4}%)`;
 const BAD = new Set(["NodeFailed", "NodeUnreachable", "NodeLeft", "ElectionLost", "HandshakeFailed", "PeerRefused"]);
 const GOOD = new Set(["NodeRecovered", "NodeReachable", "NodeJoined", "ElectionWon"]);
 const WARN = new Set(["NodeSuspected", "SlotsChanged", "RoleChanged", "EpochChanged", "ElectionStarted", "AddressChanged"]);
@@ -16,7 +16,7 @@ function text(tag, words, name) {
 }
 
 const address = (node) => `${node.ip.includes(":") ? `[${node.ip}]` : node.ip || "?"}:${node.port}`;
-const short = (id) => { const node = nodes.get(id); return node ? `${id.slice(0, 8)}@${address(node)}` : id; };
+const short = (id) => { const node = nodes.get(id); return node ? `${id.slice(0, 8)}@${address(node)}` : /^[0-9a-f]{40}$/.test(id) ? id.slice(0, 8) : id; };
 const rangeText = (ranges) => ranges.map(([first, last]) => first === last ? first : `${first}-${last}`).join(" ");
 const count = (ranges) => ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
 const rtt = (us) => us === null ? "" : us < 1000 ? `${us} µs` : `${(us / 1000).toFixed(us < 10000 ? 2 : 1)} ms`;
@@ -34,6 +34,8 @@ async function refresh() {
     for (const [first, last] of node.slots) owners.fill(index, first, last + 1);
   });
   drawHead(); drawMap(); drawShards();
+  early.splice(0).forEach(addChange);
+  if (source.readyState === EventSource.OPEN) live();
 }
 
 function drawHead() {
@@ -69,9 +71,11 @@ function drawMap() {
     brush.fillRect(x, y, CELL, CELL);
     if (node.flags.includes("fail")) { brush.fillStyle = "#000"; brush.fillRect(x + 1, y + 1, 2, 2); }
   }
-  for (const [slot] of [...picture.migrating, ...picture.importing]) {
-    brush.strokeStyle = "#fff";
-    brush.strokeRect((slot % SIDE) * CELL + .5, Math.floor(slot / SIDE) * CELL + .5, CELL - 1, CELL - 1);
+  brush.strokeStyle = "#fff";
+  for (const [first, last] of [...picture.migrating, ...picture.importing]) {
+    for (let slot = first; slot <= last; slot++) {
+      brush.strokeRect((slot % SIDE) * CELL + .5, Math.floor(slot / SIDE) * CELL + .5, CELL - 1, CELL - 1);
+    }
   }
   const gaps = [];
   for (let slot = 0; slot < SLOTS; slot++) {
@@ -81,8 +85,8 @@ function drawMap() {
     gaps.push([first, slot]);
   }
   const lines = gaps.length ? [`without an owner: ${rangeText(gaps.slice(0, 8))}${gaps.length > 8 ? " …" : ""} (${count(gaps)})`] : [];
-  for (const [slot, id] of picture.migrating.slice(0, 8)) lines.push(`slot ${slot} migrates to ${short(id)}`);
-  for (const [slot, id] of picture.importing.slice(0, 8)) lines.push(`slot ${slot} is imported from ${short(id)}`);
+  for (const [first, last, id] of picture.migrating.slice(0, 8)) lines.push(`open, going to ${short(id)}: ${rangeText([[first, last]])}`);
+  for (const [first, last, id] of picture.importing.slice(0, 8)) lines.push(`open, coming from ${short(id)}: ${rangeText([[first, last]])}`);
   byId("gaps").replaceChildren(...lines.map((line) => text("li", line)));
   canvas.setAttribute("aria-label", `${SLOTS - count(gaps)} of ${SLOTS} slots have an owner`);
 }
@@ -104,21 +108,41 @@ function drawShards() {
     members.sort((one, other) => (one.role > other.role) - (one.role < other.role) || one.id.localeCompare(other.id));
     for (const node of members) {
       const tags = Object.entries(node.tags).map(([name, value]) => `${name}=${value}`).join(" ");
-      const words = `${node.id} ${address(node)} ${node.hostname} ${node.name} ${node.zone} ${node.role} ${node.flags.join(" ")} ${tags}`;
+      const words = `${node.id} ${node.shard} ${address(node)} ${node.hostname} ${node.name} ${node.zone} ${node.role} ${node.flags.join(" ")} ${tags}`;
       if (wanted && !words.toLowerCase().includes(wanted)) continue;
+      if (byId("trouble").checked && !inTrouble(node)) continue;
       rows.push([node, tags]);
     }
   }
-  byId("shards").replaceChildren(...rows.slice(0, ROWS_MAX).map(([node, tags]) => row(node, tags)));
-  byId("more").textContent = rows.length > ROWS_MAX ? `${rows.length - ROWS_MAX} more: narrow the filter` : "";
+  const table = byId("shards"), shown = showAll ? rows : rows.slice(0, ROWS_MAX);
+  const lines = shown.map(([node, tags]) => keptRow(node, tags));
+  for (const id of kept.keys()) if (!nodes.has(id)) kept.delete(id);
+  if (lines.length !== table.childElementCount || lines.some((line, index) => line !== table.children[index])) {
+    table.replaceChildren(...lines);
+  }
+  byId("more").hidden = shown.length === rows.length;
+  byId("more").textContent = `show ${rows.length - shown.length} more`;
 }
+
+// What has not changed stays where it is, so that a selection outlives the next picture.
+const kept = new Map();
+let showAll = false;
+function keptRow(node, tags) {
+  const words = JSON.stringify([node, colours.get(node.shard), picture.me]), old = kept.get(node.id);
+  if (old && old.words === words) return old.line;
+  const line = row(node, tags);
+  kept.set(node.id, { words, line });
+  return line;
+}
+
+const inTrouble = (node) => !node.up || node.unreachable || node.flags.some((flag) => flag.startsWith("fail") || flag === "noaddr");
 
 function row(node, tags) {
   const line = document.createElement("tr");
   line.className = node.role;
   line.dataset.node = node.id;
   if (node.flags.includes("fail")) line.classList.add("fail");
-  else if (node.flags.includes("fail?") || !node.up) line.classList.add("suspect");
+  else if (inTrouble(node)) line.classList.add("suspect");
   if (node.id === picture.me) line.classList.add("me");
   const swatch = document.createElement("i");
   swatch.className = "swatch";
@@ -127,6 +151,7 @@ function row(node, tags) {
   mark.append(swatch);
   const flags = node.flags.filter((flag) => !["master", "slave"].includes(flag));
   if (!node.up) flags.push("no link");
+  if (node.unreachable) flags.push("unreachable");
   const ranges = text("td", rangeText(node.slots.slice(0, 12)) + (node.slots.length > 12 ? " …" : ""), "ranges");
   const told = text("td", tags, "tags");
   told.title = tags;
@@ -145,12 +170,15 @@ function value(part) {
   return part !== null && typeof part === "object" ? JSON.stringify(part) : String(part);
 }
 
+const early = [];
 function addChange(told) {
+  if (!picture) { early.push(told); return; }  // its nodes have no addresses yet
   const change = JSON.parse(told.data);
   const name = BAD.has(change.kind) || change.fields.state === "fail" ? "bad"
     : GOOD.has(change.kind) || change.fields.state === "ok" ? "good" : WARN.has(change.kind) ? "warn" : "dim";
-  const line = text("li", "", name), time = text("time", new Date(change.at_ms).toLocaleTimeString());
-  const words = Object.entries(change.fields).map(([field, part]) => `${field}=${value(part)}`).join(" ");
+  const line = text("li", "", name), time = text("time", new Date(change.at_ms).toLocaleTimeString([], { hour12: false }));
+  const words = Object.entries(change.fields).filter(([, part]) => part !== null && part !== "" && part !== false && part.length !== 0)
+    .map(([field, part]) => field === "node_id" ? value(part) : field.replaceAll("_", " ") + (part === true ? "" : ` ${value(part)}`)).join(", ");
   line.append(time, text("b", change.kind), words);
   prepend(line);
 }
@@ -167,29 +195,61 @@ async function picturesChanged() {
   asked = true;
   do {
     again = false;
-    try { await refresh(); } catch (error) { cutOff(`no picture: ${error.message}`); }
+    try { await refresh(); } catch (error) { if (!cutSince) cutOff(`no picture (${error.message})`); }
   } while (again);
   asked = false;
 }
 
+let cutSince = null, run = "", lastId = "", heard = 0, silenceMax = 20000, source = null;
+
 function cutOff(words) {
-  byId("connection").textContent = words;
+  cutSince ||= new Date();
+  byId("connection").textContent = `${words} since ${cutSince.toLocaleTimeString([], { hour12: false })}; trying again`;
   byId("connection").className = "cut";
+  document.body.classList.add("old");
+}
+
+function live() {
+  cutSince = null;
+  byId("connection").textContent = "live";
+  byId("connection").className = "";
+  document.body.classList.remove("old");
+}
+
+function greeted(told) {
+  const hello = JSON.parse(told.data);
+  silenceMax = hello.beat_s * 1000 * SILENCE_MAX_BEATS;
+  if (run && run !== hello.run) prepend(text("li", "the node was started anew", "warn"));
+  run = hello.run;
+  live();
 }
 
 function connect() {
-  const source = new EventSource("events");
-  source.onopen = () => { byId("connection").textContent = "live"; byId("connection").className = ""; picturesChanged(); };
+  if (source) source.close();
+  heard = Date.now();
+  source = new EventSource(`events?after=${encodeURIComponent(lastId)}`);
+  const on = (kind, handle) => source.addEventListener(kind, (told) => { heard = Date.now(); handle(told); });
+  on("hello", greeted);
+  on("change", (told) => { lastId = told.lastEventId; addChange(told); });
+  on("lost", (told) => prepend(text("li", `${told.data} changes were not shown`, "warn")));
+  on("picture", picturesChanged);
+  on("beat", () => undefined);
   source.onerror = () => {
-    cutOff("cut off from the node: what is shown is old");
+    cutOff("cut off from the node: what is shown is old,");
     if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
   };
-  source.addEventListener("change", addChange);
-  source.addEventListener("lost", (told) => prepend(text("li", `${told.data} changes were not shown`, "warn")));
-  source.addEventListener("picture", picturesChanged);
 }
 
-byId("filter").addEventListener("input", () => picture && drawShards());
+// A node that hangs, or a network that swallows everything, ends no connection.
+setInterval(() => {
+  if (Date.now() - heard < silenceMax) return;
+  cutOff("no word from the node: what is shown is old,");
+  connect();
+}, 1000);
+
+byId("more").addEventListener("click", () => { showAll = true; drawShards(); });
+for (const id of ["filter", "trouble"]) byId(id).addEventListener("input", () => picture && drawShards());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => picture && drawMap());
 byId("map").addEventListener("mousemove", (event) => {
   const side = event.target.clientWidth / SIDE;
   tellSlot(Math.floor(event.offsetY / side) * SIDE + Math.floor(event.offsetX / side));
