@@ -105,7 +105,7 @@ function drawShards() {
   const sorted = [...shards.values()].sort((one, other) => first(one) - first(other));
   const rows = [];
   for (const members of sorted) {
-    members.sort((one, other) => (one.role > other.role) - (one.role < other.role) || one.id.localeCompare(other.id));
+    members.sort((one, other) => (other.slots.length > 0) - (one.slots.length > 0) || (one.role > other.role) - (one.role < other.role) || one.id.localeCompare(other.id));
     for (const node of members) {
       const tags = Object.entries(node.tags).map(([name, value]) => `${name}=${value}`).join(" ");
       const words = `${node.id} ${node.shard} ${address(node)} ${node.hostname} ${node.name} ${node.zone} ${node.role} ${node.flags.join(" ")} ${tags}`;
