@@ -69,6 +69,8 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("failover", (), {"force": "no"}, "force"),
     ("failover", (), {"takeover": "no"}, "takeover"),
     ("failover", (), {"timeout_s": "2"}, "timeout_s"),
+    ("history", ("5",), {}, "count"),
+    ("history", (), {"since": 1.5}, "since"),
 ]
 """Method of both buses, its arguments, its keywords, and the argument that is of a wrong type."""
 

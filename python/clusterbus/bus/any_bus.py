@@ -79,7 +79,7 @@ class AnyBus(SlotView):
 
         `count`: at most so many, the newest; None for all that are kept (`cluster-log-max-len`). `since`: only those
         with a greater `Change.number`, so what is new since the last call is `bus.history(since=last.number)`. If the
-        first one's number is not the next one, those in between are no longer kept. Raises ValueError for a negative
+        first one's number is not the next one, those in between are no longer kept. Raises StateError for a negative
         number.
         """
         history = self._member().state.history

@@ -9,7 +9,7 @@ sent, and at what is on disk. Must never change a member. A broken rule raises `
 | one vote per voter per epoch, also across restarts; on disk before it is sent | a vote sent |
 | epochs never go down, or far up (H28), across restarts too if durable or announced | every event, message, start |
 | no slot with two owners at one config epoch, if both won it or were given it | every change of a claim |
-| no slot held by two; a forgotten node stays out; no replica of a known epoch (P10); lease, version | every event |
+| no slot held by two; a forgotten node stays out; no replica of a known epoch (P10); lease, version, history | always |
 | an empty node gets no slots that had data, and follows a node with data only by order (P1, P4) | every change |
 | own slots are only lost to a greater epoch, and only gained by an election or an operator | their every change |
 """
@@ -33,6 +33,7 @@ from clusterbus.errors import InvariantError
 from clusterbus.member.driver import LEASE_MAX_MS, LEASE_OF_NODE_TIMEOUT
 from clusterbus.sim.data import Shelf
 from clusterbus.sim.disk import SavedEpochs
+from clusterbus.sim.history_replay import HistoryReplay
 from clusterbus.wire import ModuleMessage, Packet
 
 ONE_WINNER: Final = "one winner per epoch"
@@ -52,6 +53,7 @@ LEASE: Final = "nobody answers for a main loop that has been away for longer tha
 AS_OF_NOW: Final = "heartbeats are taken without the main loop only at the version of the state"
 ONE_HOLDER: Final = "no slot is held by two nodes at once"
 NO_JUMP: Final = "no epoch is taken over that no honest cluster reaches"
+HISTORY: Final = "the history leads where the state is"
 OWN_GAINS: Final = "slots are only gained by an election or an operator"
 
 RESTS_ON_WORDS: Final = frozenset(
@@ -129,6 +131,7 @@ class Checker:
         self._link_epochs: dict[tuple[int, str], int] = {}
         self._durable: dict[int, SavedEpochs] = {}
         self._forgotten: dict[tuple[int, str], int] = {}
+        self._replays: dict[int, HistoryReplay] = {}
         self.liars: set[int] = set()
         """The hosts whose members say what is not so."""
 
@@ -138,6 +141,7 @@ class Checker:
         for key in [key for key in self._forgotten if key[0] == host.index]:
             del self._forgotten[key]
         state = host.state
+        self._replays[host.index] = HistoryReplay(state)
         myself = state.myself
         saved = self._durable.get(host.index, SavedEpochs())
         now = host.epochs()
@@ -178,6 +182,8 @@ class Checker:
         """An input was applied and its effects carried out."""
         seen = self._seen[host.index]
         state = host.state
+        if fault := self._replays[host.index].fault(state):
+            self._broken(host, HISTORY, fault)
         myself = state.myself
         current_epoch = state.current_epoch
         if current_epoch != seen.current_epoch:

@@ -168,7 +168,7 @@ class History:
             return Origin(cause, sender, packet, direction)
         if cause is Cause.ORDER:
             return Origin(cause, self._orderer, detail=self._order or "")
-        return Origin(cause, "")
+        return Origin(cause, self._core.myself.node_id)
 
     # ------------------------------------------------------------ what changes
 
