@@ -32,7 +32,7 @@ CHECKS := build lint-rust lint-python test-rust test-units sim-hundred
 .DEFAULT_GOAL := help
 .PHONY: help build demo check sim sim-hundred test loom mutate sanitize memcheck audit sim-liars \
 	test-rust test-units test-python lint lint-rust lint-python \
-	format docs wheel sdist bench bench-many bench-peers bench-scrape bench-slots soak fuzz instructions lock clean
+	format docs wheel sdist bench bench-many bench-peers bench-push bench-scrape bench-slots soak fuzz instructions lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -164,6 +164,9 @@ bench-peers: build $(BENCH_INSTALLED) ## compare with Redis, Valkey, asyncio and
 
 bench-many: build ## many buses in one process: time to join and to close, processor time at rest; BENCH_ARGS=20 for one size
 	$(BIN)/python benches/many $(BENCH_ARGS)
+
+bench-push: build ## a failover as redis-py sees it, with its own way to find the topology and with the pushed one
+	PYTHONPATH=benches/push $(BIN)/python -m failover_calls $(BENCH_ARGS)
 
 bench-scrape: build ## how long a scrape of metrics holds the main loop at 2,000 nodes; BENCH_ARGS="--nodes 500" for others
 	PYTHONPATH=benches/scrape $(BIN)/python -m scrape_cost $(BENCH_ARGS)

@@ -43,7 +43,7 @@ LAYERS = (
     ("runtime", "sim"),
     ("command",),
     ("bus",),
-    ("survey",),
+    ("survey", "topology"),
     ("testing",),
     ("", "cli", "__main__"),
 )

@@ -1,0 +1,1 @@
+"""The topology for cluster clients: what they know, and how they are told."""
