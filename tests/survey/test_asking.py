@@ -145,3 +145,11 @@ def test_a_seed_that_is_no_address_is_an_error_and_one_that_nobody_knows_an_answ
     (answer,) = run(survey(["no-such-host.invalid:7000"])).answers
     assert answer.address == "no-such-host.invalid:7000"
     assert answer.error.startswith("can't resolve 'no-such-host.invalid': ")
+
+
+def test_links_are_asked_up_to_a_number_of_nodes(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = [peers("clusterbus") for _ in range(2)]
+    form(servers, servers)
+    assert [answer.links is None for answer in ask(servers[0]).answers] == [False, False]
+    monkeypatch.setattr(asking, "LINKS_NODES_MAX", 1)
+    assert [answer.links is None for answer in ask(servers[0]).answers] == [False, True]

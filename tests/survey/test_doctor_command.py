@@ -33,6 +33,8 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "doctor.md"
         (["h:1", "--jso"], "unrecognized arguments: --jso"),
         (["h:1", "--interval", "1"], "--interval means nothing without --watch"),
         (["h:1", "--for", "1"], "--for means nothing without --watch"),
+        (["h:1", "--label", "x"], "--label means nothing without --bus"),
+        (["h:1", "--bus", "--watch"], "--bus means nothing with it"),
         (["h:1", "--user", "eye"], "--user needs a password"),
         (["h:1", "--cacert", "x"], "--cacert means nothing without --tls"),
         (["h:1", "--tls", "--cert", "x"], "--cert and --key go together"),

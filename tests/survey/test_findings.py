@@ -169,6 +169,20 @@ def test_a_node_that_could_not_be_asked_says_why_and_what_helps(cluster: Written
     assert word in found["not-asked"].cure
 
 
+def test_a_member_without_slots_and_client_port_is_a_note(cluster: Written) -> None:
+    for viewer in "abcd":
+        cluster.tables[viewer]["e"] = Line("e", 7005)
+    cluster.errors[f"{HOST}:7005"] = "Connection refused"
+    assert {*cluster.found()} == {"silent-member"}
+    cluster.errors[f"{HOST}:7005"] = "no answer within 5 s"
+    assert {*cluster.found()} == {"not-asked"}
+    cluster.errors[f"{HOST}:7005"] = "Connection refused"
+    cluster.change("e", "a", flags="master,fail?")
+    assert {*cluster.found()} == {"failed-node"}
+    cluster.change("e", flags="slave", primary="a")
+    assert {*cluster.found()} == {"not-asked"}
+
+
 # ---------------------------------------------------------------- links
 
 
@@ -344,9 +358,9 @@ def test_what_only_one_look_shows_was_on_its_way() -> None:
 
     timeout = Finding(Kind.TIMEOUTS_DIFFER, "", "")
     assert lasting([failed(A), timeout], [timeout]) == ([timeout], [failed(A)])
-    assert lasting([], [failed(A)]) == ([], [])
+    assert lasting([], [failed(A)]) == ([], [failed(A)])
     assert lasting([failed(A, B)], [failed(B, C)]) == ([failed(B, C)], [])  # the same trouble, a little later
-    assert lasting([failed(A)], [failed(B)]) == ([], [failed(A)])
+    assert lasting([failed(A)], [failed(B)]) == ([], [failed(A), failed(B)])
 
 
 def test_every_check_is_in_the_list() -> None:

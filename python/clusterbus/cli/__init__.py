@@ -10,6 +10,7 @@ Its files in reading order:
     simulate    `clusterbus simulate`: whole clusters in virtual time
     doctor      `clusterbus doctor`: what does not fit together in a cluster
     doctor_report   what it shows
+    doctor_bus      `--bus`: a look as an observer on the bus
     doctor_watch    `--watch`: how long each change takes to reach everybody
     seed_arguments  seeds, password and TLS, of every tool that looks at a cluster
 

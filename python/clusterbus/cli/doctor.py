@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import Final, TextIO
 
+from clusterbus.cli.doctor_bus import BusLook, add_arguments
 from clusterbus.cli.doctor_report import Result, as_json, as_text
 from clusterbus.cli.doctor_watch import INTERVAL_S, watch
 from clusterbus.cli.seed_arguments import Arguments, add_access, parsed
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--timeout", type=seconds, default=DEADLINE_S, metavar="SECONDS", help="for each node (5)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--all", action="store_true", help="show every node and every finding, however many")
+    add_arguments(parser)
     parser.add_argument("--watch", action="store_true", help="say of each change how long it takes to reach everybody")
     parser.add_argument("--interval", type=seconds, metavar="SECONDS", help="with --watch: between two questions (0.1)")
     parser.add_argument(
@@ -55,6 +57,11 @@ def main(arguments: Sequence[str]) -> int:
     for name, value in (("--interval", given.interval), ("--for", given.for_s)):
         if value is not None and not given.watch:
             parser.error(f"{name} means nothing without --watch")
+    for name, value in (("--announce-ip", given.announce_ip), ("--label", given.label)):
+        if value and not given.bus:
+            parser.error(f"{name} means nothing without --bus")
+    if given.bus and given.watch:
+        parser.error("--watch asks at client ports alone; --bus means nothing with it")
     try:
         return asyncio.run(_watch(given, access) if given.watch else _examine(given, access))
     except KeyboardInterrupt:
@@ -77,12 +84,13 @@ def seconds(text: str) -> float:
 
 async def _examine(given: argparse.Namespace, access: Access) -> int:
     asker = Asker(access, timeout_s=given.timeout)
+    bus = BusLook(given, access)
     try:
-        survey = await _look(asker, given)
+        survey = await _look(asker, given, bus)
         result = Result(survey, findings(survey))
         if survey.members and any(finding.severity is not Severity.NOTE for finding in result.found):
             await asyncio.sleep(SECOND_LOOK_AFTER_S)
-            survey = await _look(asker, given)
+            survey = await _look(asker, given, bus)
             found, passed = lasting(result.found, findings(survey))
             result = Result(survey, found, passed)
     finally:
@@ -99,10 +107,11 @@ async def _watch(given: argparse.Namespace, access: Access) -> int:
     return await watch(asker, given.seeds, interval_s=interval_s, for_s=given.for_s, as_json=given.json)
 
 
-async def _look(asker: Asker, given: argparse.Namespace) -> Survey:
+async def _look(asker: Asker, given: argparse.Namespace, bus: BusLook) -> Survey:
+    view = await bus.see()
     progress = Progress(sys.stderr)
     try:
-        return await asker.survey(given.seeds, progress=progress)
+        return bus.add(await asker.survey(given.seeds, progress=progress), view)
     finally:
         progress.end()
 

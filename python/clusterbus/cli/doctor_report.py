@@ -15,6 +15,7 @@ from typing import Any, Final
 from clusterbus.survey.asking import Answer, Survey
 from clusterbus.survey.evidence import ID_SHOWN_CHARS, Evidence
 from clusterbus.survey.finding import Finding, Kind, Severity
+from clusterbus.survey.observed import OBSERVER
 from clusterbus.survey.symptoms.settings import server_of
 
 SCHEMA: Final = 1
@@ -34,7 +35,7 @@ _INDENT: Final = "         "
 
 @dataclass(frozen=True)
 class Result:
-    """What was found: `found` lasts, `passed` was gone when it was looked for again."""
+    """What was found: `found` by both looks, `passed` by one of them only."""
 
     survey: Survey
     found: Sequence[Finding]
@@ -61,13 +62,13 @@ def as_text(result: Result, *, columns: int, is_coloured: bool, shows_all: bool 
             lines += ["", f"and {number - FINDINGS_SHOWN_MAX:,} more of {kind.value}; --all shows them"]
     if result.passed:
         kinds = ", ".join(dict.fromkeys(finding.kind.value for finding in result.passed))
-        lines += ["", f"gone when looked for again: {kinds}"]
+        lines += ["", f"shown by one of two looks only, so perhaps on its way: {kinds}"]
     return "\n".join([*lines, "", _verdict(result, is_coloured=is_coloured)]) + "\n"
 
 
 def _headline(result: Result) -> str:
     survey = result.survey
-    heard, unheard = len(survey.members), len(survey.unheard)
+    heard, unheard = sum(answer.address != OBSERVER for answer in survey.members.values()), len(survey.unheard)
     missing = f", {unheard:,} could not be asked" if unheard else ""
     return f"{heard:,} nodes asked from {', '.join(survey.seeds)} in {survey.took_ms:,.0f} ms{missing}"
 
@@ -118,7 +119,7 @@ def _by_address(answer: Answer) -> tuple[str, int, str]:
 
 def _cells(answer: Answer, view_of: dict[Answer, int]) -> dict[str, str]:
     own = answer.myself
-    role = "?" if own is None else "primary" if own.is_primary else "replica"
+    role = "observer" if own is None else "primary" if own.is_primary else "replica"
     if own is not None and own.is_replica:
         role = f"replica of {(own.primary_id or '?')[:ID_SHOWN_CHARS]}"
     return {

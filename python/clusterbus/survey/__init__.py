@@ -10,6 +10,7 @@ Its files in reading order:
     access      how one gets in: user, password, TLS
     node_rows   CLUSTER NODES and CLUSTER LINKS as records, shared among the views that say the same
     asking      the questions, and `Survey`
+    observed    what an observer on the bus sees, as one answer more
     evidence    a survey turned round: what is said of each node and by whom, and who says the same
     finding     one thing that does not fit, and how grave it is
     symptoms/   the checks

@@ -55,6 +55,7 @@ class Answer:
     CLUSTER NODES could not be read has an error and may have a `node_id` still. `shard_id` is "" where the server knows
     none (Redis 7.0). `links` is None if it was not asked or refused. `rtt_ms` is that of the question, from here.
     `overdue` are the ids of nodes that have owed it a PONG for more than OVERDUE_MS.
+    `unreached` is of an observer on the bus: whom it does not reach there, and why (`observed`).
     `at_s` is when it was heard, on the clock of `time.monotonic`.
     """
 
@@ -69,6 +70,7 @@ class Answer:
     shard_id: str = ""
     rtt_ms: float | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    unreached: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     at_s: float = 0.0
 

@@ -37,6 +37,8 @@ class Kind(Enum):
     TIMEOUTS_DIFFER = "timeouts-differ"
     VERSIONS_DIFFER = "versions-differ"
     NOT_ASKED = "not-asked"
+    OFF_THE_BUS = "off-the-bus"
+    SILENT_MEMBER = "silent-member"
     SETTINGS_DIFFER = "settings-differ"
     REFUSED = "refused"
     NO_SLOTS = "no-slots"
@@ -61,6 +63,8 @@ SEVERITIES = {
     Kind.TIMEOUTS_DIFFER: Severity.WARNING,
     Kind.VERSIONS_DIFFER: Severity.WARNING,
     Kind.NOT_ASKED: Severity.WARNING,
+    Kind.OFF_THE_BUS: Severity.WARNING,
+    Kind.SILENT_MEMBER: Severity.NOTE,
     Kind.SETTINGS_DIFFER: Severity.NOTE,
     Kind.REFUSED: Severity.NOTE,
     Kind.NO_SLOTS: Severity.NOTE,

@@ -26,6 +26,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     links.one_sided_links,
     links.not_known,
     links.handshakes,
+    links.off_the_bus,
     slots.unowned_slots,
     slots.open_slots,
     slots.failing_states,
@@ -48,10 +49,11 @@ def findings(survey: Survey) -> list[Finding]:
 
 
 def lasting(first: Iterable[Finding], second: Iterable[Finding]) -> tuple[list[Finding], list[Finding]]:
-    """(what a second look still shows, as it shows it; what it does not show any more).
+    """(what both looks show, as the second does; what only one of them shows).
 
     Nodes are not asked in one moment, and a cluster may be busy changing: what only one look shows was on its way.
     """
     before, after = list(first), list(second)
     kept = [finding for finding in after if any(finding.is_like(other) for other in before)]
-    return kept, [finding for finding in before if not any(finding.is_like(other) for other in after)]
+    gone = [finding for finding in before if not any(finding.is_like(other) for other in after)]
+    return kept, gone + [finding for finding in after if finding not in kept]

@@ -83,9 +83,9 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     """Runs `clusterbus doctor --json` and returns its report, with the exit status as `status`."""
     monkeypatch.setattr(command, "SECOND_LOOK_AFTER_S", 0.2)
 
-    def run(*seeds: Server) -> dict[str, Any]:
+    def run(*seeds: Server, words: tuple[str, ...] = ()) -> dict[str, Any]:
         capsys.readouterr()
-        status = main(["doctor", "--json", *map(address, seeds)])
+        status = main(["doctor", "--json", *words, *map(address, seeds)])
         report: dict[str, Any] = json.loads(capsys.readouterr().out)
         return report | {"status": status}
 
@@ -237,6 +237,17 @@ def test_a_stale_address(cluster: Cluster, doctor: Doctor) -> None:
     assert {*found["said_by"]} == {address(server) for server in cluster.servers if server is not moved}
     assert moved.port != old_port
     moved.call("CLUSTER", "MEET", "127.0.0.1", cluster.servers[0].port)
+
+
+def test_the_view_from_the_bus_is_one_more_and_leaves_no_trace(cluster: Cluster, doctor: Doctor) -> None:
+    report = doctor(cluster.spare, words=("--bus",))
+    assert report["sound"]
+    (group,) = report["views"]
+    (observer,) = [node for node in report["nodes"] if node["address"] == "observer"]
+    assert observer["id"] in group["nodes"]
+    assert len(group["nodes"]) == len(cluster.servers) + 1
+    for server in cluster.servers:
+        assert {*cluster_nodes(server)} == {node_id(other) for other in cluster.servers}
 
 
 READING = {

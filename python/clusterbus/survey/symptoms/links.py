@@ -69,7 +69,7 @@ def not_known(evidence: Evidence) -> Iterator[Finding]:
     piece_of = {answer.node_id: number for number, piece in enumerate(evidence.pieces) for answer in piece}
     for node_id, member in evidence.members.items():
         knowing = sum(len(telling.answers) for telling in evidence.tellings.get(node_id, ()))
-        if knowing >= len(evidence.members):
+        if knowing >= len(evidence.members) or member.myself is None:  # an observer is to be known by nobody
             continue
         others = [
             answer
@@ -96,3 +96,19 @@ def handshakes(evidence: Evidence) -> Iterator[Finding]:
             "see whether that is a node of a cluster and its bus port is reached; it is given up after a node timeout"
         )
         yield Finding(Kind.HANDSHAKE, address, what, addresses(answers), cure)
+
+
+def off_the_bus(evidence: Evidence) -> Iterator[Finding]:
+    """Nodes that answer at their client port, and that an observer does not reach on the bus while nobody holds them
+    failed: what keeps us from their bus port may keep others from it.
+    """
+    for observer in evidence.members.values():
+        for node_id, reason in observer.unreached.items():
+            if node_id not in evidence.members:
+                continue
+            if evidence.by_others(node_id, lambda row: row.is_failed or row.is_suspected):
+                continue
+            row = observer.rows[node_id]
+            what = f"{evidence.name(node_id)} answers here, and not on the bus: {reason}"
+            cure = f"see whether this machine and {row.ip} reach each other's bus ports, {row.cport} there"
+            yield Finding(Kind.OFF_THE_BUS, node_id, what, (observer.address,), cure, (node_id,))

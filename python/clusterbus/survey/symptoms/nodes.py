@@ -209,7 +209,22 @@ def not_asked(evidence: Evidence) -> Iterator[Finding]:
         who = "".join(f" ({node_id[:8]}{_elsewhere(evidence, node_id)})" for node_id in ids)
         said_by = addresses(answer for answers in ids.values() for answer in answers)
         what = f"{answer.address}{who} could not be asked: {answer.error}"
+        if ids and "refused" in answer.error and all(_is_silent_by_nature(evidence, node_id) for node_id in ids):
+            what = f"{answer.address}{who} has no client port; the others hear it on the bus"
+            yield Finding(Kind.SILENT_MEMBER, answer.address, what, said_by, "", tuple(ids))
+            continue
         yield Finding(Kind.NOT_ASKED, answer.address, what, said_by, _how_to_ask(answer.error), tuple(ids))
+
+
+def _is_silent_by_nature(evidence: Evidence, node_id: str) -> bool:
+    """Whether that may be a member in somebody's program (`Bus(resp=False)`), or an observer: such a node owns no slots
+    and is no replica, and everybody hears it.
+    """
+    rows = [telling.row for telling in evidence.tellings[node_id]]
+    is_heard = all(row.is_connected and not _is_failing(row) for row in rows)
+    return (
+        is_heard and not any(row.slot_bits or row.is_replica for row in rows) and node_id not in evidence.addresses_of
+    )
 
 
 def _elsewhere(evidence: Evidence, node_id: str) -> str:
