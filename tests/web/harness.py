@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -40,6 +41,6 @@ def basic(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-async def get(url: str, headers: dict[str, str] | None = None) -> Answer:
-    async with aiohttp.ClientSession() as session, session.get(url, headers=headers, ssl=False) as answer:
+async def get(url: str, headers: dict[str, str] | None = None, context: ssl.SSLContext | bool = False) -> Answer:
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers, ssl=context) as answer:
         return Answer(answer.status, await answer.text(), dict(answer.headers))

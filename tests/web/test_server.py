@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import clusterbus
 import pytest
 from clusterbus.errors import ConfigError
+from clusterbus.metrics.snapshot import Snapshot
 from clusterbus.metrics.text import CONTENT_TYPE
+from clusterbus.web import answers, server
 
-from tests.bus.harness import pair
+from tests.bus.harness import order, pair
 from tests.loops import Run, until
 from tests.peers.ports import free_port
+from tests.peers.tls import Certificates
 from tests.web.harness import basic, get, served, url_of
 
 DEADLINE_S = 30.0
@@ -125,14 +130,9 @@ def test_without_aiohttp_the_extra_is_named(run: Run, tmp_path: Path, monkeypatc
     run(scenario())
 
 
-def test_connections_that_never_ask_or_never_read_end(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_that_never_asks_is_ended(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        from clusterbus.web import server
-
         monkeypatch.setattr(server, "REQUEST_TIMEOUT_S", 0.2)
-        monkeypatch.setattr(server, "ANSWER_TIMEOUT_S", 0.5)
         async with served(tmp_path) as bus:
             reader, writer = await asyncio.open_connection("127.0.0.1", bus._config.metrics_port)
             assert await asyncio.wait_for(reader.read(), DEADLINE_S) == b""
@@ -141,12 +141,76 @@ def test_connections_that_never_ask_or_never_read_end(
     run(scenario())
 
 
+def test_a_scraper_that_never_reads_is_ended_and_holds_nothing_up(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(server, "ANSWER_TIMEOUT_S", 1.0)
+        made: list[int] = []
+
+        def huge(_snapshot: Snapshot) -> Iterator[str]:
+            for number in range(1_000):
+                made.append(number)
+                yield "x" * 1_000_000
+
+        async with served(tmp_path) as bus:
+            with socket.create_connection(("127.0.0.1", bus._config.metrics_port)) as hung:
+                hung.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                monkeypatch.setattr(answers, "pieces", huge)
+                hung.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+                await until(lambda: made)
+                monkeypatch.undo()
+                assert (await get(url_of(bus, "/metrics"))).status == 200, "others are served meanwhile"
+                connections = bus._started()._web._runner.server.connections  # type: ignore[union-attr]
+                monkeypatch.setattr(server, "ANSWER_TIMEOUT_S", 1.0)
+                await until(lambda: all(entry.transport is None for entry in connections) or not connections)
+            assert len(made) < 50, "no more is made than the system takes"
+
+    run(scenario())
+
+
+def test_https_shows_the_present_certificate_and_wants_one(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        first = Certificates.issue(tmp_path / "first")
+        second = Certificates.issue(tmp_path / "second")
+        files = {name.replace("-", "_"): value for name, value in first.directives().items() if name.endswith("-file")}
+        async with served(tmp_path / "node", metrics_tls=True, **files) as bus:
+            assert (await get(url_of(bus, "/livez"), context=first.client_context())).text == "ok\n"
+            with pytest.raises(aiohttp.ClientError):
+                await get(url_of(bus, "/livez"), context=first.client_context(with_certificate=False))
+            with pytest.raises(aiohttp.ClientError):
+                await get(url_of(bus, "/livez").replace("https", "http"))
+            for name in ("cert_file", "key_file", "ca_cert_file"):
+                getattr(first, name).write_bytes(getattr(second, name).read_bytes())
+            await order(bus, b"CONFIG SET tls-cert-file " + str(first.cert_file).encode())
+            trusted = second.client_context()
+
+            async def is_renewed() -> bool:
+                try:
+                    return (await get(url_of(bus, "/livez"), context=trusted)).status == 200
+                except aiohttp.ClientError:
+                    return False
+
+            async with asyncio.timeout(DEADLINE_S):
+                while not await is_renewed():
+                    await asyncio.sleep(0.05)
+
+    run(scenario())
+
+
+def test_https_without_a_certificate_is_refused(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with pytest.raises(ConfigError, match="tls-cert-file"):
+            async with served(tmp_path, metrics_tls=True):
+                pass
+
+    run(scenario())
+
+
 def test_connections_too_many_are_closed_and_others_go_on(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
-        from clusterbus.web import server
-
         monkeypatch.setattr(server, "CONNECTIONS_MAX", 2)
         async with served(tmp_path) as bus:
             port = bus._config.metrics_port

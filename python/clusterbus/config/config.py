@@ -323,7 +323,7 @@ class Config:
         """What the TLS directives say now, as a value of its own that other threads may have."""
         return TlsSettings(
             on_bus=self.tls_cluster,
-            on_port=self.tls_port != 0,
+            on_port=self.tls_port != 0 or (self.metrics_tls and self.metrics_port != 0),
             auth_clients=self.tls_auth_clients,
             files={name: self.path(name) for name in TLS_NAMES},
             protocols=self.tls_protocols,

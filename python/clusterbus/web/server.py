@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -24,6 +25,8 @@ from clusterbus.web.page import Page
 
 CONNECTIONS_MAX: Final = 64
 """Further connections are closed at once: a scraper or two and some browsers need no more."""
+WAITS_MAX: Final = 256
+"""So many may have said nothing yet, those in a TLS handshake among them."""
 REQUEST_TIMEOUT_S: Final = 10.0
 """How long a connection may be without a whole request, at first and between two."""
 ANSWER_TIMEOUT_S: Final = 30.0
@@ -36,6 +39,8 @@ OPEN_PATHS: Final = frozenset({"/livez", "/readyz"})
 EVENTS_PATH: Final = "/events"
 """Its answer does not end."""
 
+logger: Final = logging.getLogger("clusterbus.web")
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -45,6 +50,8 @@ class WebServer:
     def __init__(self, member: Member, config: Config) -> None:
         self._member, self._config = member, config
         self._servers: list[asyncio.Server] = []
+        self._stop_renewing: Callable[[], None] = lambda: None
+        self._renewal: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
         self._page: Page | None = None
         self._waits: dict[asyncio.Protocol, asyncio.TimerHandle] = {}
@@ -69,6 +76,8 @@ class WebServer:
         except BaseException:
             await self.close()
             raise
+        if self._config.metrics_tls and self._member.certificates is not None:
+            self._stop_renewing = self._member.certificates.on_renewed(self._on_renewed)
 
     async def _listen(self) -> None:
         certificates = self._member.certificates
@@ -78,7 +87,13 @@ class WebServer:
         loop, port = asyncio.get_running_loop(), self._config.metrics_port
         for address in self._config.metrics_addresses:
             try:
-                server = await loop.create_server(self._protocol, address.ip, port, ssl=context)
+                server = await loop.create_server(
+                    self._protocol,
+                    address.ip,
+                    port,
+                    ssl=context,
+                    ssl_handshake_timeout=REQUEST_TIMEOUT_S if context is not None else None,
+                )
             except OSError as error:
                 if address.excuses(error):
                     continue
@@ -92,9 +107,10 @@ class WebServer:
 
     async def close(self) -> None:
         """Closes the port and every connection. Idempotent."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        self._stop_renewing()
+        if self._renewal is not None:
+            self._renewal.cancel()
+        self._stop_listening()
         for wait in self._waits.values():
             wait.cancel()
         self._waits.clear()
@@ -104,10 +120,26 @@ class WebServer:
             await self._runner.cleanup()
             self._runner = None
 
+    def _stop_listening(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    def _on_renewed(self) -> None:
+        """There are other certificates: connections from now on see them, those that are open stay as they are."""
+        self._stop_listening()
+        self._renewal = asyncio.get_running_loop().create_task(self._listen_again())
+
+    async def _listen_again(self) -> None:
+        try:
+            await self._listen()
+        except ConfigError as error:
+            logger.error("the metrics port stays closed: %s", error)
+
     def _protocol(self) -> asyncio.Protocol:
         assert self._runner is not None
         assert self._runner.server is not None
-        if len(self._runner.server.connections) >= CONNECTIONS_MAX:
+        if len(self._runner.server.connections) >= CONNECTIONS_MAX or len(self._waits) >= WAITS_MAX:
             return _Refused()
         protocol = self._runner.server()
         self._waits[protocol] = asyncio.get_running_loop().call_later(REQUEST_TIMEOUT_S, self._end_silent, protocol)
