@@ -714,6 +714,15 @@ class NodeTimes:
         """The replication offset in the node's last heartbeat, quiet or not."""
     def set_repl_offset(self, offset: int) -> None: ...
     @property
+    def round_trip_us(self) -> tuple[int, int] | None:
+        """(average, greatest): how many microseconds our PINGs to the node take until their PONG is read, on the moving
+        average and at most within the last minute or two; None before the first PONG. While none comes, the last ones.
+        The threads that do the I/O take the times, so they are right while the main loop hangs."""
+    @staticmethod
+    def round_trips_us(nodes: Sequence[NodeTimes]) -> tuple[list[int | None], list[int | None]]:
+        """`round_trip_us` of each node, for whoever asks for those of thousands: all averages, and all that are
+        greatest."""
+    @property
     def reports_repeated_ms(self) -> int:
         """When a quiet heartbeat of the node last repeated all of the node's failure reports, unix ms; 0 for never."""
 
@@ -880,8 +889,18 @@ class Engine:
         """The port of a listener (`listen` with port 0 lets the system choose one)."""
     def stop_listening(self, listener: int) -> None:
         """Closes a listening socket; the links accepted there stay."""
-    def connect(self, ip: str, port: int, *, owner: int = 0, tls: bool = False, source_ip: str | None = None) -> int:
-        """Starts a dial and returns its link at once; LinkConnected or LinkLost reports how the dial ends."""
+    def connect(
+        self,
+        ip: str,
+        port: int,
+        *,
+        owner: int = 0,
+        tls: bool = False,
+        source_ip: str | None = None,
+        times: NodeTimes | None = None,
+    ) -> int:
+        """Starts a dial and returns its link at once; LinkConnected or LinkLost reports how the dial ends. `times` are
+        those of the node that is dialled: they get the round trips of the PINGs on the link."""
     def send(self, link: int, data: bytes) -> bool:
         """Queues one encoded message. False if the link is closed, closing or unknown."""
     def broadcast(self, links: Sequence[int], data: bytes, *, unsent_max_bytes: int = ...) -> int:
@@ -904,10 +923,6 @@ class Engine:
         """Milliseconds since bytes were last read from the link; None if none were."""
     def send_queue(self, link: int) -> tuple[int, int]:
         """(messages, bytes) of the link that are not wholly sent."""
-    def round_trips(self, links: Sequence[int]) -> list[tuple[int, int] | None]:
-        """(average, greatest) of each link: how many microseconds its PINGs take until their PONG is read, on the
-        moving average and at most within the last minute or two; None before the first PONG. The threads that do the
-        I/O take the times, so they are right while the main loop hangs."""
     def resize(self, io_threads: int) -> None:
         """Changes the number of I/O threads, the main thread included (R22)."""
     def set_always_active(self, always: bool) -> None:

@@ -66,6 +66,9 @@ class ScriptedState:
     def handle_link_accepted(self, link: int, ip: str, local_ip: str, _now_ms: int) -> None:
         self._take("accepted", link, ip, local_ip)
 
+    def find(self, _node_id: str) -> None:
+        return None
+
     def is_of_node(self, _link: int) -> bool:
         return True
 

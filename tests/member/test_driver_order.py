@@ -19,6 +19,7 @@ from clusterbus.member.driver import FILTER_NOTHING, HELD_MAX, MESSAGES_QUEUED_M
 from clusterbus.member.faults import Faults
 from clusterbus.member.ports import Engine, EngineEvent
 from clusterbus.runtime.log import write_line
+from clusterbus.view import NodeTimes
 
 from tests.member.scripted import PEER_ID, ScriptedState, Writing, ping
 
@@ -60,7 +61,7 @@ class Scribe:
         self.acts.append(("flush",))
         return False
 
-    def connect(self, ip: str, port: int, *, owner: int = 0, tls: bool = False) -> int:
+    def connect(self, ip: str, port: int, *, owner: int = 0, tls: bool = False, times: NodeTimes | None = None) -> int:
         assert not tls
         self.acts.append(("connect", ip, port, owner))
         if self.connect_error is not None:
@@ -73,9 +74,6 @@ class Scribe:
 
     def send_queue(self, link: int) -> tuple[int, int]:
         return 0, self.unsent_bytes.get(link, 0)
-
-    def round_trips(self, links: Sequence[int]) -> list[tuple[int, int] | None]:
-        return [None for _ in links]
 
     def broadcast(self, links: Sequence[int], _data: bytes, *, unsent_max_bytes: int = -1) -> int:
         takers = [link for link in links if unsent_max_bytes < 0 or self.unsent_bytes.get(link, 0) <= unsent_max_bytes]

@@ -24,8 +24,9 @@ def peers_of(count: int, ip: str = "127.0.0.1") -> Peers:
         flags=[FAILING[number % 3] for number in numbers],
         shard_ids=["b" * 40 for _ in numbers],
         slot_bits=[0b111 for _ in numbers],
-        links=[None for _ in numbers],
-        round_trips=[(1_500, 2_000_000) if number % 3 else None for number in numbers],
+        ups=[False for _ in numbers],
+        rtts_us=[1_500 if number % 3 else None for number in numbers],
+        rtts_max_us=[2_000_000 if number % 3 else None for number in numbers],
     )
 
 

@@ -485,6 +485,11 @@ class ClusterState:
     def known_nodes_count(self) -> int:
         return len(self._core.table)
 
+    @property
+    def handshakes_count(self) -> int:
+        """How many of the known nodes are in handshake."""
+        return len(self._core.table.handshakes)
+
     def find(self, node_id: str) -> Node | None:
         """The node with that id."""
         return self._core.table.find(node_id)

@@ -568,7 +568,9 @@ class Driver:
         self._dials_begun += 1
         owner = self._dials_begun
         try:
-            self.engine.connect(effect.ip, effect.cport, owner=owner, tls=self.config.tls_cluster)
+            node = self.state.find(effect.node_id)
+            times = node.times if node is not None else None
+            self.engine.connect(effect.ip, effect.cport, owner=owner, tls=self.config.tls_cluster, times=times)
         except (OSError, ClusterBusError) as error:
             # Reported at the end of the step. Reported now, a state that dials again at once would never end.
             self.counters["dials_failed"] += 1

@@ -21,7 +21,7 @@ from clusterbus._core import (
     PacketsReceived,
     QuietHeartbeats,
 )
-from clusterbus.view import View
+from clusterbus.view import NodeTimes, View
 
 __all__ = [
     "AcceptRefused",
@@ -65,9 +65,9 @@ class Engine(Protocol):
         something to return.
         """
 
-    def connect(self, ip: str, port: int, *, owner: int = ..., tls: bool = ...) -> int:
-        """Starts a dial and returns its link at once; LinkConnected or LinkLost with `owner` follows. Raises OSError
-        and ClusterBusError.
+    def connect(self, ip: str, port: int, *, owner: int = ..., tls: bool = ..., times: NodeTimes | None = ...) -> int:
+        """Starts a dial and returns its link at once; LinkConnected or LinkLost with `owner` follows. `times` are those
+        of the node that is dialled, and get how long its PINGs take. Raises OSError and ClusterBusError.
         """
 
     def send(self, link: int, data: bytes) -> bool:
@@ -99,9 +99,6 @@ class Engine(Protocol):
 
     def send_queue(self, link: int) -> tuple[int, int]:
         """(messages, bytes) that are not wholly sent."""
-
-    def round_trips(self, links: Sequence[int]) -> list[tuple[int, int] | None]:
-        """(average, greatest) microseconds of each link from a PING to its PONG; None before the first."""
 
     def stats(self) -> dict[str, int]:
         """Counters and gauges by name (`counters` lists them)."""

@@ -16,11 +16,11 @@ def reasons_against(member: Member) -> list[str]:
     """
     state = member.state
     reasons = []
-    others = (node for node in state.nodes if node is not state.myself and not node.in_handshake)
-    links = [node.link for node in others]
-    if links and not any(link is not None for link in links):
-        reasons.append(f"no link to any of {len(links)} other members is up")
-    elif not links and not state.is_ok:
+    is_linked = any(not link.inbound and link.node is not None and not link.node.in_handshake for link in state.links)
+    others = state.known_nodes_count - state.handshakes_count - 1
+    if others and not is_linked:
+        reasons.append(f"no link to any of {others} other members is up")
+    elif not others and not state.is_ok:
         reasons.append("it is no member of a cluster")
     if not state.is_ok:
         reasons.append(f"the cluster is down: {state.reason.value}")

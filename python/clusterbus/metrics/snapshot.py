@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from clusterbus.cluster import constants as c
-from clusterbus.cluster.model.node import Link
 from clusterbus.member.counters import byte_counters, refused_messages, thread_time_lines
 from clusterbus.member.member import Member
 from clusterbus.metrics import table as t
 from clusterbus.metrics.health import reasons_against
 from clusterbus.version import __version__
+from clusterbus.view import NodeTimes
 
 THREAD_PREFIX: Final = "used_active_time_"
 MESSAGE_PREFIX: Final = "cluster_stats_messages_"
-NO_LINK: Final = 0
-"""No link has this number, so none has a round trip under it."""
 
 Labels = tuple[str, ...]
 Sample = tuple[Labels, int | float]
@@ -36,14 +35,28 @@ class Peers(NamedTuple):
     flags: list[int]
     shard_ids: list[str]
     slot_bits: list[int]
-    links: list[Link | None]
-    """To ask whether there is one."""
-    round_trips: list[tuple[int, int] | None]
-    """The average and the greatest, microseconds."""
+    ups: list[bool]
+    """Whether our link to the node is up."""
+    rtts_us: list[int | None]
+    rtts_max_us: list[int | None]
 
     def part(self, begin: int, end: int) -> Peers:
         """Some of the peers."""
         return Peers(*(column[begin:end] for column in self))  # type: ignore[arg-type]
+
+
+class _Kept(NamedTuple):
+    """What was gathered of the peers at a version of the state, but for round trips, and where these are to be had. All
+    of it is declared `Viewed` in `Node`, so it is the same as long as the version is.
+    """
+
+    version: int
+    peers: Peers
+    times: list[NodeTimes]
+
+
+_KEPT: Final[WeakKeyDictionary[Member, _Kept]] = WeakKeyDictionary()
+"""To look at thousands of nodes costs as much as all the rest of a snapshot, and between most scrapes none changes."""
 
 
 class Snapshot(NamedTuple):
@@ -117,17 +130,26 @@ def _of_cluster_info(member: Member, stats: dict[str, int]) -> Iterator[tuple[t.
 
 
 def _peers(member: Member) -> Peers:
-    myself, private = member.state.myself, c.FLAG_HANDSHAKE
-    nodes = [node for node in member.state.nodes if node is not myself and not node.flags & private]
-    links = [node.link for node in nodes]
-    asked = member.engine.round_trips([link.link_id if link is not None else NO_LINK for link in links])
-    return Peers(
+    version, kept = member.state.version, _KEPT.get(member)
+    if kept is None or kept.version != version:
+        kept = _KEPT[member] = _gathered(member, version)
+    rtts_us, rtts_max_us = NodeTimes.round_trips_us(kept.times)
+    return kept.peers._replace(rtts_us=rtts_us, rtts_max_us=rtts_max_us)
+
+
+def _gathered(member: Member, version: int) -> _Kept:
+    _myself, *nodes = member.state.nodes
+    if member.state.handshakes_count:
+        nodes = [node for node in nodes if not node.flags & c.FLAG_HANDSHAKE]
+    peers = Peers(
         node_ids=[node.node_id for node in nodes],
         ips=[node.ip for node in nodes],
         ports=[node.port or node.tls_port for node in nodes],
         flags=[node.flags for node in nodes],
         shard_ids=[node.shard_id for node in nodes],
         slot_bits=[node.slot_bits for node in nodes],
-        links=links,
-        round_trips=asked,
+        ups=[node.link is not None for node in nodes],
+        rtts_us=[],
+        rtts_max_us=[],
     )
+    return _Kept(version, peers, [node.times for node in nodes])

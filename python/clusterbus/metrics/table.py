@@ -96,7 +96,7 @@ PEER_INFO: Final = Metric(
 PEER_RTT: Final = Metric(
     "clusterbus_peer_rtt_seconds",
     Type.GAUGE,
-    "how long PINGs to the node take until their PONG is read, moving average",
+    "how long PINGs to the node take until their PONG is read, moving average; the last one while no link is up",
     ("node_id",),
 )
 PEER_RTT_MAX: Final = Metric(

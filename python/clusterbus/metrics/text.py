@@ -66,8 +66,8 @@ def _numbers(metric: t.Metric, numbers: Callable[[Peers], Iterable[object]]) -> 
     ]
 
 
-def _seconds(which: int) -> Callable[[Peers], Iterable[float | None]]:
-    return lambda peers: [times[which] / 1e6 if times is not None else None for times in peers.round_trips]
+def _seconds(micros: Callable[[Peers], Iterable[int | None]]) -> Callable[[Peers], Iterable[float | None]]:
+    return lambda peers: [us / 1e6 if us is not None else None for us in micros(peers)]
 
 
 def _infos(peers: Peers) -> list[str]:
@@ -88,10 +88,10 @@ def _failing(flags: int) -> int:
 
 
 _PEER_LINES: Final[dict[t.Metric, Callable[[Peers], list[str]]]] = {
-    t.PEER_UP: _numbers(t.PEER_UP, lambda peers: [int(link is not None) for link in peers.links]),
+    t.PEER_UP: _numbers(t.PEER_UP, lambda peers: map(int, peers.ups)),
     t.PEER_FAILING: _numbers(t.PEER_FAILING, lambda peers: map(_failing, peers.flags)),
     t.PEER_SLOTS: _numbers(t.PEER_SLOTS, lambda peers: [bits.bit_count() for bits in peers.slot_bits]),
-    t.PEER_RTT: _numbers(t.PEER_RTT, _seconds(0)),
-    t.PEER_RTT_MAX: _numbers(t.PEER_RTT_MAX, _seconds(1)),
+    t.PEER_RTT: _numbers(t.PEER_RTT, _seconds(lambda peers: peers.rtts_us)),
+    t.PEER_RTT_MAX: _numbers(t.PEER_RTT_MAX, _seconds(lambda peers: peers.rtts_max_us)),
     t.PEER_INFO: _infos,
 }

@@ -23,7 +23,7 @@ from clusterbus.member.ports import (
 )
 from clusterbus.sim.network import ACCEPT, FIN, Dial, End, Network
 from clusterbus.sim.timeline import NodeClock
-from clusterbus.view import Verdict, View
+from clusterbus.view import NodeTimes, Verdict, View
 from clusterbus.wire import Packet, parse
 
 LISTENER: Final = 0
@@ -165,8 +165,9 @@ class SimEngine:
 
     # ------------------------------------------------------------ the port: links
 
-    def connect(self, ip: str, port: int, *, owner: int = 0, tls: bool = False) -> int:
-        """Starts a dial and returns its link at once."""
+    def connect(self, ip: str, port: int, *, owner: int = 0, tls: bool = False, times: NodeTimes | None = None) -> int:
+        """Starts a dial and returns its link at once. `times` stay as they are: a rule must not ask how long PINGs
+        take."""
         self._process.act()
         target = self._process.host_at(ip, port)
         dial = self._network.dial(self._process.index, target)
@@ -209,10 +210,6 @@ class SimEngine:
         end = self._ends.get(link)
         waiting = [item for item in end.queue if isinstance(item, Packet)] if end is not None else []
         return len(waiting), sum(map(len, waiting))
-
-    def round_trips(self, links: Sequence[int]) -> list[tuple[int, int] | None]:
-        """None for each: nobody in a simulation asks how long PINGs take."""
-        return [None for _ in links]
 
     # ------------------------------------------------------------ the port: messages
 

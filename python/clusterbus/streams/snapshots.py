@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from clusterbus.cluster.model.node import Link, Node
+from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.records import flags_text
 from clusterbus.cluster.model.slots import ranges_of
 from clusterbus.member.member import Member
@@ -27,8 +27,8 @@ class NodeView:
     `tags` are what its program has set (`set_tags`); a node of another kind has none.
     `rtt_us` and `rtt_max_us` are how many microseconds PINGs to the node take until their PONG is read: the moving
     average, in which a new one weighs an eighth (RFC 6298), and the greatest of the last minute or two. None for this
-    node itself, while our link to the node is down, and before its first PONG. I/O threads take the times, so with
-    `io-threads` of 2 or more they are right however busy this program is.
+    node itself and before the first PONG; while our link to the node is down, what was measured last. I/O threads take
+    the times, so with `io-threads` of 2 or more they are right however busy this program is.
     """
 
     node_id: str
@@ -106,7 +106,7 @@ class LinkSnapshot:
 
 def node_view(member: Member, node: Node) -> NodeView:
     """The record of one node."""
-    rtt_us, rtt_max_us = _round_trip(member, node.link)
+    rtt_us, rtt_max_us = _round_trip(node)
     return NodeView(
         node_id=node.node_id,
         ip=node.ip,
@@ -132,8 +132,8 @@ def node_view(member: Member, node: Node) -> NodeView:
     )
 
 
-def _round_trip(member: Member, link: Link | None) -> tuple[int, int] | tuple[None, None]:
-    times = member.engine.round_trips([link.link_id])[0] if link is not None else None
+def _round_trip(node: Node | None) -> tuple[int, int] | tuple[None, None]:
+    times = node.times.round_trip_us if node is not None else None
     return times if times is not None else (None, None)
 
 
@@ -159,7 +159,7 @@ def link_snapshots(member: Member) -> list[LinkSnapshot]:
     snapshots = []
     for link in member.state.links:
         messages, size_bytes = member.engine.send_queue(link.link_id)
-        rtt_us, rtt_max_us = _round_trip(member, link)
+        rtt_us, rtt_max_us = _round_trip(None if link.inbound else link.node)
         known = link.node is not None and not link.node.in_handshake
         snapshots.append(
             LinkSnapshot(

@@ -19,7 +19,7 @@ use crate::crew::Crew;
 use crate::docks::Edge;
 use crate::edges::Watch;
 use crate::gate::{DialOrder, Gate, TlsSide, set_unacknowledged_timeout};
-use crate::gossip::{IdBytes, View};
+use crate::gossip::{IdBytes, NodeTimes, View};
 use crate::journal::Journal;
 use crate::journal::event::Event;
 use crate::journal::stats::Counters;
@@ -30,7 +30,6 @@ use crate::listeners::Listeners;
 use crate::reason::{EndReason, LossReason};
 use crate::transport::anonymous::AnonymousBytes;
 use crate::transport::socket::Socket;
-use crate::transport::times::RoundTripTimes;
 use crate::transport::tls::TlsSetup;
 use crate::transport::transfer::OutMessage;
 
@@ -294,7 +293,8 @@ impl Engine {
         self.gate.listeners.close(listener);
     }
 
-    /// Starts a dial and returns its link at once; `Connected` or `Lost` reports how it went.
+    /// Starts a dial and returns its link at once; `Connected` or `Lost` reports how it went. `node` gets the round trips
+    /// of the PINGs on the link: the threads that do the I/O take the times, so they are right while the main loop hangs.
     ///
     /// # Errors
     /// The system gives no socket, the limit on links is reached, or TLS is asked for without keys. What the peer does
@@ -305,8 +305,9 @@ impl Engine {
         owner: u64,
         tls: bool,
         source_ip: Option<IpAddr>,
+        node: Option<Arc<NodeTimes>>,
     ) -> io::Result<LinkId> {
-        let order = DialOrder { peer, owner, tls, source_ip };
+        let order = DialOrder { peer, owner, tls, source_ip, node };
         self.gate.dial(&self.watch, &mut self.links, &mut self.journal, order)
     }
 
@@ -469,13 +470,6 @@ impl Engine {
     #[must_use]
     pub fn last_read_ms(&self, link: LinkId) -> Option<u64> {
         self.links.last_read_ms(link)
-    }
-
-    /// How long PINGs on the link take until their PONG is read; `None` before the first. The threads that do the I/O take
-    /// the times, so they are right while the main loop hangs.
-    #[must_use]
-    pub fn round_trip(&self, link: LinkId) -> Option<RoundTripTimes> {
-        self.links.round_trip(link)
     }
 
     /// Counters and gauges by name.

@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type
 use crate::completion::{lose, tell_up};
 use crate::docks::Io;
 use crate::edges::Watch;
+use crate::gossip::NodeTimes;
 use crate::journal::Journal;
 use crate::limits;
 use crate::link_id::LinkId;
@@ -43,6 +44,17 @@ pub(crate) struct DialOrder {
     pub(crate) owner: u64,
     pub(crate) tls: bool,
     pub(crate) source_ip: Option<IpAddr>,
+    /// Gets the round trips of the PINGs on the link.
+    pub(crate) node: Option<Arc<NodeTimes>>,
+}
+
+/// A TCP stream that becomes a link.
+struct Open {
+    stream: TcpStream,
+    peer: SocketAddr,
+    origin: Origin,
+    /// See `DialOrder`.
+    node: Option<Arc<NodeTimes>>,
 }
 
 /// Has the kernel end a connection whose peer's system acknowledges or takes nothing for `timeout` (P7). Only Linux has
@@ -139,14 +151,14 @@ impl Gate {
     ) -> io::Result<Option<LinkId>> {
         let Incoming { stream, peer, listener, tls } = incoming;
         stream.set_nonblocking(true)?;
-        let origin = Origin::Accepted { listener };
+        let open = Open { stream, peer, origin: Origin::Accepted { listener }, node: None };
         if !tls {
             let plain = |socket, times| Io::plain(socket, times, peer);
-            return self.insert(watch, links, stream, peer, origin, plain).map(Some);
+            return self.insert(watch, links, open, plain).map(Some);
         }
         let connection = self.tls_setup()?.accepting().map_err(io::Error::other)?;
         let handshake = |socket, times| Io::handshake(socket, connection, times, peer);
-        let link = self.insert(watch, links, stream, peer, origin, handshake)?;
+        let link = self.insert(watch, links, open, handshake)?;
         links.must_open(link, now);
         Ok(None)
     }
@@ -161,7 +173,7 @@ impl Gate {
         journal: &mut Journal,
         order: DialOrder,
     ) -> io::Result<LinkId> {
-        let DialOrder { peer, owner, tls, source_ip } = order;
+        let DialOrder { peer, owner, tls, source_ip, node } = order;
         if tls {
             self.tls_setup()?;
         }
@@ -182,7 +194,8 @@ impl Gate {
         let outcome = socket.connect(&peer.into());
         let origin = Origin::Dialled { owner };
         let connecting = |_, _| Io::Connecting { tls };
-        let link = self.insert(watch, links, socket.into(), peer, origin, connecting)?;
+        let open = Open { stream: socket.into(), peer, origin, node };
+        let link = self.insert(watch, links, open, connecting)?;
         links.must_open(link, now);
         match outcome {
             Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {
@@ -243,11 +256,10 @@ impl Gate {
         &self,
         watch: &Watch,
         links: &mut Links,
-        stream: TcpStream,
-        peer: SocketAddr,
-        origin: Origin,
+        open: Open,
         make_io: impl FnOnce(Arc<dyn Socket>, Arc<LinkTimes>) -> Io,
     ) -> io::Result<LinkId> {
+        let Open { stream, peer, origin, node } = open;
         stream.set_nodelay(true)?;
         let keepalive = TcpKeepalive::new()
             .with_time(Duration::from_secs(limits::KEEPALIVE_S))
@@ -256,7 +268,7 @@ impl Gate {
         set_unacknowledged_timeout(&stream, self.unacknowledged_timeout)?;
         let tcp = Arc::new(TcpSocket(stream));
         let socket: Arc<dyn Socket> = tcp.clone();
-        let times = LinkTimes::new(self.clock_zero);
+        let times = LinkTimes::new(self.clock_zero, node);
         let io = make_io(socket.clone(), times.clone()).count_in(&self.anonymous_bytes);
         let is_dial = matches!(io, Io::Connecting { .. });
         let new = NewLink { origin, peer, tcp: Some(tcp.clone()), socket, times, io };
@@ -280,7 +292,7 @@ impl Gate {
         owner: u64,
         tls: Option<TlsSide>,
     ) -> io::Result<LinkId> {
-        let times = LinkTimes::new(self.clock_zero);
+        let times = LinkTimes::new(self.clock_zero, None);
         let io = match tls {
             None => Io::plain(socket.clone(), times.clone(), NOWHERE),
             Some(side) => {

@@ -78,13 +78,13 @@ pub use config::EngineConfig;
 pub use engine::Engine;
 pub use gate::TlsSide;
 pub use gossip::{
-    ExpectedHeartbeat, NodeRow, NodeTimes, NodeTraits, Reports, Verdict, Version, View, ViewHeader,
+    ExpectedHeartbeat, NodeRow, NodeTimes, NodeTraits, Reports, RoundTripTimes, Verdict, Version,
+    View, ViewHeader,
 };
 pub use journal::event::Event;
 pub use link_id::LinkId;
 pub use reason::{EndReason, LossReason, RefusalReason};
 pub use transport::socket::Socket;
-pub use transport::times::RoundTripTimes;
 pub use transport::tls::{
     CertificateSummary, ClientAuth, Identity, PeerIdentity, PemFile, TlsError, TlsRules, TlsSetup,
     decrypted_key,

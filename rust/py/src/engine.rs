@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use crate::errors::{ConfigError, StateError, refused_by_system};
 use crate::events;
 use crate::tls_config::TlsConfig;
-use crate::view::{View, id_bytes};
+use crate::view::{NodeTimes, View, id_bytes};
 
 /// I/O threads, queues and sockets; see `_core.pyi` for each method.
 #[pyclass(frozen, module = "clusterbus._core")]
@@ -144,7 +144,7 @@ impl Engine {
         Ok(())
     }
 
-    #[pyo3(signature = (ip, port, *, owner = 0, tls = false, source_ip = None))]
+    #[pyo3(signature = (ip, port, *, owner = 0, tls = false, source_ip = None, times = None))]
     fn connect(
         &self,
         ip: &str,
@@ -152,9 +152,11 @@ impl Engine {
         owner: u64,
         tls: bool,
         source_ip: Option<&str>,
+        times: Option<&NodeTimes>,
     ) -> PyResult<u64> {
         let source_ip = source_ip.map(ip_address).transpose()?;
-        let link = self.locked()?.connect(address(ip, port)?, owner, tls, source_ip);
+        let node = times.map(|times| times.times.clone());
+        let link = self.locked()?.connect(address(ip, port)?, owner, tls, source_ip, node);
         Ok(link.map_err(refused_by_system)?.as_u64())
     }
 
@@ -203,15 +205,6 @@ impl Engine {
 
     fn send_queue(&self, link: u64) -> PyResult<(usize, usize)> {
         Ok(self.locked()?.send_queue(LinkId::from_u64(link)))
-    }
-
-    fn round_trips(&self, links: Vec<u64>) -> PyResult<Vec<Option<(u64, u64)>>> {
-        let engine = self.locked()?;
-        let of_link = |link| {
-            let times = engine.round_trip(LinkId::from_u64(link))?;
-            Some((times.average_us, times.greatest_us))
-        };
-        Ok(links.into_iter().map(of_link).collect())
     }
 
     fn resize(&self, py: Python<'_>, io_threads: usize) -> PyResult<()> {

@@ -2,6 +2,7 @@
 //! in the engine's `gossip`, and the values come from the state.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use clusterbus_engine as engine;
@@ -47,7 +48,7 @@ impl Version {
 /// What changes about one node without a new view; shared with the workers.
 #[pyclass(frozen, module = "clusterbus._core")]
 pub struct NodeTimes {
-    times: Arc<engine::NodeTimes>,
+    pub(crate) times: Arc<engine::NodeTimes>,
 }
 
 #[pymethods]
@@ -86,6 +87,27 @@ impl NodeTimes {
     #[getter]
     fn reports_repeated_ms(&self) -> u64 {
         self.times.reports_repeated_ms()
+    }
+
+    /// (average, greatest): how many microseconds PINGs to the node take until their PONG is read.
+    #[getter]
+    fn round_trip_us(&self) -> Option<(u64, u64)> {
+        self.round_trip_at(Instant::now())
+    }
+
+    /// The same of many nodes: all averages, and all that are greatest. Two lists of numbers give Python's garbage
+    /// collector nothing to look at, as thousands of pairs would.
+    #[staticmethod]
+    fn round_trips_us(nodes: Vec<PyRef<'_, NodeTimes>>) -> (Vec<Option<u64>>, Vec<Option<u64>>) {
+        let now = Instant::now();
+        nodes.iter().map(|node| node.round_trip_at(now).unzip()).unzip()
+    }
+}
+
+impl NodeTimes {
+    fn round_trip_at(&self, now: Instant) -> Option<(u64, u64)> {
+        let times = self.times.round_trip_times_at(now)?;
+        Some((times.average_us, times.greatest_us))
     }
 }
 

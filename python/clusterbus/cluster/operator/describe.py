@@ -135,7 +135,7 @@ def info_lines(core: Core, engine_counters: Mapping[str, int]) -> Iterator[tuple
     yield "cluster_voting_nodes_pfail", voting_suspected
     yield "cluster_voting_nodes_fail", voting_failed
     yield "cluster_known_nodes", len(core.table)
-    yield "cluster_size", sum(owner.is_primary for owner in core.slots.owners.values())
+    yield "cluster_size", sum([owner.flags & c.FLAG_PRIMARY for owner in core.slots.owners.values()]) // c.FLAG_PRIMARY
     yield "cluster_current_epoch", core.current_epoch
     yield "cluster_my_epoch", core.myself.primary.config_epoch
     for direction, names in (("sent", MESSAGES_SENT), ("received", MESSAGES_RECEIVED)):

@@ -102,7 +102,7 @@ impl Link {
             is_being_written: AtomicBool::new(false),
             sent_bytes: AtomicUsize::new(0),
         });
-        let io = Io::plain(stream.clone(), LinkTimes::new(Instant::now()), PEER);
+        let io = Io::plain(stream.clone(), LinkTimes::new(Instant::now(), None), PEER);
         let dock = Dock::new(LinkId::new(0, 1), is_inbound, io);
         let (read, drained) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Arc::new(Self { dock, stream, read, drained })

@@ -5,12 +5,13 @@
 //! says. The comparison answers one question: what in this packet would change the state behind this view? Times and
 //! the replication offset are the exception; they are atomics beside the view.
 //!
-//! In reading order: `node` (what is said of one), `rows` (where a node's row is), `view`, `compare` (a packet of a
+//! In reading order: `node` (what is said of one), `round_trip` (how long its PONGs take), `rows` (where a node's row is), `view`, `compare` (a packet of a
 //! peer), `heartbeat` (a packet of ours).
 
 mod compare;
 mod heartbeat;
 mod node;
+mod round_trip;
 mod rows;
 mod view;
 
@@ -19,4 +20,5 @@ pub(crate) use compare::compare;
 pub(crate) use heartbeat::{GossipScratch, encode_heartbeat, heartbeat_len_bytes};
 pub(crate) use node::IdBytes;
 pub use node::{ExpectedHeartbeat, NodeRow, NodeTimes, NodeTraits, Reports};
+pub use round_trip::RoundTripTimes;
 pub use view::{Version, View, ViewHeader};

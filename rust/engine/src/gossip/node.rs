@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use clusterbus_wire::layout::GossipLayout;
 use clusterbus_wire::{FLAG_FAIL, FLAG_HANDSHAKE, FLAG_MYSELF, FLAG_PFAIL, NODE_ID_LEN_BYTES};
+
+use crate::gossip::round_trip::{RoundTrip, RoundTripTimes};
 
 /// Flags that have a meaning only inside the node that sets them: gossip about another node must not carry them (H25).
 pub(crate) const PRIVATE_FLAGS: u16 = FLAG_MYSELF | FLAG_HANDSHAKE;
@@ -30,6 +33,8 @@ pub struct NodeTimes {
     reports_repeated_ms: AtomicU64,
     /// The replication offset in the node's last heartbeat; written by the main thread.
     repl_offset: AtomicU64,
+    /// How long our PINGs to the node take; written by the job that reads on our link to it.
+    round_trip: RoundTrip,
 }
 
 impl NodeTimes {
@@ -72,6 +77,22 @@ impl NodeTimes {
     /// Keeps the replication offset that a heartbeat of the node carried.
     pub fn set_repl_offset(&self, offset: u64) {
         self.repl_offset.store(offset, Ordering::Relaxed);
+    }
+
+    pub(crate) fn round_trip(&self) -> &RoundTrip {
+        &self.round_trip
+    }
+
+    /// How long our PINGs to the node take until their PONG is read; `None` before the first.
+    #[must_use]
+    pub fn round_trip_times(&self) -> Option<RoundTripTimes> {
+        self.round_trip_times_at(Instant::now())
+    }
+
+    /// The same; for whoever asks for those of many nodes.
+    #[must_use]
+    pub fn round_trip_times_at(&self, now: Instant) -> Option<RoundTripTimes> {
+        self.round_trip.times(now)
     }
 
     pub(crate) fn repeat_reports(&self, now_ms: u64) {

@@ -22,7 +22,7 @@ use crate::link_id::LinkId;
 use crate::pool::Lane;
 use crate::sync::Arc as SharedArc;
 use crate::transport::socket::{Socket, TcpSocket};
-use crate::transport::times::{LinkTimes, RoundTripTimes};
+use crate::transport::times::LinkTimes;
 use crate::transport::transfer::{OutMessage, ReadReport};
 
 /// A dial that is not connected yet, and what is needed to go on once it is.
@@ -139,10 +139,6 @@ impl Links {
     /// The messages and bytes that are not wholly sent.
     pub(crate) fn send_queue(&self, id: LinkId) -> (usize, usize) {
         self.table.get(id).map_or((0, 0), |link| link.dock.send_queue())
-    }
-
-    pub(crate) fn round_trip(&self, id: LinkId) -> Option<RoundTripTimes> {
-        self.table.get(id)?.times.round_trip()
     }
 
     /// A dial that is not connected yet.

@@ -151,7 +151,7 @@ impl World {
     fn insert(&mut self) {
         let fickle = Arc::new(Fickle::default());
         let socket: Arc<dyn Socket> = fickle.clone();
-        let times = LinkTimes::new(self.now);
+        let times = LinkTimes::new(self.now, None);
         let accepted = Origin::Accepted { listener: 1 };
         let (origin, io) = match self.random.below(3) {
             0 => (Origin::Dialled { owner: 2 }, Io::Connecting { tls: false }),

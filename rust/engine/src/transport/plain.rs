@@ -54,9 +54,7 @@ impl RecvHalf {
         report.stop = self.fill(&mut report.read_bytes);
         let comparer = Comparer { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
         self.deframer.take_frames(&mut report, comparer);
-        if report.has_pong {
-            self.times.pong_came();
-        }
+        self.times.pongs_came(report.pongs);
         report
     }
 
@@ -114,9 +112,7 @@ impl SendHalf {
         scratch: &mut GossipScratch,
     ) -> WriteReport {
         self.batch.encode(view, scratch);
-        if self.batch.has_ping() {
-            self.times.ping_goes();
-        }
+        self.times.pings_go(self.batch.take_pings());
         let mut report = WriteReport::default();
         let mut budget_bytes = WRITE_BUDGET_BYTES;
         while !self.batch.is_empty() && budget_bytes > 0 {
@@ -187,7 +183,7 @@ mod tests {
 
     fn half_reading(bytes: Vec<u8>) -> RecvHalf {
         let source = Arc::new(Source(Mutex::new(bytes)));
-        RecvHalf::new(source, LinkTimes::new(Instant::now()), [0; IP_LEN_BYTES])
+        RecvHalf::new(source, LinkTimes::new(Instant::now(), None), [0; IP_LEN_BYTES])
     }
 
     #[test]
@@ -241,7 +237,7 @@ mod tests {
     /// A half of nobody known, which counts in a budget of `max_bytes`, and what its peer sends.
     fn anonymous_half(max_bytes: usize) -> (RecvHalf, Arc<Source>, Arc<AnonymousBytes>) {
         let source = Arc::new(Source(Mutex::default()));
-        let times = LinkTimes::new(Instant::now());
+        let times = LinkTimes::new(Instant::now(), None);
         let mut half = RecvHalf::new(source.clone(), times, [0; IP_LEN_BYTES]);
         let all = AnonymousBytes::new(max_bytes);
         half.count_in(&all);

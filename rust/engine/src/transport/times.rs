@@ -1,201 +1,231 @@
-//! What the threads that do a link's I/O note of its times: the last read, and how long its PINGs take.
+//! What the threads that do a link's I/O note of its times: the last read, and when its PINGs leave and are answered.
 //!
-//! Owns the stamps of both. The job that reads or writes sets them, on whatever thread it runs, so they are right while
-//! the main loop hangs; the main thread reads them. Decides nothing.
+//! Owns the stamps of both, and the rule by which a PONG is the answer to a PING. The job that reads or writes sets them,
+//! on whatever thread it runs, so they are right while the main loop hangs. Decides nothing.
+//!
+//! **Which PONG answers.** A heartbeat carries no number, but a peer answers a PING on the link that it came on, and in
+//! order. What it sends of its own accord, as a PONG to all, goes out on a link that it has dialled, on which we send no
+//! PING. So a PING is stamped when none is on its way on its link, and the next PONG there is its answer. PINGs that
+//! follow while it is on its way are counted, and until their PONGs have come too no other is stamped: one of those
+//! could be taken for its answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// The weight of a new round trip in the average is one in so many, as for TCP's smoothed round-trip time (RFC 6298).
-const WEIGHT: u64 = 8;
-/// The greatest round trip is that of this minute and the one before.
-const WINDOW: Duration = Duration::from_secs(60);
+use crate::gossip::NodeTimes;
 
-/// A link's times. Relaxed throughout: each value stands alone, and only one job at a time reads on a link.
+/// So long after the last stamp, the PONGs that still have not come are given up: a peer may withhold one. A link that is
+/// any good is not without an answer for so long.
+const GIVEN_UP: Duration = Duration::from_secs(60);
+
+/// A link's times. Only one job at a time reads on a link, and only one writes.
 #[derive(Debug)]
 pub(crate) struct LinkTimes {
     clock_zero: Instant,
     /// When bytes last came in: milliseconds since `clock_zero`, plus one; 0 means never. Failure detection reads it
-    /// (R23).
+    /// (R23). Relaxed, as it stands alone.
     read_at_ms: AtomicU64,
-    round_trip: RoundTrip,
-}
-
-/// How long PINGs on a link take until their PONG is read.
-#[derive(Debug, Default)]
-struct RoundTrip {
-    /// When the first PING that awaits its PONG was given to the kernel: microseconds since `clock_zero`, plus one; 0
-    /// means that none does.
-    pinged_at_us: AtomicU64,
-    /// The moving average in microseconds, times [`WEIGHT`], plus one; 0 means that no PONG has come.
-    average: AtomicU64,
-    /// The greatest of this window, and that of the window before.
-    latest: Greatest,
-    before: Greatest,
-}
-
-/// The greatest round trip of one window: its number in the upper half, microseconds in the lower one.
-#[derive(Debug, Default)]
-struct Greatest(AtomicU64);
-
-impl Greatest {
-    fn load(&self) -> (u64, u64) {
-        let packed = self.0.load(Ordering::Relaxed);
-        (packed >> 32, packed & u64::from(u32::MAX))
-    }
-
-    fn store(&self, window: u64, took_us: u64) {
-        self.0.store(window << 32 | took_us, Ordering::Relaxed);
-    }
-}
-
-/// Round trips of a link, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RoundTripTimes {
-    /// The moving average.
-    pub average_us: u64,
-    /// The greatest of the last minute or two.
-    pub greatest_us: u64,
+    /// How many PINGs were given to the kernel whose PONG was not read.
+    on_way: AtomicU64,
+    /// When the PING left that is to be measured: microseconds since `clock_zero`, plus one; 0 once it is answered.
+    stamped_at_us: AtomicU64,
+    /// The same of the last one that was stamped, answered or not. For the job that writes alone.
+    last_stamp_us: AtomicU64,
+    /// Of the node that the link was dialled to; none for a link on which we send no PING.
+    node: Option<Arc<NodeTimes>>,
 }
 
 impl LinkTimes {
-    pub(crate) fn new(clock_zero: Instant) -> Arc<Self> {
-        let (read_at_ms, round_trip) = Default::default();
-        Arc::new(Self { clock_zero, read_at_ms, round_trip })
+    /// `node` gets the round trips.
+    pub(crate) fn new(clock_zero: Instant, node: Option<Arc<NodeTimes>>) -> Arc<Self> {
+        let (read_at_ms, on_way, stamped_at_us, last_stamp_us) = Default::default();
+        Arc::new(Self { clock_zero, read_at_ms, on_way, stamped_at_us, last_stamp_us, node })
     }
 
     /// Bytes have come in.
     pub(crate) fn touch(&self) {
-        self.read_at_ms.store(self.now().as_millis() as u64 + 1, Ordering::Relaxed);
+        let now_ms = self.clock_zero.elapsed().as_millis() as u64 + 1;
+        self.read_at_ms.store(now_ms, Ordering::Relaxed);
     }
 
     /// Milliseconds since the last read; `None` before the first.
     pub(crate) fn age_ms(&self) -> Option<u64> {
         match self.read_at_ms.load(Ordering::Relaxed) {
             0 => None,
-            at_ms => Some((self.now().as_millis() as u64 + 1).saturating_sub(at_ms)),
+            at_ms => Some((self.clock_zero.elapsed().as_millis() as u64 + 1).saturating_sub(at_ms)),
         }
     }
 
-    /// A PING is about to be given to the kernel. Peers answer in order, so while one is on its way the next PONG is its
-    /// answer, and the stamp stays.
-    pub(crate) fn ping_goes(&self) {
-        self.round_trip.ping_goes(self.now());
+    /// So many PINGs are about to be given to the kernel. To be called before they are: their PONGs may be read at once,
+    /// on another thread.
+    pub(crate) fn pings_go(&self, pings: u64) {
+        if pings > 0 && self.node.is_some() {
+            self.pings_go_at(pings, Instant::now());
+        }
     }
 
-    /// A PONG was read.
-    pub(crate) fn pong_came(&self) {
-        self.round_trip.pong_came(self.now());
+    /// So many PONGs were read.
+    pub(crate) fn pongs_came(&self, pongs: u64) {
+        if pongs > 0
+            && let Some(node) = &self.node
+        {
+            self.pongs_came_at(pongs, node, Instant::now());
+        }
     }
 
-    /// None before the first PONG.
-    pub(crate) fn round_trip(&self) -> Option<RoundTripTimes> {
-        self.round_trip.times(self.now())
+    fn us(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.clock_zero).as_micros() as u64 + 1
     }
 
-    fn now(&self) -> Duration {
-        self.clock_zero.elapsed()
+    fn pings_go_at(&self, pings: u64, now: Instant) {
+        let now_us = self.us(now);
+        let last_us = self.last_stamp_us.load(Ordering::Relaxed);
+        let is_given_up = u128::from(now_us - last_us.min(now_us)) > GIVEN_UP.as_micros();
+        if is_given_up {
+            self.on_way.store(0, Ordering::Relaxed);
+        }
+        // Acquire and Release order the stamp between the two jobs: who sees the count has the stamp.
+        if self.on_way.load(Ordering::Acquire) == 0 {
+            self.last_stamp_us.store(now_us, Ordering::Relaxed);
+            self.stamped_at_us.store(now_us, Ordering::Relaxed);
+        }
+        self.on_way.fetch_add(pings, Ordering::Release);
     }
-}
 
-fn window_of(now: Duration) -> u64 {
-    now.as_secs() / WINDOW.as_secs()
-}
-
-impl RoundTrip {
-    fn ping_goes(&self, now: Duration) {
-        let now_us = now.as_micros() as u64 + 1;
-        let _ = self.pinged_at_us.compare_exchange(0, now_us, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    /// A PONG that answers no PING of ours, as one that a peer sends to all, is no round trip.
-    fn pong_came(&self, now: Duration) {
-        let pinged_at_us = self.pinged_at_us.swap(0, Ordering::Relaxed);
-        if pinged_at_us == 0 {
+    fn pongs_came_at(&self, pongs: u64, node: &NodeTimes, now: Instant) {
+        let fewer = |on_way: u64| on_way.checked_sub(pongs).or(Some(0));
+        let on_way = self.on_way.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer);
+        if matches!(on_way, Ok(0) | Err(_)) {
+            // It answers no PING of ours.
             return;
         }
-        let took_us = (now.as_micros() as u64 + 1).saturating_sub(pinged_at_us);
-        let took_us = took_us.min(u64::from(u32::MAX));
-        let average = match self.average.load(Ordering::Relaxed) {
-            0 => took_us * WEIGHT,
-            average => average - 1 - (average - 1) / WEIGHT + took_us,
-        };
-        self.average.store(average + 1, Ordering::Relaxed);
-        let (window, (latest, greatest_us)) = (window_of(now), self.latest.load());
-        if latest == window {
-            self.latest.store(window, greatest_us.max(took_us));
-        } else {
-            self.before.store(latest, greatest_us);
-            self.latest.store(window, took_us);
+        let stamped_at_us = self.stamped_at_us.swap(0, Ordering::Relaxed);
+        if stamped_at_us > 0 {
+            let took = Duration::from_micros(self.us(now).saturating_sub(stamped_at_us));
+            node.round_trip().add(took, now);
         }
-    }
-
-    fn times(&self, now: Duration) -> Option<RoundTripTimes> {
-        let average_us = self.average.load(Ordering::Relaxed).checked_sub(1)? / WEIGHT;
-        let first = window_of(now).saturating_sub(1);
-        let recent = [self.latest.load(), self.before.load()];
-        let recent = recent.into_iter().filter(|(window, _)| *window >= first);
-        let greatest_us = recent.map(|(_, took_us)| took_us).max().unwrap_or(average_us);
-        Some(RoundTripTimes { average_us, greatest_us })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gossip::RoundTripTimes;
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn took(round_trip: &RoundTrip, sent_at: Duration, took: Duration) {
-        round_trip.ping_goes(sent_at);
-        round_trip.pong_came(sent_at + took);
+    /// A link to a node, whose clock begins at `zero`.
+    struct Rig {
+        zero: Instant,
+        node: Arc<NodeTimes>,
+        times: Arc<LinkTimes>,
     }
 
-    fn times(average_us: u64, greatest_us: u64) -> Option<RoundTripTimes> {
-        Some(RoundTripTimes { average_us, greatest_us })
+    impl Rig {
+        fn new() -> Self {
+            let (zero, node) = (Instant::now(), Arc::<NodeTimes>::default());
+            Self { zero, times: LinkTimes::new(zero, Some(node.clone())), node }
+        }
+
+        fn pings(&self, at: Duration, pings: u64) {
+            self.times.pings_go_at(pings, self.zero + at);
+        }
+
+        fn pongs(&self, at: Duration, pongs: u64) {
+            self.times.pongs_came_at(pongs, &self.node, self.zero + at);
+        }
+
+        fn greatest_us(&self) -> Option<u64> {
+            self.node.round_trip_times().map(|times| times.greatest_us)
+        }
     }
 
     #[test]
     fn a_round_trip_lasts_from_the_ping_to_its_pong() {
-        let round_trip = RoundTrip::default();
-        assert_eq!(round_trip.times(MS), None);
-        took(&round_trip, Duration::ZERO, 3 * MS);
-        assert_eq!(round_trip.times(MS), times(3_000, 3_000));
-        // An eighth of the way to the new one.
-        took(&round_trip, 10 * MS, 11 * MS);
-        assert_eq!(round_trip.times(MS), times(4_000, 11_000));
+        let rig = Rig::new();
+        rig.pings(2 * MS, 1);
+        assert_eq!(rig.greatest_us(), None);
+        rig.pongs(5 * MS, 1);
+        let times = RoundTripTimes { average_us: 3_000, greatest_us: 3_000 };
+        assert_eq!(rig.node.round_trip_times(), Some(times));
     }
 
     #[test]
     fn a_pong_that_answers_nothing_is_no_round_trip() {
-        let round_trip = RoundTrip::default();
-        round_trip.pong_came(MS);
-        assert_eq!(round_trip.times(MS), None);
-        took(&round_trip, 2 * MS, MS);
-        round_trip.pong_came(900 * MS);
-        assert_eq!(round_trip.times(MS), times(1_000, 1_000));
+        let rig = Rig::new();
+        rig.pongs(MS, 1);
+        assert_eq!(rig.greatest_us(), None);
+        rig.pings(2 * MS, 1);
+        rig.pongs(3 * MS, 1);
+        rig.pongs(900 * MS, 2);
+        assert_eq!(rig.greatest_us(), Some(1_000));
+        // Nor does it count for a PING to come.
+        rig.pings(1_000 * MS, 1);
+        rig.pongs(1_004 * MS, 1);
+        assert_eq!(rig.greatest_us(), Some(4_000));
     }
 
     #[test]
-    fn of_two_pings_on_their_way_the_first_is_measured() {
-        let round_trip = RoundTrip::default();
-        round_trip.ping_goes(Duration::ZERO);
-        round_trip.ping_goes(4 * MS);
-        round_trip.pong_came(5 * MS);
-        round_trip.pong_came(6 * MS);
-        assert_eq!(round_trip.times(MS), times(5_000, 5_000));
+    fn of_pings_on_their_way_together_the_first_is_measured() {
+        let rig = Rig::new();
+        rig.pings(Duration::ZERO, 1);
+        rig.pings(4 * MS, 2);
+        rig.pongs(5 * MS, 1);
+        rig.pongs(6 * MS, 2);
+        assert_eq!(rig.greatest_us(), Some(5_000));
     }
 
     #[test]
-    fn the_greatest_is_forgotten_after_a_minute_or_two() {
-        let round_trip = RoundTrip::default();
-        took(&round_trip, WINDOW - 100 * MS, 50 * MS);
-        took(&round_trip, WINDOW, MS);
-        assert_eq!(round_trip.times(WINDOW).map(|times| times.greatest_us), Some(50_000));
-        took(&round_trip, 2 * WINDOW, 2 * MS);
-        assert_eq!(round_trip.times(2 * WINDOW).map(|times| times.greatest_us), Some(2_000));
-        let average_us = round_trip.times(WINDOW).expect("there were PONGs").average_us;
-        assert_eq!(round_trip.times(9 * WINDOW), times(average_us, average_us), "none is recent");
+    fn the_pong_of_an_earlier_ping_is_not_the_answer_to_a_later_one() {
+        let rig = Rig::new();
+        rig.pings(Duration::ZERO, 1);
+        rig.pings(40 * MS, 1);
+        rig.pongs(50 * MS, 1);
+        // The next PONG is the second PING's, so the third is not measured.
+        rig.pings(89 * MS, 1);
+        rig.pongs(90 * MS, 1);
+        rig.pongs(139 * MS, 1);
+        let times = RoundTripTimes { average_us: 50_000, greatest_us: 50_000 };
+        assert_eq!(rig.node.round_trip_times(), Some(times));
+        rig.pings(200 * MS, 1);
+        rig.pongs(258 * MS, 1);
+        assert_eq!(rig.greatest_us(), Some(58_000), "all had come, so this one is measured");
+    }
+
+    #[test]
+    fn a_pong_that_never_comes_is_given_up() {
+        let rig = Rig::new();
+        rig.pings(Duration::ZERO, 2);
+        rig.pongs(MS, 1);
+        let later = GIVEN_UP / 2;
+        rig.pings(later, 1);
+        rig.pongs(later + 20 * MS, 1);
+        assert_eq!(rig.greatest_us(), Some(1_000), "it may be the answer to either");
+        let later = GIVEN_UP + MS;
+        rig.pings(later, 1);
+        rig.pongs(later + 7 * MS, 1);
+        assert_eq!(rig.greatest_us(), Some(7_000));
+    }
+
+    #[test]
+    fn the_figures_of_a_node_go_on_with_its_next_link() {
+        let rig = Rig::new();
+        rig.pings(Duration::ZERO, 1);
+        rig.pongs(8 * MS, 1);
+        rig.pings(9 * MS, 1);
+        let next = LinkTimes::new(rig.zero, Some(rig.node.clone()));
+        next.pings_go_at(1, rig.zero + 100 * MS);
+        next.pongs_came_at(1, &rig.node, rig.zero + 116 * MS);
+        let times = RoundTripTimes { average_us: 9_000, greatest_us: 16_000 };
+        assert_eq!(rig.node.round_trip_times(), Some(times));
+    }
+
+    #[test]
+    fn a_link_that_we_did_not_dial_measures_nothing() {
+        let times = LinkTimes::new(Instant::now(), None);
+        times.pings_go(1);
+        times.pongs_came(1);
+        assert_eq!(times.on_way.load(Ordering::Relaxed), 0);
     }
 }

@@ -114,8 +114,8 @@ pub(crate) struct ReadReport {
     pub(crate) dropped_by_kind: [u32; PacketError::NAMES.len()],
     /// Refused packets, by the number of the message type that they announce (P35).
     pub(crate) dropped_by_type: [u32; MessageType::ALL.len()],
-    /// A PONG is among the packets.
-    pub(crate) has_pong: bool,
+    /// How many of the packets are PONGs.
+    pub(crate) pongs: u64,
     /// Bytes read from the socket, whether they completed a frame or not.
     pub(crate) read_bytes: usize,
     pub(crate) stop: ReadStop,
@@ -131,7 +131,7 @@ impl ReadReport {
             dropped_len: 0,
             dropped_by_kind: [0; PacketError::NAMES.len()],
             dropped_by_type: [0; MessageType::ALL.len()],
-            has_pong: false,
+            pongs: 0,
             read_bytes: 0,
             stop: ReadStop::WouldBlock,
         }
@@ -143,7 +143,7 @@ impl ReadReport {
             Ok(packet) => {
                 let class = class_index(packet.packet_ref().checked().class);
                 self.bytes_by_class[class] += packet.bytes().len() as u64;
-                self.has_pong |= message_type == Some(MessageType::Pong);
+                self.pongs += u64::from(message_type == Some(MessageType::Pong));
                 let verdict = comparer.compare(&packet);
                 self.packets.push(Received { packet, verdict });
             }
@@ -359,6 +359,8 @@ pub(crate) struct Batch {
     messages: VecDeque<OutMessage>,
     sent_of_first_bytes: usize,
     len_bytes: usize,
+    /// So many of the first messages were looked at by `take_pings`.
+    looked_at_len: usize,
 }
 
 /// What one write achieved.
@@ -407,12 +409,16 @@ impl Batch {
         }
     }
 
-    /// Whether a PING, or a MEET, which is answered likewise, is among the messages.
-    pub(crate) fn has_ping(&self) -> bool {
-        self.messages.iter().any(|message| {
+    /// How many PINGs, or MEETs, which are answered likewise, are among the messages that it has not counted before.
+    /// The messages are encoded.
+    pub(crate) fn take_pings(&mut self) -> u64 {
+        let is_ping = |message: &&OutMessage| {
             let message_type = message_type_of(message.data());
             matches!(message_type, Some(MessageType::Ping | MessageType::Meet))
-        })
+        };
+        let pings = self.messages.range(self.looked_at_len..).filter(is_ping).count();
+        self.looked_at_len = self.messages.len();
+        pings as u64
     }
 
     /// The unsent bytes, for a vectored send.
@@ -449,6 +455,7 @@ impl Batch {
             report.released_bytes += first.len_bytes;
             self.len_bytes -= first.len_bytes;
             self.sent_of_first_bytes = 0;
+            self.looked_at_len = self.looked_at_len.saturating_sub(1);
             self.messages.pop_front();
         }
     }

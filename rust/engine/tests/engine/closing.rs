@@ -146,7 +146,7 @@ fn r15_a_dial_can_be_closed_before_it_is_up() {
     four_ways(|mode| {
         let mut rig = Rig::new(mode);
         let (listener, address) = peer_listener();
-        let link = rig.engine.connect(address, 1, mode.tls, None).expect("a socket");
+        let link = rig.engine.connect(address, 1, mode.tls, None, None).expect("a socket");
         rig.engine.close(link);
         rig.until("the drain", |rig| rig.drained(link) == 1);
         rig.engine.free(link);

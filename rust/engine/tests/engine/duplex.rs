@@ -269,7 +269,7 @@ fn r12_no_dispatch_while_connecting() {
     four_ways(|mode| {
         let mut rig = Rig::new(mode);
         let (listener, address) = peer_listener();
-        let link = rig.engine.connect(address, 3, mode.tls, None).expect("a socket");
+        let link = rig.engine.connect(address, 3, mode.tls, None, None).expect("a socket");
         assert!(rig.engine.send(link, message(ping(1, 0))));
         // The engine has taken no edge from the kernel yet, so for it the link is still connecting.
         assert!(!rig.engine.flush());

@@ -49,7 +49,7 @@ fn a_refused_dial_is_lost() {
         let mut rig = Rig::new(mode);
         let (listener, address) = peer_listener();
         drop(listener);
-        let link = rig.engine.connect(address, 5, mode.tls, None).expect("a socket");
+        let link = rig.engine.connect(address, 5, mode.tls, None, None).expect("a socket");
         rig.until("the loss", |rig| !rig.lost(link).is_empty());
         assert_eq!(rig.lost(link)[0].0, "connect");
         assert!(matches!(rig.log[0], Event::Lost { owner: 5, .. }));
@@ -64,11 +64,11 @@ fn a_dial_has_a_source_address() {
     let mut rig = Rig::new(WORKERS_PLAIN);
     let (listener, address) = peer_listener();
     let source = Ipv4Addr::new(127, 0, 0, 77);
-    rig.engine.connect(address, 5, false, Some(source.into())).expect("loopback is 127/8");
+    rig.engine.connect(address, 5, false, Some(source.into()), None).expect("loopback is 127/8");
     let (_, from) = listener.accept().expect("the engine dialled");
     assert_eq!(from.ip(), source);
     let not_ours = Ipv4Addr::new(192, 0, 2, 1);
-    assert!(rig.engine.connect(address, 5, false, Some(not_ours.into())).is_err());
+    assert!(rig.engine.connect(address, 5, false, Some(not_ours.into()), None).is_err());
     assert_eq!(rig.stat("links"), 1);
 }
 
@@ -80,7 +80,7 @@ fn r6_a_peer_that_left_before_we_looked_is_heard_out() {
         for _ in 0..20 {
             let mut rig = Rig::new(Mode { io_threads, tls: false });
             let (listener, address) = peer_listener();
-            let link = rig.engine.connect(address, 5, false, None).expect("a socket");
+            let link = rig.engine.connect(address, 5, false, None, None).expect("a socket");
             let (mut stream, _) = listener.accept().expect("the engine dialled");
             stream.write_all(&pings(1, 2)).expect("room for two");
             drop(stream);
@@ -120,7 +120,7 @@ fn p7_the_kernel_ends_a_link_that_does_not_move() {
                 }
             });
             let (listener, address) = peer_listener();
-            let link = rig.engine.connect(address, 5, false, None).expect("a socket");
+            let link = rig.engine.connect(address, 5, false, None, None).expect("a socket");
             let (_deaf, _) = listener.accept().expect("the engine dialled");
             rig.until("the link", |rig| rig.story(link) == "c");
             if change_later {
@@ -143,7 +143,7 @@ fn h33_a_reset_ends_the_link() {
     four_ways(|mode| {
         let mut rig = Rig::new(mode);
         let (listener, address) = peer_listener();
-        let link = rig.engine.connect(address, 5, mode.tls, None).expect("a socket");
+        let link = rig.engine.connect(address, 5, mode.tls, None, None).expect("a socket");
         let (stream, _) = listener.accept().expect("the engine dialled");
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a live socket");
         if mode.tls {
@@ -174,7 +174,9 @@ fn h30_links_are_capped() {
         rig.until("the refusal", |rig| rig.stat("accepts_refused_max_links") == 1);
         rig.until("the end", |_| fourth.is_ended());
         assert!(
-            rig.engine.connect(SocketAddr::from(([127, 0, 0, 1], port)), 1, false, None).is_err()
+            rig.engine
+                .connect(SocketAddr::from(([127, 0, 0, 1], port)), 1, false, None, None)
+                .is_err()
         );
         let link = rig.accepted()[0];
         rig.engine.close(link);
@@ -219,7 +221,7 @@ fn h31_a_dial_without_an_answer_is_given_up() {
         let address = deaf.local_addr().expect("bound").as_socket().expect("IPv4");
         let fills_the_backlog = TcpStream::connect(address).expect("the backlog has room for one");
         let dialled = std::time::Instant::now();
-        let link = rig.engine.connect(address, 1, mode.tls, None).expect("a socket");
+        let link = rig.engine.connect(address, 1, mode.tls, None, None).expect("a socket");
         rig.until("the loss", |rig| !rig.lost(link).is_empty());
         assert_eq!(rig.lost(link)[0].0, "connect");
         assert!(dialled.elapsed() >= wait);

@@ -404,7 +404,7 @@ fn h30_links_over_tcp_count_both_ways() {
 fn dialled(rig: &mut Rig) -> (LinkId, Peer) {
     let (listener, address) = peer_listener();
     let tls = rig.mode.tls;
-    let link = rig.engine.connect(address, 5, tls, None).expect("a socket");
+    let link = rig.engine.connect(address, 5, tls, None, None).expect("a socket");
     let (stream, _) = listener.accept().expect("the engine dialled");
     let peer = Peer::over_tcp(stream, tls.then(|| certs().server(&certs().peer)));
     rig.adopt(&peer);

@@ -71,7 +71,7 @@ fn h21_a_link_comes_with_the_key_and_the_names_of_its_peer() {
         let _peer = good_client(&mut rig, port);
         rig.until("the link", |rig| rig.accepted().len() == 1);
         let (listener, address) = peer_listener();
-        let link = rig.engine.connect(address, 42, true, None).expect("a socket");
+        let link = rig.engine.connect(address, 42, true, None, None).expect("a socket");
         let (stream, _) = listener.accept().expect("the engine dialled");
         let peer = Peer::over_tcp(stream, Some(certs().server(&certs().named)));
         rig.adopt(&peer);
@@ -101,7 +101,7 @@ fn r30_a_dial_shakes_hands_on_a_worker() {
     for mode in TLS_WAYS {
         let mut rig = Rig::new(mode);
         let (listener, address) = peer_listener();
-        let link = rig.engine.connect(address, 42, true, None).expect("a socket");
+        let link = rig.engine.connect(address, 42, true, None, None).expect("a socket");
         let (stream, _) = listener.accept().expect("the engine dialled");
         let peer = Peer::over_tcp(stream, Some(certs().server(&certs().peer)));
         rig.adopt(&peer);
@@ -149,7 +149,7 @@ fn h36_servers_without_a_good_certificate_are_left() {
         let mut rig = Rig::new(mode);
         let (listener, address) = peer_listener();
         for identity in [&certs().of_other_ca, &certs().expired, &certs().self_signed] {
-            let link = rig.engine.connect(address, 1, true, None).expect("a socket");
+            let link = rig.engine.connect(address, 1, true, None, None).expect("a socket");
             let (stream, _) = listener.accept().expect("the engine dialled");
             let peer = Peer::over_tcp(stream, Some(certs().server(identity)));
             rig.adopt(&peer);
@@ -199,7 +199,7 @@ fn keys_are_exchanged_at_run_time() {
     let refused = rig.refused().len();
     drop(good_client(&mut rig, port));
     rig.until("a refusal", |rig| rig.refused().len() > refused);
-    assert!(rig.engine.connect(([127, 0, 0, 1], port).into(), 1, true, None).is_err());
+    assert!(rig.engine.connect(([127, 0, 0, 1], port).into(), 1, true, None, None).is_err());
     rig.engine.set_tls(Some(crate::support::node_setup()));
     assert_serves(&mut rig, port);
     assert!(rig.lost(first).is_empty());
@@ -303,7 +303,7 @@ fn h31_a_dial_without_a_handshake_is_given_up() {
         let wait = Duration::from_millis(200);
         let mut rig = Rig::with(mode, |config| config.handshake_timeout = wait);
         let (_listener, address) = peer_listener();
-        let link = rig.engine.connect(address, 1, true, None).expect("a socket");
+        let link = rig.engine.connect(address, 1, true, None, None).expect("a socket");
         rig.until("the loss", |rig| !rig.lost(link).is_empty());
         assert_eq!(rig.lost(link)[0].0, "handshake-timeout");
     }
@@ -365,7 +365,7 @@ fn who_is_dialled_sees_the_client_certificate() {
     assert!(server.is_some() && client.is_some() && server != client);
     let mut rig = Rig::with(TLS_WAYS[0], |config| config.tls = Some(setup.clone()));
     let (listener, address) = peer_listener();
-    rig.engine.connect(address, 1, true, None).expect("a socket");
+    rig.engine.connect(address, 1, true, None, None).expect("a socket");
     let (stream, _) = listener.accept().expect("the dial");
     let peer = Peer::over_tcp(stream, Some(certs().server(&certs().node)));
     rig.adopt(&peer);

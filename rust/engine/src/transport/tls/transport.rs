@@ -87,9 +87,7 @@ impl TlsTransport {
         };
         let comparer = Comparer { view, peer_ip: &self.peer_ip, node: self.node.as_ref() };
         self.deframer.take_frames(&mut report, comparer);
-        if report.has_pong {
-            self.times.pong_came();
-        }
+        self.times.pongs_came(report.pongs);
         report
     }
 
@@ -101,8 +99,8 @@ impl TlsTransport {
         read: &mut ReadReport,
     ) -> TlsReport {
         self.batch.encode(view, gossip);
-        if self.batch.has_ping() {
-            self.times.ping_goes();
+        if !self.connection.is_handshaking() {
+            self.times.pings_go(self.batch.take_pings());
         }
         let mut write = WriteReport::default();
         self.send(&mut write);
