@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 from clusterbus.errors import ConfigError
 from clusterbus.survey import asking
-from clusterbus.survey.access import Access
+from clusterbus.survey.access import Access, tls_context
 from clusterbus.survey.asking import QUESTIONS, Survey, survey
+from clusterbus.survey.finding import Kind
+from clusterbus.survey.findings import findings
 
 from tests.loops import Run
 from tests.peers.cluster import form, wait_agreed
 from tests.peers.ports import free_port
 from tests.peers.server import Server
+from tests.peers.tls import Certificates
 
 Peers = Callable[..., Server]
 NODE, OTHER = "a" * 40, "b" * 40
@@ -49,6 +52,22 @@ def test_every_kind_of_server_answers_from_one_seed(peers: Peers) -> None:
     assert {*kinds} == {"valkey", "redis", "clusterbus"}
     assert kinds["valkey"].shard_id
     assert [*kinds["redis"].refused] == ["CLUSTER MYSHARDID"]
+    assert {finding.kind for finding in findings(found)} == {Kind.VERSIONS_DIFFER}
+
+
+def test_over_tls_the_nodes_are_found_at_their_tls_ports(peers: Peers, certificates: Certificates) -> None:
+    servers = [peers(kind, certificates=certificates) for kind in ("redis", "clusterbus")]
+    form(servers, servers)
+    cert, key = str(certificates.cert_file), str(certificates.key_file)
+    trusted = tls_context(ca_cert=str(certificates.ca_cert_file), cert=cert, key=key)
+    found = ask(servers[0], access=Access(tls=trusted))
+    assert {*found.by_address} == {f"127.0.0.1:{server.port}" for server in servers}
+    assert not found.unheard
+    (stranger,) = ask(servers[0], access=Access(tls=tls_context(cert=cert, key=key))).answers
+    assert "CERTIFICATE_VERIFY_FAILED" in stranger.error
+    assert not ask(servers[0], access=Access(tls=tls_context(insecure=True, cert=cert, key=key))).unheard
+    (plain,) = ask(servers[0]).answers
+    assert plain.error
 
 
 def test_what_a_node_refuses_is_a_note_and_a_wrong_password_a_line(peers: Peers) -> None:

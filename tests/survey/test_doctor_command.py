@@ -6,6 +6,10 @@ import asyncio
 import io
 import json
 import re
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,6 +78,26 @@ def test_nobody_there_is_exit_3_and_says_why(capsys: pytest.CaptureFixture[str],
     assert f"127.0.0.1:{port} could not be asked: Connection refused" in told
     assert "no-such-host.invalid:1 could not be asked: can't resolve" in told.replace("\n         ", " ")
     assert "nobody could be asked" in told
+
+
+@pytest.mark.processes
+def test_ctrl_c_is_one_line_and_a_closed_pipe_none() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        command = [sys.executable, "-m", "clusterbus", "doctor", f"127.0.0.1:{silent.getsockname()[1]}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as doctor:
+            with silent.accept()[0] as asked:
+                asked.recv(1)
+                doctor.send_signal(signal.SIGINT)
+                assert doctor.communicate(timeout=60) == ("", "clusterbus doctor: interrupted\n")
+            assert doctor.returncode == 130
+    with subprocess.Popen(
+        [*command[:4], "no-such-host.invalid:1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as doctor:
+        assert doctor.stdout is not None
+        assert doctor.stderr is not None
+        doctor.stdout.close()
+        assert doctor.stderr.read() == b""
+        assert doctor.wait(60) == 141
 
 
 def test_one_node_without_slots_is_sound(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ EXIT_SOUND: Final = 0
 EXIT_FINDINGS: Final = 1
 EXIT_NOBODY: Final = 3
 EXIT_INTERRUPTED: Final = 130
+EXIT_PIPE_CLOSED: Final = 141
 SECOND_LOOK_AFTER_S: Final = 1.0
 PROGRESS_AFTER_S: Final = 0.5
 COLUMNS_OF_A_FILE: Final = 120
@@ -64,11 +66,14 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("--watch asks at client ports alone; --bus means nothing with it")
     try:
         return asyncio.run(_watch(given, access) if given.watch else _examine(given, access))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         if given.watch:
             return EXIT_SOUND
         print("clusterbus doctor: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read it has seen enough; Python would complain once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE_CLOSED
 
 
 def seconds(text: str) -> float:
@@ -85,6 +90,8 @@ def seconds(text: str) -> float:
 async def _examine(given: argparse.Namespace, access: Access) -> int:
     asker = Asker(access, timeout_s=given.timeout)
     bus = BusLook(given, access)
+    if given.bus and (task := asyncio.current_task()) is not None:  # an observer leaves before doctor ends
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         survey = await _look(asker, given, bus)
         result = Result(survey, findings(survey))
@@ -118,12 +125,12 @@ async def _look(asker: Asker, given: argparse.Namespace, bus: BusLook) -> Survey
 
 def show(result: Result, given: argparse.Namespace) -> None:
     if given.json:
-        print(json.dumps(as_json(result), indent=2))
+        print(json.dumps(as_json(result), indent=2), flush=True)
         return
     is_terminal = sys.stdout.isatty()
     columns = shutil.get_terminal_size().columns if is_terminal else COLUMNS_OF_A_FILE
     is_coloured = is_terminal and not os.environ.get("NO_COLOR")
-    print(as_text(result, columns=columns, is_coloured=is_coloured, shows_all=given.all), end="")
+    print(as_text(result, columns=columns, is_coloured=is_coloured, shows_all=given.all), end="", flush=True)
 
 
 class Progress:

@@ -250,6 +250,16 @@ def test_the_view_from_the_bus_is_one_more_and_leaves_no_trace(cluster: Cluster,
         assert {*cluster_nodes(server)} == {node_id(other) for other in cluster.servers}
 
 
+def test_an_observer_that_is_ended_by_sigterm_leaves_no_trace(cluster: Cluster) -> None:
+    command = [sys.executable, "-m", "clusterbus", "doctor", "--bus", address(cluster.ours)]
+    known = {node_id(server) for server in cluster.servers}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as doctor:
+        wait_until(lambda: {*cluster_nodes(cluster.ours)} > known, DEADLINE_S, "the observer has joined")
+        doctor.terminate()
+        assert doctor.communicate(timeout=DEADLINE_S) == ("", "clusterbus doctor: interrupted\n")
+    assert [{*cluster_nodes(server)} for server in cluster.servers] == [known] * len(cluster.servers)
+
+
 READING = {
     *("cluster|myid", "cluster|nodes", "cluster|info", "cluster|links", "cluster|myshardid"),
     *("info", "config|get", "auth"),
