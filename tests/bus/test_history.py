@@ -11,6 +11,7 @@ import clusterbus
 import pytest
 import redis
 from clusterbus import Cause, Change, ChangeKind
+from clusterbus.client_port.commands.cluster_log import AT_ONCE_MAX, _in_pieces
 
 from tests.bus.harness import pair, settings
 from tests.loops import Run, until
@@ -96,6 +97,35 @@ def test_clusterlog_has_the_shapes_of_both_protocols_newest_first(tmp_path: Path
             assert bus.history() == []
             await bus.del_slots([3])
             assert bus.history()[0].number == newest + 1, "numbers go on"
+
+    run(scenario())
+
+
+def test_many_changes_are_shown_without_holding_the_loop_up(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        async with clusterbus.Bus(**settings(tmp_path / "a")) as bus:
+            for slot in range(8 * AT_ONCE_MAX):
+                await bus.add_slots([slot])
+            expected = [change.fields() for change in bus.history()][::-1]
+            assert len(expected) > 10 * AT_ONCE_MAX
+            assert await asyncio.to_thread(ask, bus.port, "GET", -1, protocol=3) == expected
+            flat = await asyncio.to_thread(ask, bus.port, "GET", -1)
+            assert [dict(zip(entry[::2], entry[1::2], strict=True)) for entry in flat] == expected
+
+            def within_a_transaction() -> Any:
+                with redis.Redis(port=bus_port, protocol=3, decode_responses=True) as client:
+                    pipeline = client.pipeline(transaction=True)
+                    pipeline.execute_command("CLUSTERLOG", "LEN")
+                    pipeline.execute_command("CLUSTERLOG", "GET", -1)
+                    return pipeline.execute()
+
+            bus_port = bus.port
+            assert await asyncio.to_thread(within_a_transaction) == [len(expected), expected]
+            pieces = _in_pieces(bus.history(), 2)
+            for _ in range(-(-len(expected) // AT_ONCE_MAX)):
+                assert pieces.send(None) is None, "others have their turn"
+            with pytest.raises(StopIteration):
+                pieces.send(None)
 
     run(scenario())
 

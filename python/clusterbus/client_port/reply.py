@@ -55,12 +55,19 @@ class SetOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Encoded:
+    """One reply that is encoded already, for the client's protocol: a long one is made in pieces."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class NullArray:
     """The null array: `*-1` in RESP2, null in RESP3."""
 
 
 Reply: TypeAlias = (
-    "bool | int | float | str | bytes | Verbatim | Push | Pushes | SetOf | NullArray"
+    "bool | int | float | str | bytes | Verbatim | Push | Pushes | SetOf | NullArray | Encoded"
     " | Sequence[Reply] | Mapping[Any, Reply] | None"
 )
 """None is null; str and bytes are bulk strings, unless they are Status or ErrorReply; a mapping is a map (a flat array
@@ -90,6 +97,11 @@ def encode(reply: Reply, protocol: int) -> bytes:
     out = bytearray()
     _append(out, reply, protocol)
     return bytes(out)
+
+
+def array_head(count: int) -> bytes:
+    """What begins an array of so many items, in both protocols."""
+    return b"*%d\r\n" % count
 
 
 def double_text(value: float) -> str:
@@ -146,6 +158,8 @@ def _append(out: bytearray, reply: Reply, protocol: int) -> None:
         case Pushes():
             for push in reply.items:
                 _append(out, push, protocol)
+        case Encoded():
+            out += reply.data
         case SetOf():
             _append_items(out, b"~" if protocol == 3 else b"*", reply.items, protocol)
         case Mapping():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from clusterbus.cluster.history.change import (
     ChangeKind,
 )
 from clusterbus.cluster.model import node as model
+from clusterbus.cluster.state import ClusterState
 from clusterbus.errors import StateError
 from clusterbus.wire import Extension
 
@@ -298,6 +300,14 @@ def test_a_vote_that_is_given_and_one_that_is_refused() -> None:
     assert (refused.new, refused.detail) == (str(epoch), f"already voted for epoch {epoch}")
 
 
+def test_who_asks_for_a_vote_again_and_again_fills_no_ring() -> None:
+    shards = Shards()
+    shards.asks()
+    epoch = shards.solo.state.current_epoch
+    changes = news(shards.solo, lambda: [shards.asks(current_epoch=epoch) for _ in range(100)])
+    assert [change.kind for change in changes] == [ChangeKind.VOTE_REFUSED]
+
+
 def test_an_election_is_asked_for_voted_on_and_won() -> None:
     shard = Shard()
     asked = told(news(shard.solo, shard.until_asked), ChangeKind.ELECTION_ASKED)
@@ -347,6 +357,24 @@ def test_each_field_that_is_viewed_is_told_or_named_as_not_told() -> None:
     declared = model._declared(model._VIEWED)
     assert declared == model.TOLD | model.NOT_TOLD
     assert not model.TOLD & model.NOT_TOLD
+
+
+NO_ORDERS = {
+    *("tick", "ping", "is_mutual", "count_failure_reports", "say_leave", "say_hello", "call_off", "keep_leases"),
+    *("held_slots", "publish", "send_module", "set_tags", "give_up_import"),
+}
+"""What a client or a program may ask for that changes nothing of which the history tells, but for the tick."""
+
+
+def test_each_input_of_the_state_is_told_as_an_order_or_named_as_none() -> None:
+    inputs = {
+        name: method
+        for name, method in vars(ClusterState).items()
+        if inspect.isfunction(method) and "now_ms" in inspect.signature(method).parameters and name[0] != "_"
+    }
+    orders = {name for name, method in inputs.items() if hasattr(method, "__wrapped__")}
+    rest = {name for name in inputs if name not in orders and not name.startswith("handle_")}
+    assert rest == NO_ORDERS
 
 
 # ---------------------------------------------------------------- the ring

@@ -6,6 +6,7 @@ of its subcommands and errors is that of SLOWLOG (`command_log`).
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable
 from dataclasses import replace
@@ -14,14 +15,17 @@ from typing import Final
 from clusterbus.client_port.arguments import SYNTAX_ERROR, integer_or_none, text_of
 from clusterbus.client_port.client import Client
 from clusterbus.client_port.registry import CommandSpec, Handler
-from clusterbus.client_port.reply import OK, CommandError, Reply
+from clusterbus.client_port.reply import OK, CommandError, Encoded, Reply, array_head, encode
+from clusterbus.cluster.history.change import Change
 from clusterbus.member.member import Member
 
 SHOWN_DEFAULT: Final = 10
 ALL: Final = -1
+AT_ONCE_MAX: Final = 50
+"""Changes that are encoded in one go, which takes a millisecond."""
 
 
-def clusterlog_get(member: Member, _client: Client, arguments: list[bytes]) -> Reply:
+def clusterlog_get(member: Member, client: Client, arguments: list[bytes]) -> Reply | Awaitable[Reply]:
     """CLUSTERLOG GET: the newest changes first; ten by default, with SINCE all that are newer."""
     words, since = list(arguments), 0
     count = SHOWN_DEFAULT
@@ -37,8 +41,20 @@ def clusterlog_get(member: Member, _client: Client, arguments: list[bytes]) -> R
         if wanted is None or wanted < ALL:
             raise CommandError("count should be greater than or equal to -1")
         count = wanted
-    newest = member.state.history.newer_than(since)[::-1]
-    return [change.fields() for change in (newest if count == ALL else newest[:count])]
+    changes = member.state.history.newest(since, None if count == ALL else count)
+    if len(changes) > AT_ONCE_MAX:
+        return _in_pieces(changes, client.protocol)
+    return [change.fields() for change in changes]
+
+
+async def _in_pieces(changes: list[Change], protocol: int) -> Reply:
+    """The reply for many changes, with other work of the main loop in between."""
+    data = bytearray(array_head(len(changes)))
+    for first in range(0, len(changes), AT_ONCE_MAX):
+        for change in changes[first : first + AT_ONCE_MAX]:
+            data += encode(change.fields(), protocol)
+        await asyncio.sleep(0)
+    return Encoded(bytes(data))
 
 
 def clusterlog_len(member: Member, _client: Client, _arguments: list[bytes]) -> Reply:

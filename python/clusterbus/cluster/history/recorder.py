@@ -107,6 +107,7 @@ class History:
         self._touched: dict[Node, _Touched] = {}
         self._own: dict[str, tuple[str, Origin]] = {}
         self._said: list[tuple[ChangeKind, str, str, str, Origin]] = []
+        self._said_last: tuple[ChangeKind, str, str, str] | None = None
 
     # ------------------------------------------------------------ the origin of what happens now
 
@@ -209,9 +210,11 @@ class History:
                 self.say(kind, event.node_id, str(event.epoch), detail)
 
     def say(self, kind: ChangeKind, node_id: str, new: str, detail: str = "") -> None:
-        """Tells of what no field shows: a vote."""
-        if self._max_len:
-            self._said.append((kind, node_id, new, detail, self._present_origin()))
+        """Tells of what no field shows: a vote. What is said twice in a row is told once, as often as a peer asks."""
+        said = (kind, node_id, new, detail)
+        if self._max_len and said != self._said_last:
+            self._said_last = said
+            self._said.append((*said, self._present_origin()))
 
     def _touch(self, node: Node) -> _Touched:
         touched = self._touched.get(node)
@@ -364,8 +367,12 @@ class History:
 
     def newer_than(self, number: int) -> list[Change]:
         """The changes with a greater number that are still kept, the oldest first."""
-        count = min(len(self._ring), self.last_number - number)
-        return list(islice(reversed(self._ring), count))[::-1] if count > 0 else []
+        return self.newest(number)[::-1]
+
+    def newest(self, number: int = 0, count: int | None = None) -> list[Change]:
+        """The same, the newest first, and at most `count`."""
+        there = max(0, min(len(self._ring), self.last_number - number))
+        return list(islice(reversed(self._ring), there if count is None else min(count, there)))
 
     def clear(self) -> None:
         """Empties the ring. Numbers go on."""
