@@ -24,7 +24,7 @@ async def observe(seeds: list[str], folder: str) -> None:
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    async with clusterbus.Bus(port=0, dir=folder) as bus:
+    async with clusterbus.Bus(port=0, dir=folder, cluster_observer=True) as bus:
         events = bus.events(NodeJoined, NodeLeft, NodeReachable, NodeUnreachable, SlotsChanged)
         try:
             await bus.join(seeds, timeout_s=30)

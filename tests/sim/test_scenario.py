@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from clusterbus.cli.simulate import replay_command
+from clusterbus.cluster.membership import observing
+from clusterbus.sim import checks
 from clusterbus.sim.faults.table import FAULTS
 from clusterbus.sim.runner import FAILURES_KEPT_MAX, Summary, run_seeds
 from clusterbus.sim.scenario import NODES_MAX, NODES_MIN, Outcome, Scenario, play, replay
@@ -87,3 +89,16 @@ def test_a_sum_keeps_a_bounded_number_of_failures_the_lowest_seeds() -> None:
         total.add(Outcome(seed, nodes=5, failure="broken"))
     assert total.failed == FAILURES_KEPT_MAX + 5
     assert [outcome.seed for outcome in total.failures] == list(range(FAILURES_KEPT_MAX))
+
+
+@pytest.mark.parametrize("seed", [36, 48])
+def test_every_rule_holds_with_an_observer_among_the_members(seed: int) -> None:
+    played = Scenario(seed)
+    assert played.observers, "this seed draws one"
+    outcome = played.play()
+    assert not outcome.failure, outcome.failure
+
+
+def test_an_observer_that_takes_an_epoch_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observing, "is_on", lambda _core: False)
+    assert checks.WATCHES in play(36).failure

@@ -84,7 +84,7 @@ def _about_one(host: Host, other: Host) -> Iterator[str]:
         yield f"{host.name} flags {other.name} as failing, which is up"
     if seen.is_unreachable:
         yield f"{host.name} finds {other.name} unreachable, which is up"
-    if not seen.is_clusterbus:
+    if seen.is_clusterbus is other.config.cluster_observer or seen.is_observer is not other.config.cluster_observer:
         yield f"{host.name} does not know what {other.name} is"
     if seen.tags != true.tags:
         yield f"{host.name} has {dict(seen.tags)} as the tags of {other.name}, they are {dict(true.tags)}"
@@ -162,6 +162,8 @@ def _about_the_whole(living: list[Host], *, all_up: bool) -> Iterator[str]:
     holders: dict[int, str] = {}
     for host in living:
         myself = host.state.myself
+        if host.config.cluster_observer:
+            continue
         if myself.is_primary and holders.setdefault(myself.config_epoch, host.name) != host.name:
             yield f"{holders[myself.config_epoch]} and {host.name} share config epoch {myself.config_epoch}"
 

@@ -23,7 +23,7 @@ from typing import Final, Protocol
 
 from clusterbus.cluster.claims import letters
 from clusterbus.cluster.claims.letters import Kind
-from clusterbus.cluster.constants import AUTH_ACK, MODULE, SLOT_CLAIMS_MODULE_ID
+from clusterbus.cluster.constants import AUTH_ACK, AUTH_REQUEST, FAIL, MFSTART, MODULE, SLOT_CLAIMS_MODULE_ID
 from clusterbus.cluster.events import ElectionWon, EpochChanged, Event, NodeJoined, NodeLeft, RoleChanged, SlotsTaken
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.slots import bits_of_ranges
@@ -55,6 +55,10 @@ ONE_HOLDER: Final = "no slot is held by two nodes at once"
 NO_JUMP: Final = "no epoch is taken over that no honest cluster reaches"
 HISTORY: Final = "the history leads where the state is"
 OWN_GAINS: Final = "slots are only gained by an election or an operator"
+WATCHES: Final = "an observer has no part: no slots, no epoch, no vote, no word about failures"
+
+PARTS: Final = frozenset({AUTH_REQUEST, AUTH_ACK, MFSTART, FAIL})
+"""The messages that an observer never sends, beside letters about slots."""
 
 RESTS_ON_WORDS: Final = frozenset(
     {ONE_WINNER, ONE_OWNER, ONE_HOLDER, SUCCESSION, HANDED_OVER, WENT_BACK, UNASKED, DATA_KEPT, NO_JUMP}
@@ -185,6 +189,8 @@ class Checker:
         if fault := self._replays[host.index].fault(state):
             self._broken(host, HISTORY, fault)
         myself = state.myself
+        if host.config.cluster_observer and (myself.slot_bits or myself.config_epoch or not myself.is_primary):
+            self._broken(host, WATCHES, f"a {_role(myself.is_primary)} with epoch {myself.config_epoch}")
         current_epoch = state.current_epoch
         if current_epoch != seen.current_epoch:
             if current_epoch < seen.current_epoch and not by_operator:
@@ -233,6 +239,8 @@ class Checker:
     def sent(self, host: ObservedHost, packet: Packet, receivers: list[str]) -> None:
         """The engine took a message for the nodes with these ids. From now on it may be on the wire."""
         letter = _letter(packet)
+        if host.config.cluster_observer and (letter is not None or packet.type in PARTS):
+            self._broken(host, WATCHES, f"sends a message of type {packet.type}")
         if letter is not None and letter.kind is Kind.VOTE:
             for requester in receivers:
                 self._voted(host, letter.epoch, requester)

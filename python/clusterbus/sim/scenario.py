@@ -39,6 +39,8 @@ AGREE_LIMIT_TIMEOUTS: Final = 20
 """The members must agree within this many node timeouts plus AGREE_LIMIT_MS after the last fault."""
 TAGGING: Final = 0.2
 """Before each fault, and at the end, the program of each member sets other tags with this probability."""
+OBSERVING: Final = 0.5
+"""Of a cluster with members that have no slots and no data, the last of these observes with this probability."""
 STILL_MS: Final = 1_000
 """They must still agree this long plus a node timeout later."""
 
@@ -71,6 +73,7 @@ class Scenario:
     ) -> None:
         self.draw = Random(f"{seed}/scenario")
         self._tags = Random(f"{seed}/tags")
+        observers = Random(f"{seed}/observers")
         self.outcome = Outcome(seed)
         self.outcome.nodes = nodes = self.draw.randint(NODES_MIN, NODES_MAX)
         self.primaries = self.draw.randint(PRIMARIES_MIN, max(PRIMARIES_MIN, nodes * 2 // 3))
@@ -79,6 +82,8 @@ class Scenario:
         self.node_timeout_ms = self.draw.choice(NODE_TIMEOUTS_MS)
         self.older = self._draw_older()
         with_data = sorted({*self._draw_data(), *self.older})
+        idle = [node for node in range(self.primaries + self.replicas, nodes) if node not in with_data]
+        self.observers = idle[-1:] if observers.random() < OBSERVING else []
         self.simulation = Simulation(
             seed,
             nodes,
@@ -95,6 +100,7 @@ class Scenario:
             },
             with_data=with_data,
             older=self.older,
+            observers=self.observers,
             without_views=self.draw.choice(((), (), range(nodes // 2))),
             trace=trace,
             trace_heartbeats=trace_heartbeats,
@@ -169,7 +175,7 @@ class Scenario:
 
     def _set_tags(self) -> None:
         for host in self.simulation.members:
-            if self.stage.is_active(host) and self._tags.random() < TAGGING:
+            if self.stage.is_active(host) and self._tags.random() < TAGGING and host.index not in self.observers:
                 tags = {name: str(self._tags.random()) for name in "abc"[: self._tags.randrange(4)]}
                 self.simulation.set_tags(host.index, tags)
 

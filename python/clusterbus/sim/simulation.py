@@ -107,6 +107,7 @@ class Simulation:
         without_views: Collection[int] = (),
         with_data: Collection[int] = (),
         older: Collection[int] = (),
+        observers: Collection[int] = (),
         trace: Callable[[str], None] | None = None,
         trace_heartbeats: bool = False,
         state_class: type[ClusterState] = ClusterState,
@@ -136,7 +137,8 @@ class Simulation:
         keywords |= ({} if with_data else NO_DATA) | (directives or {})
         for index in range(nodes):
             ip = f"10.0.{index // HOSTS_PER_NET}.{index % HOSTS_PER_NET + 1}"
-            config = (OlderConfig if index in older else Config).from_keywords(None, **keywords)
+            words = keywords | ({"cluster_observer": True} if index in observers else {})
+            config = (OlderConfig if index in older else Config).from_keywords(None, **words)
             host = Host(
                 self._world,
                 index,
@@ -382,7 +384,7 @@ class Simulation:
         if not 0 < count <= count + replicas <= len(self.nodes):
             raise StateError(f"{len(self.nodes)} nodes cannot be {count} primaries and {replicas} replicas")
         for node in self.nodes:
-            if config_epochs:
+            if config_epochs and not self._world.hosts[node].config.cluster_observer:
                 self.set_config_epoch(node, node + 1)
             if node < count:
                 self.add_slots(node, node * SLOTS // count, (node + 1) * SLOTS // count - 1)

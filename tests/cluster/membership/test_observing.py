@@ -170,7 +170,36 @@ def test_it_hears_the_tags_of_others_and_says_nothing_that_would_give_it_away(ob
     tags = (1).to_bytes(8, "big") + b"\0\1a\0\1b"
     effects = message_of(solo, other, c.TAGS_MODULE_ID, TagMessage.TELL, tags)
     assert dict(solo.node(other).tags) == {"a": "b"}
-    assert bool(modules(effects)) is not observes
+    told = [(message.module_id, message.module_type) for message in modules(effects)]
+    have = (c.TAGS_MODULE_ID, TagMessage.HAVE)
+    assert told == ([(c.OBSERVER_MODULE_ID, OBSERVES), have] if observes else [have]), "what it is comes first"
+
+
+def lives_on(solo: Solo, puppet: Puppet, duration_ms: int) -> list[Effect]:
+    """Time passes, and the puppet answers every PING; what we did."""
+    effects: list[Effect] = []
+    for _ in range(duration_ms // 100):
+        effects += solo.tick()
+        effects += solo.says(puppet, c.PONG)
+    return effects
+
+
+def test_who_observes_is_told_new_tags_until_it_has_them_and_stays_an_observer() -> None:
+    solo = Solo()
+    watcher = solo.puppet("b")
+    observes(solo, watcher)
+    solo.node(watcher).link.takes_light = True  # type: ignore[union-attr]
+    solo.state.set_tags({"a": "b"}, solo.now_ms)
+    version = solo.state.myself.tags_version
+    assert [message.module_type for message in modules(solo.poll())] == [TagMessage.TELL]
+    told = lives_on(solo, watcher, 3_000)
+    assert [message.module_type for message in modules(told)] == [TagMessage.TELL], "it has not answered"
+    old = message_of(solo, watcher, c.TAGS_MODULE_ID, TagMessage.HAVE, (version - 1).to_bytes(8, "big"))
+    assert [message.module_type for message in modules(old)] == [TagMessage.TELL]
+    message_of(solo, watcher, c.TAGS_MODULE_ID, TagMessage.HAVE, version.to_bytes(8, "big"))
+    assert not modules(lives_on(solo, watcher, 3_000))
+    assert solo.node(watcher).is_observer
+    assert not solo.node(watcher).is_clusterbus
 
 
 def modules(effects: list[Effect]) -> list[ModuleMessage]:

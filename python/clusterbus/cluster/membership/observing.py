@@ -3,9 +3,9 @@
 Owns that list, and the word by which an observer tells clusterbus nodes what it is: MODULE messages under
 OBSERVER_MODULE_ID, without data, which other servers leave unread. An observer is a primary without slots, as every new
 node is, which Valkey's rules already keep from voting and standing. To the votes on slots among clusterbus nodes it is
-a server of another kind, which is not asked; to reachability it is nobody who could say anything. Its id begins with
-zeros: of two primaries with the same config epoch, Valkey has the one with the smaller id take a new one, unless it is
-the sender, so no node ever does because of an observer. Main thread. Beyond the source.
+a server of another kind, which is not asked; to reachability it is nobody who could say anything. It hears tags, and
+has none. Its id begins with zeros: of two primaries with the same config epoch, Valkey has the one with the smaller id
+take a new one, unless it is the sender, so no node ever does because of an observer. Main thread. Beyond the source.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def receive(core: Core, sender: Node, message: ModuleMessage) -> None:
         return
     if sender.is_observer:
         return
-    sender.is_observer = True
+    sender.is_observer, sender.is_clusterbus = True, False
     sender.kin, sender.kin_asked = Kin.OTHER, None
     core.log("verbose", f"Node {sender.name} only observes.")
 

@@ -69,7 +69,7 @@ def set_own(core: Core, tags: Mapping[str, str]) -> None:
     myself.tags_version += 1
     core.notify(TagsChanged(myself.node_id, dict(ordered)))
     for node in core.table.all_nodes:
-        if node.is_clusterbus:
+        if _hears(node):
             _tell(core, node)
 
 
@@ -94,6 +94,12 @@ def receive(core: Core, sender: Node, message: ModuleMessage) -> None:
         core.refuse(
             Refusal.TAGS, sender.node_id, f"a message about tags, of type {message.module_type}, that makes no sense"
         )
+        return
+    if sender.is_observer and kind is TagMessage.HAVE:
+        if version == core.myself.tags_version:
+            core.table.untold.pop(sender.node_id, None)
+        else:
+            _tell(core, sender)
         return
     observing.takes_part(sender)
     was_known, sender.is_clusterbus = sender.is_clusterbus, True
@@ -127,7 +133,7 @@ def second(core: Core) -> None:
     """Once a second: tells those again who have not answered."""
     for node_id, told_ms in list(core.table.untold.items()):
         node = core.table.find(node_id)
-        if node is None or node.link is None or not node.is_clusterbus:
+        if node is None or node.link is None or not _hears(node):
             del core.table.untold[node_id]  # it is gone, or will be told on its next link
         elif core.now_ms - told_ms >= RETELL_MS:
             _tell(core, node)
@@ -139,14 +145,23 @@ def _tell(core: Core, node: Node) -> None:
     if link is None or not link.takes_light:
         return
     link.told_tags_version = myself.tags_version
-    if node.is_clusterbus:
+    if _hears(node):
         core.table.untold[node.node_id] = core.now_ms
     version = myself.tags_version.to_bytes(VERSION_LEN_BYTES, "big")
     _send(core, node, TagMessage.TELL, version + _encoded(myself.tags))
 
 
+def _hears(node: Node) -> bool:
+    """Whether a node takes tags: a clusterbus node, or one that only observes and has none of its own."""
+    return node.is_clusterbus or node.is_observer
+
+
 def _send(core: Core, node: Node, kind: TagMessage, data: bytes) -> None:
-    if node.link is not None and not observing.is_on(core):
+    if node.link is None:
+        return
+    if observing.is_on(core):
+        observing.tell(core, node)  # before its answer, so that this is not taken for that of a member
+    if kind is TagMessage.HAVE or not observing.is_on(core):
         pubsub.send_module(core, node.node_id, c.TAGS_MODULE_ID, kind, data)
 
 

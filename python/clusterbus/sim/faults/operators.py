@@ -31,7 +31,7 @@ def bump(stage: Stage) -> Undo | None:
 def bump_and_die(stage: Stage) -> Undo | None:
     """Shows whether an epoch was on disk before it was announced."""
     node = stage.mortal()
-    if node is None:
+    if node is None or stage.simulation.members[node].config.cluster_observer:
         return None
     stage.simulation.bump_epoch(node)
     stage.simulation.crash(node, power=True, after_effects=stage.draw.randint(1, 60))
@@ -145,7 +145,7 @@ def _is_primary(stage: Stage, node: int) -> bool:
 def claim_twice(stage: Stage) -> Undo | None:
     """A member claims slots of others. No other member may have its config epoch: equal ones decide nothing."""
     node = stage.active()
-    if node is None:
+    if node is None or stage.simulation.members[node].config.cluster_observer:
         return None
     living = [host.state.myself for host in stage.simulation.members if host.is_up]
     myself = stage.simulation.state(node).myself
