@@ -25,8 +25,6 @@ PICTURE_AGE_MIN_S: Final = 1.0
 """A younger picture is given again, changes or not."""
 PICTURE_AGE_MAX_S: Final = 5.0
 """An older one is made anew, though nothing but times has changed."""
-NO_LINK: Final = 0
-"""No link has this number, so none has a round trip under it."""
 
 
 class Moment(NamedTuple):
@@ -118,13 +116,10 @@ def json_pieces(member: Member, taken: Moment) -> Iterator[bytes]:
 def _rows(member: Member, taken: Moment, begin: int, end: int) -> Iterator[dict[str, Any]]:
     """Some nodes of the picture."""
     nodes, myself = taken.nodes[begin:end], member.state.myself
-    links = [node.link.link_id if node.link is not None else NO_LINK for node in nodes]
     columns = (taken.flags, taken.primaries, taken.shard_ids, taken.slot_bits)
     owned = zip(*(column[begin:end] for column in columns), strict=True)
-    for node, times, (flags, primary, shard_id, bits) in zip(
-        nodes, member.engine.round_trips(links), owned, strict=True
-    ):
-        rtt_us, rtt_max_us = times or (None, None)
+    for node, (flags, primary, shard_id, bits) in zip(nodes, owned, strict=True):
+        rtt_us, rtt_max_us = node.times.round_trip_us or (None, None)
         yield {
             "id": node.node_id,
             "ip": node.ip,
