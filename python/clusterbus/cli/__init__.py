@@ -12,10 +12,11 @@ Its files in reading order:
     doctor_report   what it shows
     doctor_bus      `--bus`: a look as an observer on the bus
     doctor_watch    `--watch`: how long each change takes to reach everybody
+    top         `clusterbus top`: a cluster live, in the terminal
     seed_arguments  seeds, password and TLS, of every tool that looks at a cluster
 
 A subcommand is imported only when it is called, so that `--version` and a typing mistake cost nothing. `node` needs no
-other package. What the pictures of the other two need is an extra with the name of the subcommand; where it is missing
+other package. What the pictures of others need is an extra with the name of the subcommand; where it is missing
 one line says so. Must never hold logic of a node. Main thread.
 """
 
@@ -48,6 +49,7 @@ SUBCOMMANDS: Final = {
     "observe": Subcommand("clusterbus.cli.observe", "Watch a cluster as a member, and leave without a trace."),
     "simulate": Subcommand("clusterbus.cli.simulate", "Whole clusters in virtual time.", ("click", "rich")),
     "doctor": Subcommand("clusterbus.cli.doctor", "What does not fit together in a cluster."),
+    "top": Subcommand("clusterbus.cli.top", "A cluster live, in the terminal.", ("textual",)),
 }
 _HELP: Final = """\
 Usage: clusterbus COMMAND [ARGUMENT ...]

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from getpass import getpass
 from typing import Final, NoReturn
 
 from clusterbus.errors import ConfigError
@@ -48,6 +49,7 @@ def add_access(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-a", "--pass", dest="password", metavar="PASSWORD", help=f"password (else that in {variables})"
     )
+    parser.add_argument("--askpass", action="store_true", help="ask for the password at the terminal")
     parser.add_argument("--user", default="", help="user of the password, as ACLs have it")
     parser.add_argument("--tls", action="store_true", help="connect over TLS")
     for name, (metavar, text) in _TLS_WORDS.items():
@@ -60,6 +62,8 @@ def access_of(given: argparse.Namespace) -> Access:
     for seed in given.seeds:
         parse(seed)
     password = given.password if given.password is not None else _password()
+    if given.askpass:
+        password = getpass("password: ")
     if given.user and not password:
         raise ConfigError("--user needs a password, by -a or in the environment")
     if not given.tls:

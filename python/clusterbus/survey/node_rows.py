@@ -8,7 +8,7 @@ bytes a line. Must never raise but ValueError for what another server may write.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -100,10 +100,17 @@ class NodeRow:
 
 @dataclass(frozen=True)
 class LinkRows:
-    """The ids of the nodes that a node has a link to, and of those that have a link to it."""
+    """The ids of the nodes that a node has a link to, and of those that have a link to it.
+
+    On its `count` links `queue_len_bytes` wait to be sent. `rtts_us` are the round trips that it measured, by id; only
+    clusterbus nodes tell them.
+    """
 
     outbound: frozenset[str]
     inbound: frozenset[str]
+    count: int = 0
+    queue_len_bytes: int = 0
+    rtts_us: Mapping[str, int] = field(default_factory=dict)
 
 
 class NodeTable(NamedTuple):
@@ -198,6 +205,8 @@ def parse_links(reply: object) -> LinkRows:
     if not isinstance(reply, list):
         raise ValueError("no list of links")
     ends: dict[bytes, set[str]] = {b"to": set(), b"from": set()}
+    rtts_us: dict[str, int] = {}
+    queue_len_bytes = 0
     for link in reply:
         if not isinstance(link, list) or len(link) % 2:
             raise ValueError("a link is no map")
@@ -205,8 +214,13 @@ def parse_links(reply: object) -> LinkRows:
         direction, node = _plain(pairs.get(b"direction")), _plain(pairs.get(b"node"))
         if direction not in ends or not node:
             raise ValueError("a link without direction and node")
-        ends[direction].add(node.decode(errors="replace"))
-    return LinkRows(frozenset(ends[b"to"]), frozenset(ends[b"from"]))
+        node_id = node.decode(errors="replace")
+        ends[direction].add(node_id)
+        queued, rtt_us = pairs.get(b"send-buffer-used"), pairs.get(b"rtt-usec")
+        queue_len_bytes += queued if isinstance(queued, int) else 0
+        if isinstance(rtt_us, int) and rtt_us >= 0:
+            rtts_us[node_id] = rtt_us
+    return LinkRows(frozenset(ends[b"to"]), frozenset(ends[b"from"]), len(reply), queue_len_bytes, rtts_us)
 
 
 def _plain(value: object) -> bytes:

@@ -1,0 +1,1 @@
+"""`clusterbus top`: its model without a terminal, its screen without a cluster."""
