@@ -94,8 +94,8 @@ def test_a_page_says_that_it_is_cut_off_and_comes_back(tmp_path: Path) -> None:
                 await tab.until("byId('state').textContent === 'ok'")
                 assert "the node was started anew" in await tab.text("#feed")
                 # A node that hangs ends no connection: the page finds out by itself.
-                await tab.value("heard = 0")
-                await tab.until("byId('connection').textContent === 'live' && heard > 0")
+                await tab.value("window.before = source, heard = 0")
+                await tab.until("source !== before && byId('connection').textContent === 'live'")
 
     asyncio.run(scenario())
 

@@ -15,6 +15,8 @@ import aiohttp
 import clusterbus
 import pytest
 from clusterbus.cluster.events import ClusterEvent, EpochChanged, Message, SlotsChanged
+from clusterbus.cluster.model.node import Node
+from clusterbus.cluster.model.slots import bits_of, ranges_of
 from clusterbus.web import feed, page, picture
 
 from tests.bus.harness import order, pair
@@ -145,6 +147,37 @@ def test_a_picture_has_all_that_a_node_knows_of_the_others(run: Run, tmp_path: P
                 assert set(told["flags"]) == view.flags
                 assert told["shard"] == view.shard_id
                 assert told["epoch"] == view.config_epoch
+
+    run(scenario())
+
+
+SLOT_MAPS: list[list[int]] = [
+    [],
+    list(range(16_384)),
+    list(range(0, 16_384, 2)),
+    list(range(1, 16_384, 2)),
+    [0, 1_023, 1_024, 2_047, 2_049, 16_383],
+    [*range(1_000, 3_100), *range(3_101, 9_000, 3)],
+]
+
+
+@pytest.mark.parametrize("slots", SLOT_MAPS, ids=range(len(SLOT_MAPS)))
+def test_a_slot_map_in_pieces_is_told_in_pieces(run: Run, tmp_path: Path, slots: list[int]) -> None:
+    async def scenario() -> None:
+        async with served(tmp_path) as bus:
+            if slots:
+                await bus.add_slots(slots)
+            other = "b" * 40
+            node = Node(other, 0, other, 0)
+            member, bits = bus._member(), bits_of(slots)
+            taken = picture.moment(member)
+            assert taken.slot_bits == [bits]
+            pieces = list(picture.json_pieces(member, taken._replace(moves=(("migrating", {node: bits}),))))
+            told = json.loads(b"".join(pieces))
+            ranges = [list(span) for span in ranges_of(bits)]
+            assert told["nodes"][0]["slots"] == ranges
+            assert told["migrating"] == [[*span, other] for span in ranges]
+            assert all(piece.count(b"[") <= picture.RANGES_PER_PIECE_MAX + 1 for piece in pieces)
 
     run(scenario())
 

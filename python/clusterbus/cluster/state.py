@@ -541,6 +541,15 @@ class ClusterState:
         return self._core.slots.migrating, self._core.slots.importing
 
     @property
+    def open_slots_by_node(self) -> tuple[dict[Node, int], dict[Node, int]]:
+        """The same as bitmaps, by the other node."""
+        migrating, importing = self._core.slots.migrating, self._core.slots.importing
+        return (
+            {node: migrating.with_node(node) for node in migrating.nodes()},
+            {node: importing.with_node(node) for node in importing.nodes()},
+        )
+
+    @property
     def is_ok(self) -> bool:
         """Whether the state of the cluster is ok (and not fail)."""
         return self._core.state_is_ok

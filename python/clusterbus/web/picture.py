@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from clusterbus.cluster import constants as c
 from clusterbus.cluster.model.node import Node
 from clusterbus.cluster.model.records import flags_text
-from clusterbus.cluster.model.slots import bits_of, ranges_of
+from clusterbus.cluster.model.slots import ranges_of
 from clusterbus.member.member import Member
 from clusterbus.metrics.health import reasons_against
 
 NODES_PER_PIECE: Final = 50
 """About half a millisecond of work."""
+RANGES_PER_PIECE_MAX: Final = 512
+"""A slot map in pieces can have 8,192 ranges, which take more than ten milliseconds."""
+SLOTS_PER_WINDOW: Final = 2 * RANGES_PER_PIECE_MAX
 PICTURE_AGE_MIN_S: Final = 1.0
 """A younger picture is given again, changes or not."""
 PICTURE_AGE_MAX_S: Final = 5.0
@@ -84,7 +87,7 @@ def moment(member: Member) -> Moment:
             "reason": state.reason.value,
             "current_epoch": state.current_epoch,
         },
-        moves=tuple(zip(("migrating", "importing"), map(_by_node, state.open_slots), strict=True)),
+        moves=tuple(zip(("migrating", "importing"), state.open_slots_by_node, strict=True)),
         nodes=nodes,
         flags=[node.flags for node in nodes],
         primaries=[node.replicaof for node in nodes],
@@ -93,34 +96,69 @@ def moment(member: Member) -> Moment:
     )
 
 
-def _by_node(moves: Mapping[int, Node]) -> dict[Node, int]:
-    slots: dict[Node, list[int]] = {}
-    for slot, node in moves.items():
-        slots.setdefault(node, []).append(slot)
-    return {node: bits_of(found) for node, found in slots.items()}
-
-
 def json_pieces(member: Member, taken: Moment) -> Iterator[bytes]:
     """The JSON of a picture. Each piece is short work."""
-    head = taken.head | {"not_ready": reasons_against(member)}
+    yield _encode(taken.head | {"not_ready": reasons_against(member)})[:-1].encode()
     for direction, by_node in taken.moves:
-        head[direction] = [[*span, node.node_id] for node, bits in by_node.items() for span in ranges_of(bits)]
-    yield f'{json.dumps(head)[:-1]}, "nodes": ['.encode()
-    encode: Callable[[object], str] = json.JSONEncoder(separators=(",", ":")).encode
+        moves = ([(*span, node.node_id) for span in spans] for node, bits in by_node.items() for spans in _spans(bits))
+        yield f',"{direction}":['.encode()
+        yield from _elements(moves)
+        yield b"]"
+    yield b',"nodes":['
     for begin in range(0, len(taken.nodes), NODES_PER_PIECE):
-        rows = list(_rows(member, taken, begin, begin + NODES_PER_PIECE))
-        yield f"{',' if begin else ''}{encode(rows)[1:-1]}".encode()
+        yield from _nodes(list(_rows(member, taken, begin, begin + NODES_PER_PIECE)), is_first=begin == 0)
     yield b"]}"
 
 
-def _rows(member: Member, taken: Moment, begin: int, end: int) -> Iterator[dict[str, Any]]:
-    """Some nodes of the picture."""
+_encode: Final[Callable[[object], str]] = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _nodes(rows: list[tuple[dict[str, Any], int]], *, is_first: bool) -> Iterator[bytes]:
+    """The rows of some nodes and their slots, together in one piece unless their slots are too many for that."""
+    comma = "" if is_first else ","
+    if sum((bits & ~(bits << 1)).bit_count() for _row, bits in rows) <= RANGES_PER_PIECE_MAX:
+        yield f"{comma}{_encode([row | {'slots': ranges_of(bits)} for row, bits in rows])[1:-1]}".encode()
+        return
+    for row, bits in rows:
+        yield f'{comma}{_encode(row)[:-1]},"slots":['.encode()
+        yield from _elements(_spans(bits))
+        yield b"]}"
+        comma = ","
+
+
+def _elements(parts: Iterable[Sequence[object]]) -> Iterator[bytes]:
+    """What stands in the brackets of one array, of which each part is some elements."""
+    comma = ""
+    for part in parts:
+        yield f"{comma}{_encode(part)[1:-1]}".encode()
+        comma = ","
+
+
+def _spans(bits: int) -> Iterator[list[tuple[int, int]]]:
+    """What `ranges_of` gives, a part at a time; none of them is empty."""
+    held: tuple[int, int] | None = None
+    for begin in range(0, c.SLOTS, SLOTS_PER_WINDOW):
+        window = bits >> begin & ((1 << SLOTS_PER_WINDOW) - 1)
+        spans = [(begin + first, begin + last) for first, last in ranges_of(window)]
+        if held is not None and spans and spans[0][0] == held[1] + 1:
+            spans[0] = (held[0], spans[0][1])
+        elif held is not None:
+            spans.insert(0, held)
+        held = spans.pop() if spans else None  # it may go on in the next window
+        if spans:
+            yield spans
+    if held is not None:
+        yield [held]
+
+
+def _rows(member: Member, taken: Moment, begin: int, end: int) -> Iterator[tuple[dict[str, Any], int]]:
+    """Some nodes of the picture, each with its slots as a bitmap."""
     nodes, myself = taken.nodes[begin:end], member.state.myself
     columns = (taken.flags, taken.primaries, taken.shard_ids, taken.slot_bits)
     owned = zip(*(column[begin:end] for column in columns), strict=True)
     for node, (flags, primary, shard_id, bits) in zip(nodes, owned, strict=True):
         rtt_us, rtt_max_us = node.times.round_trip_us or (None, None)
-        yield {
+        row = {
             "id": node.node_id,
             "ip": node.ip,
             "port": node.port or node.tls_port,
@@ -133,10 +171,10 @@ def _rows(member: Member, taken: Moment, begin: int, end: int) -> Iterator[dict[
             "shard": shard_id,
             "flags": flags_text(flags).split(",") if flags else [],
             "epoch": (primary or node).config_epoch,
-            "slots": ranges_of(bits),
             "up": node is myself or node.link is not None,
             "unreachable": node.is_unreachable,
             "rtt_us": rtt_us,
             "rtt_max_us": rtt_max_us,
             "tags": dict(node.tags),
         }
+        yield row, bits
