@@ -5,8 +5,8 @@
 //! says. The comparison answers one question: what in this packet would change the state behind this view? Times and
 //! the replication offset are the exception; they are atomics beside the view.
 //!
-//! In reading order: `node` (what is said of one), `round_trip` (how long its PONGs take), `rows` (where a node's row is), `view`, `compare` (a packet of a
-//! peer), `heartbeat` (a packet of ours).
+//! In reading order: `node` (what is said of one), `round_trip` (how long its PONGs take), `rows` (where a node's row
+//! is), `view`, `compare` (a packet of a peer), `heartbeat` (a packet of ours).
 
 mod compare;
 mod heartbeat;
