@@ -164,5 +164,6 @@ def test_without_subscribers_changes_are_counted_and_not_told(run: Run, tmp_path
             assert json.loads(topology.picture())["version"] == before + 1
             assert not topology.has_subscribers
             assert not topology._slot_bits
+            assert topology.picture() is topology.picture(), "it is made once until something changes"
 
     run(scenario())

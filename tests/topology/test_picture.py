@@ -84,6 +84,19 @@ def test_the_picture_of_a_node_that_is_behind_takes_nothing_back() -> None:
     assert owners(picture) == [(0, 99, "a"), (100, 16_383, "b")]
 
 
+def test_a_change_told_by_a_node_that_is_behind_takes_nothing_back() -> None:
+    picture = begun()
+    picture.take(told(2, 1, nodes=[node("c", 3), node("a", 3, role="replica", primary="c")], slots=[[0, 99, "c"]]))
+    behind = [node("a", 1), node("b", 2), node("c", 1, role="replica", primary="a")]
+    picture.take(told(7, None, "another", nodes=behind, slots=[[0, 99, "a"], [100, 16_383, "b"]]))
+    older = node("c", 1, role="replica", primary="a", failing="fail")
+    picture.take(told(8, 7, "another", nodes=[older], slots=[[0, 49, "a"]]))
+    assert owners(picture) == [(0, 99, "c"), (100, 16_383, "b")]
+    assert picture.nodes["c"]["failing"] == "fail", "that has no epoch"
+    picture.take(told(9, 8, "another", slots=[[0, 9, None]]))
+    assert owners(picture)[0] == (10, 99, "c"), "a slot that its owner gave up has none"
+
+
 def test_an_owner_that_is_no_member_any_more_keeps_nothing() -> None:
     picture = begun()
     picture.take(told(7, None, "another", nodes=[node("d", 1)], slots=[[0, 16_383, "d"]]))

@@ -58,6 +58,8 @@ class Topology:
         self._gone: set[str] = set()
         self._slot_bits = 0
         self._is_dirty = False
+        self._made: tuple[tuple[int, int], bytes] | None = None
+        """The last whole picture, and of which versions it is."""
         self.schedule: Callable[[Callable[[], None]], object] = lambda _flush: None
         """Calls a function at the end of this round of the main loop. Without one, the next tick tells."""
         driver.event_listeners.append(self.on_event)
@@ -102,8 +104,14 @@ class Topology:
     # ------------------------------------------------------------ the texts
 
     def picture(self) -> bytes:
-        """The whole picture of now. Every later delta goes on from it."""
+        """The whole picture of now. Every later delta goes on from it. It is made once for all who want the same."""
         self.flush()
+        present = (self._version, self._state.version)
+        if self._made is None or self._made[0] != present:
+            self._made = (present, self._whole())
+        return self._made[1]
+
+    def _whole(self) -> bytes:
         nodes = [node for node in self._state.nodes if not node.in_handshake]
         slots = [(first, last, owner.node_id) for owner in self._state.slot_owners for first, last in _ranges(owner)]
         return self._text(None, nodes, [], sorted(slots))

@@ -85,6 +85,11 @@ class Attached:
         return self._feed.state
 
     @property
+    def follows(self) -> str:
+        """The node that is followed, "host:port"; "" while none is."""
+        return self._feed.follows
+
+    @property
     def changes(self) -> int:
         """How many changes the client was told."""
         return self._feed.number

@@ -22,6 +22,8 @@ CHANNEL: Final = "__cluster__:topology"
 SILENCE_MAX_S: Final = 2.0
 """A node that answers no PING for so long is left for the next one."""
 PING_EVERY_S: Final = 0.5
+DOWN_MAX_S: Final = 1.0
+"""A node that holds the cluster down for so long may be on the smaller side of a partition: others are heard."""
 AGAIN_AFTER_S: Final = 0.2
 """The rest between two rounds of tries at all nodes."""
 
@@ -52,6 +54,8 @@ class Feed:
         self._number = 0
         """Counts the changes that clients must know of."""
         self._state = FeedState.CUT_OFF
+        self.follows = ""
+        """The node that is followed, "host:port"; "" while none is."""
         self._cut_off_s = time.monotonic()
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="clusterbus-topology", daemon=True)
@@ -106,6 +110,7 @@ class Feed:
 
     def _lose(self) -> None:
         with self._changed:
+            self.follows = ""
             if self._state is FeedState.LIVE:
                 self._state, self._cut_off_s = FeedState.CUT_OFF, time.monotonic()
             self._changed.notify_all()
@@ -113,7 +118,7 @@ class Feed:
     def _follow(self, host: str, port: int) -> None:
         with contextlib.closing(self._connect(host, port)) as client, contextlib.closing(client.pubsub()) as channel:
             channel.subscribe(CHANNEL)
-            heard_s = pinged_s = time.monotonic()
+            heard_s = pinged_s = ok_s = time.monotonic()
             while not self._is_closing.is_set():
                 message = channel.get_message(timeout=PING_EVERY_S)
                 now_s = time.monotonic()
@@ -121,8 +126,13 @@ class Feed:
                     heard_s = now_s
                     if message["type"] == "message":
                         self._take(message["data"])
+                        self.follows = f"{host}:{port}"
                 elif now_s - heard_s > SILENCE_MAX_S:
                     raise TimeoutError(f"no answer within {SILENCE_MAX_S:g} s")
+                if self._picture.state != "fail":
+                    ok_s = now_s
+                elif now_s - ok_s > DOWN_MAX_S and len(self._seeds) > 1:
+                    raise ConnectionError("it holds the cluster down")
                 if now_s - pinged_s > PING_EVERY_S:
                     pinged_s = now_s
                     channel.ping()

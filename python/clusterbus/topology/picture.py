@@ -11,6 +11,8 @@ from typing import Any, Final
 
 SLOTS: Final = 16_384
 
+_FIELDS: Final = {"run_id", "version", "previous", "state", "nodes", "gone", "slots"}
+
 Row = list[Any]
 """One line of CLUSTER SLOTS: first, last, [host, port, id] of the primary, then those of the replicas."""
 
@@ -25,6 +27,8 @@ class Picture:
     def __init__(self) -> None:
         self.run_id = ""
         self.version = 0
+        self.state = ""
+        """`ok` or `fail`, as the node that told it sees the cluster."""
         self.nodes: dict[str, dict[str, Any]] = {}
         self.owners: list[str | None] = [None] * SLOTS
 
@@ -39,45 +43,46 @@ class Picture:
         Raises GapError for a change to another picture, and ValueError for what is no such text.
         """
         told = json.loads(text)
-        if not isinstance(told, dict) or not {"run_id", "version", "previous", "nodes", "gone", "slots"} <= set(told):
+        if not isinstance(told, dict) or not set(told) >= _FIELDS:
             raise ValueError("that is no topology")
-        before = self.rows()
-        if told["previous"] is None:
-            self._begin(told)
-        elif (told["run_id"], told["previous"]) != (self.run_id, self.version):
+        before, is_whole = self.rows(), told["previous"] is None
+        if not is_whole and (told["run_id"], told["previous"]) != (self.run_id, self.version):
             raise GapError(f"a change to version {told['previous']}, and version {self.version} is known")
-        else:
-            self.nodes |= {node["id"]: node for node in told["nodes"]}
-            for node_id in told["gone"]:
-                self.nodes.pop(node_id, None)
-            for first, last, owner in told["slots"]:
-                self.owners[first : last + 1] = [owner] * (last - first + 1)
-        self.run_id, self.version = told["run_id"], told["version"]
+        self._take_nodes(told["nodes"], is_whole=is_whole)
+        for node_id in told["gone"]:
+            self.nodes.pop(node_id, None)
+        self._take_slots(told["slots"], is_whole=is_whole)
+        self.run_id, self.version, self.state = told["run_id"], told["version"], told["state"]
         return self.rows() != before
 
-    def _begin(self, told: dict[str, Any]) -> None:
-        """A whole picture, perhaps of another node, which may be behind: a slot goes to no owner with a smaller config
-        epoch than the one that is known, as long as that one is a member.
+    def _take_nodes(self, rows: list[dict[str, Any]], *, is_whole: bool) -> None:
+        """A primary that owns slots stays what it is for a teller who knows it under a smaller config epoch only."""
+        owning, known = set(self.owners), self.nodes
+        if is_whole:
+            self.nodes = {}
+        for row in rows:
+            old = known.get(row["id"])
+            is_old_news = (
+                old is not None and row["id"] in owning and old["role"] == "primary" and old["epoch"] > row["epoch"]
+            )
+            self.nodes[row["id"]] = old | {"failing": row["failing"]} if old is not None and is_old_news else row
+
+    def _take_slots(self, ranges: list[tuple[int, int, str | None]], *, is_whole: bool) -> None:
+        """A slot stays with an owner that is a member under a greater config epoch than the one it is told to go to,
+        and, if a whole picture leaves it out, with any that is one.
         """
-        old_nodes, old_owners = self.nodes, self.owners
-        self.nodes = {node["id"]: node for node in told["nodes"]}
-        owners: list[str | None] = [None] * SLOTS
-        for first, last, owner in told["slots"]:
-            owners[first : last + 1] = [owner] * (last - first + 1)
+        told: list[str | None] = [None] * SLOTS if is_whole else list(self.owners)
+        for first, last, owner in ranges:
+            told[first : last + 1] = [owner] * (last - first + 1)
         epochs = {node_id: node["epoch"] for node_id, node in self.nodes.items()}
-        newer = {
-            node_id: node["epoch"]
-            for node_id, node in old_nodes.items()
-            if node_id in self.nodes and node["role"] == "primary"
-        }
-        for slot, known in enumerate(old_owners):
-            told_owner = owners[slot]
-            if known is None or known == told_owner or known not in newer:
+        primaries = {node_id for node_id, node in self.nodes.items() if node["role"] == "primary"}
+        for slot, known in enumerate(self.owners):
+            owner = told[slot]
+            if known is None or known == owner or known not in primaries:
                 continue
-            if told_owner is None or epochs.get(told_owner, 0) < newer[known]:
-                owners[slot] = known
-                self.nodes[known] = old_nodes[known]
-        self.owners = owners
+            if is_whole if owner is None else epochs.get(owner, 0) < epochs[known]:
+                told[slot] = known
+        self.owners = told
 
     def rows(self, *, tls: bool = False) -> list[Row]:
         """CLUSTER SLOTS, as a node would answer it. Replicas that fail are left out."""
