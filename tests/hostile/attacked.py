@@ -259,7 +259,7 @@ class HostilePeer:
     def meet(self) -> None:
         """Has the node know this peer, as far as MEET and the answers of `dialled` go."""
         self._attacked.loop.run(self.listen(), DEADLINE_S)
-        self.dial().send(self.heartbeat(TYPE_MEET))
+        self.dial().ask(self.heartbeat(TYPE_MEET))  # its PONG is no answer to what is sent next
 
     async def stop(self) -> None:
         if self._listener is not None:
