@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from clusterbus.cli.seed_arguments import bus_tls
 from clusterbus.errors import ClusterBusError
 from clusterbus.survey.access import Access
 from clusterbus.survey.asking import Survey
@@ -59,15 +60,7 @@ class BusLook:
     def _directives(self) -> dict[str, Any]:
         given = self.given
         directives: dict[str, Any] = {"cluster_announce_ip": given.announce_ip, "cluster_label": given.label}
-        if given.tls:
-            directives |= {
-                "tls_cluster": True,
-                "tls_cert_file": given.cert,
-                "tls_key_file": given.key,
-                "tls_ca_cert_file": given.cacert,
-                "tls_ca_cert_dir": given.cacertdir,
-            }
-        return directives
+        return directives | bus_tls(given)
 
 
 def _say(text: str) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from clusterbus.cli.observe_lines import Lines
-from clusterbus.cli.seed_arguments import EXIT_BAD_USAGE, Arguments, add_access, parsed
+from clusterbus.cli.seed_arguments import EXIT_BAD_USAGE, Arguments, add_access, bus_tls, parsed
 from clusterbus.cluster import events
 from clusterbus.errors import ClusterBusError, ConfigError
 from clusterbus.streams.event_stream import CLUSTER_KINDS
@@ -85,15 +85,7 @@ def _directives(given: argparse.Namespace) -> dict[str, Any]:
         "cluster_label": given.label,
         "cluster_node_timeout": given.node_timeout,
     }
-    if given.tls:
-        directives |= {
-            "tls_cluster": True,
-            "tls_cert_file": given.cert,
-            "tls_key_file": given.key,
-            "tls_ca_cert_file": given.cacert,
-            "tls_ca_cert_dir": given.cacertdir,
-        }
-    return directives
+    return directives | bus_tls(given)
 
 
 class _Run:

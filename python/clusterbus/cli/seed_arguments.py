@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from getpass import getpass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from clusterbus.errors import ConfigError
 from clusterbus.member.membership.seeds import parse
@@ -75,6 +75,17 @@ def access_of(given: argparse.Namespace) -> Access:
         ca_cert=given.cacert, ca_cert_dir=given.cacertdir, cert=given.cert, key=given.key, insecure=given.insecure
     )
     return Access(given.user, password, context)
+
+
+def bus_tls(given: argparse.Namespace) -> dict[str, Any]:
+    """The directives by which a node of this process speaks TLS on the bus. Files are those of the folder that the
+    program was started in, not of the one that the node keeps its own in.
+    """
+    if not given.tls:
+        return {}
+    files = {"tls_cert_file": given.cert, "tls_key_file": given.key, "tls_ca_cert_file": given.cacert}
+    files["tls_ca_cert_dir"] = given.cacertdir
+    return {"tls_cluster": True} | {name: os.path.abspath(file) if file else "" for name, file in files.items()}
 
 
 def _password() -> str:

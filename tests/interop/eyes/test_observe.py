@@ -19,9 +19,10 @@ from clusterbus.errors import StateError
 from clusterbus.survey.observer import bus_view
 
 from tests.interop.eyes.mixed import Mixed
-from tests.peers.cluster import NodeLine, wait_until
+from tests.peers.cluster import NodeLine, cluster_nodes, form, node_id, wait_until
 from tests.peers.ports import free_port
 from tests.peers.server import Server
+from tests.peers.tls import Certificates
 
 WAIT_S = 30.0
 
@@ -220,3 +221,29 @@ def test_a_second_signal_ends_it_at_once_and_forget_takes_away_what_stays(mixed:
             mixed.call(node.index, "CLUSTER", "FORGET", own_id)
     for node in mixed.running:
         assert own_id not in listed(mixed, node.index)
+
+
+@pytest.mark.parametrize("bus", ["observe", "doctor"])
+def test_over_tls_files_are_those_of_the_folder_it_was_started_in(
+    peers: Callable[..., Server], certificates: Certificates, bus: str
+) -> None:
+    """Beside a Redis 7.0, which has to be told at its client port to forget the observer."""
+    servers = [peers("redis", certificates=certificates), peers("clusterbus", certificates=certificates)]
+    form(servers, servers)
+    folder = certificates.cert_file.parent
+    files = {"--cacert": certificates.ca_cert_file, "--cert": certificates.cert_file, "--key": certificates.key_file}
+    words = [word for name, file in files.items() for word in (name, str(file.relative_to(folder)))]
+    command = [sys.executable, "-m", "clusterbus", bus, "--json", f"127.0.0.1:{servers[0].port}", "--tls", *words]
+    ids = {node_id(server) for server in servers}
+    if bus == "doctor":
+        done = subprocess.run([*command, "--bus"], cwd=folder, capture_output=True, text=True, timeout=WAIT_S)
+        assert "not seen on the bus" not in done.stderr
+        assert len(json.loads(done.stdout)["views"][0]["nodes"]) >= 2
+    else:
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+            assert watch.stdout is not None
+            assert json.loads(watch.stdout.readline())["kind"] == "joined", watch.stderr
+            watch.send_signal(signal.SIGINT)
+            assert watch.wait(WAIT_S) == 0
+    for server in servers:
+        assert set(cluster_nodes(server)) == ids
