@@ -9,6 +9,7 @@ from typing import Any
 
 import clusterbus
 import pytest
+from clusterbus import NodeJoined, NodeLeft
 from clusterbus.errors import StateError
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -165,5 +166,23 @@ def test_without_subscribers_changes_are_counted_and_not_told(run: Run, tmp_path
             assert not topology.has_subscribers
             assert not topology._slot_bits
             assert topology.picture() is topology.picture(), "it is made once until something changes"
+
+    run(scenario())
+
+
+def test_a_node_that_went_and_came_in_one_round_is_there(run: Run, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with pair(tmp_path) as (first, second), Redis(port=first._config.port) as client:
+            follower = Follower()
+            reading = asyncio.create_task(read(client, follower))
+            try:
+                await until(lambda: follower.taken == 1)
+                topology = first._member().topology
+                topology.on_event(NodeLeft(second.node_id, "forgotten"))
+                topology.on_event(NodeJoined(second.node_id, "127.0.0.1", 1, 2))
+                await until(lambda: follower.taken == 2)
+                assert is_as(follower, first)
+            finally:
+                reading.cancel()
 
     run(scenario())
