@@ -92,6 +92,7 @@ def test_without_a_node_that_pushes_a_client_asks_as_before(mixed: Mixed, monkey
     monkeypatch.setattr(topology.adapter, "FALL_BACK_AFTER_S", 0.3)
     with contextlib.closing(redis.RedisCluster(host="127.0.0.1", port=mixed.nodes[2].port)) as client:
         with topology.attach(client, [mixed.address(4)], patience_s=1) as attached:
+            assert client.set(KEY, "before") is True
             mixed.cluster.fail(4)
             wait_until(lambda: attached.state is FeedState.CUT_OFF, WAIT_S, "nobody pushes")
             wait_until(lambda: attached._feed.cut_off_for_s() > 0.3, WAIT_S, "for a while")
